@@ -1,0 +1,3 @@
+//! The one door to the kernel: typed calls, and the only `unsafe` (with `launch/clone.rs`).
+
+pub use nix::errno::Errno;
