@@ -3,6 +3,10 @@
 //! The modules stand in the order in which a container comes to be: what was typed, what the bundle says, what the
 //! machine can do, the plan made of these, the host half that carries it out, the child half that walks its steps.
 
+pub mod abi;
 pub mod error;
+pub mod facts;
+pub mod init;
 pub mod plan;
 pub mod sys;
+pub mod wire;
