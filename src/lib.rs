@@ -5,5 +5,6 @@
 
 pub mod cli;
 pub mod error;
+pub mod log;
 pub mod plan;
 pub mod sys;
