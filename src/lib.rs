@@ -7,4 +7,5 @@ pub mod cli;
 pub mod error;
 pub mod log;
 pub mod plan;
+pub mod spec;
 pub mod sys;
