@@ -8,4 +8,5 @@ pub mod error;
 pub mod log;
 pub mod plan;
 pub mod spec;
+pub mod state;
 pub mod sys;
