@@ -3,10 +3,23 @@
 //! The modules stand in the order in which a container comes to be: what was typed, what the bundle says, what the
 //! machine can do, the plan made of these, the host half that carries it out, the child half that walks its steps.
 
+pub mod cli;
+
+pub mod spec;
+
+pub mod facts;
+
+pub mod plan;
+
+
+
+pub mod wire;
+
+pub mod init;
+
+pub mod state;
+
 pub mod abi;
 pub mod error;
-pub mod facts;
-pub mod init;
-pub mod plan;
+pub mod log;
 pub mod sys;
-pub mod wire;

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod clock;
 pub mod cred;
 pub mod exe;
 pub mod exec;
@@ -12,6 +13,7 @@ pub mod file;
 pub mod mount;
 pub mod net;
 pub mod ns;
+pub mod proc;
 pub mod signal;
 pub mod socket;
 pub mod task;
