@@ -3,6 +3,7 @@
 //! The modules stand in the order in which a container comes to be: what was typed, what the bundle says, what the
 //! machine can do, the plan made of these, the host half that carries it out, the child half that walks its steps.
 
+pub mod cgroup;
 pub mod error;
 pub mod plan;
 pub mod sys;
