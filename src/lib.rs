@@ -11,13 +11,17 @@ pub mod facts;
 
 pub mod plan;
 
+pub mod launch;
 
+pub mod cgroup;
 
 pub mod wire;
 
 pub mod init;
 
 pub mod state;
+
+pub mod cmd;
 
 pub mod abi;
 pub mod error;

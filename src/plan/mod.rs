@@ -4,6 +4,7 @@
 //! effect. It may use `abi`, `spec`, `facts` and the plain types of `sys`.
 
 mod capabilities;
+pub mod cgroup;
 pub mod container;
 mod devices;
 mod fmt;

@@ -77,13 +77,11 @@ pub fn choose(spec: &Spec, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Re
         // the go-between makes it, since offsets can't be written any more once a process is in it
         chosen.birth.new.remove(Namespace::Time);
     }
-    let between = chosen.user || joined.iter().any(|(_, kind)| matches!(kind, Namespace::Pid | Namespace::Time));
     joined.sort_by_key(|(_, kind)| Namespace::ALL.iter().position(|known| known == kind));
-    if between && !joined.is_empty() {
-        chosen.birth.through = joined;
-    } else {
-        chosen.enter = joined;
-    }
+    // a time namespace is joined by a process that shares its memory with nobody: init itself
+    let between = chosen.user || joined.iter().any(|(_, kind)| *kind == Namespace::Pid);
+    let itself = |kind: Namespace| !between || kind == Namespace::Time;
+    (chosen.enter, chosen.birth.through) = joined.into_iter().partition(|(_, kind)| itself(*kind));
     Ok(chosen)
 }
 

@@ -259,6 +259,16 @@ pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Answer<()> {
     }
 }
 
+/// `write(2)`; answers how much was taken.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn write_some(fd: BorrowedFd<'_>, bytes: &[u8]) -> Answer<usize> {
+    // SAFETY: bytes live through the call and the length is their own.
+    let length = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+    usize::try_from(length).map_err(|_| Errno::last())
+}
+
 /// `dup3(2)`, or `fcntl(F_SETFD)` where both numbers are one: `to` becomes a copy of `from` that outlives execve.
 ///
 /// # Errors

@@ -19,6 +19,9 @@ pub mod socket;
 pub mod task;
 pub mod tty;
 
+pub mod bpf;
+pub mod cgroupfs;
+
 pub use nix::errno::Errno;
 
 /// What a system call answers.
