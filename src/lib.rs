@@ -4,9 +4,15 @@
 //! machine can do, the plan made of these, the host half that carries it out, the child half that walks its steps.
 
 pub mod cli;
+pub mod spec;
+
+pub mod plan;
+
+pub mod cgroup;
+pub mod state;
+
+pub mod cmd;
+
 pub mod error;
 pub mod log;
-pub mod plan;
-pub mod spec;
-pub mod state;
 pub mod sys;

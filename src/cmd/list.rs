@@ -45,7 +45,8 @@ fn table(documents: &[Document<'_>]) -> String {
     let rows: Vec<[String; 6]> = documents.iter().map(row).collect();
     let mut text = String::new();
     let width = |column: usize| {
-        let widest = rows.iter().chain([&head]).filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+        let widest =
+            rows.iter().chain([&head]).filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
         (widest.unwrap_or(0) + 3).max(12)
     };
     let widths: Vec<usize> = (0..5).map(width).collect();

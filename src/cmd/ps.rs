@@ -32,9 +32,11 @@ fn table(pids: &[i32], args: &[String]) -> Result<String> {
         ps.args(args);
     }
     // what it complains about is the caller's to read
-    let output = ps.stderr(Stdio::inherit()).output().map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => Error::msg("exec: \"ps\": executable file not found in $PATH"),
-        _ => Error::from(error).context("run ps"),
+    let output = ps.stderr(Stdio::inherit()).output().map_err(|error| {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            return Error::msg("exec: \"ps\": executable file not found in $PATH");
+        }
+        Error::from(error).context("run ps")
     })?;
     if !output.status.success() {
         return Err(Error::msg(format!("ps: {}", output.status)));
