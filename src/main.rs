@@ -42,15 +42,16 @@ fn log_of(global: &Global) -> Result<Log> {
 }
 
 fn refuse(misuse: &Misuse) -> ExitCode {
+    let log = match log_of(&misuse.global) {
+        Ok(log) => log,
+        Err(error) => return report(&Log::stderr(), &error),
+    };
     if let Some((line, topic)) = &misuse.shown {
         let text = format!("{line}\n\n{}", cli::help_text(&misuse.name, *topic));
         // nobody may be there to read it; the record still says what is wrong
         let _lost = std::io::stdout().write_all(text.as_bytes());
     }
-    match log_of(&misuse.global) {
-        Ok(log) => report(&log, &misuse.error),
-        Err(error) => report(&Log::stderr(), &error),
-    }
+    report(&log, &misuse.error)
 }
 
 fn report(log: &Log, error: &Error) -> ExitCode {
