@@ -3,7 +3,6 @@
 //! Containers' engines read these: containerd decodes the JSON records of the file and takes the last one of level
 //! `error`, Podman wants the file to hold exactly one record. So a failing call writes one error record, last.
 
-use crate::cli::LogFormat;
 use crate::error::{Context, Error, Result};
 use crate::sys::clock;
 use std::fs::{File, OpenOptions};
@@ -11,12 +10,21 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+/// The form of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// `time="…" level=error msg="…"`.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
 /// Where records go, and in which form.
 #[derive(Debug)]
 pub struct Log {
     /// `None` is standard error.
     file: Option<File>,
-    format: LogFormat,
+    form: Form,
     debug: bool,
 }
 
@@ -26,18 +34,18 @@ impl Log {
     ///
     /// # Errors
     /// When the file cannot be opened.
-    pub fn open(file: Option<&Path>, format: LogFormat, debug: bool) -> Result<Self> {
+    pub fn open(file: Option<&Path>, form: Form, debug: bool) -> Result<Self> {
         let open = |path: &Path| {
             let file = OpenOptions::new().append(true).create(true).mode(0o644).open(path);
             file.context(|| format!("open {}", path.display()))
         };
-        Ok(Self { file: file.map(open).transpose()?, format, debug })
+        Ok(Self { file: file.map(open).transpose()?, form, debug })
     }
 
     /// A log for the time before the flags are known: text on standard error.
     #[must_use]
     pub fn stderr() -> Self {
-        Self { file: None, format: LogFormat::Text, debug: false }
+        Self { file: None, form: Form::Text, debug: false }
     }
 
     /// Records what is being done; the text is made only when somebody asked for it.
@@ -65,9 +73,9 @@ impl Log {
 
     fn record(&self, level: &str, message: &str, facts: &[(&'static str, String)], hint: Option<&str>) {
         let time = clock::now().seconds();
-        let line = match self.format {
-            LogFormat::Text => text(&time, level, message, hint),
-            LogFormat::Json => json(&time, level, message, facts, hint),
+        let line = match self.form {
+            Form::Text => text(&time, level, message, hint),
+            Form::Json => json(&time, level, message, facts, hint),
         };
         match &self.file {
             Some(file) => emit(&mut &*file, &line),
@@ -166,10 +174,10 @@ mod tests {
     #[test]
     fn a_file_gathers_records_and_must_be_openable() {
         let path = std::env::temp_dir().join(format!("onggi-log-{}", std::process::id()));
-        let log = Log::open(Some(&path), LogFormat::Json, false).unwrap();
+        let log = Log::open(Some(&path), Form::Json, false).unwrap();
         log.debug(|| unreachable!("nobody asked"));
         log.warn("one");
-        Log::open(Some(&path), LogFormat::Json, true).unwrap().debug(|| "two".to_owned());
+        Log::open(Some(&path), Form::Json, true).unwrap().debug(|| "two".to_owned());
         log.error(&Error::new(Kind::NotFound, "three"));
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
@@ -178,7 +186,7 @@ mod tests {
         let expected = [("warning", "one"), ("debug", "two"), ("error", "three")];
         assert_eq!(seen, expected.map(|(level, message)| (Some(level), Some(message))));
 
-        let error = Log::open(Some(Path::new("/nonexistent/x")), LogFormat::Text, false).err().map(|e| e.to_string());
+        let error = Log::open(Some(Path::new("/nonexistent/x")), Form::Text, false).err().map(|e| e.to_string());
         assert_eq!(error.as_deref(), Some("open /nonexistent/x: no such file or directory"));
     }
 }

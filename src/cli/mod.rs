@@ -382,3 +382,11 @@ pub enum Command {
     /// The version.
     Version,
 }
+
+impl Command {
+    /// Whether it does nothing but tell the caller about the program.
+    #[must_use]
+    pub fn only_tells(&self) -> bool {
+        matches!(self, Self::Help(_) | Self::Version)
+    }
+}

@@ -89,7 +89,7 @@ pub(super) fn job<'a>(
 ///
 /// # Errors
 /// See `launch::launch`.
-pub fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<i32> {
+pub(super) fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<u8> {
     check_id(&create.id)?;
     // nothing has happened yet: where our binary can't be protected in place, we execute ourselves once more
     exe::seal().context(|| "protect our own binary from the container")?;

@@ -14,7 +14,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// The bundle asks for what can't be.
-pub fn run(global: &Global, directory: &Path, id: &str, log: &Log) -> Result<i32> {
+pub(super) fn run(global: &Global, directory: &Path, id: &str, log: &Log) -> Result<u8> {
     let bundle = bundle(Some(directory), None, true, log)?;
     let root = Root::find(global.root.as_deref())?;
     let create = cli::Create { id: id.to_owned(), ..cli::Create::default() };

@@ -12,7 +12,7 @@ use crate::sys::{cred, exe, signal};
 ///
 /// # Errors
 /// See `launch::launch`; a `poststart` hook that failed.
-pub fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<i32> {
+pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
     check_id(&run.create.id)?;
     exe::seal().context(|| "protect our own binary from the container")?;
     let create = absolute(&run.create)?;
@@ -31,7 +31,7 @@ pub fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<i32> {
     }
     let launched = launch::launch(&job, log)?;
     if let Err(error) = poststart(&launched, log) {
-        end(&root, &launched, log);
+        end(&launched, log);
         return Err(error);
     }
     if run.detach {
@@ -42,30 +42,28 @@ pub fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<i32> {
         None => console::wait(&launched.child),
     };
     if !run.keep || ended.is_err() {
-        remove(&root, &launched, log);
+        remove(&launched, log);
     }
-    Ok(ended?.status())
+    Ok(u8::try_from(ended?.status()).unwrap_or(u8::MAX))
 }
 
 fn poststart(launched: &Launched, log: &Log) -> Result<()> {
-    let record = &launched.record;
+    let record = &launched.container.record;
     let document = launch::document(record, "running", record.init_process_pid);
     hooks::poststart(&record.poststart, &document, log)
 }
 
 /// Ends a container whose `poststart` hook failed.
-fn end(root: &Root, launched: &Launched, log: &Log) {
+fn end(launched: &Launched, log: &Log) {
     use std::os::fd::AsFd;
     let _ = signal::send(launched.child.pidfd.as_fd(), libc::SIGKILL);
     let _ = launch::reap(&launched.child);
-    remove(root, launched, log);
+    remove(launched, log);
 }
 
 /// Takes away what is left of an ended container. The payload has ended: what goes wrong here is told, not returned.
-fn remove(root: &Root, launched: &Launched, log: &Log) {
-    let record = &launched.record;
-    let removed = super::delete::remove(root, record, &launched.cgroup, log);
-    if let Err(error) = removed {
+fn remove(launched: &Launched, log: &Log) {
+    if let Err(error) = super::delete::destroy(&launched.container, log) {
         log.warn(&error.to_string());
     }
 }

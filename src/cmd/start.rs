@@ -12,11 +12,10 @@ use crate::state::{Root, Status};
 /// # Errors
 /// It is not in the state created; a `startContainer` hook or the execution failed; a `poststart` hook failed, which
 /// ends the container.
-pub fn run(global: &Global, id: &str, log: &Log) -> Result<i32> {
+pub(super) fn run(global: &Global, id: &str, log: &Log) -> Result<u8> {
     let root = Root::find(global.root.as_deref())?;
-    let container = root.open(id)?;
-    let handle = super::cgroup(&container.record)?;
-    match container.status(|| Ok(handle.frozen()))? {
+    let container: super::Container = root.open(id)?;
+    match super::status(&container)? {
         Status::Created => {}
         Status::Stopped => return Err(Error::new(Kind::NotRunning, "cannot start a container that has stopped")),
         Status::Paused => return Err(Error::msg("container paused")),

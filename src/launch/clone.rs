@@ -125,8 +125,8 @@ fn between(luggage: &mut Luggage<'_>) -> std::result::Result<Child, Errno> {
 extern "C" fn go_between(shared: *mut libc::c_void) -> libc::c_int {
     // SAFETY: `between` passes its own value and sleeps until we have ended.
     let shared = unsafe { &mut *shared.cast::<Between<'_, '_>>() };
-    shared.answer = prepare(&shared.luggage.plan.birth, shared.luggage.slots)
-        .and_then(|()| clone(shared.luggage, CLONE_PARENT));
+    shared.answer =
+        prepare(&shared.luggage.plan.birth, shared.luggage.slots).and_then(|()| clone(shared.luggage, CLONE_PARENT));
     task::leave(0)
 }
 

@@ -147,7 +147,12 @@ pub fn relay(child: &Child, master: &OwnedFd) -> Result<End> {
     end.ok_or_else(|| crate::error::Error::msg("the payload ended without a status"))
 }
 
-fn turn(signals: &OwnedFd, outside: (BorrowedFd<'_>, BorrowedFd<'_>), master: &OwnedFd, pipes: (&Pipe, &Pipe)) -> Answer<[i16; 4]> {
+fn turn(
+    signals: &OwnedFd,
+    outside: (BorrowedFd<'_>, BorrowedFd<'_>),
+    master: &OwnedFd,
+    pipes: (&Pipe, &Pipe),
+) -> Answer<[i16; 4]> {
     let (up, down) = pipes;
     let mut wanted = 0;
     if down.wants_input() {

@@ -16,6 +16,7 @@ pub use clone::{Child, reap};
 
 use crate::abi::ns::Namespace;
 use crate::cgroup;
+use crate::cgroup::Handle;
 use crate::error::{Context, Error, Result};
 use crate::facts::Facts;
 use crate::log::Log;
@@ -25,7 +26,7 @@ use crate::plan::mounts::CgroupTree;
 use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::{self, Plan};
 use crate::spec::Loaded;
-use crate::state::{self, Claim, Record, Root};
+use crate::state::{self, Claim, Root};
 use crate::sys::signal::Mask;
 use crate::sys::{clock, file, socket, task};
 use crate::wire::{self, Message};
@@ -72,15 +73,16 @@ pub struct Job<'a> {
     pub mask: Option<Mask>,
 }
 
+/// What is remembered of a container.
+pub type Record = state::Record<Handle>;
+
 /// A launched container.
 #[derive(Debug)]
 pub struct Launched {
     /// Its first process.
     pub child: Child,
-    /// Its record.
-    pub record: Record,
-    /// Its cgroup.
-    pub cgroup: cgroup::Handle,
+    /// Its directory and record.
+    pub container: state::Container<Handle>,
     /// The terminal's master, for a terminal in the foreground.
     pub terminal: Option<OwnedFd>,
 }
@@ -152,8 +154,7 @@ pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
     let directory = claim.dir.path().to_owned();
     undo.push("remove the state directory", move || remove_directory(&directory));
     let made = cgroup::make(&cgroups)?;
-    let handle = made.handle().clone();
-    let leftover = handle.clone();
+    let leftover = made.handle().clone();
     undo.push("remove the cgroup", move || leftover.remove());
     let mut slots = fds::open(&plan)?;
     if job.gate {
@@ -170,7 +171,7 @@ pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
     let (record, terminal) = launch.accompany(&made, &cgroups)?;
     undo.disarm();
     let child = std::sync::Arc::into_inner(child).ok_or_else(|| Error::msg("the child has two owners"))?;
-    Ok(Launched { child, record, cgroup: handle, terminal })
+    Ok(Launched { child, container: state::Container { dir: claim.dir, record }, terminal })
 }
 
 fn remove_directory(path: &Path) -> Result<()> {
@@ -270,15 +271,14 @@ impl Launch<'_> {
         }
     }
 
-    fn record(&self, cgroup: &cgroup::Handle) -> Result<Record> {
+    fn record(&self, cgroup: &Handle) -> Result<Record> {
         let spec = &self.job.loaded.spec;
         let pid = self.child.pid;
         let stat = crate::sys::proc::stat(Pid::from_raw(pid)).context(|| format!("read /proc/{pid}/stat"))?;
         let stat = stat.ok_or_else(|| sentence::vanished(None))?;
         let hooks = spec.hooks().as_ref();
-        let namespace = |kind: Namespace| {
-            (kind.runc_key().to_owned(), PathBuf::from(format!("/proc/{pid}/ns/{}", kind.file())))
-        };
+        let namespace =
+            |kind: Namespace| (kind.runc_key().to_owned(), PathBuf::from(format!("/proc/{pid}/ns/{}", kind.file())));
         Ok(Record {
             oci_version: spec.version().clone(),
             id: self.job.id.to_owned(),
@@ -289,10 +289,10 @@ impl Launch<'_> {
             rootfs: container::rootfs(spec, self.job.bundle)?,
             annotations: annotations(spec),
             rootless: self.job.rootless,
-            cgroup_paths: cgroup.cgroup_paths.clone(),
             namespace_paths: Namespace::ALL.map(namespace).into(),
             external_descriptors: Vec::new(),
-            cgroup: serde_json::Value::Null,
+            private_pid: self.plan.birth.new.has(Namespace::Pid),
+            cgroup: cgroup.clone(),
             poststart: hooks.and_then(|h| h.poststart().clone()).unwrap_or_default(),
             poststop: hooks.and_then(|h| h.poststop().clone()).unwrap_or_default(),
         })
@@ -320,7 +320,9 @@ impl Launch<'_> {
                 Some((Message::Handed(Slot::PTY), fd)) => terminal = fd,
                 Some((Message::Handed(_), Some(fd))) => self.listener(&fd, record)?,
                 Some((Message::Failed(failure), _)) => return Err(sentence::of(self.plan, failure, self.slots)),
-                Some((Message::Handed(_) | Message::Go(_), _)) => return Err(Error::msg("init says what it can't say")),
+                Some((Message::Handed(_) | Message::Go(_), _)) => {
+                    return Err(Error::msg("init says what it can't say"));
+                }
                 None => return self.silence().map(|()| terminal),
             }
         }
@@ -380,7 +382,8 @@ pub fn send_listener(path: &Path, metadata: &str, fd: &OwnedFd, record: &Record,
     let text = serde_json::json!({
         "ociVersion": record.oci_version, "fds": ["seccompFd"], "pid": pid, "metadata": metadata, "state": state,
     });
-    let socket = socket::connect_stream(path).context(|| format!("connect to linux.seccomp.listenerPath {}", path.display()))?;
+    let socket =
+        socket::connect_stream(path).context(|| format!("connect to linux.seccomp.listenerPath {}", path.display()))?;
     socket::send(socket.as_fd(), text.to_string().as_bytes(), Some(fd.as_fd())).context(|| "send the seccomp listener")
 }
 
@@ -435,8 +438,7 @@ fn inner_pid(pid: i32) -> Result<i32> {
 pub fn check_preserved(count: u32) -> Result<()> {
     for number in 3..3 + count {
         let number = i32::try_from(number).unwrap_or(i32::MAX);
-        file::close_on_exec(number, false)
-            .context(|| format!("--preserve-fds {count}: descriptor {number}"))?;
+        file::close_on_exec(number, false).context(|| format!("--preserve-fds {count}: descriptor {number}"))?;
     }
     Ok(())
 }

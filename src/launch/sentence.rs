@@ -45,7 +45,11 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
                 }
             };
             let text = |slot: Slot| {
-                slots.get(usize::from(slot.0)).and_then(Option::as_ref).map(|fd| hooks::output(fd.as_fd())).unwrap_or_default()
+                slots
+                    .get(usize::from(slot.0))
+                    .and_then(Option::as_ref)
+                    .map(|fd| hooks::output(fd.as_fd()))
+                    .unwrap_or_default()
             };
             let how = hooks::how(end, hook.timeout);
             Some(hooks::failed(&hook.name, &hook.image.program, &how, &text(Slot::HOOK[1]), &text(Slot::HOOK[2])))
@@ -66,7 +70,9 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
         }
         (Step::Mount { target, fstype, .. }, Cause::NotOrdinary) => {
             let (fstype, target) = (fstype.to_string_lossy(), target.to_string_lossy());
-            Some(Error::msg(format!("filesystem {fstype:?} must be mounted on ordinary directory, but {target} is none")))
+            Some(Error::msg(format!(
+                "filesystem {fstype:?} must be mounted on ordinary directory, but {target} is none"
+            )))
         }
         (Step::Attach { target }, Cause::NotProcfs) => {
             let target = target.to_string_lossy();
@@ -90,7 +96,9 @@ pub(super) fn program(image: &Image, step: &Step, errno: Errno) -> Error {
     let error = Error::msg(format!("exec: {name:?}: {text}")).fact("path", name.clone());
     match errno {
         // the file was found and may be executed: what is missing is what its first line names, or its loader
-        Errno::ENOENT if matches!(step, Step::Exec) => error.hint("the interpreter or the loader of the program is missing"),
+        Errno::ENOENT if matches!(step, Step::Exec) => {
+            error.hint("the interpreter or the loader of the program is missing")
+        }
         Errno::ENOEXEC => error.hint("the program is of another architecture, or a script without #! line"),
         _ => error,
     }
@@ -103,11 +111,7 @@ fn cause(cause: Cause) -> Option<&'static str> {
         Cause::NotProcfs => Some("/proc is no procfs"),
         Cause::NotOrdinary => Some("not an ordinary directory"),
         Cause::CwdOutside => Some("outside of the root"),
-        Cause::Kernel
-        | Cause::NoProgram
-        | Cause::HookExited
-        | Cause::HookKilled
-        | Cause::HookTimeout => None,
+        Cause::Kernel | Cause::NoProgram | Cause::HookExited | Cause::HookKilled | Cause::HookTimeout => None,
     }
 }
 
@@ -119,7 +123,9 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
         }
         (Step::Limit { .. }, Errno::EPERM) => Some("raising a hard limit needs CAP_SYS_RESOURCE"),
         (Step::Scheduler(..), Errno::EPERM) => Some("SCHED_DEADLINE is refused under a restricted set of processors"),
-        (Step::Seccomp { .. }, Errno::EACCES) => Some("loading a filter needs process.noNewPrivileges or CAP_SYS_ADMIN"),
+        (Step::Seccomp { .. }, Errno::EACCES) => {
+            Some("loading a filter needs process.noNewPrivileges or CAP_SYS_ADMIN")
+        }
         (Step::Pivot { .. }, Errno::EINVAL) => Some("where the root is an initramfs, --no-pivot"),
         _ => None,
     }

@@ -28,6 +28,7 @@ fn verdict(document: &Value) -> std::result::Result<Vec<String>, String> {
     Ok(notes)
 }
 
+// check: table: one row for each mistake
 #[test]
 fn a_mistake_is_named() {
     let rows = [

@@ -2,6 +2,7 @@
 
 use super::Record;
 use crate::error::{Context, Error, Result};
+use serde::Serialize;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
@@ -80,7 +81,7 @@ impl Dir {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn save(&self, record: &Record) -> Result<()> {
+    pub fn save<C: Serialize>(&self, record: &Record<C>) -> Result<()> {
         let path = self.path.join(RECORD);
         let text = serde_json::to_vec(record)
             .map_err(|error| Error::msg(error.to_string()).context(format!("write {}", path.display())))?;

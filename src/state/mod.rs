@@ -28,14 +28,14 @@ use dir::held;
 
 /// A container: its directory and its record.
 #[derive(Debug)]
-pub struct Container {
+pub struct Container<C> {
     /// The directory.
     pub dir: Dir,
     /// What is remembered.
-    pub record: Record,
+    pub record: Record<C>,
 }
 
-impl Container {
+impl<C> Container<C> {
     /// The first process, as long as it is the one of the record and has not ended.
     ///
     /// # Errors

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-/// The record: `state.json`. The keys are runc's where runc has them.
+/// The record: `state.json`. The keys are runc's where runc has them. `C` is the cgroup side's part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub struct Record<C> {
     /// The version of the spec that the configuration names.
     #[serde(rename = "ociVersion")]
     pub oci_version: String,
@@ -30,18 +30,18 @@ pub struct Record {
     /// Whether it was made without privileges.
     #[serde(default)]
     pub rootless: bool,
-    /// The cgroup's directories by controller; `""` on v2.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub cgroup_paths: BTreeMap<String, PathBuf>,
     /// The namespaces by clone flag without `CLONE_`: `NEWNS` → `/proc/PID/ns/mnt`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub namespace_paths: BTreeMap<String, PathBuf>,
     /// What descriptors 0 to 2 of the first process were: a checkpoint needs them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub external_descriptors: Vec<String>,
-    /// What the cgroup side needs to act on the container again.
+    /// Whether it has a pid namespace of its own: the kernel then kills everything in it with the first process.
     #[serde(default)]
-    pub cgroup: serde_json::Value,
+    pub private_pid: bool,
+    /// What the cgroup side needs to act on the container again; its keys stand among ours, as runc has them.
+    #[serde(flatten)]
+    pub cgroup: C,
     /// Hooks that `start` runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub poststart: Vec<Hook>,
@@ -100,7 +100,7 @@ pub struct Document<'a> {
     pub owner: String,
 }
 
-impl Record {
+impl<C> Record<C> {
     /// The document that is shown.
     #[must_use]
     pub fn document(&self, status: Status, owner: String) -> Document<'_> {

@@ -3,6 +3,7 @@
 use super::Container;
 use super::dir::{Claim, Dir, RECORD};
 use crate::error::{Context, Error, Kind, Result};
+use serde::de::DeserializeOwned;
 use std::ffi::{OsStr, OsString};
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -118,7 +119,7 @@ impl Root {
     ///
     /// # Errors
     /// `Kind::NotFound` when there is none or it has no record yet; when the id is none; when the record is broken.
-    pub fn open(&self, id: &str) -> Result<Container> {
+    pub fn open<C: DeserializeOwned>(&self, id: &str) -> Result<Container<C>> {
         check_id(id)?;
         let dir = Dir { path: self.path.join(id) };
         let path = dir.path.join(RECORD);

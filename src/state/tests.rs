@@ -27,7 +27,18 @@ impl Drop for Scratch {
     }
 }
 
-fn record(id: &str, pid: i32, start: u64) -> Record {
+/// Stands for what the cgroup side keeps.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Cgroup {
+    #[serde(default)]
+    cgroup_paths: BTreeMap<String, PathBuf>,
+}
+
+fn open(root: &Root) -> Result<Container<Cgroup>> {
+    root.open("web")
+}
+
+fn record(id: &str, pid: i32, start: u64) -> Record<Cgroup> {
     Record {
         oci_version: "1.3.0".into(),
         id: id.into(),
@@ -38,10 +49,10 @@ fn record(id: &str, pid: i32, start: u64) -> Record {
         rootfs: "/b/rootfs".into(),
         annotations: BTreeMap::new(),
         rootless: false,
-        cgroup_paths: BTreeMap::new(),
         namespace_paths: BTreeMap::new(),
         external_descriptors: Vec::new(),
-        cgroup: serde_json::Value::Null,
+        private_pid: true,
+        cgroup: Cgroup::default(),
         poststart: Vec::new(),
         poststop: Vec::new(),
     }
@@ -105,20 +116,21 @@ fn of_two_creates_one_wins() {
 fn a_record_is_stored_and_read_back() {
     let Scratch(root) = &Scratch::new("record");
     let claim = root.claim("web").unwrap();
-    let absent = root.open("web").err().unwrap();
+    let absent = open(root).err().unwrap();
     assert_eq!((absent.of(), absent.to_string().as_str()), (Kind::NotFound, "container does not exist"));
 
     let mut stored = record("web", 7, 8);
     stored.annotations.insert("a".into(), "b".into());
-    stored.cgroup = serde_json::json!({"v2": "/x"});
+    stored.cgroup.cgroup_paths.insert(String::new(), "/x".into());
     stored.poststop = serde_json::from_str(r#"[{"path": "/bin/true", "timeout": 3}]"#).unwrap();
     claim.dir.save(&record("web", 0, 0)).unwrap();
     claim.dir.save(&stored).unwrap();
     claim.dir.save_config(b"{}").unwrap();
-    let read = root.open("web").unwrap();
+    let read = open(root).unwrap();
     assert_eq!(read.record, stored);
     let text = std::fs::read_to_string(read.dir.path().join(RECORD)).unwrap();
     assert!(text.contains(r#""init_process_pid":7,"init_process_start":8"#), "{text}");
+    assert!(text.contains(r#""cgroup_paths":{"":"/x"}"#), "{text}");
     let names = std::fs::read_dir(read.dir.path()).unwrap().count();
     assert_eq!(names, 2, "nothing beside the record and the configuration");
 
@@ -143,7 +155,7 @@ fn a_default_root_need_not_be_there() {
 fn the_status_follows_the_process_the_gate_and_the_cgroup() {
     let Scratch(root) = &Scratch::new("status");
     let claim = root.claim("web").unwrap();
-    let status = |frozen: bool| root.open("web").and_then(|container| container.status(|| Ok(frozen))).unwrap();
+    let status = |frozen: bool| open(root).and_then(|container| container.status(|| Ok(frozen))).unwrap();
     claim.dir.save(&record("web", 0, 0)).unwrap();
     assert_eq!(status(false), Status::Creating);
 
@@ -160,7 +172,7 @@ fn the_status_follows_the_process_the_gate_and_the_cgroup() {
     assert_eq!(status(true), Status::Paused);
 
     child.kill().unwrap();
-    let held = root.open("web").unwrap();
+    let held = open(root).unwrap();
     proc::pidfd_wait(proc::pidfd_open(pid).unwrap().as_fd(), std::time::Duration::from_secs(10)).unwrap();
     assert_eq!(status(false), Status::Stopped, "a zombie has stopped");
     assert!(held.hold().unwrap().is_none());
@@ -175,11 +187,11 @@ fn a_number_that_was_used_again_is_not_believed() {
     let (mut child, pid) = sleeper();
     let start = proc::stat(pid).unwrap().unwrap().start;
     claim.dir.save(&record("web", pid.as_raw(), start + 1)).unwrap();
-    let container = root.open("web").unwrap();
+    let container = open(root).unwrap();
     assert_eq!(container.status(|| Ok(false)).unwrap(), Status::Stopped);
     assert!(container.hold().unwrap().is_none());
     claim.dir.save(&record("web", pid.as_raw(), start)).unwrap();
-    assert_eq!(root.open("web").unwrap().hold().unwrap().map(|held| held.pid), Some(pid));
+    assert_eq!(open(root).unwrap().hold().unwrap().map(|held| held.pid), Some(pid));
     child.kill().unwrap();
     child.wait().unwrap();
 }
@@ -190,13 +202,13 @@ fn a_create_that_was_killed_has_stopped() {
     let claim = root.claim("web").unwrap();
     claim.dir.save(&record("web", 0, 0)).unwrap();
     drop(claim);
-    assert_eq!(root.open("web").unwrap().status(|| Ok(false)).unwrap(), Status::Stopped);
+    assert_eq!(open(root).unwrap().status(|| Ok(false)).unwrap(), Status::Stopped);
 }
 
 #[test]
 fn the_document_is_runcs() {
     let mut record = record("c1", 13680, 1);
-    let text = |record: &Record, status, owner: &str| {
+    let text = |record: &Record<Cgroup>, status, owner: &str| {
         serde_json::to_string_pretty(&record.document(status, owner.to_owned())).unwrap()
     };
     let expected = "{\n  \"ociVersion\": \"1.3.0\",\n  \"id\": \"c1\",\n  \"pid\": 13680,\n  \"status\": \"running\",\n  \
