@@ -16,9 +16,9 @@ done
 
 mkdir -p "$out"
 if [ -z "${ONGGI:-}" ]; then
-    # the target directory depends on the tree's configuration, so cargo is asked where the binary went
-    ONGGI=$(cd "$tree" && cargo build --release --bin onggi --message-format json-render-diagnostics |
-        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
+    cd "$tree"
+    . scripts/toolchain.sh
+    ONGGI=$(built onggi --release --quiet --bin onggi)
 fi
 export ONGGI
 

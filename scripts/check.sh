@@ -12,6 +12,7 @@
 # With names as arguments only those run. Prints one line per check; the output of a failing one stands above its line.
 set -u
 cd "$(dirname "$0")/.." || exit 1
+. scripts/toolchain.sh
 export PYTHONDONTWRITEBYTECODE=1
 
 fmt() { cargo fmt --check; }
@@ -23,9 +24,7 @@ words() { python3 scripts/check/words.py; }
 goldens() {
     set -- bundles/*/plan.txt
     [ -e "$1" ] || { echo "no golden plan in bundles/"; return 1; }
-    onggi=$(cargo build --quiet --bin onggi --message-format json-render-diagnostics |
-        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1)
-    [ -n "$onggi" ] || return 1
+    onggi=$(built onggi --quiet --bin onggi) || return 1
     wrong=0
     for golden; do
         "$onggi" plan "$(dirname "$golden")" | diff -u "$golden" - || wrong=1

@@ -20,24 +20,12 @@ EXPLANATION
     exit 1
 fi
 
-# under sudo the toolchain is often the calling user's
-if ! command -v cargo >/dev/null && [ -n "${SUDO_USER:-}" ]; then
-    home=$(getent passwd "$SUDO_USER" | cut -d: -f6)
-    export PATH=$home/.cargo/bin:$PATH CARGO_HOME=${CARGO_HOME:-$home/.cargo} RUSTUP_HOME=${RUSTUP_HOME:-$home/.rustup}
-fi
-command -v cargo >/dev/null || fail "there is no cargo on PATH: install a Rust toolchain first (rustup, or your distribution's)"
-if ! command -v cc >/dev/null; then
-    command -v apt-get >/dev/null || fail "there is no C linker (cc), which rustc needs: install gcc"
-    echo "installing gcc, the linker that rustc calls"
-    apt-get update -qq
-    apt-get install -qq -y --no-install-recommends gcc libc6-dev >/dev/null
-fi
+. scripts/toolchain.sh
+command -v cc >/dev/null || need gcc libc6-dev # the linker that rustc calls
 
 echo "building; the first time takes about a minute"
-built=$(cargo build --release --bin onggi --example hello --message-format json-render-diagnostics |
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p')
-hello=$(grep '/hello$' <<<"$built") || fail "the example hello was not built"
-onggi=$(grep '/onggi$' <<<"$built") || fail "onggi was not built"
+onggi=$(built onggi --release --bin onggi)
+hello=$(built hello --release --example hello)
 runtime=${ONGGI_RUNTIME:-$onggi}
 
 bundle=bundles/hello
