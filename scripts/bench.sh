@@ -29,6 +29,7 @@ src=$tree/scripts/bench
     gcc $strict -o "$out/floor" "$src/floor.c"
     gcc $strict -o "$out/drive" "$src/drive.c"
     gcc $strict -o "$out/empty" "$src/empty.c"
+    gcc $strict -o "$out/filterof" "$src/filterof.c"
     gcc $strict -nostdlib -fno-stack-protector -fno-asynchronous-unwind-tables -Wl,--build-id=none \
         -Wl,-z,noseparate-code -o "$out/true" "$src/payload.c"
 }

@@ -4,6 +4,7 @@ An axis is a file in axes/ with a docstring (its first line is what --list shows
 """
 
 import argparse
+import contextlib
 import ctypes
 import datetime
 import importlib
@@ -11,6 +12,7 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -65,23 +67,39 @@ class Bench:
         self.runtimes = [r for r in self.runtimes if self.works(r)]
         self.oci = [r for r in self.runtimes if r.is_oci]
 
-    def works(self, runtime):
-        """a peer that can't run the default bundle here is named and left out; onggi and the floor must"""
-        argv = runtime.run(self.bundle("probe"), "bench-probe")
+    def works(self, runtime, bundle=None):
+        """a peer that can't run a bundle here is named and left out; onggi and the floor must"""
+        argv = runtime.run(bundle or self.bundle("probe"), "bench-probe")
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if done.returncode:
-            why = f"bench.sh: {runtime.name} ({runtime.path}) does not run the default bundle: {done.stderr.strip()[:300]}"
+            what = Path(bundle.path).name if bundle else "default"
+            why = f"bench.sh: {runtime.name} ({runtime.path}) does not run {what}: {done.stderr.strip()[:300]}"
             if runtime.name == "onggi" or not runtime.is_oci:
                 sys.exit(why)
             print(why, file=sys.stderr)
         return done.returncode == 0
+
+    @contextlib.contextmanager
+    def container(self, runtime, bundle, ident):
+        """a running container for the time of a `with`; its value is init's pid"""
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        subprocess.run(runtime.verb("create", "--bundle", bundle.path, ident), check=True, **quiet)
+        subprocess.run(runtime.verb("start", ident), check=True, **quiet)
+        state = subprocess.run(runtime.verb("state", ident), check=True, capture_output=True)
+        pid = json.loads(state.stdout)["pid"]
+        try:
+            yield pid
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)  # we are the subreaper
+            subprocess.run(runtime.verb("delete", ident), check=True, **quiet)
 
     def bundle(self, name="default", change=None):
         """a bundle as `runc spec` writes it whose program is the payload; `change(config)` may edit it first"""
         return spec.Bundle(self.out / "bundles" / name, self.payload, change)
 
     def scenario(self, **settings):
-        return Scenario(rounds=self.rounds, **settings)
+        return Scenario(**{"rounds": self.rounds} | settings)
 
     def drive(self, scenario):
         return drive(self.out, scenario)

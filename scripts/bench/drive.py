@@ -34,9 +34,11 @@ class Samples:
 
     def __init__(self):
         self.ms, self.to_payload, self.minflt, self.maxrss, self.nvcsw = [], [], [], [], []
+        self.spans = []  # (round, start, end) in ns
 
     def add(self, record, stamps):
         self.ms.append((record["end"] - record["start"]) / 1e6)
+        self.spans.append((record["round"], record["start"], record["end"]))
         self.to_payload += [(s - record["start"]) / 1e6 for s in stamps if s > record["start"]][:1]
         for field in ("minflt", "maxrss", "nvcsw"):
             getattr(self, field).append(record[field])
@@ -51,6 +53,14 @@ class Samples:
 
     def percentile(self, p):
         return sorted(self.ms)[min(len(self.ms) - 1, int(len(self.ms) * p / 100))]
+
+    def per_second(self, burst):
+        """throughput, where `burst` rounds in a row were one burst: from its first start to its last end"""
+        bursts = defaultdict(list)
+        for number, start, end in self.spans:
+            bursts[number // burst].append((start, end))
+        busy = sum(max(end for _, end in runs) - min(start for start, _ in runs) for runs in bursts.values())
+        return len(self.spans) / (busy / 1e9)
 
 
 def drive(out, scenario):
@@ -67,8 +77,3 @@ def drive(out, scenario):
     for record in (r for r in records if "step" in r):
         result[record["group"]][record["step"]].add(record, stamps.get((record["group"], record["round"]), []))
     return result
-
-
-def span(records):
-    """seconds from the first start to the last end"""
-    return (max(r["end"] for r in records) - min(r["start"] for r in records)) / 1e9
