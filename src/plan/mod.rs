@@ -1,1 +1,3 @@
 //! What will be done, as data: decided before anything is touched.
+
+pub mod seccomp;
