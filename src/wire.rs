@@ -126,12 +126,20 @@ impl Message {
     }
 }
 
-/// Sends a message.
+/// Sends a message, in init: a host that is gone ends it.
 ///
 /// # Errors
-/// `EPIPE`: the other half is gone (the signal for it must be blocked or ignored).
+/// `EPIPE`: the other half is gone.
 pub fn say(wire: BorrowedFd<'_>, message: Message) -> Answer<()> {
     file::write(wire, &message.encode())
+}
+
+/// Sends a message, in the host half: an init that is gone raises no signal.
+///
+/// # Errors
+/// `EPIPE`: the other half is gone.
+pub fn tell(wire: BorrowedFd<'_>, message: Message) -> Answer<()> {
+    socket::send(wire, &message.encode(), None)
 }
 
 /// Sends a descriptor.

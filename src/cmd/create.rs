@@ -72,6 +72,7 @@ pub(super) fn job<'a>(
         bundle: &bundle.path,
         loaded: &bundle.loaded,
         gate,
+        foreground: false,
         driver: driver(global),
         rootless: global.rootless.unwrap_or_else(|| crate::sys::cred::euid() != 0),
         console_socket: create.console_socket.as_deref(),

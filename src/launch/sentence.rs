@@ -57,7 +57,7 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
         (Step::Chdir { .. }, Cause::CwdOutside) => Some(Error::msg(
             "current working directory is outside of container mount namespace root -- possible container breakout detected",
         )),
-        (Step::Chdir { path, .. } | Step::MakeCwd(path), _) => {
+        (Step::Chdir { path, .. }, _) => {
             let path = path.to_string_lossy();
             Some(Error::msg(format!("chdir to cwd ({path:?}) set in config.json failed: {}", reason(errno))))
         }

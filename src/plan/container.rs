@@ -67,7 +67,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let env: Vec<&str> = env.iter().map(String::as_str).collect();
     let env = image::environment(env.iter().copied());
     let image = image::Image::new("process", process.args().as_deref().unwrap_or_default(), &env, home)?;
-    let confined = identity::confine(process, linux.seccomp().as_ref(), true, &mut notes)?;
+    let confined = identity::confine(process, linux.seccomp().as_ref(), true, facts.root && !chosen.user, &mut notes)?;
     let terminal = process.terminal().unwrap_or_default();
     let inner = spec.hooks().as_ref();
     let mut inside = hooks::inside("createContainer", inner.and_then(|h| h.create_container().as_deref()), &[])?;
@@ -103,11 +103,15 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let rootfs = rootfs(spec, request.bundle)?;
     steps.extend(rootfs::open(spec, &rootfs, &chosen, &mut opens, &mut slots)?);
     steps.extend(mount_steps(spec, request, &linux, &chosen, &mut opens, &mut slots, &mut notes)?);
+    let fresh =
+        |m: &oci_spec::runtime::Mount| m.destination().as_os_str() == "/dev" && m.typ().as_deref() == Some("tmpfs");
+    let fresh_dev = spec.mounts().iter().flatten().any(fresh);
     let own_dev = chosen.mount && devices::ours(spec.mounts().as_deref().unwrap_or_default());
     if own_dev {
         steps.extend(devices::steps(
             linux.devices().as_deref().unwrap_or_default(),
             chosen.user,
+            fresh_dev,
             &mut opens,
             &mut slots,
         )?);
@@ -239,8 +243,9 @@ fn mount_steps(
     if list.is_empty() {
         return Ok(Vec::new());
     }
-    if !chosen.mount && chosen.own.has(Namespace::Mount) {
-        return Err(Error::spec("mounts", "mounts need a mount namespace of the container's own, not a joined one"));
+    if chosen.own.has(Namespace::Mount) && !chosen.mount {
+        // whoever made the namespace has mounted what is to be seen in it
+        return Ok(Vec::new());
     }
     if !chosen.mount {
         return Err(Error::spec("mounts", "mounts need a mount namespace in linux.namespaces"));

@@ -231,6 +231,7 @@ pub(super) fn confine(
     process: &Process,
     profile: Option<&LinuxSeccomp>,
     may_set_groups: bool,
+    is_root: bool,
     notes: &mut Vec<String>,
 ) -> Result<Confinement> {
     let user = process.user();
@@ -257,11 +258,14 @@ pub(super) fn confine(
     if let Some(caps) = caps {
         before.push(Step::Bound(mask(caps.bounding().as_ref())));
     }
-    before.push(Step::MakeCwd(cwd.clone()));
-    before.push(Step::Chdir { path: cwd.clone(), lenient: true });
-    before.push(Step::OwnStdio(user.uid()));
     let changes_uid = user.uid() != 0;
+    // behind the pivot we are in / already
+    let moves = cwd.as_c_str() != c"/";
+    if moves {
+        before.push(Step::Chdir { path: cwd.clone(), lenient: changes_uid, make: true });
+    }
     if changes_uid {
+        before.push(Step::OwnStdio(user.uid()));
         before.push(Step::KeepCaps(true));
     }
     before.push(Step::Umask(user.umask().unwrap_or(0o022)));
@@ -272,9 +276,16 @@ pub(super) fn confine(
         let text = "cannot set any additional groups in a rootless container";
         return Err(Error::spec("process.user.additionalGids", text));
     }
-    before.push(Step::Gid(user.gid()));
-    before.push(Step::Uid(user.uid()));
-    before.push(Step::Chdir { path: cwd, lenient: false });
+    if !(is_root && user.gid() == 0) {
+        before.push(Step::Gid(user.gid()));
+    }
+    if !(is_root && user.uid() == 0) {
+        before.push(Step::Uid(user.uid()));
+    }
+    // what root could not reach the user may (NFS), and the reverse is an error now
+    if moves && changes_uid {
+        before.push(Step::Chdir { path: cwd, lenient: false, make: false });
+    }
     if let Some(caps) = caps {
         if changes_uid {
             before.push(Step::KeepCaps(false));
@@ -305,7 +316,7 @@ mod tests {
     fn lists_of_numbers() {
         assert_eq!(*bit_list("x", "0-3,7").unwrap(), [0b1000_1111]);
         assert_eq!(*bit_list("x", "64").unwrap(), [0, 1]);
-        assert_eq!(*bit_list("x", "").unwrap(), []);
+        assert!(bit_list("x", "").unwrap().is_empty());
         for wrong in ["3-1", "a", "1-", "99999"] {
             assert!(bit_list("x", wrong).is_err(), "{wrong}");
         }
@@ -316,7 +327,7 @@ mod tests {
         let profile: LinuxSeccomp = serde_json::from_str(r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["kexec_load"], "action": "SCMP_ACT_ERRNO"}]}"#).unwrap();
         let mut process = Process::default();
         let place = |process: &Process| {
-            let confined = confine(process, Some(&profile), true, &mut Vec::new()).unwrap();
+            let confined = confine(process, Some(&profile), true, true, &mut Vec::new()).unwrap();
             let at = confined.before.iter().position(|s| matches!(s, Step::Seccomp { .. }));
             let caps = confined.before.iter().position(|s| matches!(s, Step::Bound(_)));
             (at, caps, confined.last.is_some())

@@ -334,9 +334,9 @@ pub enum Step {
         path: Str,
         /// First try: not being allowed is forgiven, the second try comes as the user.
         lenient: bool,
+        /// Makes it (0755), with its parents, if it is missing.
+        make: bool,
     },
-    /// Makes the working directory if it is missing.
-    MakeCwd(Str),
     /// Adds `HOME` from the container's `/etc/passwd` to the environment, `/` if the user is not in it.
     Home(u32),
     /// Finds the program among the candidates.
@@ -378,7 +378,6 @@ impl fmt::Display for Step {
             Self::Domainname(name) => write!(f, "setdomainname({})", Quoted(name)),
             Self::Loopback => f.write_str("bring lo up"),
             Self::Chdir { path, .. } => write!(f, "chdir({})", Quoted(path)),
-            Self::MakeCwd(path) => write!(f, "mkdir -p {}", Quoted(path)),
             Self::Home(uid) => write!(f, "look up HOME of uid {uid} in /etc/passwd"),
             Self::Find => f.write_str("find the program"),
             Self::Hook(hook) => write!(f, "{} hook {}", hook.name, hook.image),

@@ -7,6 +7,7 @@
 use crate::error::{Context, Error, Kind, Result};
 use oci_spec::runtime::{Process, Spec};
 use serde::de::DeserializeOwned;
+use std::io::Read;
 use std::path::Path;
 
 mod check;
@@ -35,7 +36,7 @@ pub struct Loaded<T> {
 /// # Errors
 /// When the file cannot be read, is no JSON, or holds a value that does not fit.
 pub fn load(path: &Path) -> Result<Loaded<Spec>> {
-    let bytes = std::fs::read(path).map_err(|error| {
+    let bytes = read(path).map_err(|error| {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         if error.kind() == std::io::ErrorKind::NotFound {
             let sentence = format!("JSON specification file {name} not found");
@@ -45,6 +46,28 @@ pub fn load(path: &Path) -> Result<Loaded<Spec>> {
     })?;
     let (spec, notes) = parse(&bytes, mend::config).context(|| path.display().to_string())?;
     Ok(Loaded { spec, bytes, notes })
+}
+
+/// Reads a regular file with two calls where `std::fs::read` makes four: a read that comes short is the last one.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    const USUAL: usize = 64 * 1024;
+    let mut file = std::fs::File::open(path)?;
+    let mut bytes = vec![0; USUAL];
+    let mut length = 0;
+    loop {
+        match file.read(&mut bytes[length..]) {
+            Ok(got) if got < bytes.len() - length => {
+                bytes.truncate(length + got);
+                return Ok(bytes);
+            }
+            Ok(got) => {
+                length += got;
+                bytes.resize(bytes.len() * 2, 0);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Reads a process document: `exec --process FILE`.

@@ -77,6 +77,19 @@ impl Dir {
         Ok(gate)
     }
 
+    /// Writes the first record of a directory that was just claimed. Nobody has read an earlier one, and a reader that
+    /// meets half of it takes it for a container that is being created, which it is: a rename is spared.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn announce<C: Serialize>(&self, record: &Record<C>) -> Result<()> {
+        let path = self.path.join(RECORD);
+        let text = serde_json::to_vec(record)
+            .map_err(|error| Error::msg(error.to_string()).context(format!("write {}", path.display())))?;
+        let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        open.and_then(|mut file| file.write_all(&text)).context(|| format!("write {}", path.display()))
+    }
+
     /// Stores the record; whoever reads it meanwhile sees the old one or the new one.
     ///
     /// # Errors
