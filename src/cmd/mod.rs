@@ -1,0 +1,84 @@
+//! One verb each. This file sends a call to its verb and holds what several verbs need.
+
+mod create;
+mod delete;
+mod kill;
+mod list;
+mod pause;
+mod plan;
+mod ps;
+mod run;
+mod spec;
+mod start;
+mod state;
+mod tell;
+
+use crate::cgroup::Handle;
+use crate::cli::{Call, Command, Global};
+use crate::error::{Context, Error, Kind, Result};
+use crate::log::Log;
+use crate::state::{Root, Status};
+use std::io::Write;
+
+/// A container and its record, as the verbs see it.
+pub(crate) type Container = crate::state::Container<Handle>;
+
+/// Does what was asked. The answer is the exit status: 0, or the payload's own.
+///
+/// # Errors
+/// Why it could not be done. The caller reports it, once.
+pub fn run(call: Call, log: &Log) -> Result<u8> {
+    let Call { name, global, command } = call;
+    match command {
+        Command::Help(topic) => tell::help(&name, topic),
+        Command::Version => tell::version(&name),
+        Command::Create(create) => create::run(&global, &create, log),
+        Command::Start { id } => start::run(&global, &id, log),
+        Command::Run(run) => run::run(&global, &run, log),
+        Command::Exec(_) => absent("exec").map_err(|error| error.context("exec failed").kind(Kind::Launch)),
+        Command::State { id } => state::run(&global, &id),
+        Command::Kill { id, signal, all } => kill::run(&global, &id, signal.as_deref(), all, log),
+        Command::Delete { id, force } => delete::run(&global, &id, force, log),
+        Command::List { format, quiet } => list::run(&global, format, quiet, log),
+        Command::Ps { id, format, args } => ps::run(&global, &id, format, &args),
+        Command::Pause { id } => pause::pause(&global, &id),
+        Command::Resume { id } => pause::resume(&global, &id),
+        Command::Events { .. } => absent("events"),
+        Command::Update(_) => absent("update"),
+        Command::Spec { bundle, rootless } => spec::run(bundle.as_deref(), rootless),
+        Command::Features => absent("features"),
+        Command::Checkpoint(_) => absent("checkpoint"),
+        Command::Restore(_) => absent("restore"),
+        Command::Plan { bundle, id } => plan::run(&global, &bundle, id.as_deref().unwrap_or("ID"), log),
+    }
+}
+
+fn absent(verb: &str) -> Result<u8> {
+    Err(Error::msg(format!("{verb} is not in this build")))
+}
+
+/// The container of that id.
+fn open(global: &Global, id: &str) -> Result<Container> {
+    Root::find(global.root.as_deref())?.open(id)
+}
+
+/// What the container is doing now.
+pub(crate) fn status(container: &Container) -> Result<Status> {
+    container.status(|| Ok(container.record.cgroup.frozen()))
+}
+
+/// The error for a container without a process to act on.
+fn not_running() -> Error {
+    Error::new(Kind::NotRunning, "container not running")
+}
+
+/// Writes to standard output, whole.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context(|| "write to standard output")
+}
+
+/// A value as JSON. What we show holds nothing that JSON cannot say, but for a path that is no text.
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::msg(error.to_string()))
+}
