@@ -149,11 +149,11 @@ mount -t tmpfs tmpfs /tmp
 mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup
 ip link set lo up 2> /dev/null
 stty -F /dev/tty1 raw -echo 2> /dev/null
-(
-  exec 9>&- < /dev/null > /dev/tty1 2>&1
+# through a pipe, so that nobody takes this for a terminal
+{ (
+  exec 9>&- < /dev/null
   $(quoted "$@")
-)
-echo \$? >&9
+); echo \$? >&9; } 2>&1 | cat > /dev/tty1
 sync
 echo o > /proc/sysrq-trigger
 sleep 100
@@ -166,11 +166,10 @@ with_systemd() {
   cat > "$run/command" <<EOF
 #!/bin/sh
 stty -F /dev/tty1 raw -echo 2> /dev/null
-(
-  exec < /dev/null > /dev/tty1 2>&1
+{ (
+  exec < /dev/null
   $(quoted "$@")
-)
-echo \$? > '/host$run/status'
+); echo \$? > '/host$run/status'; } 2>&1 | cat > /dev/tty1
 systemctl --no-block poweroff -ff
 EOF
   chmod +x "$run/command"
