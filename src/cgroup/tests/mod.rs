@@ -19,6 +19,8 @@ pub(super) struct Bench {
     pub(super) plan: CgroupPlan,
     pub(super) facts: CgroupFacts,
     children: Vec<Child>,
+    /// A directory for its scripts: `$D`.
+    scratch: PathBuf,
 }
 
 impl Bench {
@@ -28,12 +30,14 @@ impl Bench {
         assert!(nix::unistd::geteuid().is_root(), "the tests of cgroup effects need root");
         let facts = facts(false).unwrap();
         let resources: LinuxResources = serde_json::from_str(resources).unwrap();
-        let path = format!("/onggi-test-{}-{}/c", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("onggi-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let (path, scratch) = (format!("/{name}/c"), std::env::temp_dir().join(name));
+        std::fs::create_dir(&scratch).unwrap();
         let wanted =
             Wanted { resources: Some(&resources), cgroups_path: Some(Path::new(&path)), id: "c", ..Wanted::default() };
         let plan = plan(&wanted, &facts, &mut Vec::new()).unwrap();
         let made = make(&plan).unwrap();
-        Self { made, plan, facts, children: Vec::new() }
+        Self { made, plan, facts, children: Vec::new(), scratch }
     }
 
     /// As `new`, with the limits written. `None` in a world without the controller, for which the error must say so.
@@ -56,8 +60,8 @@ impl Bench {
     /// Starts a program and places it in every hierarchy.
     pub(super) fn start(&mut self, script: &str) -> i32 {
         // it waits for its placing before it does anything
-        let child = Command::new("/bin/sh").args(["-c", &format!("read go; {script}")]);
-        let mut child = child_of(child);
+        let mut child =
+            child_of(Command::new("/bin/sh").args(["-c", &format!("read go; {script}")]).env("D", &self.scratch));
         let pid = i32::try_from(child.id()).unwrap();
         self.handle().join(pid, &[], false).unwrap();
         child.stdin.take().unwrap().write_all(b"go\n").unwrap();
@@ -106,6 +110,7 @@ impl Drop for Bench {
             let _ = child.wait();
         }
         let _ = self.handle().remove();
+        let _ = std::fs::remove_dir_all(&self.scratch);
         self.made.undo();
         for path in self.handle().cgroup_paths.values() {
             let _ = path.parent().map(std::fs::remove_dir);
@@ -118,7 +123,7 @@ fn lives_and_dies() {
     let mut bench = Bench::new("{}");
     let handle = bench.handle().clone();
     bench.made.limit(&bench.plan).unwrap();
-    let pid = bench.start("sleep 1000");
+    let pid = bench.start("exec sleep 1000");
     let own = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     for key in handle.cgroup_paths.keys() {
         let mark = if key.is_empty() { "0::".to_owned() } else { format!(":{key}:") };
@@ -127,7 +132,7 @@ fn lives_and_dies() {
     }
 
     let used = make(&bench.plan).unwrap_err().to_string();
-    assert!(used.starts_with("container's cgroup is not empty: "), "{used}");
+    assert_eq!(used, "container's cgroup is not empty: 1 process(es) found");
 
     handle.freeze().unwrap();
     assert!(handle.frozen());
@@ -201,7 +206,7 @@ fn removes_what_the_payload_made_below() {
 #[test]
 fn signals_everybody() {
     let mut bench = Bench::new("{}");
-    let pid = bench.start("trap 'exit 7' TERM; while :; do sleep 0.01; done");
+    let pid = bench.start("exec 2> /dev/null; trap 'exit 7' TERM; while :; do sleep 0.01; done");
     std::thread::sleep(std::time::Duration::from_millis(50));
     bench.handle().signal_all(15).unwrap();
     let status = bench.children.pop().unwrap().wait().unwrap();
