@@ -46,7 +46,7 @@ fn rules_are_exchanged_with_no_moment_without() {
         |minor: u32| format!(r#"{{"devices":[{{"allow":true,"type":"c","major":1,"minor":{minor},"access":"w"}}]}}"#);
     let (mut bench, other, kmsg) = (Bench::new(&rule(1)), Bench::new(&rule(2)), Bench::new(KMSG));
     bench.made.limit(&bench.plan).unwrap();
-    let pid = bench.start("exec 2>&-; mknod $D/kmsg c 1 11; while :; do (exec 3< $D/kmsg) && echo open; done");
+    let pid = bench.start("exec 2>&-; mknod $D/x c 1 11; while :; do (exec 3< $D/x) && echo open; done");
     for round in 0..100 {
         bench.handle().set_devices(if round % 2 == 0 { &other.plan.devices } else { &bench.plan.devices }).unwrap();
         if let Devices::Bpf(_) = &bench.plan.devices {
@@ -55,6 +55,7 @@ fn rules_are_exchanged_with_no_moment_without() {
         }
     }
     send_signal(pid, 9).unwrap();
+    std::fs::remove_file(bench.scratch.join("x")).unwrap();
     let output = bench.children.pop().unwrap().wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
 
