@@ -13,6 +13,7 @@ pub mod state;
 
 pub mod cmd;
 
+pub mod abi;
 pub mod error;
 pub mod log;
 pub mod sys;

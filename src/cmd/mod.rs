@@ -2,6 +2,7 @@
 
 mod delete;
 
+mod features;
 mod kill;
 mod list;
 mod pause;
@@ -43,7 +44,7 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
         Command::Events { .. } => absent("events"),
         Command::Update(_) => absent("update"),
         Command::Spec { bundle, rootless } => spec::run(bundle.as_deref(), rootless),
-        Command::Features => absent("features"),
+        Command::Features => features::run(),
         Command::Checkpoint(_) => absent("checkpoint"),
         Command::Restore(_) => absent("restore"),
         Command::Plan { .. } => absent("plan"),
