@@ -12,7 +12,7 @@ mod remove;
 mod tree;
 
 use crate::error::{Context, Error, Result};
-use crate::plan::cgroup::{CgroupPlan, Driver};
+use crate::plan::cgroup::{CgroupPlan, Driver, Permission};
 use crate::sys::Errno;
 use crate::sys::cgroupfs::{open_dir, remove_dir, write_file};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -52,15 +52,17 @@ impl Made {
             return Ok(());
         }
         for (key, path) in &plan.paths {
-            let existed = match tree::make(key, path, plan, &mut self.made) {
-                Ok(existed) => existed,
-                Err(error) if plan.optional && forbidden(&error) => continue,
-                Err(error) if plan.rootless && forbidden(&error) => {
+            let existed = match (tree::make(key, path, plan, &mut self.made), plan.permission) {
+                (Ok(existed), _) => existed,
+                (Err(error), Permission::Optional) if forbidden(&error) => continue,
+                (Err(error), Permission::NeededForLimits) if forbidden(&error) => {
                     return Err(error.context(
                         "rootless needs no limits + no cgrouppath when no permission is granted for cgroups",
                     ));
                 }
-                Err(error) => return Err(error),
+                (Err(error), Permission::Needed | Permission::NeededForLimits | Permission::Optional) => {
+                    return Err(error.context("unable to apply cgroup configuration"));
+                }
             };
             self.handle.cgroup_paths.insert(key.clone(), path.clone());
             if existed {

@@ -300,3 +300,6 @@ fn verdict(rule: &Rule) -> Vec<u64> {
     code.extend(answer(rule.allow));
     code
 }
+
+#[cfg(test)]
+mod tests;

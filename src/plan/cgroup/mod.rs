@@ -131,6 +131,18 @@ impl fmt::Display for Write {
     }
 }
 
+/// How bad it is if the caller may not make the cgroup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Permission {
+    /// The start fails.
+    #[default]
+    Needed,
+    /// The start fails, because a rootless caller who named no cgroup asked for limits.
+    NeededForLimits,
+    /// The container stays in the caller's cgroup.
+    Optional,
+}
+
 /// What `memory.checkBeforeUpdate` asks to compare on v2, where the kernel would rather kill than refuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryCheck {
@@ -157,9 +169,9 @@ pub struct CgroupPlan {
     pub devices: Devices,
     /// Asked for by `memory.checkBeforeUpdate`.
     pub memory_check: Option<MemoryCheck>,
-    /// A cgroup that we may not make is no failure.
-    pub optional: bool,
-    /// Errors about permission say what rootless containers need.
+    /// How bad it is if we may not make the cgroup.
+    pub permission: Permission,
+    /// A device filter that can't be set is no failure (`--rootless`): nodes can't be made either.
     pub rootless: bool,
     /// The limits need a controller that threaded cgroups lack (memory, io, cpu's, hugetlb).
     pub domain: bool,
@@ -195,7 +207,11 @@ pub fn plan(wanted: &Wanted<'_>, facts: &CgroupFacts, notes: &mut Vec<String>) -
         paths: path::paths(wanted.cgroups_path, wanted.id, facts)?,
         root: facts.tree().map(|tree| tree.root.clone()).unwrap_or_default(),
         devices: devices::plan(resources.devices().as_deref().unwrap_or_default(), facts)?,
-        optional: wanted.rootless && wanted.cgroups_path.is_none() && !asks_for_limits(resources),
+        permission: match (wanted.rootless && wanted.cgroups_path.is_none(), asks_for_limits(resources)) {
+            (true, false) => Permission::Optional,
+            (true, true) => Permission::NeededForLimits,
+            (false, _) => Permission::Needed,
+        },
         rootless: wanted.rootless,
         ..limits
     })
@@ -299,3 +315,6 @@ fn nowhere(controller: &str) -> Error {
     Error::msg(format!("cannot set {controller} limit: container could not join or create cgroup"))
         .hint(format!("no cgroup hierarchy with the {controller} controller is mounted"))
 }
+
+#[cfg(test)]
+mod tests;
