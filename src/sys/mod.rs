@@ -5,5 +5,6 @@ pub mod cgroupfs;
 pub mod clock;
 #[allow(unsafe_code, reason = "pidfd_open and pidfd_send_signal have no safe wrapper in nix")]
 pub mod proc;
+pub mod wait;
 
 pub use nix::errno::Errno;
