@@ -13,10 +13,10 @@ mod tell;
 
 use crate::cgroup::Handle;
 use crate::cli::{Call, Command, Global};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::log::Log;
 use crate::state::{Root, Status};
-use std::io::Write;
+use crate::sys::Errno;
 
 /// A container and its record, as the verbs see it.
 pub(crate) type Container = crate::state::Container<Handle>;
@@ -70,10 +70,19 @@ fn not_running() -> Error {
     Error::new(Kind::NotRunning, "container not running")
 }
 
-/// Writes to standard output, whole.
+/// Writes to standard output, in one write where the reader takes it. The standard library's handle would cut behind the
+/// last newline.
 fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context(|| "write to standard output")
+    let out = std::io::stdout();
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match nix::unistd::write(&out, rest) {
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::from(errno).context("write to standard output")),
+        }
+    }
+    Ok(())
 }
 
 /// A value as JSON. What we show holds nothing that JSON cannot say, but for a path that is no text.

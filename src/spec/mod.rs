@@ -11,10 +11,10 @@ use std::path::Path;
 
 mod check;
 mod mend;
-mod template;
+mod starter;
 
 pub use check::{validate, validate_process};
-pub use template::template;
+pub use starter::template;
 
 /// The version of the OCI runtime spec that we follow.
 pub const VERSION: &str = "1.3.0";
