@@ -4,11 +4,21 @@
 //! machine can do, the plan made of these, the host half that carries it out, the child half that walks its steps.
 
 pub mod cli;
+
 pub mod spec;
+
+pub mod facts;
 
 pub mod plan;
 
+pub mod launch;
+
 pub mod cgroup;
+
+pub mod wire;
+
+pub mod init;
+
 pub mod state;
 
 pub mod cmd;

@@ -3,6 +3,7 @@
 use super::{Container, kill};
 use crate::cli::Global;
 use crate::error::{Context, Error, Kind, Result};
+use crate::launch::{self, hooks};
 use crate::log::Log;
 use crate::state::{Root, Status};
 use std::time::Duration;
@@ -76,5 +77,7 @@ pub(crate) fn destroy(container: &Container, log: &Log) -> Result<()> {
         }
     }
     record.cgroup.remove().context(|| "unable to remove container's cgroup")?;
-    container.dir.remove().context(|| "unable to remove container state dir")
+    container.dir.remove().context(|| "unable to remove container state dir")?;
+    hooks::poststop(&record.poststop, &launch::document(record, "stopped", 0), log);
+    Ok(())
 }

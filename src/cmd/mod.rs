@@ -1,13 +1,16 @@
 //! One verb each. This file sends a call to its verb and holds what several verbs need.
 
+mod create;
 mod delete;
-
 mod features;
 mod kill;
 mod list;
 mod pause;
+mod plan;
 mod ps;
+mod run;
 mod spec;
+mod start;
 mod state;
 mod tell;
 
@@ -30,9 +33,9 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
     match command {
         Command::Help(topic) => tell::help(&name, topic),
         Command::Version => tell::version(&name),
-        Command::Create(_) => absent("create"),
-        Command::Start { .. } => absent("start"),
-        Command::Run(_) => absent("run"),
+        Command::Create(create) => create::run(&global, &create, log),
+        Command::Start { id } => start::run(&global, &id, log),
+        Command::Run(run) => run::run(&global, &run, log),
         Command::Exec(_) => absent("exec").map_err(|error| error.context("exec failed").kind(Kind::Launch)),
         Command::State { id } => state::run(&global, &id),
         Command::Kill { id, signal, all } => kill::run(&global, &id, signal.as_deref(), all, log),
@@ -47,7 +50,7 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
         Command::Features => features::run(),
         Command::Checkpoint(_) => absent("checkpoint"),
         Command::Restore(_) => absent("restore"),
-        Command::Plan { .. } => absent("plan"),
+        Command::Plan { bundle, id } => plan::run(&global, &bundle, id.as_deref().unwrap_or("ID"), log),
     }
 }
 

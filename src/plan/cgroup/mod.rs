@@ -71,7 +71,7 @@ pub struct Hierarchy {
 
 impl Hierarchy {
     /// The keys under which its paths are recorded.
-    fn keys(&self) -> impl Iterator<Item = String> + '_ {
+    pub fn keys(&self) -> impl Iterator<Item = String> + '_ {
         self.controllers.iter().cloned().chain(self.name.iter().map(|name| format!("name={name}")))
     }
 }

@@ -1,0 +1,40 @@
+//! The fixture language of the integration tests, so that a test reads like a sentence:
+//! `Bundle::new("readonly").set("/root/readonly", true).run(&["open", "/new", "w"]).ok().has("open /new w", "EROFS")`.
+//!
+//! * `bundle`: a bundle on disk, its `config.json`, and the container made of it; checks at its end that nothing is left;
+//! * `runtime`: which binary is under test, one call of it, and what came out;
+//! * `world`: what this machine offers: cgroup mode, controllers;
+//! * `kernel`: facts from outside, out of `/proc` and the cgroup files;
+//! * `reaper`: the test process as the subreaper that an engine's shim is;
+//! * `tty`: pseudoterminals and the sockets that carry descriptors;
+//! * `payload`: the program inside.
+
+pub(crate) mod bundle;
+pub(crate) mod kernel;
+pub(crate) mod payload;
+pub(crate) mod reaper;
+pub(crate) mod runtime;
+pub(crate) mod tty;
+pub(crate) mod world;
+
+pub(crate) use bundle::Bundle;
+pub(crate) use runtime::{Output, Runtime, peer_differs};
+pub(crate) use serde_json::{Value, json};
+pub(crate) use world::{World, world};
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before it counts as hung: generous, the machine may be busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `ready` gives something.
+pub(crate) fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = ready() {
+            return found;
+        }
+        assert!(Instant::now() < end, "waited {PATIENCE:?} for {what}");
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
