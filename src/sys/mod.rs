@@ -10,6 +10,7 @@ pub mod cred;
 pub mod exe;
 pub mod exec;
 pub mod file;
+pub mod lock;
 pub mod mount;
 pub mod net;
 pub mod ns;
