@@ -9,5 +9,9 @@
 
 mod support;
 
+mod binds;
+mod hide;
 mod lifecycle;
+mod mounts;
+mod namespaces;
 mod races;
