@@ -8,6 +8,7 @@ mod freeze;
 mod handle;
 mod kill;
 mod limit;
+mod oom;
 mod remove;
 mod tree;
 

@@ -305,7 +305,7 @@ mod tests {
     fn lists_of_numbers() {
         assert_eq!(*bit_list("x", "0-3,7").unwrap(), [0b1000_1111]);
         assert_eq!(*bit_list("x", "64").unwrap(), [0, 1]);
-        assert_eq!(*bit_list("x", "").unwrap(), []);
+        assert!(bit_list("x", "").unwrap().is_empty());
         for wrong in ["3-1", "a", "1-", "99999"] {
             assert!(bit_list("x", wrong).is_err(), "{wrong}");
         }

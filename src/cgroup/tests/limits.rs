@@ -1,0 +1,109 @@
+//! Limits by what they do.
+
+use super::Bench;
+
+#[test]
+fn the_memory_limit_kills() {
+    // swap must not be a way out
+    let limits = r#"{"memory":{"limit":33554432,"swap":33554432}}"#;
+    let Some(mut bench) = Bench::limited("memory", limits) else { return };
+    assert_eq!(bench.run("head -c 8M /dev/zero | tail -c 8M | wc -c"), "8388608\n0");
+    let said = bench.run("head -c 128M /dev/zero | tail -c 128M | wc -c");
+    assert!(said.contains("Killed") || said.starts_with("0\n"), "{said}");
+    assert!(bench.handle().oom_kills().unwrap() > 0);
+}
+
+#[test]
+fn the_process_limit_stops_a_fork_bomb() {
+    let Some(mut bench) = Bench::limited("pids", r#"{"pids":{"limit":7}}"#) else { return };
+    assert_eq!(bench.read("pids", "pids.max"), "7");
+    let said = bench.run("for i in 1 2 3 4 5 6 7 8 9; do sleep 5 > /dev/null 2>&1 & done");
+    assert!(said.contains("fork"), "{said}");
+    assert!(bench.read("pids", "pids.events").ends_with(|c: char| c.is_ascii_digit() && c != '0'));
+}
+
+#[test]
+fn the_quota_throttles() {
+    let Some(mut bench) = Bench::limited("cpu", r#"{"cpu":{"quota":2000,"period":20000}}"#) else { return };
+    bench.run("timeout 0.3 sh -c 'while :; do :; done'");
+    let stat = bench.read("cpu", "cpu.stat");
+    let throttled = stat.lines().find_map(|line| line.strip_prefix("nr_throttled ")).unwrap();
+    assert!(throttled.parse::<u32>().unwrap() > 2, "{stat}");
+}
+
+#[test]
+fn every_value_arrives() {
+    // (controller, resources, file on v1, file on v2, value)
+    let table = [
+        ("memory", r#"{"memory":{"limit":33554432}}"#, "memory.limit_in_bytes", "memory.max", "33554432"),
+        (
+            "memory",
+            r#"{"memory":{"limit":33554432,"reservation":16777216}}"#,
+            "memory.soft_limit_in_bytes",
+            "memory.low",
+            "16777216",
+        ),
+        ("cpu", r#"{"cpu":{"shares":1024}}"#, "cpu.shares", "cpu.weight", "1024 100"),
+        ("cpu", r#"{"cpu":{"shares":2048,"idle":0}}"#, "cpu.idle", "cpu.idle", "0"),
+        ("cpu", r#"{"cpu":{"idle":1}}"#, "cpu.idle", "cpu.idle", "1"),
+        (
+            "cpu",
+            r#"{"cpu":{"quota":30000,"period":60000,"burst":10000}}"#,
+            "cpu.cfs_burst_us",
+            "cpu.max.burst",
+            "10000",
+        ),
+        (
+            "cpu",
+            r#"{"cpu":{"quota":30000,"period":60000,"burst":10000}}"#,
+            "cpu.cfs_period_us",
+            "cpu.max",
+            "60000 30000 60000",
+        ),
+        ("cpuset", r#"{"cpu":{"cpus":"0","mems":"0"}}"#, "cpuset.cpus", "cpuset.cpus", "0"),
+        ("pids", r#"{"pids":{"limit":-1}}"#, "pids.max", "pids.max", "max"),
+        (
+            "hugetlb",
+            r#"{"hugepageLimits":[{"pageSize":"2MB","limit":4194304}]}"#,
+            "hugetlb.2MB.limit_in_bytes",
+            "hugetlb.2MB.max",
+            "4194304",
+        ),
+    ];
+    let mut arrived = 0;
+    for (controller, resources, v1, v2, value) in table {
+        let Some(bench) = Bench::limited(controller, resources) else { continue };
+        let is_v1 = bench.handle().cgroup_paths.contains_key(controller);
+        let read = bench.read(controller, if is_v1 { v1 } else { v2 });
+        // where the worlds differ: v1's value, a blank, v2's
+        let (first, second) = value.split_once(' ').unwrap_or((value, value));
+        assert_eq!(read, if is_v1 { first } else { second }, "{resources}");
+        arrived += 1;
+    }
+    assert!(arrived > 0, "no controller to test with");
+}
+
+#[test]
+fn a_controller_is_handed_down_late_too() {
+    let bench = Bench::new("{}");
+    let Some(unified) = bench.handle().unified().filter(|_| bench.handle().is_pure()) else {
+        assert!(!bench.handle().is_pure());
+        return;
+    };
+    // somebody made the parents without handing anything on
+    let parent = unified.parent().unwrap();
+    let offered = std::fs::read_to_string(bench.plan.root.join("cgroup.controllers")).unwrap();
+    let none: Vec<String> = offered.split_whitespace().map(|name| format!("-{name}")).collect();
+    std::fs::write(parent.join("cgroup.subtree_control"), none.join(" ")).unwrap();
+    assert_eq!(bench.read("", "cgroup.controllers"), "");
+    bench.made.limit(&bench.plan).unwrap();
+    assert_eq!(bench.read("", "cgroup.controllers"), offered.trim_end());
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    let bench = Bench::new(r#"{"hugepageLimits":[{"pageSize":"3MB","limit":1}]}"#);
+    let error = bench.made.limit(&bench.plan).unwrap_err().to_string();
+    assert!(error.starts_with("linux.resources.hugepageLimits[0].limit: "), "{error}");
+    assert!(error.contains("hugetlb.3MB."), "{error}");
+}
