@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod features;
 mod kill;
 mod list;
 mod pause;
@@ -15,10 +16,10 @@ mod tell;
 
 use crate::cgroup::Handle;
 use crate::cli::{Call, Command, Global};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::log::Log;
 use crate::state::{Root, Status};
-use std::io::Write;
+use crate::sys::Errno;
 
 /// A container and its record, as the verbs see it.
 pub(crate) type Container = crate::state::Container<Handle>;
@@ -46,7 +47,7 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
         Command::Events { .. } => absent("events"),
         Command::Update(_) => absent("update"),
         Command::Spec { bundle, rootless } => spec::run(bundle.as_deref(), rootless),
-        Command::Features => absent("features"),
+        Command::Features => features::run(),
         Command::Checkpoint(_) => absent("checkpoint"),
         Command::Restore(_) => absent("restore"),
         Command::Plan { bundle, id } => plan::run(&global, &bundle, id.as_deref().unwrap_or("ID"), log),
@@ -72,10 +73,19 @@ fn not_running() -> Error {
     Error::new(Kind::NotRunning, "container not running")
 }
 
-/// Writes to standard output, whole.
+/// Writes to standard output, in one write where the reader takes it. The standard library's handle would cut behind the
+/// last newline.
 fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context(|| "write to standard output")
+    let out = std::io::stdout();
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match nix::unistd::write(&out, rest) {
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::from(errno).context("write to standard output")),
+        }
+    }
+    Ok(())
 }
 
 /// A value as JSON. What we show holds nothing that JSON cannot say, but for a path that is no text.

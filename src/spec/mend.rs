@@ -67,6 +67,12 @@ pub(super) fn process(value: &mut Value, notes: &mut Vec<String>) -> Result<()> 
     Ok(())
 }
 
+/// Limits alone.
+pub(super) fn resources(value: &mut Value, _: &mut Vec<String>) -> Result<()> {
+    without_nulls(value);
+    Ok(())
+}
+
 /// Whether a word is one of a type's.
 fn fits<'de, T: Deserialize<'de>>(word: &str) -> bool {
     T::deserialize(serde::de::value::StringDeserializer::<serde::de::value::Error>::new(word.to_owned())).is_ok()

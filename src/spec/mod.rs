@@ -5,17 +5,17 @@
 //! (`mend.rs`): it may hold what runc lets pass, and if it does not, its mistake is to be named with its place.
 
 use crate::error::{Context, Error, Kind, Result};
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
 use serde::de::DeserializeOwned;
 use std::io::Read;
 use std::path::Path;
 
 mod check;
 mod mend;
-mod template;
+mod starter;
 
 pub use check::{validate, validate_process};
-pub use template::template;
+pub use starter::template;
 
 /// The version of the OCI runtime spec that we follow.
 pub const VERSION: &str = "1.3.0";
@@ -86,6 +86,14 @@ pub fn load_process(path: &Path) -> Result<Loaded<Process>> {
 /// When it is no JSON or holds a value that does not fit.
 pub fn from_slice(bytes: &[u8]) -> Result<Spec> {
     parse(bytes, mend::config).map(|(spec, _)| spec)
+}
+
+/// Parses a document with limits alone: `update --resources`.
+///
+/// # Errors
+/// When it is no JSON or holds a value that does not fit.
+pub fn resources(bytes: &[u8]) -> Result<LinuxResources> {
+    parse(bytes, mend::resources).map(|(resources, _)| resources)
 }
 
 /// Parses, and looks again with `mend` when that fails.

@@ -2,6 +2,7 @@
 
 use super::Record;
 use crate::error::{Context, Error, Result};
+use crate::sys::lock;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -16,7 +17,8 @@ const CONFIG: &str = "config.json";
 /// The file that init keeps locked until it becomes the payload.
 const GATE: &str = "gate";
 
-/// A directory that is ours: made by this call, and locked until it ends.
+/// A directory that is ours: made by this call, and locked as long as this value lives. The lock is the process's own:
+/// init does not inherit it.
 #[derive(Debug)]
 pub struct Claim {
     /// The directory.
@@ -50,18 +52,15 @@ impl Dir {
     }
 
     pub(super) fn lock(&self) -> Result<File> {
-        let lock = File::open(&self.path).context(|| format!("open {}", self.path.display()))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(lock),
-            Err(TryLockError::WouldBlock) => Err(Error::msg(format!("{} is in use", self.path.display()))),
-            Err(TryLockError::Error(error)) => Err(Error::from(error).context(format!("lock {}", self.path.display()))),
-        }
+        let dir = File::open(&self.path).context(|| format!("open {}", self.path.display()))?;
+        lock::hold(&dir).context(|| format!("lock {}", self.path.display()))?;
+        Ok(dir)
     }
 
-    /// Whether the call that made the directory still runs.
+    /// Whether the call that made the directory is still at work. Not to be asked by that call itself.
     #[must_use]
     pub fn claimed(&self) -> bool {
-        held(&self.path)
+        File::open(&self.path).is_ok_and(|dir| lock::is_held(&dir).unwrap_or(false))
     }
 
     /// Makes the gate and locks it. The open file is for init alone: whoever keeps a copy keeps the container in

@@ -10,6 +10,7 @@ pub mod cred;
 pub mod exe;
 pub mod exec;
 pub mod file;
+pub mod lock;
 pub mod mount;
 pub mod net;
 pub mod ns;
@@ -18,6 +19,7 @@ pub mod signal;
 pub mod socket;
 pub mod task;
 pub mod tty;
+pub mod wait;
 
 pub mod bpf;
 pub mod cgroupfs;
