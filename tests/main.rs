@@ -10,8 +10,12 @@
 mod support;
 
 mod binds;
+mod creds;
+mod devices;
 mod hide;
+mod image;
 mod lifecycle;
 mod mounts;
 mod namespaces;
 mod races;
+mod seccomp;
