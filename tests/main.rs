@@ -10,9 +10,11 @@
 mod support;
 
 mod binds;
+mod cgroup;
 mod creds;
 mod devices;
 mod hide;
+mod hooks;
 mod image;
 mod lifecycle;
 mod mounts;
