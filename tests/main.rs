@@ -10,8 +10,14 @@
 mod support;
 
 mod binds;
+mod cgroup;
+mod creds;
+mod devices;
 mod hide;
+mod hooks;
+mod image;
 mod lifecycle;
 mod mounts;
 mod namespaces;
 mod races;
+mod seccomp;
