@@ -48,6 +48,9 @@ fn rules_are_exchanged_with_no_moment_without() {
     bench.made.limit(&bench.plan).unwrap();
     let pid =
         bench.start("exec 2>&-; mknod $D/x c 1 11; while :; do (exec 3< $D/x) && echo open; echo >> $D/tries; done");
+    while !bench.scratch.join("x").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
     let tries = || std::fs::read(bench.scratch.join("tries")).map_or(0, |tries| tries.len());
     for round in 0..10_000 {
         bench.handle().set_devices(if round % 2 == 0 { &other.plan.devices } else { &bench.plan.devices }).unwrap();
