@@ -12,6 +12,7 @@ mod oom;
 mod remove;
 mod stats;
 mod tree;
+mod update;
 
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::{CgroupPlan, Driver, Permission};
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 
 pub use facts::facts;
 pub use handle::{Handle, Sub};
+pub use oom::{Oom, OomWatch};
 pub use stats::Stats;
 
 /// The container's cgroup as it was made for a start.
