@@ -22,6 +22,7 @@ use std::path::PathBuf;
 
 pub use facts::facts;
 pub use handle::{Handle, Sub};
+pub use oom::{Oom, OomWatch};
 pub use stats::Stats;
 
 /// The container's cgroup as it was made for a start.

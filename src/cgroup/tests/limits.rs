@@ -1,6 +1,8 @@
 //! Limits by what they do.
 
 use super::Bench;
+use crate::cgroup::Oom;
+use std::time::Duration;
 
 #[test]
 fn the_memory_limit_kills() {
@@ -106,4 +108,23 @@ fn what_is_not_there_is_said() {
     let error = bench.made.limit(&bench.plan).unwrap_err().to_string();
     assert!(error.starts_with("linux.resources.hugepageLimits[0].limit: "), "{error}");
     assert!(error.contains("hugetlb.3MB."), "{error}");
+}
+
+#[test]
+fn shortage_of_memory_is_told() {
+    let limits = r#"{"memory":{"limit":33554432,"swap":33554432}}"#;
+    let Some(mut bench) = Bench::limited("memory", limits) else { return };
+    bench.start("exec sleep 1000");
+    let mut watch = bench.handle().watch_oom().unwrap();
+    let soon = Duration::from_millis(20);
+    assert_eq!(watch.wait(soon).unwrap(), Oom::Nothing);
+    bench.run("head -c 128M /dev/zero | tail -c 128M | wc -c");
+    assert_eq!(watch.wait(Duration::from_secs(5)).unwrap(), Oom::Killed);
+    while watch.wait(soon).unwrap() == Oom::Killed {}
+    bench.handle().kill_all().unwrap();
+    if bench.handle().unified().is_some() {
+        assert_eq!(watch.wait(Duration::from_secs(5)).unwrap(), Oom::Gone);
+    }
+    bench.handle().remove().unwrap();
+    assert_eq!(watch.wait(Duration::from_secs(5)).unwrap(), Oom::Gone);
 }
