@@ -3,6 +3,7 @@
 mod create;
 mod criu;
 mod delete;
+mod events;
 mod features;
 mod kill;
 mod list;
@@ -47,7 +48,7 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
         Command::Ps { id, format, args } => ps::run(&global, &id, format, &args),
         Command::Pause { id } => pause::pause(&global, &id),
         Command::Resume { id } => pause::resume(&global, &id),
-        Command::Events { .. } => absent("events"),
+        Command::Events { id, interval, stats } => events::run(&global, &id, interval, stats, log),
         Command::Update(_) => absent("update"),
         Command::Spec { bundle, rootless } => spec::run(bundle.as_deref(), rootless),
         Command::Features => features::run(),
