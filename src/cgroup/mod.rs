@@ -12,6 +12,7 @@ mod oom;
 mod remove;
 mod stats;
 mod tree;
+mod update;
 
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::{CgroupPlan, Driver, Permission};
