@@ -37,7 +37,7 @@ pub(super) fn run(global: &Global, id: &str, interval: Duration, once: bool, log
     let init = container.hold()?.ok_or_else(stopped)?;
     let mut watch = container.record.cgroup.watch_oom();
     if let Err(error) = &watch {
-        log.warn(&error.to_string());
+        log.warn(&format!("out-of-memory events cannot be told: {error}"));
     }
     let mut next = Instant::now() + interval;
     loop {
