@@ -3,6 +3,7 @@
 mod create;
 mod criu;
 mod delete;
+mod events;
 mod features;
 mod kill;
 mod list;
@@ -14,6 +15,7 @@ mod spec;
 mod start;
 mod state;
 mod tell;
+mod update;
 
 use crate::cgroup::Handle;
 use crate::cli::{Call, Command, Global};
@@ -39,7 +41,7 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
         }
         Command::Start { id } => start::run(&global, &id, log).map_err(not_launched),
         Command::Run(run) => run::run(&global, &run, log).map_err(|error| failed("run", &name, !run.detach, error)),
-        Command::Exec(_) => absent("exec").map_err(|error| error.context("exec failed").kind(Kind::Launch)),
+        Command::Exec(_) => Err(Error::new(Kind::Launch, "exec failed: exec is not in this build")),
         Command::State { id } => state::run(&global, &id),
         Command::Kill { id, signal, all } => kill::run(&global, &id, signal.as_deref(), all, log),
         Command::Delete { id, force } => delete::run(&global, &id, force, log),
@@ -47,8 +49,8 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
         Command::Ps { id, format, args } => ps::run(&global, &id, format, &args),
         Command::Pause { id } => pause::pause(&global, &id),
         Command::Resume { id } => pause::resume(&global, &id),
-        Command::Events { .. } => absent("events"),
-        Command::Update(_) => absent("update"),
+        Command::Events { id, interval, stats } => events::run(&global, &id, interval, stats, log),
+        Command::Update(update) => update::run(&global, &update, log),
         Command::Spec { bundle, rootless } => spec::run(bundle.as_deref(), rootless),
         Command::Features => features::run(),
         Command::Checkpoint(checkpoint) => criu::checkpoint(&global, &checkpoint),
@@ -67,10 +69,6 @@ fn failed(verb: &str, name: &str, foreground: bool, error: Error) -> Error {
 /// Takes the status 255 off an error.
 fn not_launched(error: Error) -> Error {
     if error.of() == Kind::Launch { error.kind(Kind::Other) } else { error }
-}
-
-fn absent(verb: &str) -> Result<u8> {
-    Err(Error::msg(format!("{verb} is not in this build")))
 }
 
 /// The container of that id.

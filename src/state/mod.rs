@@ -14,7 +14,7 @@
 use crate::error::{Context, Error, Result};
 use crate::sys::{Errno, proc};
 use nix::unistd::Pid;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 mod dir;
 mod record;
@@ -95,6 +95,12 @@ pub struct Held {
     /// Its number.
     pub pid: Pid,
     pidfd: OwnedFd,
+}
+
+impl AsFd for Held {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
 }
 
 impl Held {
