@@ -11,8 +11,10 @@ mod support;
 
 mod binds;
 mod cgroup;
+mod console;
 mod creds;
 mod devices;
+mod fds;
 mod hide;
 mod hooks;
 mod image;
