@@ -11,9 +11,11 @@ mod support;
 
 mod binds;
 mod cgroup;
+mod cli;
 mod console;
 mod creds;
 mod devices;
+mod errors;
 mod fds;
 mod hide;
 mod hooks;
