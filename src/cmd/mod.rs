@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod exec;
 mod features;
 mod kill;
 mod list;
@@ -36,7 +37,9 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
         Command::Create(create) => create::run(&global, &create, log),
         Command::Start { id } => start::run(&global, &id, log),
         Command::Run(run) => run::run(&global, &run, log),
-        Command::Exec(_) => absent("exec").map_err(|error| error.context("exec failed").kind(Kind::Launch)),
+        Command::Exec(exec) => {
+            exec::run(&global, &exec, log).map_err(|error| error.context("exec failed").kind(Kind::Launch))
+        }
         Command::State { id } => state::run(&global, &id),
         Command::Kill { id, signal, all } => kill::run(&global, &id, signal.as_deref(), all, log),
         Command::Delete { id, force } => delete::run(&global, &id, force, log),

@@ -3,11 +3,10 @@
 use super::mounts::{CgroupTree, Place};
 use super::namespaces::{Chosen, choose};
 use super::step::{Slot, Step, Sync};
-use super::{Open, Plan, devices, hide, hooks, identity, image, mounts, namespaces, rootfs};
+use super::{Open, Plan, devices, hide, hooks, identity, image, mounts, namespaces, rootfs, terminal};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::error::{Error, Result};
 use crate::facts::Facts;
-use crate::sys::tty::Size;
 use oci_spec::runtime::{Linux, Process, Spec};
 use std::path::{Path, PathBuf};
 
@@ -67,7 +66,9 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let env: Vec<&str> = env.iter().map(String::as_str).collect();
     let env = image::environment(env.iter().copied());
     let image = image::Image::new("process", process.args().as_deref().unwrap_or_default(), &env, home)?;
-    let confined = identity::confine(process, linux.seccomp().as_ref(), true, facts.root && !chosen.user, &mut notes)?;
+    let is_root = facts.root && !chosen.user;
+    let confined =
+        identity::confine(process, linux.seccomp().as_ref(), true, is_root, identity::Role::First, &mut notes)?;
     let terminal = process.terminal().unwrap_or_default();
     let inner = spec.hooks().as_ref();
     let mut inside = hooks::inside("createContainer", inner.and_then(|h| h.create_container().as_deref()), &[])?;
@@ -125,7 +126,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     steps.extend(rootfs::pivot(spec, &chosen, request.no_pivot)?);
     // behind the pivot, so that the terminal's paths are the container's
     if terminal {
-        steps.extend(terminal_steps(process, request, own_dev, &mut opens)?);
+        steps.extend(terminal::steps(process, request.console_socket, own_dev, &mut opens)?);
     }
     // sysctls and labels are written through a procfs that nothing covers, before parts of it are masked
     let writes_proc = identity::wants_proc(&proc);
@@ -198,7 +199,8 @@ fn late(chosen: &mut Chosen, request: &Request<'_>) -> Namespaces {
     late
 }
 
-fn home_wanted(process: &Process) -> bool {
+/// Whether `HOME` is to be looked up: it is missing, or empty.
+pub(super) fn home_wanted(process: &Process) -> bool {
     !process.env().iter().flatten().any(|variable| variable.strip_prefix("HOME=").is_some_and(|home| !home.is_empty()))
 }
 
@@ -258,30 +260,6 @@ fn mount_steps(
         label: linux.mount_label().as_deref(),
     };
     mounts::steps(&list, &place, opens, slots, notes)
-}
-
-fn terminal_steps(
-    process: &Process,
-    request: &Request<'_>,
-    own_dev: bool,
-    opens: &mut Vec<(Slot, Open)>,
-) -> Result<Vec<Step>> {
-    let side = |length: u64| u16::try_from(length).map_err(|_| Error::spec("process.consoleSize", "too large"));
-    let size = process.console_size().filter(|size| size.height() > 0 || size.width() > 0);
-    let size = size
-        .map(|size| Ok::<_, Error>(Size { rows: side(size.height())?, columns: side(size.width())? }))
-        .transpose()?;
-    if let Some(path) = request.console_socket {
-        opens.push((Slot::CONSOLE, Open::Console(path.to_owned())));
-    }
-    let ptmx = if own_dev { c"/dev/pts/ptmx" } else { c"/dev/ptmx" }.to_owned();
-    let mut steps = vec![Step::OpenTerminal { size, ptmx }];
-    if own_dev {
-        steps.push(Step::BindConsole);
-    }
-    steps.push(Step::SendTerminal { socket: request.console_socket.is_some() });
-    steps.push(Step::TakeTerminal(process.user().uid()));
-    Ok(steps)
 }
 
 /// `Linux::default()` of the crate is a filled example; what is absent in the bundle is empty here.

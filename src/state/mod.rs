@@ -98,6 +98,12 @@ pub struct Held {
 }
 
 impl Held {
+    /// The descriptor alone.
+    #[must_use]
+    pub fn into_pidfd(self) -> OwnedFd {
+        self.pidfd
+    }
+
     /// Sends a signal.
     ///
     /// # Errors
