@@ -156,11 +156,13 @@ pub fn hand(wire: BorrowedFd<'_>, slot: Slot, fd: BorrowedFd<'_>) -> Answer<()> 
 /// The kernel's answer.
 pub fn hear(wire: BorrowedFd<'_>) -> Answer<Option<(Message, Option<OwnedFd>)>> {
     let mut bytes = [0; SIZE];
-    match socket::receive(wire, &mut bytes) {
-        Ok((length, fd)) => Ok(Message::decode(&bytes[..length]).map(|message| (message, fd))),
-        // the other half left without reading what we sent it
-        Err(Errno::ECONNRESET) => Ok(None),
-        Err(errno) => Err(errno),
+    loop {
+        match socket::receive(wire, &mut bytes) {
+            Ok((length, fd)) => return Ok(Message::decode(&bytes[..length]).map(|message| (message, fd))),
+            // said once, before what is still queued: the other half left without reading what we sent it
+            Err(Errno::ECONNRESET) => {}
+            Err(errno) => return Err(errno),
+        }
     }
 }
 

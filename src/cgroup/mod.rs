@@ -10,6 +10,7 @@ mod kill;
 mod limit;
 mod oom;
 mod remove;
+mod stats;
 mod tree;
 
 use crate::error::{Context, Error, Result};
@@ -21,6 +22,7 @@ use std::path::PathBuf;
 
 pub use facts::facts;
 pub use handle::{Handle, Sub};
+pub use stats::Stats;
 
 /// The container's cgroup as it was made for a start.
 #[derive(Debug)]

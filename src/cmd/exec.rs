@@ -137,7 +137,8 @@ fn change(mut process: Process, exec: &cli::Exec) -> (Process, Vec<String>) {
     if let Some((uid, gid)) = exec.user {
         let user = process.user_mut();
         user.set_uid(uid);
-        user.set_gid(gid.unwrap_or(user.gid()));
+        let gid = gid.unwrap_or(user.gid());
+        user.set_gid(gid);
     }
     if !exec.additional_gids.is_empty() {
         let mut groups = process.user().additional_gids().clone().unwrap_or_default();

@@ -1,6 +1,7 @@
 //! One verb each. This file sends a call to its verb and holds what several verbs need.
 
 mod create;
+mod criu;
 mod delete;
 mod exec;
 mod features;
@@ -34,9 +35,11 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
     match command {
         Command::Help(topic) => tell::help(&name, topic),
         Command::Version => tell::version(&name),
-        Command::Create(create) => create::run(&global, &create, log),
-        Command::Start { id } => start::run(&global, &id, log),
-        Command::Run(run) => run::run(&global, &run, log),
+        Command::Create(create) => {
+            create::run(&global, &create, log).map_err(|error| failed("create", &name, false, error))
+        }
+        Command::Start { id } => start::run(&global, &id, log).map_err(not_launched),
+        Command::Run(run) => run::run(&global, &run, log).map_err(|error| failed("run", &name, !run.detach, error)),
         Command::Exec(exec) => {
             exec::run(&global, &exec, log).map_err(|error| error.context("exec failed").kind(Kind::Launch))
         }
@@ -51,10 +54,22 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
         Command::Update(_) => absent("update"),
         Command::Spec { bundle, rootless } => spec::run(bundle.as_deref(), rootless),
         Command::Features => features::run(),
-        Command::Checkpoint(_) => absent("checkpoint"),
-        Command::Restore(_) => absent("restore"),
+        Command::Checkpoint(checkpoint) => criu::checkpoint(&global, &checkpoint),
+        Command::Restore(restore) => criu::restore(&global, &restore),
         Command::Plan { bundle, id } => plan::run(&global, &bundle, id.as_deref().unwrap_or("ID"), log),
     }
+}
+
+/// Says which verb of which runtime failed, as runc does. Only a caller who waits for the payload's own status can tell
+/// 255 from it.
+fn failed(verb: &str, name: &str, foreground: bool, error: Error) -> Error {
+    let error = if foreground { error } else { not_launched(error) };
+    error.context(format!("{} {verb} failed", tell::shown_name(name)))
+}
+
+/// Takes the status 255 off an error.
+fn not_launched(error: Error) -> Error {
+    if error.of() == Kind::Launch { error.kind(Kind::Other) } else { error }
 }
 
 fn absent(verb: &str) -> Result<u8> {

@@ -80,7 +80,10 @@ fn make_cwd(path: &CStr) -> Answer<()> {
 
 /// Changes directory and makes sure that it lies inside the root: a descriptor of the host that had leaked to us could
 /// name one that does not (CVE-2024-21626).
-pub(super) fn chdir(path: &CStr, lenient: bool, make: bool) -> Done {
+pub(super) fn chdir(path: &CStr, lenient: bool, make: bool, scene: &mut Scene<'_>) -> Done {
+    if scene.entered {
+        return Ok(());
+    }
     let entered = match file::chdir(path) {
         Err(Errno::ENOENT) if make => make_cwd(path),
         answer => answer,
@@ -92,7 +95,10 @@ pub(super) fn chdir(path: &CStr, lenient: bool, make: bool) -> Done {
     }
     let mut buffer = [0; libc::PATH_MAX as usize];
     match file::getcwd(&mut buffer) {
-        Ok([b'/', ..]) => Ok(()),
+        Ok([b'/', ..]) => {
+            scene.entered = true;
+            Ok(())
+        }
         Ok(_) | Err(Errno::ENOENT) => Err(Cause::CwdOutside.into()),
         Err(errno) => Err(errno.into()),
     }

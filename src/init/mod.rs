@@ -57,6 +57,8 @@ fn leave<T: AsFd>(fd: T) {
 struct Scene<'a> {
     slots: &'a mut [Option<OwnedFd>],
     wire: BorrowedFd<'a>,
+    /// The working directory was entered with the rights of root.
+    entered: bool,
 }
 
 impl Scene<'_> {
@@ -85,7 +87,7 @@ impl Scene<'_> {
 
 /// Walks all steps and becomes the payload; never comes back.
 pub fn walk(plan: &mut Plan, slots: &mut [Option<OwnedFd>], wire: BorrowedFd<'_>, mask: Option<&Mask>) -> ! {
-    let mut scene = Scene { slots, wire };
+    let mut scene = Scene { slots, wire, entered: false };
     let mut gate = false;
     for (index, step) in plan.steps.iter().enumerate() {
         if let Err(trouble) = perform(step, &mut plan.image, &mut scene, mask) {
@@ -174,7 +176,7 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
         Step::Caps(sets) => creds::set_caps(sets)?,
         Step::Ambient(set) => cred::set_ambient(*set)?,
         Step::Seccomp { program, flags, listen } => creds::seccomp(program, *flags, *listen, scene)?,
-        Step::Chdir { path, lenient, make } => creds::chdir(path, *lenient, *make)?,
+        Step::Chdir { path, lenient, make } => creds::chdir(path, *lenient, *make, scene)?,
         Step::Home(uid) => creds::home(*uid, image),
         Step::Find => find(image)?,
         Step::Hook(hook) => hook::run(hook, scene)?,

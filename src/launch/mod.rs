@@ -244,13 +244,19 @@ impl Launch<'_> {
         if let Some(maps) = &self.plan.birth.maps {
             idmap::write(pid, maps)?;
         }
+        // the device rules of v1 deny everything before they allow something: init must not make its nodes meanwhile
+        if made.needs_placing() {
+            made.limit(cgroups)?;
+        }
         if self.waits_for(Sync::Mapped) {
             self.go(Sync::Mapped)?;
         }
         if let Some(score) = self.plan.oom_score_adj {
             oom_score(pid, score, self.job.rootless)?;
         }
-        made.limit(cgroups)?;
+        if !made.needs_placing() {
+            made.limit(cgroups)?;
+        }
         let record = self.record(made.handle())?;
         self.claim.dir.save_config(&self.job.loaded.bytes)?;
         self.claim.dir.save(&record)?;
@@ -303,7 +309,6 @@ impl Launch<'_> {
                     self.answer(sync, record)?;
                     open_questions = open_questions.saturating_sub(1);
                     if open_questions == 0 {
-                        self.ready(record)?;
                         self.go(Sync::Ready)?;
                     }
                 }
@@ -338,7 +343,7 @@ impl Launch<'_> {
             Sync::Rooted => {
                 let document = document(record, "creating", record.init_process_pid);
                 hooks::run(&self.plan.hooks.runtime, &document, self.log)?;
-                self.fill_hooks(record, "creating")?;
+                self.fill_hooks(record)?;
             }
             Sync::Limited => {
                 for limit in &self.plan.limits {
@@ -351,15 +356,16 @@ impl Launch<'_> {
         self.go(sync)
     }
 
-    /// Hooks of the start read another status than those of the creation.
-    fn ready(&self, record: &Record) -> Result<()> {
-        self.fill_hooks(record, "created")
-    }
-
-    fn fill_hooks(&self, record: &Record, status: &str) -> Result<()> {
-        let Some(stdin) = self.slots.get(usize::from(Slot::HOOK[0].0)).and_then(Option::as_ref) else { return Ok(()) };
-        let pid = inner_pid(record.init_process_pid)?;
-        hooks::fill(stdin.as_fd(), &document(record, status, pid))
+    /// Hooks in the container count processes as the container does, and those of the start read another status.
+    fn fill_hooks(&self, record: &Record) -> Result<()> {
+        let slot = |slot: Slot| self.slots.get(usize::from(slot.0)).and_then(Option::as_ref);
+        for (slot, status) in [(slot(Slot::HOOK[0]), "creating"), (slot(Slot::HOOK_START), "created")] {
+            if let Some(stdin) = slot {
+                let pid = inner_pid(record.init_process_pid)?;
+                hooks::fill(stdin.as_fd(), &document(record, status, pid))?;
+            }
+        }
+        Ok(())
     }
 
     /// Sends the seccomp listener to the agent that the profile names (config-linux.md, Container Process State).

@@ -60,7 +60,10 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
                     .unwrap_or_default()
             };
             let how = hooks::how(end, hook.timeout);
-            Some(hooks::failed(&hook.name, &hook.image.program, &how, &text(Slot::HOOK[1]), &text(Slot::HOOK[2])))
+            let failed =
+                hooks::failed(&hook.name, &hook.image.program, &how, &text(Slot::HOOK[1]), &text(Slot::HOOK[2]));
+            // by then the container was created: what fails is the launch of the payload
+            Some(if hook.late { failed.kind(Kind::Launch) } else { failed })
         }
         (Step::Chdir { .. }, Cause::CwdOutside) => Some(Error::msg(
             "current working directory is outside of container mount namespace root -- possible container breakout detected",

@@ -245,10 +245,6 @@ fn mount_steps(
     if list.is_empty() {
         return Ok(Vec::new());
     }
-    if chosen.own.has(Namespace::Mount) && !chosen.mount {
-        // whoever made the namespace has mounted what is to be seen in it
-        return Ok(Vec::new());
-    }
     if !chosen.mount {
         return Err(Error::spec("mounts", "mounts need a mount namespace in linux.namespaces"));
     }

@@ -9,9 +9,9 @@ use crate::facts::Lsm;
 use crate::sys::cred::CapSets;
 use crate::sys::task::SchedAttr;
 use oci_spec::runtime::{
-    IOPriorityClass, LinuxMemoryPolicy, LinuxPersonality, LinuxPersonalityDomain, LinuxSchedulerFlag,
-    LinuxSchedulerPolicy, LinuxSeccomp, MemoryPolicyFlagType, MemoryPolicyModeType, PosixRlimitType, Process,
-    Scheduler,
+    Capabilities, IOPriorityClass, LinuxCapabilities, LinuxMemoryPolicy, LinuxPersonality, LinuxPersonalityDomain,
+    LinuxSchedulerFlag, LinuxSchedulerPolicy, LinuxSeccomp, MemoryPolicyFlagType, MemoryPolicyModeType,
+    PosixRlimitType, Process, Scheduler,
 };
 use std::path::PathBuf;
 
@@ -264,10 +264,10 @@ pub(super) fn confine(
         // loading a filter without no_new_privs takes CAP_SYS_ADMIN, which goes next
         before.extend(filter);
     }
-    let caps = process.capabilities();
-    if let Some(caps) = caps {
-        before.push(Step::Bound(mask(caps.bounding().as_ref())));
-    }
+    let caps = process.capabilities().as_ref();
+    let set =
+        |choose: fn(&LinuxCapabilities) -> &Option<Capabilities>| mask(caps.and_then(|caps| choose(caps).as_ref()));
+    before.push(Step::Bound(set(LinuxCapabilities::bounding)));
     let changes_uid = user.uid() != 0;
     // behind the pivot we are in / already
     let moves = cwd.as_c_str() != c"/";
@@ -292,23 +292,21 @@ pub(super) fn confine(
     if !(is_root && user.uid() == 0) {
         before.push(Step::Uid(user.uid()));
     }
-    // what root could not reach the user may (NFS), and the reverse is an error now
+    // what root could not enter the user perhaps can (NFS); otherwise this does nothing
     if moves && changes_uid {
         before.push(Step::Chdir { path: cwd, lenient: false, make: false });
     }
-    if let Some(caps) = caps {
-        if changes_uid {
-            before.push(Step::KeepCaps(false));
-        }
-        before.push(Step::Caps(CapSets {
-            effective: mask(caps.effective().as_ref()),
-            permitted: mask(caps.permitted().as_ref()),
-            inheritable: mask(caps.inheritable().as_ref()),
-        }));
-        let ambient = mask(caps.ambient().as_ref());
-        if ambient != 0 {
-            before.push(Step::Ambient(ambient));
-        }
+    if changes_uid {
+        before.push(Step::KeepCaps(false));
+    }
+    before.push(Step::Caps(CapSets {
+        effective: set(LinuxCapabilities::effective),
+        permitted: set(LinuxCapabilities::permitted),
+        inheritable: set(LinuxCapabilities::inheritable),
+    }));
+    let ambient = set(LinuxCapabilities::ambient);
+    if ambient != 0 {
+        before.push(Step::Ambient(ambient));
     }
     Ok(Confinement { before, last, listener })
 }

@@ -35,7 +35,7 @@ pub struct Chosen {
     pub made: Namespaces,
     /// Whether there is a user namespace, made or joined.
     pub user: bool,
-    /// Whether there is a mount namespace made for this container.
+    /// Whether there is a mount namespace, made or joined: in a joined one the root is set up like in a new one.
     pub mount: bool,
 }
 
@@ -69,7 +69,7 @@ pub fn choose(spec: &Spec, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Re
         }
     }
     chosen.user = chosen.own.has(Namespace::User);
-    chosen.mount = chosen.made.has(Namespace::Mount);
+    chosen.mount = chosen.own.has(Namespace::Mount);
     chosen.birth.new = chosen.made;
     chosen.birth.maps = maps(linux, chosen.made.has(Namespace::User))?;
     chosen.birth.offsets = offsets(linux, chosen.made.has(Namespace::Time))?;

@@ -5,7 +5,6 @@ use super::namespaces::Chosen;
 use super::step::{Slot, Step};
 use super::{Open, Plan};
 use crate::abi::mount::{MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE};
-use crate::abi::ns::Namespace;
 use crate::error::{Error, Result};
 use oci_spec::runtime::Spec;
 use std::path::Path;
@@ -43,9 +42,7 @@ pub(super) fn open(
 ) -> Result<Vec<Step>> {
     let path = c_string("root.path", rootfs.as_os_str().as_encoded_bytes())?;
     if !chosen.mount {
-        // a joined mount namespace has a root of its own
-        let joined = chosen.own.has(Namespace::Mount);
-        return Ok(vec![Step::Chroot(if joined { c"/".to_owned() } else { path })]);
+        return Ok(vec![Step::Chroot(path)]);
     }
     let asked = propagation(spec)?;
     // what is mounted must not reach the host; a root that is to share makes itself shared again behind the pivot

@@ -48,8 +48,10 @@ impl Slot {
     pub const CONSOLE: Self = Self(12);
     /// Standard input, output and error of hooks in the container.
     pub const HOOK: [Self; 3] = [Self(13), Self(14), Self(15)];
+    /// Standard input of hooks at the start: another status stands in it.
+    pub const HOOK_START: Self = Self(16);
     /// The first one that a plan may number itself.
-    pub const FREE: u16 = 16;
+    pub const FREE: u16 = 17;
 }
 
 /// The moments at which the halves meet.
@@ -74,6 +76,8 @@ pub struct HookStep {
     pub image: super::image::Image,
     /// Seconds; none means no limit.
     pub timeout: Option<u32>,
+    /// It runs at the start, not at the creation.
+    pub late: bool,
 }
 
 /// One primitive.

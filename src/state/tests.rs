@@ -61,7 +61,8 @@ fn record(id: &str, pid: i32, start: u64) -> Record<Cgroup> {
 }
 
 fn sleeper() -> (Child, Pid) {
-    let child = Command::new("/bin/sleep").arg("100").spawn().unwrap();
+    // it holds no pipe of a test that fails before it ends it
+    let child = Command::new("/bin/sleep").arg("100").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
     (child, pid)
 }

@@ -104,7 +104,7 @@ pub fn pidfd_wait(pidfd: BorrowedFd<'_>, within: Duration) -> Result<bool, Errno
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
-    use std::process::Command;
+    use std::process::{Command, Stdio};
 
     #[test]
     fn a_name_may_hold_anything() {
@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn a_process_lives_is_a_zombie_and_is_gone() {
-        let mut child = Command::new("/bin/sleep").arg("100").spawn().unwrap();
+        let mut child =
+            Command::new("/bin/sleep").arg("100").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
         let pidfd = pidfd_open(pid).unwrap();
         let born = stat(pid).unwrap().unwrap();
