@@ -104,6 +104,21 @@ impl Handle {
         open_dir(&path).map(Some).context(|| format!("open cgroup {}", path.display()))
     }
 
+    /// The directory of the cgroup that a process of the container is in now, in the cgroup2 tree: the container's own
+    /// or, when the payload makes cgroups itself, one below it. `None` without a tree.
+    ///
+    /// # Errors
+    /// If it can't be told, or lies elsewhere.
+    pub fn dir_fd_of(&self, pid: i32) -> Result<Option<OwnedFd>> {
+        let Some(own) = self.unified() else { return Ok(None) };
+        let file = format!("/proc/{pid}/cgroup");
+        let text = read_file(Path::new(&file)).context(|| format!("read {file}"))?;
+        let now = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+        let path = below(own, Path::new(now))
+            .ok_or_else(|| Error::msg(format!("cgroup {now} of process {pid} is outside of {}", own.display())))?;
+        open_dir(&path).map(Some).context(|| format!("open cgroup {}", path.display()))
+    }
+
     /// Moves a process into it, in every hierarchy or in the v1 ones alone (when it was born in [`Handle::dir_fd`]).
     ///
     /// # Errors
@@ -119,6 +134,15 @@ impl Handle {
         }
         Ok(())
     }
+}
+
+/// The directory of a cgroup that the kernel names by its path in the tree, given the directory of one above it: that
+/// one's path in the tree is what both have in common.
+fn below(own: &Path, now: &Path) -> Option<PathBuf> {
+    let above = now.ancestors().find(|above| above.strip_prefix("/").is_ok_and(|above| own.ends_with(above)))?;
+    let rest = now.strip_prefix(above).ok()?;
+    (rest.components().all(|part| matches!(part, Component::Normal(_))) && above != Path::new("/"))
+        .then(|| own.join(rest))
 }
 
 /// The path that `--cgroup` asks for in one hierarchy. The form for all hierarchies is overruled by one for this one.

@@ -2,14 +2,27 @@
 
 use super::path::Scratch;
 use super::{Done, Scene};
+use crate::abi::ns::{Namespace, Namespaces};
 use crate::plan::image::Image;
 use crate::plan::step::Slot;
 use crate::sys::cred::CapSets;
 use crate::sys::file::{self, cwd};
-use crate::sys::{Answer, Errno, cred, task};
+use crate::sys::{Answer, Errno, cred, ns, task};
 use crate::wire::{self, Cause};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
+
+/// Joins namespaces of a process. `EINVAL` with a user namespace among them means that it is our own.
+pub(super) fn join(process: BorrowedFd<'_>, kinds: Namespaces) -> Done {
+    match ns::join(process, kinds) {
+        Err(Errno::EINVAL) if kinds.has(Namespace::User) => {
+            let mut others = kinds;
+            others.remove(Namespace::User);
+            if others.is_empty() { Ok(()) } else { Ok(ns::join(process, others)?) }
+        }
+        answer => Ok(answer?),
+    }
+}
 
 /// Groups of the host mean nothing in the namespace; where `setgroups` is denied they can't be dropped and stay.
 pub(super) fn become_root() -> Done {

@@ -10,6 +10,7 @@ pub mod gate;
 pub mod hooks;
 mod idmap;
 mod sentence;
+pub mod tenant;
 mod undo;
 
 pub use clone::{Child, reap};
@@ -209,6 +210,7 @@ fn record(job: &Job<'_>, cgroups: &BTreeMap<String, PathBuf>) -> Result<Record> 
         external_descriptors: Vec::new(),
         // nobody is to be killed on the word of a record without a process
         private_pid: true,
+        no_new_keyring: job.no_new_keyring,
         cgroup: Handle { cgroup_paths: cgroups.clone() },
         poststart: hooks.and_then(|h| h.poststart().clone()).unwrap_or_default(),
         poststop: hooks.and_then(|h| h.poststop().clone()).unwrap_or_default(),
@@ -250,7 +252,7 @@ impl Launch<'_> {
             self.go(Sync::Mapped)?;
         }
         if let Some(score) = self.plan.oom_score_adj {
-            self.oom_score(score)?;
+            oom_score(pid, score, self.job.rootless)?;
         }
         if !made.needs_placing() {
             made.limit(cgroups)?;
@@ -275,15 +277,6 @@ impl Launch<'_> {
 
     fn waits_for(&self, sync: Sync) -> bool {
         self.plan.steps.iter().any(|step| matches!(step, Step::Await(known) if *known == sync))
-    }
-
-    /// As runc: a score that we may not give is an error only for those who asked for less than there is.
-    fn oom_score(&self, score: i32) -> Result<()> {
-        let path = format!("/proc/{}/oom_score_adj", self.child.pid);
-        match std::fs::write(&path, score.to_string()) {
-            Err(error) if self.job.rootless && error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
-            answer => answer.context(|| format!("write {path} \"{score}\" (process.oomScoreAdj)")),
-        }
     }
 
     fn record(&self, cgroup: &Handle) -> Result<Record> {
@@ -378,7 +371,16 @@ impl Launch<'_> {
     /// Sends the seccomp listener to the agent that the profile names (config-linux.md, Container Process State).
     fn listener(&self, fd: &OwnedFd, record: &Record) -> Result<()> {
         let Some((path, metadata)) = &self.plan.listener else { return Err(Error::msg("a listener without a path")) };
-        send_listener(path, metadata, fd, record, record.init_process_pid)
+        send_listener(path, metadata, fd, record, record.init_process_pid, "creating")
+    }
+}
+
+/// As runc: a score that we may not give is an error only for those who asked for less than there is.
+fn oom_score(pid: i32, score: i32, rootless: bool) -> Result<()> {
+    let path = format!("/proc/{pid}/oom_score_adj");
+    match std::fs::write(&path, score.to_string()) {
+        Err(error) if rootless && error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        answer => answer.context(|| format!("write {path} \"{score}\" (process.oomScoreAdj)")),
     }
 }
 
@@ -386,8 +388,8 @@ impl Launch<'_> {
 ///
 /// # Errors
 /// Nobody listens at the path.
-pub fn send_listener(path: &Path, metadata: &str, fd: &OwnedFd, record: &Record, pid: i32) -> Result<()> {
-    let state = document(record, "creating", record.init_process_pid);
+pub fn send_listener(path: &Path, metadata: &str, fd: &OwnedFd, record: &Record, pid: i32, status: &str) -> Result<()> {
+    let state = document(record, status, record.init_process_pid);
     let text = serde_json::json!({
         "ociVersion": record.oci_version, "fds": ["seccompFd"], "pid": pid, "metadata": metadata, "state": state,
     });

@@ -104,6 +104,12 @@ impl AsFd for Held {
 }
 
 impl Held {
+    /// The descriptor alone.
+    #[must_use]
+    pub fn into_pidfd(self) -> OwnedFd {
+        self.pidfd
+    }
+
     /// Sends a signal.
     ///
     /// # Errors
