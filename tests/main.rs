@@ -11,8 +11,12 @@ mod support;
 
 mod binds;
 mod cgroup;
+mod cli;
+mod console;
 mod creds;
 mod devices;
+mod errors;
+mod fds;
 mod hide;
 mod hooks;
 mod image;

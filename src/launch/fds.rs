@@ -1,5 +1,7 @@
 //! Opening what the plan wants opened before the clone.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set, and most steps explain themselves")]
+
 use super::hooks::Files;
 use crate::error::{Context, Error, Result};
 use crate::plan::step::Slot;

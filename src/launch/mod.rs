@@ -209,7 +209,7 @@ fn record(job: &Job<'_>, cgroups: &BTreeMap<String, PathBuf>) -> Result<Record> 
         external_descriptors: Vec::new(),
         // nobody is to be killed on the word of a record without a process
         private_pid: true,
-        cgroup: Handle { cgroup_paths: cgroups.clone(), ..Handle::default() },
+        cgroup: Handle { cgroup_paths: cgroups.clone() },
         poststart: hooks.and_then(|h| h.poststart().clone()).unwrap_or_default(),
         poststop: hooks.and_then(|h| h.poststop().clone()).unwrap_or_default(),
     })
