@@ -1,0 +1,154 @@
+//! What is kept of a container's cgroup for later commands. May use sys and error.
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::sys::Errno;
+use crate::sys::cgroupfs::{open_dir, read_file, sub_dirs, write_file};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+/// A container's cgroup.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handle {
+    /// Where it lies in each hierarchy. Keys as runc's: controller, `name=…`, `""` for cgroup2. Empty if it has none.
+    #[serde(default)]
+    pub cgroup_paths: BTreeMap<String, PathBuf>,
+}
+
+/// One `--cgroup` of exec: a cgroup below the container's, in some hierarchies or in all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sub {
+    /// The v1 controllers it is for; empty means all hierarchies.
+    pub controllers: Vec<String>,
+    /// Relative to the container's cgroup.
+    pub path: PathBuf,
+}
+
+impl Handle {
+    /// A handle with some hierarchies.
+    pub(super) fn of(paths: &[(&str, &Path)]) -> Self {
+        Self { cgroup_paths: paths.iter().map(|(key, path)| ((*key).to_owned(), (*path).to_owned())).collect() }
+    }
+
+    /// Its path in the cgroup2 tree.
+    #[must_use]
+    pub fn unified(&self) -> Option<&Path> {
+        self.cgroup_paths.get("").map(PathBuf::as_path)
+    }
+
+    /// Whether there is nothing but the cgroup2 tree.
+    #[must_use]
+    pub fn is_pure(&self) -> bool {
+        self.cgroup_paths.len() == 1 && self.unified().is_some()
+    }
+
+    /// Its paths in the v1 hierarchies, each once.
+    pub(super) fn legacy(&self) -> impl Iterator<Item = &Path> {
+        let mut seen: Vec<&Path> = Vec::new();
+        for (_, path) in self.cgroup_paths.iter().filter(|(key, _)| !key.is_empty()) {
+            if !seen.contains(&path.as_path()) {
+                seen.push(path);
+            }
+        }
+        seen.into_iter()
+    }
+
+    /// The hierarchy in which processes are counted.
+    fn counted(&self) -> Option<&Path> {
+        let first = ["", "devices", "freezer", "pids"].iter().find_map(|key| self.cgroup_paths.get(*key));
+        first.or_else(|| self.cgroup_paths.values().next()).map(PathBuf::as_path)
+    }
+
+    /// Whether the cgroup's directory is there.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.counted().is_some_and(Path::exists)
+    }
+
+    /// The processes in it and in the cgroups below it. None if it is gone.
+    ///
+    /// # Errors
+    /// If a file can't be read.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        let mut pids = Vec::new();
+        if let Some(path) = self.counted() {
+            collect(path, &mut pids)?;
+        }
+        Ok(pids)
+    }
+
+    /// Refuses a cgroup that was there before and is in use.
+    pub(super) fn refuse_used(&self, key: &str) -> Result<()> {
+        let Some(path) = self.cgroup_paths.get(key) else { return Ok(()) };
+        let mut pids = Vec::new();
+        collect(path, &mut pids)?;
+        if !pids.is_empty() {
+            let path = path.display().to_string();
+            let text = format!("container's cgroup is not empty: {} process(es) found", pids.len());
+            return Err(Error::new(Kind::Exists, text).fact("path", path));
+        }
+        if Self::of(&[(key, path)]).frozen() {
+            return Err(Error::msg("container's cgroup unexpectedly frozen").fact("path", path.display().to_string()));
+        }
+        Ok(())
+    }
+
+    /// Its directory in the cgroup2 tree, or that of a cgroup below it, for `CLONE_INTO_CGROUP`. `None` without a tree.
+    ///
+    /// # Errors
+    /// If `sub` leaves the container's cgroup or is not there.
+    pub fn dir_fd(&self, subs: &[Sub]) -> Result<Option<OwnedFd>> {
+        let Some(path) = self.unified() else { return Ok(None) };
+        let path = join_sub(path, "", subs)?;
+        open_dir(&path).map(Some).context(|| format!("open cgroup {}", path.display()))
+    }
+
+    /// Moves a process into it, in every hierarchy or in the v1 ones alone (when it was born in [`Handle::dir_fd`]).
+    ///
+    /// # Errors
+    /// If the kernel refuses, or `subs` leave the container's cgroup.
+    pub fn join(&self, pid: i32, subs: &[Sub], legacy_only: bool) -> Result<()> {
+        if let Some(unknown) = subs.iter().flat_map(|s| &s.controllers).find(|c| !self.cgroup_paths.contains_key(*c)) {
+            return Err(Error::msg(format!("unknown controller {unknown} in --cgroup")));
+        }
+        for (key, path) in self.cgroup_paths.iter().filter(|(key, _)| !(legacy_only && key.is_empty())) {
+            let path = join_sub(path, key, subs)?;
+            write_file(&path.join("cgroup.procs"), &pid.to_string())
+                .context(|| format!("adding pid {pid} to cgroup {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The path that `--cgroup` asks for in one hierarchy. The form for all hierarchies is overruled by one for this one.
+fn join_sub(path: &Path, key: &str, subs: &[Sub]) -> Result<PathBuf> {
+    let named = subs.iter().rfind(|sub| sub.controllers.iter().any(|c| c == key));
+    let Some(sub) = named.or_else(|| subs.iter().rfind(|sub| sub.controllers.is_empty())) else {
+        return Ok(path.to_owned());
+    };
+    let inner = sub.path.strip_prefix("/").unwrap_or(&sub.path);
+    if inner.components().any(|part| part == Component::ParentDir) {
+        return Err(Error::msg(format!("{} is not a sub cgroup path", sub.path.display())));
+    }
+    Ok(path.join(inner))
+}
+
+/// Adds the processes of a cgroup and of those below it.
+fn collect(path: &Path, pids: &mut Vec<i32>) -> Result<()> {
+    let read = match read_file(&path.join("cgroup.procs")) {
+        // a threaded cgroup lists threads only; their processes are listed at the top of its subtree
+        Err(Errno::EOPNOTSUPP) => read_file(&path.join("cgroup.threads")),
+        other => other,
+    };
+    let text = match read {
+        Ok(text) => text,
+        Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
+        Err(errno) => return Err(errno).context(|| format!("read the processes of cgroup {}", path.display())),
+    };
+    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    for name in sub_dirs(path).unwrap_or_default() {
+        collect(&path.join(name), pids)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,210 @@
+//! Conditions on arguments: how they are ordered, merged and written as BPF. Depends on the assembler.
+//!
+//! libseccomp's semantics: the conditions of one rule all have to hold; of several rules for one call, the first whose
+//! conditions hold gives the verdict, in an order that puts the more specific first: higher argument, then equality before
+//! upper bounds before lower bounds, then the narrower bound. A rule that only adds conditions to an earlier one is
+//! never reached.
+
+use super::program::{Code, JEQ, JGE, JGT, JSET, Label};
+use oci_spec::runtime::LinuxSeccompOperator as Operator;
+use std::cmp::Ordering;
+
+/// A condition on one argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Test {
+    /// Which argument, 0 to 5.
+    pub(super) argument: u8,
+    /// The comparison.
+    pub(super) operator: Operator,
+    /// The bits that are compared: all, except for `SCMP_CMP_MASKED_EQ`.
+    pub(super) mask: u64,
+    /// What they are compared with.
+    pub(super) value: u64,
+}
+
+impl Test {
+    /// The test that an argument has a value.
+    pub(super) fn equals(argument: u8, value: u64) -> Self {
+        Self { argument, operator: Operator::ScmpCmpEq, mask: u64::MAX, value }
+    }
+
+    /// The test as an architecture with narrow arguments makes it: on the lower halves.
+    pub(super) fn narrowed(self) -> Self {
+        let half = u64::from(u32::MAX);
+        Self { mask: self.mask & half, value: self.value & half, ..self }
+    }
+
+    /// Whether every argument passes because no bit is compared.
+    pub(super) fn is_empty(self) -> bool {
+        self.operator == Operator::ScmpCmpMaskedEq && self.mask == 0
+    }
+
+    /// The order among the tests of one level.
+    fn order(&self, other: &Self) -> Ordering {
+        let class = |test: &Self| match test.operator {
+            Operator::ScmpCmpEq | Operator::ScmpCmpMaskedEq | Operator::ScmpCmpNe => 0,
+            Operator::ScmpCmpLt | Operator::ScmpCmpLe => 1,
+            Operator::ScmpCmpGt | Operator::ScmpCmpGe => 2,
+        };
+        let by_value = match class(self) {
+            1 => self.value.cmp(&other.value),
+            _ => other.value.cmp(&self.value),
+        };
+        other.argument.cmp(&self.argument).then(class(self).cmp(&class(other))).then(by_value)
+    }
+}
+
+/// What follows when a test has been passed.
+#[derive(Debug)]
+pub(super) enum Then {
+    /// A verdict, and the rule that asked for it.
+    Verdict(u32, u32),
+    /// Further tests.
+    Level(Level),
+}
+
+/// Alternatives, in the order in which they are tried.
+pub(super) type Level = Vec<(Test, Then)>;
+
+/// Adds a rule: its tests by ascending argument, its verdict, its index.
+///
+/// # Errors
+/// The index of an earlier rule that asks for another verdict on the same or a part of the same arguments.
+pub(super) fn insert(level: &mut Level, tests: &[Test], verdict: u32, rule: u32) -> Result<(), u32> {
+    let Some((&test, rest)) = tests.split_first() else { return Ok(()) };
+    let place = level.iter().position(|(other, _)| test.order(other) == Ordering::Less).unwrap_or(level.len());
+    if let Some((_, then)) = level[..place].iter_mut().find(|(other, _)| *other == test) {
+        return match then {
+            Then::Level(inner) if !rest.is_empty() => insert(inner, rest, verdict, rule),
+            Then::Level(inner) => {
+                only(inner, verdict)?;
+                *then = Then::Verdict(verdict, rule);
+                Ok(())
+            }
+            Then::Verdict(earlier, by) if rest.is_empty() && *earlier != verdict => Err(*by),
+            // the earlier rule says the same, or already decides what this one would
+            Then::Verdict(..) => Ok(()),
+        };
+    }
+    let then = if rest.is_empty() {
+        Then::Verdict(verdict, rule)
+    } else {
+        let mut inner = Level::with_capacity(1);
+        insert(&mut inner, rest, verdict, rule)?;
+        Then::Level(inner)
+    };
+    level.insert(place, (test, then));
+    Ok(())
+}
+
+/// Checks that a level knows no other verdict.
+fn only(level: &Level, verdict: u32) -> Result<(), u32> {
+    level.iter().try_for_each(|(_, then)| match then {
+        Then::Verdict(other, rule) if *other != verdict => Err(*rule),
+        Then::Verdict(..) => Ok(()),
+        Then::Level(inner) => only(inner, verdict),
+    })
+}
+
+/// Writes a level: goes on at `miss` when no alternative holds.
+pub(super) fn write(code: &mut Code, level: &Level, wide: bool, miss: Label) -> Label {
+    level.chunk_by(|(a, _), (b, _)| shares_upper(a, b, wide)).rev().fold(miss, |miss, alternatives| {
+        if let [(test, then)] = alternatives {
+            let hit = follow(code, then, wide, miss);
+            return write_test(code, test, wide, hit, miss);
+        }
+        // values of one argument with one upper half: the upper half is looked at once
+        let mut lower = miss;
+        for (test, then) in alternatives.iter().rev() {
+            let hit = follow(code, then, wide, miss);
+            lower = code.branch(JEQ, low(test.value), hit, lower);
+        }
+        let argument = alternatives[0].0.argument;
+        let lower = code.load(lower_half(argument), lower);
+        if !wide {
+            return lower;
+        }
+        let upper = code.branch(JEQ, high(alternatives[0].0.value), lower, miss);
+        code.load(upper_half(argument), upper)
+    })
+}
+
+fn follow(code: &mut Code, then: &Then, wide: bool, miss: Label) -> Label {
+    match then {
+        Then::Verdict(verdict, _) => Label::Return(*verdict),
+        Then::Level(inner) => write(code, inner, wide, miss),
+    }
+}
+
+fn shares_upper(a: &Test, b: &Test, wide: bool) -> bool {
+    let equality = |test: &Test| test.operator == Operator::ScmpCmpEq;
+    equality(a) && equality(b) && a.argument == b.argument && (!wide || high(a.value) == high(b.value))
+}
+
+/// Writes one test.
+fn write_test(code: &mut Code, test: &Test, wide: bool, hit: Label, miss: Label) -> Label {
+    match test.operator {
+        Operator::ScmpCmpEq | Operator::ScmpCmpMaskedEq => equal(code, test, wide, hit, miss),
+        Operator::ScmpCmpNe => equal(code, test, wide, miss, hit),
+        Operator::ScmpCmpGt => above(code, test, wide, JGT, hit, miss),
+        Operator::ScmpCmpGe => above(code, test, wide, JGE, hit, miss),
+        Operator::ScmpCmpLe => above(code, test, wide, JGT, miss, hit),
+        Operator::ScmpCmpLt => above(code, test, wide, JGE, miss, hit),
+    }
+}
+
+fn equal(code: &mut Code, test: &Test, wide: bool, hit: Label, miss: Label) -> Label {
+    let lower = equal_half(code, lower_half(test.argument), low(test.mask), low(test.value), hit, miss);
+    if !wide {
+        return lower;
+    }
+    equal_half(code, upper_half(test.argument), high(test.mask), high(test.value), lower, miss)
+}
+
+fn equal_half(code: &mut Code, offset: u32, mask: u32, value: u32, hit: Label, miss: Label) -> Label {
+    let compared = match (mask, value) {
+        (0, _) => return hit,
+        (u32::MAX, _) => code.branch(JEQ, value, hit, miss),
+        (_, 0) => code.branch(JSET, mask, miss, hit),
+        (_, _) => {
+            let compared = code.branch(JEQ, value, hit, miss);
+            code.and(mask, compared)
+        }
+    };
+    code.load(offset, compared)
+}
+
+/// `comparison` is of the lower halves; the upper ones decide unless they are equal.
+fn above(code: &mut Code, test: &Test, wide: bool, comparison: u16, hit: Label, miss: Label) -> Label {
+    let lower = code.branch(comparison, low(test.value), hit, miss);
+    let lower = code.load(lower_half(test.argument), lower);
+    if !wide {
+        return lower;
+    }
+    let upper = match high(test.value) {
+        // nothing is below
+        0 => lower,
+        value => code.branch(JEQ, value, lower, miss),
+    };
+    let upper = code.branch(JGT, high(test.value), hit, upper);
+    code.load(upper_half(test.argument), upper)
+}
+
+/// Where `seccomp_data` holds the lower half of an argument, on the little-endian machines that we know.
+fn lower_half(argument: u8) -> u32 {
+    16 + 8 * u32::from(argument)
+}
+
+fn upper_half(argument: u8) -> u32 {
+    lower_half(argument) + 4
+}
+
+#[allow(clippy::cast_possible_truncation)] // is the meaning
+fn low(value: u64) -> u32 {
+    value as u32
+}
+
+#[allow(clippy::cast_possible_truncation)] // 32 bits are left
+fn high(value: u64) -> u32 {
+    (value >> 32) as u32
+}
