@@ -9,6 +9,7 @@
 
 mod support;
 
+mod attacks;
 mod binds;
 mod cgroup;
 mod cli;
