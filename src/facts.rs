@@ -15,8 +15,8 @@ pub struct Lsm {
 /// The caller and the machine.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// Effective user id.
-    pub euid: u32,
+    /// User and group, real and effective, are root's of this user namespace.
+    pub root: bool,
     /// Security modules.
     pub lsm: Lsm,
 }
@@ -25,7 +25,7 @@ impl Facts {
     /// Asks. Security modules are looked for only if the bundle names a label.
     #[must_use]
     pub fn ask(labels: bool) -> Self {
-        Self { euid: cred::euid(), lsm: if labels { lsm() } else { Lsm::default() } }
+        Self { root: cred::is_root(), lsm: if labels { lsm() } else { Lsm::default() } }
     }
 }
 

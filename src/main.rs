@@ -3,27 +3,31 @@
 //! 0: done. 1: failed. 3: no such verb. 255: `exec` failed, or init of a foreground `run` did before its payload ran.
 //! Anything else is the payload's own status, or 128 and the signal that ended it.
 
+#![no_main]
+
 use onggi::cli::{self, Call, Global, LogFormat, Misuse};
 use onggi::cmd;
 use onggi::error::{Error, Kind, Result};
 use onggi::log::{Form, Log};
 use std::io::Write;
-use std::process::ExitCode;
 
-fn main() -> ExitCode {
-    match cli::parse(std::env::args_os()) {
+onggi::entry!(crate::start);
+
+fn start() -> i32 {
+    let status = match cli::parse(std::env::args_os()) {
         Ok(call) => obey(call),
         Err(misuse) => refuse(&misuse),
-    }
+    };
+    i32::from(status)
 }
 
-fn obey(call: Call) -> ExitCode {
+fn obey(call: Call) -> u8 {
     let log = match open_log(&call) {
         Ok(log) => log,
         Err(error) => return report(&Log::stderr(), &error),
     };
     match cmd::run(call, &log) {
-        Ok(status) => ExitCode::from(status),
+        Ok(status) => status,
         Err(error) => report(&log, &error),
     }
 }
@@ -41,7 +45,7 @@ fn log_of(global: &Global) -> Result<Log> {
     Log::open(global.log.as_deref(), form, global.debug)
 }
 
-fn refuse(misuse: &Misuse) -> ExitCode {
+fn refuse(misuse: &Misuse) -> u8 {
     let log = match log_of(&misuse.global) {
         Ok(log) => log,
         Err(error) => return report(&Log::stderr(), &error),
@@ -54,11 +58,11 @@ fn refuse(misuse: &Misuse) -> ExitCode {
     report(&log, &misuse.error)
 }
 
-fn report(log: &Log, error: &Error) -> ExitCode {
+fn report(log: &Log, error: &Error) -> u8 {
     log.error(error);
-    ExitCode::from(match error.of() {
+    match error.of() {
         Kind::UnknownVerb => 3,
         Kind::Launch => 255,
         Kind::Other | Kind::Usage | Kind::NotFound | Kind::Exists | Kind::NotRunning | Kind::Spec => 1,
-    })
+    }
 }

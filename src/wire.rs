@@ -126,12 +126,20 @@ impl Message {
     }
 }
 
-/// Sends a message.
+/// Sends a message, in init: a host that is gone ends it.
 ///
 /// # Errors
-/// `EPIPE`: the other half is gone (the signal for it must be blocked or ignored).
+/// `EPIPE`: the other half is gone.
 pub fn say(wire: BorrowedFd<'_>, message: Message) -> Answer<()> {
     file::write(wire, &message.encode())
+}
+
+/// Sends a message, in the host half: an init that is gone raises no signal.
+///
+/// # Errors
+/// `EPIPE`: the other half is gone.
+pub fn tell(wire: BorrowedFd<'_>, message: Message) -> Answer<()> {
+    socket::send(wire, &message.encode(), None)
 }
 
 /// Sends a descriptor.
@@ -148,11 +156,13 @@ pub fn hand(wire: BorrowedFd<'_>, slot: Slot, fd: BorrowedFd<'_>) -> Answer<()> 
 /// The kernel's answer.
 pub fn hear(wire: BorrowedFd<'_>) -> Answer<Option<(Message, Option<OwnedFd>)>> {
     let mut bytes = [0; SIZE];
-    match socket::receive(wire, &mut bytes) {
-        Ok((length, fd)) => Ok(Message::decode(&bytes[..length]).map(|message| (message, fd))),
-        // the other half left without reading what we sent it
-        Err(Errno::ECONNRESET) => Ok(None),
-        Err(errno) => Err(errno),
+    loop {
+        match socket::receive(wire, &mut bytes) {
+            Ok((length, fd)) => return Ok(Message::decode(&bytes[..length]).map(|message| (message, fd))),
+            // said once, before what is still queued: the other half left without reading what we sent it
+            Err(Errno::ECONNRESET) => {}
+            Err(errno) => return Err(errno),
+        }
     }
 }
 

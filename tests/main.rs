@@ -10,8 +10,18 @@
 mod support;
 
 mod binds;
+mod cgroup;
+mod cli;
+mod console;
+mod creds;
+mod devices;
+mod errors;
+mod fds;
 mod hide;
+mod hooks;
+mod image;
 mod lifecycle;
 mod mounts;
 mod namespaces;
 mod races;
+mod seccomp;

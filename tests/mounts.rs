@@ -194,7 +194,9 @@ fn recursive_options_reach_the_mounts_below() {
         ("rnoatime", "noatime"),
         ("rnosymfollow", "nosymfollow"),
     ] {
-        if ["rnosymfollow", "rnodiratime", "rnoatime"].contains(&option) && peer_differs(&["crun"], "EINVAL from mount_setattr") {
+        if ["rnosymfollow", "rnodiratime", "rnoatime"].contains(&option)
+            && peer_differs(&["crun"], "EINVAL from mount_setattr")
+        {
             continue;
         }
         let bundle = Bundle::new(option);

@@ -29,7 +29,7 @@ impl Places<'_> {
         later.into_iter().try_for_each(|write| self.write(write))
     }
 
-    fn write(&self, write: &Write) -> Result<()> {
+    pub(super) fn write(&self, write: &Write) -> Result<()> {
         match (self.put(&write.hierarchy, &write.file, &write.value), &write.absent) {
             (Ok(()), _) => Ok(()),
             (Err(Errno::ENOENT), Absent::Skip) => Ok(()),
@@ -117,17 +117,37 @@ impl Places<'_> {
 
     fn filter(&self, code: &[u64]) -> Result<()> {
         let program = Program::load(code).context(|| "load a BPF program")?;
-        let opened;
-        let dir = match self.dir {
-            Some(dir) => dir,
-            None => {
-                let path = self.handle.unified().ok_or_else(|| Error::msg("no cgroup2 tree"))?;
-                opened = open_dir(path).context(|| format!("open cgroup {}", path.display()))?;
-                opened.as_fd()
-            }
-        };
+        let dir = self.dir.ok_or_else(|| Error::msg("no cgroup2 tree"))?;
         program.attach(dir).context(|| "attach a BPF program")
     }
+}
+
+impl Handle {
+    /// Exchanges the device filter of a used cgroup. On v2 the old one is in force until the new one is.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn set_devices(&self, devices: &Devices) -> Result<()> {
+        let Some(path) = self.unified().filter(|_| !self.cgroup_paths.contains_key("devices")) else {
+            return Places { handle: self, dir: None }.filter_devices(devices, false);
+        };
+        let dir = open_dir(path).context(|| format!("open cgroup {}", path.display()))?;
+        exchange(dir.as_fd(), devices).context(|| "exchange the device filter of the cgroup")
+    }
+}
+
+/// Puts one program in the place of all that are there.
+fn exchange(dir: BorrowedFd<'_>, devices: &Devices) -> std::result::Result<(), Errno> {
+    let old = Program::attached(dir)?;
+    let mut old = old.iter();
+    if let Devices::Bpf(code) = devices {
+        let program = Program::load(code)?;
+        match old.next() {
+            Some(first) => program.replace(dir, first)?,
+            None => program.attach(dir)?,
+        }
+    }
+    old.try_for_each(|program| program.detach(dir))
 }
 
 /// Whether we are in a user namespace other than the first: its map is not the whole range.

@@ -8,8 +8,11 @@ mod freeze;
 mod handle;
 mod kill;
 mod limit;
+mod oom;
 mod remove;
+mod stats;
 mod tree;
+mod update;
 
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::{CgroupPlan, Driver, Permission};
@@ -20,6 +23,8 @@ use std::path::PathBuf;
 
 pub use facts::facts;
 pub use handle::{Handle, Sub};
+pub use oom::{Oom, OomWatch};
+pub use stats::Stats;
 
 /// The container's cgroup as it was made for a start.
 #[derive(Debug)]

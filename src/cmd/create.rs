@@ -72,6 +72,7 @@ pub(super) fn job<'a>(
         bundle: &bundle.path,
         loaded: &bundle.loaded,
         gate,
+        foreground: false,
         driver: driver(global),
         rootless: global.rootless.unwrap_or_else(|| crate::sys::cred::euid() != 0),
         console_socket: create.console_socket.as_deref(),
@@ -107,10 +108,8 @@ pub(super) fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<u8
 /// Paths of the call, before the bundle becomes the current directory.
 pub(super) fn absolute(create: &cli::Create) -> Result<cli::Create> {
     let mut create = create.clone();
-    for path in [&mut create.console_socket, &mut create.pidfd_socket, &mut create.pid_file] {
-        if let Some(path) = path {
-            *path = std::path::absolute(&*path).context(|| "find the current directory")?;
-        }
+    for path in [&mut create.console_socket, &mut create.pidfd_socket, &mut create.pid_file].into_iter().flatten() {
+        *path = std::path::absolute(&*path).context(|| "find the current directory")?;
     }
     Ok(create)
 }

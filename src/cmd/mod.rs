@@ -1,7 +1,10 @@
 //! One verb each. This file sends a call to its verb and holds what several verbs need.
 
 mod create;
+mod criu;
 mod delete;
+mod events;
+mod features;
 mod kill;
 mod list;
 mod pause;
@@ -12,13 +15,14 @@ mod spec;
 mod start;
 mod state;
 mod tell;
+mod update;
 
 use crate::cgroup::Handle;
 use crate::cli::{Call, Command, Global};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::log::Log;
 use crate::state::{Root, Status};
-use std::io::Write;
+use crate::sys::Errno;
 
 /// A container and its record, as the verbs see it.
 pub(crate) type Container = crate::state::Container<Handle>;
@@ -32,10 +36,12 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
     match command {
         Command::Help(topic) => tell::help(&name, topic),
         Command::Version => tell::version(&name),
-        Command::Create(create) => create::run(&global, &create, log),
-        Command::Start { id } => start::run(&global, &id, log),
-        Command::Run(run) => run::run(&global, &run, log),
-        Command::Exec(_) => absent("exec").map_err(|error| error.context("exec failed").kind(Kind::Launch)),
+        Command::Create(create) => {
+            create::run(&global, &create, log).map_err(|error| failed("create", &name, false, error))
+        }
+        Command::Start { id } => start::run(&global, &id, log).map_err(not_launched),
+        Command::Run(run) => run::run(&global, &run, log).map_err(|error| failed("run", &name, !run.detach, error)),
+        Command::Exec(_) => Err(Error::new(Kind::Launch, "exec failed: exec is not in this build")),
         Command::State { id } => state::run(&global, &id),
         Command::Kill { id, signal, all } => kill::run(&global, &id, signal.as_deref(), all, log),
         Command::Delete { id, force } => delete::run(&global, &id, force, log),
@@ -43,18 +49,26 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
         Command::Ps { id, format, args } => ps::run(&global, &id, format, &args),
         Command::Pause { id } => pause::pause(&global, &id),
         Command::Resume { id } => pause::resume(&global, &id),
-        Command::Events { .. } => absent("events"),
-        Command::Update(_) => absent("update"),
+        Command::Events { id, interval, stats } => events::run(&global, &id, interval, stats, log),
+        Command::Update(update) => update::run(&global, &update, log),
         Command::Spec { bundle, rootless } => spec::run(bundle.as_deref(), rootless),
-        Command::Features => absent("features"),
-        Command::Checkpoint(_) => absent("checkpoint"),
-        Command::Restore(_) => absent("restore"),
+        Command::Features => features::run(),
+        Command::Checkpoint(checkpoint) => criu::checkpoint(&global, &checkpoint),
+        Command::Restore(restore) => criu::restore(&global, &restore),
         Command::Plan { bundle, id } => plan::run(&global, &bundle, id.as_deref().unwrap_or("ID"), log),
     }
 }
 
-fn absent(verb: &str) -> Result<u8> {
-    Err(Error::msg(format!("{verb} is not in this build")))
+/// Says which verb of which runtime failed, as runc does. Only a caller who waits for the payload's own status can tell
+/// 255 from it.
+fn failed(verb: &str, name: &str, foreground: bool, error: Error) -> Error {
+    let error = if foreground { error } else { not_launched(error) };
+    error.context(format!("{} {verb} failed", tell::shown_name(name)))
+}
+
+/// Takes the status 255 off an error.
+fn not_launched(error: Error) -> Error {
+    if error.of() == Kind::Launch { error.kind(Kind::Other) } else { error }
 }
 
 /// The container of that id.
@@ -72,10 +86,19 @@ fn not_running() -> Error {
     Error::new(Kind::NotRunning, "container not running")
 }
 
-/// Writes to standard output, whole.
+/// Writes to standard output, in one write where the reader takes it. The standard library's handle would cut behind the
+/// last newline.
 fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context(|| "write to standard output")
+    let out = std::io::stdout();
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match nix::unistd::write(&out, rest) {
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::from(errno).context("write to standard output")),
+        }
+    }
+    Ok(())
 }
 
 /// A value as JSON. What we show holds nothing that JSON cannot say, but for a path that is no text.

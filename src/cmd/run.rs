@@ -24,6 +24,7 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
     let mut job = job(global, &create, &root, &bundle, false);
     if !run.detach {
         // before the clone: a payload that ends at once must not end unheard
+        job.foreground = true;
         job.mask = Some(signal::block_all().context(|| "block signals")?);
         if !run.no_subreaper {
             cred::become_subreaper().context(|| "become a subreaper")?;

@@ -21,12 +21,17 @@ pub(super) fn version(name: &str) -> Result<u8> {
 /// (its version is then empty); dockerd takes what stands around the word `version`, and what follows `commit:`.
 /// So the first word is what we were called as where that is `runc`, and our own name everywhere else.
 fn version_text(name: &str) -> String {
-    let base = Path::new(name).file_name().and_then(|base| base.to_str());
-    let shown = if base == Some("runc") { "runc" } else { "onggi" };
+    let shown = shown_name(name);
     let version = env!("CARGO_PKG_VERSION");
     // a build that does not know its commit names its release
     let commit = option_env!("ONGGI_COMMIT").unwrap_or(concat!("v", env!("CARGO_PKG_VERSION")));
     format!("{shown} version {version}\ncommit: {commit}\nspec: {}\n", spec::VERSION)
+}
+
+/// What we call ourselves.
+pub(super) fn shown_name(called_as: &str) -> &'static str {
+    let base = Path::new(called_as).file_name().and_then(|base| base.to_str());
+    if base == Some("runc") { "runc" } else { "onggi" }
 }
 
 #[cfg(test)]

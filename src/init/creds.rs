@@ -51,35 +51,41 @@ pub(super) fn seccomp(program: &[seccompiler::sock_filter], flags: u32, listen: 
     Ok(())
 }
 
-/// Makes the working directory (0755) with its parents where it is missing; a file in its place shows at `chdir`.
-pub(super) fn make_cwd(path: &CStr) -> Done {
-    match file::stat_at(cwd(), path, 0) {
-        Err(Errno::ENOENT) => {}
-        Ok(_) | Err(_) => return Ok(()),
-    }
+/// Makes the working directory (0755) with its parents.
+fn make_cwd(path: &CStr) -> Answer<()> {
     let mut walked = Scratch::new(c"")?;
     for name in path.to_bytes().split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
         walked.push(b"/")?;
         walked.push(name)?;
         match file::mkdir(cwd(), walked.as_c()?, 0o755) {
             Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno.into()),
+            Err(errno) => return Err(errno),
         }
     }
-    Ok(())
+    file::chdir(path)
 }
 
 /// Changes directory and makes sure that it lies inside the root: a descriptor of the host that had leaked to us could
 /// name one that does not (CVE-2024-21626).
-pub(super) fn chdir(path: &CStr, lenient: bool) -> Done {
-    match file::chdir(path) {
+pub(super) fn chdir(path: &CStr, lenient: bool, make: bool, scene: &mut Scene<'_>) -> Done {
+    if scene.entered {
+        return Ok(());
+    }
+    let entered = match file::chdir(path) {
+        Err(Errno::ENOENT) if make => make_cwd(path),
+        answer => answer,
+    };
+    match entered {
         Ok(()) => {}
         Err(Errno::EACCES | Errno::EPERM) if lenient => return Ok(()),
         Err(errno) => return Err(errno.into()),
     }
     let mut buffer = [0; libc::PATH_MAX as usize];
     match file::getcwd(&mut buffer) {
-        Ok([b'/', ..]) => Ok(()),
+        Ok([b'/', ..]) => {
+            scene.entered = true;
+            Ok(())
+        }
         Ok(_) | Err(Errno::ENOENT) => Err(Cause::CwdOutside.into()),
         Err(errno) => Err(errno.into()),
     }

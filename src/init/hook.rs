@@ -10,7 +10,8 @@ use std::os::fd::BorrowedFd;
 
 /// Runs one hook and waits for it.
 pub(super) fn run(hook: &HookStep, scene: &mut Scene<'_>) -> Done {
-    let [stdin, stdout, stderr] = Slot::HOOK;
+    let [created, stdout, stderr] = Slot::HOOK;
+    let stdin = if hook.late { Slot::HOOK_START } else { created };
     file::rewind(scene.get(stdin)?)?;
     for output in [stdout, stderr] {
         file::empty(scene.get(output)?)?;

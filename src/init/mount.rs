@@ -1,7 +1,7 @@
 //! Mounts, devices and what is hidden: each step by descriptors, never by a path twice.
 
 use super::path::{self, Scratch};
-use super::{Done, Scene, copy};
+use super::{Done, Scene, copy, leave};
 use crate::abi::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, MS_RDONLY, MS_REMOUNT, MountAttr};
 use crate::plan::step::{Slot, Step, Str};
 use crate::sys::file::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, cwd, open_in};
@@ -78,26 +78,31 @@ fn ordinary(fstype: &CStr) -> bool {
 
 fn filesystem(scene: &mut Scene<'_>, fs: &Fs<'_>, copy_up: bool) -> Done {
     if ordinary(fs.fstype) {
-        return over(&plain_directory(scene, fs.target)?, fs, fs.data);
+        return over(plain_directory(scene, fs.target)?, fs, fs.data);
     }
-    if fs.fstype != c"tmpfs" {
-        return over(&path::directory(scene.root()?, fs.target)?, fs, fs.data);
+    if fs.fstype != c"tmpfs" || (!copy_up && says_mode(fs.data)) {
+        return over(path::directory(scene.root()?, fs.target)?, fs, fs.data);
     }
     match open_in(scene.root()?, fs.target, libc::O_PATH | libc::O_DIRECTORY, 0) {
-        Ok(place) => tmpfs(scene, &place, fs, copy_up),
-        Err(Errno::ENOENT) => over(&path::directory(scene.root()?, fs.target)?, fs, fs.data),
+        Ok(place) => tmpfs(scene, place, fs, copy_up),
+        Err(Errno::ENOENT) => over(path::directory(scene.root()?, fs.target)?, fs, fs.data),
         Err(errno) => Err(errno.into()),
     }
 }
 
-fn over(place: &OwnedFd, fs: &Fs<'_>, data: &CStr) -> Done {
+fn over(place: OwnedFd, fs: &Fs<'_>, data: &CStr) -> Done {
     file::enter(place.as_fd())?;
+    leave(place);
     Ok(mount::filesystem(fs.source, c".", fs.fstype, fs.flags, data)?)
+}
+
+fn says_mode(data: &CStr) -> bool {
+    data.to_bytes().split(|byte| *byte == b',').any(|option| option.starts_with(b"mode="))
 }
 
 /// A tmpfs over a directory that is there takes its permissions, unless its options say others, which come later and
 /// win; and its contents, if asked.
-fn tmpfs(scene: &Scene<'_>, place: &OwnedFd, fs: &Fs<'_>, copy_up: bool) -> Done {
+fn tmpfs(scene: &Scene<'_>, place: OwnedFd, fs: &Fs<'_>, copy_up: bool) -> Done {
     let mut mode = file::stat(place.as_fd())?.st_mode & 0o7777;
     let mut digits = *b"mode=00000";
     for digit in digits[5..].iter_mut().rev() {
@@ -144,7 +149,10 @@ fn cgroup2(scene: &mut Scene<'_>, target: &Str, flags: u64, data: &CStr) -> Done
     file::enter(place.as_fd())?;
     match mount::filesystem(c"cgroup", c".", c"cgroup2", flags, data) {
         Err(Errno::EPERM | Errno::EBUSY) => {}
-        answer => return Ok(answer?),
+        answer => {
+            leave(place);
+            return Ok(answer?);
+        }
     }
     let tree = mount::clone_tree(cwd(), c"/sys/fs/cgroup", true, true)?;
     let mut attr = MountAttr { set: ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC, ..MountAttr::default() };
@@ -169,7 +177,16 @@ fn attach(scene: &mut Scene<'_>, target: &CStr) -> Done {
         return Err(Cause::NotProcfs.into());
     }
     let place = path::target(scene.root()?, target, is_directory)?;
-    Ok(mount::attach(tree.as_fd(), place.as_fd())?)
+    match mount::attach(tree.as_fd(), place.as_fd()) {
+        // what mount(2) says when only one of the two is a directory
+        Err(Errno::EINVAL) if (file::stat(place.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR) != is_directory => {
+            return Err(Errno::ENOTDIR.into());
+        }
+        answer => answer?,
+    }
+    leave(tree);
+    leave(place);
+    Ok(())
 }
 
 /// Relative to a directory that is known, a name needs no resolving; a path from the root gets its parents made.
@@ -255,23 +272,40 @@ fn readonly_path(path: &CStr) -> Done {
     let tree = mount::clone_tree(place.as_fd(), c"", true, true)?;
     let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
     mount::set_attr(tree.as_fd(), &attr, true)?;
-    Ok(mount::attach(tree.as_fd(), place.as_fd())?)
+    mount::attach(tree.as_fd(), place.as_fd())?;
+    leave(tree);
+    leave(place);
+    Ok(())
 }
 
 fn mask(scene: &mut Scene<'_>, path: &CStr, label: Option<&CStr>) -> Done {
-    let Some(place) = existing(path)? else { return Ok(()) };
-    if file::stat(place.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR {
-        let cover = cover(scene, label)?;
-        Ok(mount::attach(cover.as_fd(), place.as_fd())?)
-    } else {
-        let null = null(scene)?;
-        Ok(mount::attach(null.as_fd(), place.as_fd())?)
-    }
+    // a file says so by refusing to be a directory
+    let place = match file::open(cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0) {
+        Ok(place) => {
+            cover(scene, label, place.as_fd())?;
+            place
+        }
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::ENOTDIR) => {
+            let Some(place) = existing(path)? else { return Ok(()) };
+            let null = null(scene)?;
+            mount::attach(null.as_fd(), place.as_fd())?;
+            leave(null);
+            place
+        }
+        Err(errno) => return Err(errno.into()),
+    };
+    leave(place);
+    Ok(())
 }
 
-/// One empty, read-only file system for all masked directories; each gets a clone of it.
-fn cover(scene: &mut Scene<'_>, label: Option<&CStr>) -> Answer<OwnedFd> {
-    if scene.get(Slot::COVER).is_err() {
+/// Covers a directory with an empty, read-only file system: one for all, of which each but the first gets a clone.
+fn cover(scene: &mut Scene<'_>, label: Option<&CStr>, place: BorrowedFd<'_>) -> Answer<()> {
+    if let Ok(first) = scene.get(Slot::COVER) {
+        let copy = mount::clone_tree(first, c"", false, true)?;
+        mount::attach(copy.as_fd(), place)?;
+        leave(copy);
+    } else {
         let mut strings: [(&CStr, &CStr); 3] = [(c"nr_blocks", c"1"), (c"nr_inodes", c"2"), (c"", c"")];
         let used = match label {
             Some(label) => {
@@ -282,9 +316,10 @@ fn cover(scene: &mut Scene<'_>, label: Option<&CStr>) -> Answer<OwnedFd> {
         };
         let attr = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
         let cover = mount::detached(c"tmpfs", used, attr)?;
+        mount::attach(cover.as_fd(), place)?;
         scene.put(Slot::COVER, cover);
     }
-    mount::clone_tree(scene.get(Slot::COVER)?, c"", false, true)
+    Ok(())
 }
 
 /// The container's `/dev/null`, after a look at what it is: an image may bring something else under that name

@@ -73,6 +73,20 @@ pub(super) fn directory(root: BorrowedFd<'_>, path: &CStr) -> Answer<OwnedFd> {
 
 fn make_directory(root: BorrowedFd<'_>, path: &CStr) -> Answer<OwnedFd> {
     let bytes = path.to_bytes();
+    // most often only the last name is missing
+    let (up, name) = split(path);
+    if !up.is_empty()
+        && !name.is_empty()
+        && let Ok(up) = open_in(root, scratch(up)?.as_c()?, libc::O_PATH | libc::O_DIRECTORY, 0)
+    {
+        let name = scratch(name)?;
+        if file::mkdir(up.as_fd(), name.as_c()?, 0o755).is_ok() {
+            // what has just been made is no link; one that took its place is refused
+            let made = file::open(up.as_fd(), name.as_c()?, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0);
+            super::leave(up);
+            return made;
+        }
+    }
     let mut at = open_in(root, c".", libc::O_PATH | libc::O_DIRECTORY, 0)?;
     let mut walked = Scratch::new(c"")?;
     for name in bytes.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {

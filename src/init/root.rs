@@ -1,7 +1,7 @@
 //! The root: found, bound, made `/`.
 
 use super::path::Scratch;
-use super::{Done, Scene};
+use super::{Done, Scene, leave};
 use crate::abi::mount::{ATTR_RDONLY, MS_PRIVATE, MS_REC, MS_SLAVE, MountAttr};
 use crate::plan::step::Slot;
 use crate::sys::file::{self, cwd};
@@ -35,6 +35,7 @@ pub(super) fn open(path: &CStr, tree: Option<Slot>, scene: &mut Scene<'_>) -> Do
         None => mount::clone_tree(place.as_fd(), c"", true, true)?,
     };
     mount::attach(tree.as_fd(), place.as_fd())?;
+    leave(place);
     scene.put(Slot::ROOT, tree);
     Ok(())
 }

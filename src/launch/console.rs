@@ -16,21 +16,31 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// # Errors
 /// The kernel's answer.
 pub fn wait(child: &Child) -> Result<End> {
-    // it may have ended before anybody waits: its signal is pending then, or was merged with another's
+    // blocked since before the clone: the signal of an end that has come already is pending
     loop {
-        if let Some(end) = reap_all(child.pid)? {
+        let caught = signal::wait_any().context(|| "wait for signals")?;
+        never_ran(child, caught)?;
+        if caught.signal != libc::SIGCHLD {
+            forward(child, caught);
+        } else if let Some(end) = reap_all(child)? {
             return Ok(end);
         }
-        let caught = signal::wait_any().context(|| "wait for signals")?;
-        forward(child, caught);
+    }
+}
+
+/// An init that was killed before it had executed the payload (by the memory limit, say) is a failure to start.
+fn never_ran(child: &Child, caught: Caught) -> Result<()> {
+    match caught.killed.then(|| super::never_ran(child)).flatten() {
+        Some(error) => Err(error),
+        None => Ok(()),
     }
 }
 
 /// Reaps whoever has ended; as a subreaper we are given strangers too. Answers the payload's end.
-fn reap_all(pid: i32) -> Result<Option<End>> {
+fn reap_all(child: &Child) -> Result<Option<End>> {
     loop {
         match signal::reap(-1, false) {
-            Ok(Some((ended, end))) if ended == pid => return Ok(Some(end)),
+            Ok(Some((ended, end))) if ended == child.pid => return Ok(Some(end)),
             Ok(Some(_)) => {}
             Ok(None) => return Ok(None),
             Err(errno) => return Err(errno).context(|| "wait for children"),
@@ -122,6 +132,7 @@ pub fn relay(child: &Child, master: &OwnedFd) -> Result<End> {
             turn(&signals, (stdin, stdout), master, (&up, &down)).context(|| "poll")?;
         if signalled != 0 {
             while let Some(caught) = signal::next(signals.as_fd()).context(|| "read signals")? {
+                never_ran(child, caught)?;
                 match caught.signal {
                     libc::SIGWINCH => resize(stdin, master),
                     _ => forward(child, caught),
@@ -129,7 +140,7 @@ pub fn relay(child: &Child, master: &OwnedFd) -> Result<End> {
             }
         }
         if end.is_none() {
-            end = reap_all(child.pid)?;
+            end = reap_all(child)?;
         }
         if typed != 0 {
             up.fill(stdin);

@@ -1,5 +1,7 @@
 //! Opening what the plan wants opened before the clone.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set, and most steps explain themselves")]
+
 use super::hooks::Files;
 use crate::error::{Context, Error, Result};
 use crate::plan::step::Slot;
@@ -23,6 +25,7 @@ pub(super) fn open(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
                 for (slot, fd) in Slot::HOOK.into_iter().zip(Files::new()?.into_inner()) {
                     slots[usize::from(slot.0)] = Some(fd);
                 }
+                slots[usize::from(Slot::HOOK_START.0)] = Some(file::memory(c"hook").context(|| "memfd_create")?);
             }
             open => slots[usize::from(slot.0)] = Some(one(open)?),
         }

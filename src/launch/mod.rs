@@ -27,7 +27,7 @@ use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::{self, Plan};
 use crate::spec::Loaded;
 use crate::state::{self, Claim, Root};
-use crate::sys::signal::Mask;
+use crate::sys::signal::{self, Mask};
 use crate::sys::{clock, file, socket, task};
 use crate::wire::{self, Message};
 use hooks::StateDocument;
@@ -51,6 +51,8 @@ pub struct Job<'a> {
     pub loaded: &'a Loaded<Spec>,
     /// `create`: init waits for `start`.
     pub gate: bool,
+    /// Somebody waits for the payload's end, and learns then how it ended.
+    pub foreground: bool,
     /// Who makes cgroups.
     pub driver: Driver,
     /// Permission errors of cgroups are forgiven where nothing was asked of them.
@@ -153,6 +155,8 @@ pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
     let claim = job.root.claim(job.id)?;
     let directory = claim.dir.path().to_owned();
     undo.push("remove the state directory", move || remove_directory(&directory));
+    // whoever kills us from now on leaves word of the cgroup for `delete --force`
+    claim.dir.announce(&record(job, &cgroups.paths)?)?;
     let made = cgroup::make(&cgroups)?;
     let leftover = made.handle().clone();
     undo.push("remove the cgroup", move || leftover.remove());
@@ -161,8 +165,17 @@ pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
         gate::make(&claim.dir, &mut slots)?;
     }
     let (host, init) = socket::pair().context(|| "socketpair")?;
-    let child = born(&mut plan, &mut slots, init, &host, job, &made, &cgroups)?;
-    let child = undo_child(&mut undo, child)?;
+    let luggage = clone::Luggage {
+        plan: &mut plan,
+        slots: &mut slots,
+        wire: init,
+        host: &host,
+        mask: job.mask,
+        cgroup: made.into_fd(),
+    };
+    let child = std::rc::Rc::new(clone::birth(luggage)?);
+    let doomed = std::rc::Rc::clone(&child);
+    undo.push("end init", move || clone::end(&doomed));
     // the lock on the gate is init's alone
     for slot in [Slot::GATE, Slot::LOCK, Slot::CONSOLE] {
         slots[usize::from(slot.0)] = None;
@@ -170,7 +183,7 @@ pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
     let mut launch = Launch { plan: &plan, job, claim: &claim, host: &host, slots: &mut slots, log, child: &child };
     let (record, terminal) = launch.accompany(&made, &cgroups)?;
     undo.disarm();
-    let child = std::sync::Arc::into_inner(child).ok_or_else(|| Error::msg("the child has two owners"))?;
+    let child = std::rc::Rc::into_inner(child).ok_or_else(|| Error::msg("init is still to be undone"))?;
     Ok(Launched { child, container: state::Container { dir: claim.dir, record }, terminal })
 }
 
@@ -178,32 +191,28 @@ fn remove_directory(path: &Path) -> Result<()> {
     std::fs::remove_dir_all(path).context(|| format!("remove {}", path.display()))
 }
 
-type Shared = std::sync::Arc<Child>;
-
-/// The child is ended and reaped if anything fails from now on.
-fn undo_child(undo: &mut Undo<'_>, child: Child) -> Result<Shared> {
-    let child = Shared::new(child);
-    let weak = std::sync::Arc::downgrade(&child);
-    let (pid, pidfd) = (child.pid, child.pidfd.try_clone()?);
-    undo.push("end init", move || {
-        drop(weak);
-        clone::end(&Child { pid, pidfd })
-    });
-    Ok(child)
-}
-
-fn born(
-    plan: &mut Plan,
-    slots: &mut [Option<OwnedFd>],
-    init: OwnedFd,
-    host: &OwnedFd,
-    job: &Job<'_>,
-    made: &cgroup::Made,
-    cgroups: &CgroupPlan,
-) -> Result<Child> {
-    let _ = cgroups;
-    let luggage = clone::Luggage { plan, slots, wire: init, host, mask: job.mask, cgroup: made.into_fd() };
-    clone::birth(luggage)
+/// What is remembered of a container; without the process, which is not there yet.
+fn record(job: &Job<'_>, cgroups: &BTreeMap<String, PathBuf>) -> Result<Record> {
+    let spec = &job.loaded.spec;
+    let hooks = spec.hooks().as_ref();
+    Ok(Record {
+        oci_version: spec.version().clone(),
+        id: job.id.to_owned(),
+        init_process_pid: 0,
+        init_process_start: 0,
+        created: clock::now().nanos(),
+        bundle: job.bundle.to_owned(),
+        rootfs: container::rootfs(spec, job.bundle)?,
+        annotations: annotations(spec),
+        rootless: job.rootless,
+        namespace_paths: BTreeMap::new(),
+        external_descriptors: Vec::new(),
+        // nobody is to be killed on the word of a record without a process
+        private_pid: true,
+        cgroup: Handle { cgroup_paths: cgroups.clone() },
+        poststart: hooks.and_then(|h| h.poststart().clone()).unwrap_or_default(),
+        poststop: hooks.and_then(|h| h.poststop().clone()).unwrap_or_default(),
+    })
 }
 
 /// The host half beside a living child.
@@ -220,7 +229,7 @@ struct Launch<'a> {
 impl Launch<'_> {
     fn go(&self, sync: Sync) -> Result<()> {
         // a child that is gone is noticed by whoever listens next, with its reason
-        match wire::say(self.host.as_fd(), Message::Go(sync)) {
+        match wire::tell(self.host.as_fd(), Message::Go(sync)) {
             Ok(()) | Err(crate::sys::Errno::EPIPE | crate::sys::Errno::ECONNRESET) => Ok(()),
             Err(errno) => Err(errno).context(|| "talk to init"),
         }
@@ -233,13 +242,19 @@ impl Launch<'_> {
         if let Some(maps) = &self.plan.birth.maps {
             idmap::write(pid, maps)?;
         }
+        // the device rules of v1 deny everything before they allow something: init must not make its nodes meanwhile
+        if made.needs_placing() {
+            made.limit(cgroups)?;
+        }
         if self.waits_for(Sync::Mapped) {
             self.go(Sync::Mapped)?;
         }
         if let Some(score) = self.plan.oom_score_adj {
             self.oom_score(score)?;
         }
-        made.limit(cgroups)?;
+        if !made.needs_placing() {
+            made.limit(cgroups)?;
+        }
         let record = self.record(made.handle())?;
         self.claim.dir.save_config(&self.job.loaded.bytes)?;
         self.claim.dir.save(&record)?;
@@ -272,30 +287,18 @@ impl Launch<'_> {
     }
 
     fn record(&self, cgroup: &Handle) -> Result<Record> {
-        let spec = &self.job.loaded.spec;
         let pid = self.child.pid;
         let stat = crate::sys::proc::stat(Pid::from_raw(pid)).context(|| format!("read /proc/{pid}/stat"))?;
         let stat = stat.ok_or_else(|| sentence::vanished(None))?;
-        let hooks = spec.hooks().as_ref();
         let namespace =
             |kind: Namespace| (kind.runc_key().to_owned(), PathBuf::from(format!("/proc/{pid}/ns/{}", kind.file())));
-        Ok(Record {
-            oci_version: spec.version().clone(),
-            id: self.job.id.to_owned(),
-            init_process_pid: pid,
-            init_process_start: stat.start,
-            created: clock::now().nanos(),
-            bundle: self.job.bundle.to_owned(),
-            rootfs: container::rootfs(spec, self.job.bundle)?,
-            annotations: annotations(spec),
-            rootless: self.job.rootless,
-            namespace_paths: Namespace::ALL.map(namespace).into(),
-            external_descriptors: Vec::new(),
-            private_pid: self.plan.birth.new.has(Namespace::Pid),
-            cgroup: cgroup.clone(),
-            poststart: hooks.and_then(|h| h.poststart().clone()).unwrap_or_default(),
-            poststop: hooks.and_then(|h| h.poststop().clone()).unwrap_or_default(),
-        })
+        let mut record = record(self.job, &cgroup.cgroup_paths)?;
+        record.init_process_pid = pid;
+        record.init_process_start = stat.start;
+        record.namespace_paths = Namespace::ALL.map(namespace).into();
+        record.private_pid = self.plan.birth.new.has(Namespace::Pid);
+        record.cgroup = cgroup.clone();
+        Ok(record)
     }
 
     /// Listens until init waits at the gate or has become the payload.
@@ -313,7 +316,6 @@ impl Launch<'_> {
                     self.answer(sync, record)?;
                     open_questions = open_questions.saturating_sub(1);
                     if open_questions == 0 {
-                        self.ready(record)?;
                         self.go(Sync::Ready)?;
                     }
                 }
@@ -330,9 +332,15 @@ impl Launch<'_> {
 
     /// The end of the stream: the payload runs, or init is gone.
     fn silence(&self) -> Result<()> {
+        if self.job.gate {
+            return Err(sentence::vanished(reap(self.child)?));
+        }
+        if self.job.foreground {
+            return Ok(());
+        }
         let [gone] = crate::sys::tty::poll([(Some(self.child.pidfd.as_fd()), libc::POLLIN)], 0)?;
-        if gone == 0 || !self.job.gate && became_payload(self.child.pid) {
-            return if self.job.gate { Err(sentence::vanished(None)) } else { Ok(()) };
+        if gone == 0 || became_payload(self.child.pid) {
+            return Ok(());
         }
         Err(sentence::vanished(reap(self.child)?))
     }
@@ -342,7 +350,7 @@ impl Launch<'_> {
             Sync::Rooted => {
                 let document = document(record, "creating", record.init_process_pid);
                 hooks::run(&self.plan.hooks.runtime, &document, self.log)?;
-                self.fill_hooks(record, "creating")?;
+                self.fill_hooks(record)?;
             }
             Sync::Limited => {
                 for limit in &self.plan.limits {
@@ -355,15 +363,16 @@ impl Launch<'_> {
         self.go(sync)
     }
 
-    /// Hooks of the start read another status than those of the creation.
-    fn ready(&self, record: &Record) -> Result<()> {
-        self.fill_hooks(record, "created")
-    }
-
-    fn fill_hooks(&self, record: &Record, status: &str) -> Result<()> {
-        let Some(stdin) = self.slots.get(usize::from(Slot::HOOK[0].0)).and_then(Option::as_ref) else { return Ok(()) };
-        let pid = inner_pid(record.init_process_pid)?;
-        hooks::fill(stdin.as_fd(), &document(record, status, pid))
+    /// Hooks in the container count processes as the container does, and those of the start read another status.
+    fn fill_hooks(&self, record: &Record) -> Result<()> {
+        let slot = |slot: Slot| self.slots.get(usize::from(slot.0)).and_then(Option::as_ref);
+        for (slot, status) in [(slot(Slot::HOOK[0]), "creating"), (slot(Slot::HOOK_START), "created")] {
+            if let Some(stdin) = slot {
+                let pid = inner_pid(record.init_process_pid)?;
+                hooks::fill(stdin.as_fd(), &document(record, status, pid))?;
+            }
+        }
+        Ok(())
     }
 
     /// Sends the seccomp listener to the agent that the profile names (config-linux.md, Container Process State).
@@ -394,6 +403,13 @@ pub fn send_listener(path: &Path, metadata: &str, fd: &OwnedFd, record: &Record,
 pub fn send_pidfd(path: &Path, child: &Child, word: &[u8]) -> Result<()> {
     let socket = socket::connect_stream(path).context(|| format!("connect to pidfd socket {}", path.display()))?;
     socket::send(socket.as_fd(), word, Some(child.pidfd.as_fd())).context(|| "send the pidfd")
+}
+
+/// The error for a foreground container that was killed before it had executed its program; to be asked before it is
+/// reaped.
+#[must_use]
+pub fn never_ran(child: &Child) -> Option<Error> {
+    (!became_payload(child.pid)).then(|| sentence::vanished(Some(signal::End::Killed(libc::SIGKILL))))
 }
 
 /// Whether a process that has ended, and is not reaped yet, had executed a program: the kernel's `PF_FORKNOEXEC`

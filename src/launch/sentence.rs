@@ -1,5 +1,7 @@
 //! What init's twelve bytes mean, as a sentence: the host still holds the plan.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set, and most steps explain themselves")]
+
 use super::hooks;
 use crate::error::{Error, Kind, reason};
 use crate::plan::Plan;
@@ -52,12 +54,15 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
                     .unwrap_or_default()
             };
             let how = hooks::how(end, hook.timeout);
-            Some(hooks::failed(&hook.name, &hook.image.program, &how, &text(Slot::HOOK[1]), &text(Slot::HOOK[2])))
+            let failed =
+                hooks::failed(&hook.name, &hook.image.program, &how, &text(Slot::HOOK[1]), &text(Slot::HOOK[2]));
+            // by then the container was created: what fails is the launch of the payload
+            Some(if hook.late { failed.kind(Kind::Launch) } else { failed })
         }
         (Step::Chdir { .. }, Cause::CwdOutside) => Some(Error::msg(
             "current working directory is outside of container mount namespace root -- possible container breakout detected",
         )),
-        (Step::Chdir { path, .. } | Step::MakeCwd(path), _) => {
+        (Step::Chdir { path, .. }, _) => {
             let path = path.to_string_lossy();
             Some(Error::msg(format!("chdir to cwd ({path:?}) set in config.json failed: {}", reason(errno))))
         }
@@ -115,7 +120,6 @@ fn cause(cause: Cause) -> Option<&'static str> {
     }
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // most steps explain themselves
 fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
     match (step, errno) {
         (Step::Mount { fstype, .. }, Errno::EPERM) if fstype.as_c_str() == c"proc" || fstype.as_c_str() == c"sysfs" => {

@@ -29,13 +29,14 @@ pub(super) fn ours(mounts: &[Mount]) -> bool {
     })
 }
 
-/// The steps that fill `/dev`.
+/// The steps that fill `/dev`; `fresh`: a file system was mounted there that holds nothing yet.
 ///
 /// # Errors
 /// A device that can't be.
 pub(super) fn steps(
     devices: &[LinuxDevice],
     user: bool,
+    fresh: bool,
     opens: &mut Vec<(Slot, Open)>,
     slots: &mut u16,
 ) -> Result<Vec<Step>> {
@@ -72,7 +73,10 @@ pub(super) fn steps(
     for (name, target) in LINKS {
         steps.push(link(name, target)?);
     }
-    steps.push(Step::Unlink { at: Slot::DEV, path: c_string("dev", "ptmx")? });
+    if !fresh {
+        // an image may bring one of its own
+        steps.push(Step::Unlink { at: Slot::DEV, path: c_string("dev", "ptmx")? });
+    }
     steps.push(link("ptmx", "pts/ptmx")?);
     Ok(steps)
 }
@@ -136,7 +140,7 @@ mod tests {
             .set_major(1)
             .set_minor(3)
             .set_file_mode(Some(0o600));
-        let steps = steps(&[null], false, &mut Vec::new(), &mut 16).unwrap();
+        let steps = steps(&[null], false, true, &mut Vec::new(), &mut 16).unwrap();
         let nulls = steps.iter().filter(|s| matches!(s, Step::Node { path, .. } if path.as_c_str() == c"null"));
         assert_eq!(nulls.count(), 1);
         assert_eq!(steps.iter().filter(|s| matches!(s, Step::Node { .. })).count(), 6);

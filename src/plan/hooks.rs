@@ -84,7 +84,8 @@ pub(super) fn inside(kind: &str, list: Option<&[Hook]>, inherited: &[&str]) -> R
         let at = format!("hooks.{kind}[{i}]");
         let name = format!("{kind} hook #{i}");
         let image = image(&at, hook, inherited)?;
-        steps.push(Step::Hook(Box::new(HookStep { name, image, timeout: timeout(&at, hook)? })));
+        let late = kind == "startContainer";
+        steps.push(Step::Hook(Box::new(HookStep { name, image, timeout: timeout(&at, hook)?, late })));
     }
     Ok(steps)
 }

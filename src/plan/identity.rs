@@ -9,9 +9,9 @@ use crate::facts::Lsm;
 use crate::sys::cred::CapSets;
 use crate::sys::task::SchedAttr;
 use oci_spec::runtime::{
-    IOPriorityClass, LinuxMemoryPolicy, LinuxPersonality, LinuxPersonalityDomain, LinuxSchedulerFlag,
-    LinuxSchedulerPolicy, LinuxSeccomp, MemoryPolicyFlagType, MemoryPolicyModeType, PosixRlimitType, Process,
-    Scheduler,
+    Capabilities, IOPriorityClass, LinuxCapabilities, LinuxMemoryPolicy, LinuxPersonality, LinuxPersonalityDomain,
+    LinuxSchedulerFlag, LinuxSchedulerPolicy, LinuxSeccomp, MemoryPolicyFlagType, MemoryPolicyModeType,
+    PosixRlimitType, Process, Scheduler,
 };
 use std::path::PathBuf;
 
@@ -223,6 +223,20 @@ pub(super) struct Confinement {
     pub listener: Option<(PathBuf, String)>,
 }
 
+/// The filter as a step, and who gets its listener.
+#[allow(clippy::type_complexity, reason = "a step and an address")]
+fn filter(
+    profile: Option<&LinuxSeccomp>,
+    notes: &mut Vec<String>,
+) -> Result<(Option<Step>, Option<(PathBuf, String)>)> {
+    let Some(profile) = profile else { return Ok((None, None)) };
+    let filter = seccomp::filter(profile, "linux.seccomp")?;
+    notes.extend(filter.notes);
+    let listener = filter.listener.map(|listener| (listener.path, listener.metadata));
+    let step = Step::Seccomp { program: filter.program, flags: filter.flags, listen: listener.is_some() };
+    Ok((Some(step), listener))
+}
+
 /// Seccomp, groups, ids, capabilities, working directory: the order in which each still has the rights it needs.
 ///
 /// # Errors
@@ -231,37 +245,33 @@ pub(super) fn confine(
     process: &Process,
     profile: Option<&LinuxSeccomp>,
     may_set_groups: bool,
+    is_root: bool,
     notes: &mut Vec<String>,
 ) -> Result<Confinement> {
     let user = process.user();
-    let no_new_privileges = process.no_new_privileges().unwrap_or_default();
     let cwd = c_string("process.cwd", process.cwd().as_os_str().as_encoded_bytes())?;
-    let filter = profile.map(|profile| seccomp::filter(profile, "linux.seccomp")).transpose()?;
-    let mut listener = None;
-    let filter = filter.map(|filter| {
-        notes.extend(filter.notes);
-        let listen = filter.listener.is_some();
-        listener = filter.listener.map(|listener| (listener.path, listener.metadata));
-        Step::Seccomp { program: filter.program, flags: filter.flags, listen }
-    });
+    let (filter, listener) = filter(profile, notes)?;
     let mut before = Vec::new();
     let mut last = None;
-    if no_new_privileges {
+    if process.no_new_privileges().unwrap_or_default() {
         before.push(Step::NoNewPrivs);
         last = filter;
     } else {
         // loading a filter without no_new_privs takes CAP_SYS_ADMIN, which goes next
         before.extend(filter);
     }
-    let caps = process.capabilities();
-    if let Some(caps) = caps {
-        before.push(Step::Bound(mask(caps.bounding().as_ref())));
-    }
-    before.push(Step::MakeCwd(cwd.clone()));
-    before.push(Step::Chdir { path: cwd.clone(), lenient: true });
-    before.push(Step::OwnStdio(user.uid()));
+    let caps = process.capabilities().as_ref();
+    let set =
+        |choose: fn(&LinuxCapabilities) -> &Option<Capabilities>| mask(caps.and_then(|caps| choose(caps).as_ref()));
+    before.push(Step::Bound(set(LinuxCapabilities::bounding)));
     let changes_uid = user.uid() != 0;
+    // behind the pivot we are in / already
+    let moves = cwd.as_c_str() != c"/";
+    if moves {
+        before.push(Step::Chdir { path: cwd.clone(), lenient: changes_uid, make: true });
+    }
     if changes_uid {
+        before.push(Step::OwnStdio(user.uid()));
         before.push(Step::KeepCaps(true));
     }
     before.push(Step::Umask(user.umask().unwrap_or(0o022)));
@@ -272,22 +282,27 @@ pub(super) fn confine(
         let text = "cannot set any additional groups in a rootless container";
         return Err(Error::spec("process.user.additionalGids", text));
     }
-    before.push(Step::Gid(user.gid()));
-    before.push(Step::Uid(user.uid()));
-    before.push(Step::Chdir { path: cwd, lenient: false });
-    if let Some(caps) = caps {
-        if changes_uid {
-            before.push(Step::KeepCaps(false));
-        }
-        before.push(Step::Caps(CapSets {
-            effective: mask(caps.effective().as_ref()),
-            permitted: mask(caps.permitted().as_ref()),
-            inheritable: mask(caps.inheritable().as_ref()),
-        }));
-        let ambient = mask(caps.ambient().as_ref());
-        if ambient != 0 {
-            before.push(Step::Ambient(ambient));
-        }
+    if !(is_root && user.gid() == 0) {
+        before.push(Step::Gid(user.gid()));
+    }
+    if !(is_root && user.uid() == 0) {
+        before.push(Step::Uid(user.uid()));
+    }
+    // what root could not enter the user perhaps can (NFS); otherwise this does nothing
+    if moves && changes_uid {
+        before.push(Step::Chdir { path: cwd, lenient: false, make: false });
+    }
+    if changes_uid {
+        before.push(Step::KeepCaps(false));
+    }
+    before.push(Step::Caps(CapSets {
+        effective: set(LinuxCapabilities::effective),
+        permitted: set(LinuxCapabilities::permitted),
+        inheritable: set(LinuxCapabilities::inheritable),
+    }));
+    let ambient = set(LinuxCapabilities::ambient);
+    if ambient != 0 {
+        before.push(Step::Ambient(ambient));
     }
     Ok(Confinement { before, last, listener })
 }
@@ -305,7 +320,7 @@ mod tests {
     fn lists_of_numbers() {
         assert_eq!(*bit_list("x", "0-3,7").unwrap(), [0b1000_1111]);
         assert_eq!(*bit_list("x", "64").unwrap(), [0, 1]);
-        assert_eq!(*bit_list("x", "").unwrap(), []);
+        assert!(bit_list("x", "").unwrap().is_empty());
         for wrong in ["3-1", "a", "1-", "99999"] {
             assert!(bit_list("x", wrong).is_err(), "{wrong}");
         }
@@ -316,7 +331,7 @@ mod tests {
         let profile: LinuxSeccomp = serde_json::from_str(r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["kexec_load"], "action": "SCMP_ACT_ERRNO"}]}"#).unwrap();
         let mut process = Process::default();
         let place = |process: &Process| {
-            let confined = confine(process, Some(&profile), true, &mut Vec::new()).unwrap();
+            let confined = confine(process, Some(&profile), true, true, &mut Vec::new()).unwrap();
             let at = confined.before.iter().position(|s| matches!(s, Step::Seccomp { .. }));
             let caps = confined.before.iter().position(|s| matches!(s, Step::Bound(_)));
             (at, caps, confined.last.is_some())

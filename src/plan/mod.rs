@@ -8,6 +8,8 @@ pub mod cgroup;
 pub mod container;
 mod devices;
 mod fmt;
+#[cfg(test)]
+mod goldens;
 mod hide;
 pub mod hooks;
 mod identity;

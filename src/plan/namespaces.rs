@@ -35,7 +35,7 @@ pub struct Chosen {
     pub made: Namespaces,
     /// Whether there is a user namespace, made or joined.
     pub user: bool,
-    /// Whether there is a mount namespace made for this container.
+    /// Whether there is a mount namespace, made or joined: in a joined one the root is set up like in a new one.
     pub mount: bool,
 }
 
@@ -69,7 +69,7 @@ pub fn choose(spec: &Spec, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Re
         }
     }
     chosen.user = chosen.own.has(Namespace::User);
-    chosen.mount = chosen.made.has(Namespace::Mount);
+    chosen.mount = chosen.own.has(Namespace::Mount);
     chosen.birth.new = chosen.made;
     chosen.birth.maps = maps(linux, chosen.made.has(Namespace::User))?;
     chosen.birth.offsets = offsets(linux, chosen.made.has(Namespace::Time))?;
@@ -99,7 +99,8 @@ fn maps(linux: &Linux, made: bool) -> Result<Option<Maps>> {
         Maps { uids: ranges(linux.uid_mappings(), "uidMappings")?, gids: ranges(linux.gid_mappings(), "gidMappings")? };
     if !made {
         let wanted = linux.namespaces().iter().flatten().any(|n| n.typ() == LinuxNamespaceType::User);
-        if !wanted && !(maps.uids.is_empty() && maps.gids.is_empty()) {
+        let mapped = !maps.uids.is_empty() || !maps.gids.is_empty();
+        if !wanted && mapped {
             let text = "User namespace mappings specified, but USER namespace isn't enabled in the config";
             return Err(Error::spec("linux.uidMappings", text));
         }

@@ -46,8 +46,10 @@ impl Slot {
     pub const CONSOLE: Self = Self(12);
     /// Standard input, output and error of hooks in the container.
     pub const HOOK: [Self; 3] = [Self(13), Self(14), Self(15)];
+    /// Standard input of hooks at the start: another status stands in it.
+    pub const HOOK_START: Self = Self(16);
     /// The first one that a plan may number itself.
-    pub const FREE: u16 = 16;
+    pub const FREE: u16 = 17;
 }
 
 /// The moments at which the halves meet.
@@ -72,6 +74,8 @@ pub struct HookStep {
     pub image: super::image::Image,
     /// Seconds; none means no limit.
     pub timeout: Option<u32>,
+    /// It runs at the start, not at the creation.
+    pub late: bool,
 }
 
 /// One primitive.
@@ -334,9 +338,9 @@ pub enum Step {
         path: Str,
         /// First try: not being allowed is forgiven, the second try comes as the user.
         lenient: bool,
+        /// Makes it (0755), with its parents, if it is missing.
+        make: bool,
     },
-    /// Makes the working directory if it is missing.
-    MakeCwd(Str),
     /// Adds `HOME` from the container's `/etc/passwd` to the environment, `/` if the user is not in it.
     Home(u32),
     /// Finds the program among the candidates.
@@ -365,6 +369,7 @@ impl fmt::Display for Sync {
 }
 
 impl fmt::Display for Step {
+    // check: table: one line a step: how it reads in a plan and in an error
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tell(sync) => write!(f, "tell the host: {sync}"),
@@ -378,7 +383,6 @@ impl fmt::Display for Step {
             Self::Domainname(name) => write!(f, "setdomainname({})", Quoted(name)),
             Self::Loopback => f.write_str("bring lo up"),
             Self::Chdir { path, .. } => write!(f, "chdir({})", Quoted(path)),
-            Self::MakeCwd(path) => write!(f, "mkdir -p {}", Quoted(path)),
             Self::Home(uid) => write!(f, "look up HOME of uid {uid} in /etc/passwd"),
             Self::Find => f.write_str("find the program"),
             Self::Hook(hook) => write!(f, "{} hook {}", hook.name, hook.image),
@@ -386,15 +390,6 @@ impl fmt::Display for Step {
             Self::Gate => f.write_str("wait for start"),
             Self::Signals => f.write_str("restore signals"),
             Self::Exec => f.write_str("execve"),
-            other => other.fmt_root(f),
-        }
-    }
-}
-
-#[allow(clippy::wildcard_enum_match_arm)] // one catalogue, split by phase to be readable; `Display` above is exhaustive in sum
-impl Step {
-    fn fmt_root(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
             Self::Propagate(flags) => write!(f, "mount(\"/\", {})", Flags(*flags)),
             Self::PrivateParent(path) => write!(f, "make the mount that {} lies on private", Quoted(path)),
             Self::OpenRoot { path, tree: None } => write!(f, "bind root {}", Quoted(path)),
@@ -441,12 +436,6 @@ impl Step {
             Self::ReadonlyRoot => f.write_str("make / read-only"),
             Self::ReadonlyPath(path) => write!(f, "make {} read-only", Quoted(path)),
             Self::Mask { path, .. } => write!(f, "mask {}", Quoted(path)),
-            other => other.fmt_finish(f),
-        }
-    }
-
-    fn fmt_finish(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
             Self::OpenTerminal { ptmx, .. } => write!(f, "open a terminal from {}", Quoted(ptmx)),
             Self::BindConsole => f.write_str("bind the terminal on /dev/console"),
             Self::SendTerminal { socket: true } => f.write_str("send the terminal to the console socket"),
@@ -478,7 +467,6 @@ impl Step {
             Self::Seccomp { program, flags, .. } => {
                 write!(f, "seccomp({} instructions, flags {flags:#x})", program.len())
             }
-            _ => f.write_str("?"),
         }
     }
 }

@@ -46,6 +46,14 @@ pub(super) fn process(value: &mut Value, notes: &mut Vec<String>) -> Result<()> 
             return Err(Error::new(Kind::Spec, format!("wrong rlimit value: {kind}")));
         }
     }
+    // oci-spec spells two flags otherwise than the spec (config.md, scheduler) and the kernel
+    for flag in list(value, "/scheduler/flags") {
+        match flag.as_str() {
+            Some("SCHED_FLAG_RESET_ON_FORK") => *flag = json!("SCHED_RESET_ON_FORK"),
+            Some("SCHED_FLAG_DL_OVERRUN") => *flag = json!("SCHED_FLAG_D_L_OVERRUN"),
+            Some(_) | None => {}
+        }
+    }
     let mut unknown = Vec::new();
     for set in ["bounding", "effective", "inheritable", "permitted", "ambient"] {
         if let Some(Value::Array(names)) = value.pointer_mut(&format!("/capabilities/{set}")) {
@@ -64,6 +72,12 @@ pub(super) fn process(value: &mut Value, notes: &mut Vec<String>) -> Result<()> 
         unknown.dedup();
         notes.push(format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
     }
+    Ok(())
+}
+
+/// Limits alone.
+pub(super) fn resources(value: &mut Value, _: &mut Vec<String>) -> Result<()> {
+    without_nulls(value);
     Ok(())
 }
 

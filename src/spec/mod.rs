@@ -5,16 +5,17 @@
 //! (`mend.rs`): it may hold what runc lets pass, and if it does not, its mistake is to be named with its place.
 
 use crate::error::{Context, Error, Kind, Result};
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
 use serde::de::DeserializeOwned;
+use std::io::Read;
 use std::path::Path;
 
 mod check;
 mod mend;
-mod template;
+mod starter;
 
 pub use check::{validate, validate_process};
-pub use template::template;
+pub use starter::template;
 
 /// The version of the OCI runtime spec that we follow.
 pub const VERSION: &str = "1.3.0";
@@ -35,7 +36,7 @@ pub struct Loaded<T> {
 /// # Errors
 /// When the file cannot be read, is no JSON, or holds a value that does not fit.
 pub fn load(path: &Path) -> Result<Loaded<Spec>> {
-    let bytes = std::fs::read(path).map_err(|error| {
+    let bytes = read(path).map_err(|error| {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         if error.kind() == std::io::ErrorKind::NotFound {
             let sentence = format!("JSON specification file {name} not found");
@@ -45,6 +46,28 @@ pub fn load(path: &Path) -> Result<Loaded<Spec>> {
     })?;
     let (spec, notes) = parse(&bytes, mend::config).context(|| path.display().to_string())?;
     Ok(Loaded { spec, bytes, notes })
+}
+
+/// Reads a regular file with two calls where `std::fs::read` makes four: a read that comes short is the last one.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    const USUAL: usize = 64 * 1024;
+    let mut file = std::fs::File::open(path)?;
+    let mut bytes = vec![0; USUAL];
+    let mut length = 0;
+    loop {
+        match file.read(&mut bytes[length..]) {
+            Ok(got) if got < bytes.len() - length => {
+                bytes.truncate(length + got);
+                return Ok(bytes);
+            }
+            Ok(got) => {
+                length += got;
+                bytes.resize(bytes.len() * 2, 0);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Reads a process document: `exec --process FILE`.
@@ -63,6 +86,14 @@ pub fn load_process(path: &Path) -> Result<Loaded<Process>> {
 /// When it is no JSON or holds a value that does not fit.
 pub fn from_slice(bytes: &[u8]) -> Result<Spec> {
     parse(bytes, mend::config).map(|(spec, _)| spec)
+}
+
+/// Parses a document with limits alone: `update --resources`.
+///
+/// # Errors
+/// When it is no JSON or holds a value that does not fit.
+pub fn resources(bytes: &[u8]) -> Result<LinuxResources> {
+    parse(bytes, mend::resources).map(|(resources, _)| resources)
 }
 
 /// Parses, and looks again with `mend` when that fails.

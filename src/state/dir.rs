@@ -2,6 +2,7 @@
 
 use super::Record;
 use crate::error::{Context, Error, Result};
+use crate::sys::lock;
 use serde::Serialize;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -16,7 +17,8 @@ const CONFIG: &str = "config.json";
 /// The file that init keeps locked until it becomes the payload.
 const GATE: &str = "gate";
 
-/// A directory that is ours: made by this call, and locked until it ends.
+/// A directory that is ours: made by this call, and locked as long as this value lives. The lock is the process's own:
+/// init does not inherit it.
 #[derive(Debug)]
 pub struct Claim {
     /// The directory.
@@ -50,18 +52,15 @@ impl Dir {
     }
 
     pub(super) fn lock(&self) -> Result<File> {
-        let lock = File::open(&self.path).context(|| format!("open {}", self.path.display()))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(lock),
-            Err(TryLockError::WouldBlock) => Err(Error::msg(format!("{} is in use", self.path.display()))),
-            Err(TryLockError::Error(error)) => Err(Error::from(error).context(format!("lock {}", self.path.display()))),
-        }
+        let dir = File::open(&self.path).context(|| format!("open {}", self.path.display()))?;
+        lock::hold(&dir).context(|| format!("lock {}", self.path.display()))?;
+        Ok(dir)
     }
 
-    /// Whether the call that made the directory still runs.
+    /// Whether the call that made the directory is still at work. Not to be asked by that call itself.
     #[must_use]
     pub fn claimed(&self) -> bool {
-        held(&self.path)
+        File::open(&self.path).is_ok_and(|dir| lock::is_held(&dir).unwrap_or(false))
     }
 
     /// Makes the gate and locks it. The open file is for init alone: whoever keeps a copy keeps the container in
@@ -75,6 +74,19 @@ impl Dir {
         let gate = open.context(|| format!("open {}", path.display()))?;
         gate.lock().context(|| format!("lock {}", path.display()))?;
         Ok(gate)
+    }
+
+    /// Writes the first record of a directory that was just claimed. Nobody has read an earlier one, and a reader that
+    /// meets half of it takes it for a container that is being created, which it is: a rename is spared.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn announce<C: Serialize>(&self, record: &Record<C>) -> Result<()> {
+        let path = self.path.join(RECORD);
+        let text = serde_json::to_vec(record)
+            .map_err(|error| Error::msg(error.to_string()).context(format!("write {}", path.display())))?;
+        let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        open.and_then(|mut file| file.write_all(&text)).context(|| format!("write {}", path.display()))
     }
 
     /// Stores the record; whoever reads it meanwhile sees the old one or the new one.

@@ -14,7 +14,7 @@
 use crate::error::{Context, Error, Result};
 use crate::sys::{Errno, proc};
 use nix::unistd::Pid;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 mod dir;
 mod record;
@@ -72,10 +72,14 @@ impl<C> Container<C> {
     /// # Errors
     /// When the process or the cgroup cannot be looked at.
     pub fn status(&self, frozen: impl FnOnce() -> Result<bool>) -> Result<Status> {
-        if self.record.init_process_pid == 0 {
-            return Ok(if self.dir.claimed() { Status::Creating } else { Status::Stopped });
+        if self.record.init_process_pid != 0 && self.init()?.is_none() {
+            return Ok(Status::Stopped);
         }
-        if self.init()?.is_none() {
+        // the record is there before init is done: whoever waits for `running` must not meet half a container
+        if self.dir.claimed() {
+            return Ok(Status::Creating);
+        }
+        if self.record.init_process_pid == 0 {
             return Ok(Status::Stopped);
         }
         if frozen()? {
@@ -91,6 +95,12 @@ pub struct Held {
     /// Its number.
     pub pid: Pid,
     pidfd: OwnedFd,
+}
+
+impl AsFd for Held {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
 }
 
 impl Held {

@@ -132,9 +132,12 @@ impl Root {
                 return Err(Error::from(error).context(format!("open {}", path.display())));
             }
         };
-        let record = serde_json::from_slice(&text)
-            .map_err(|error| Error::msg(error.to_string()).context(format!("read {}", path.display())))?;
-        Ok(Container { dir, record })
+        match serde_json::from_slice(&text) {
+            Ok(record) => Ok(Container { dir, record }),
+            // the first record is being written this moment
+            Err(error) if error.is_eof() => Err(absent()),
+            Err(error) => Err(Error::msg(error.to_string()).context(format!("read {}", path.display()))),
+        }
     }
 
     /// The ids below the root, in order; some may be gone by the time they are opened.

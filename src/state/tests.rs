@@ -6,9 +6,10 @@ use super::*;
 use crate::error::Kind;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 /// A root of its own for each test, removed at its end.
 struct Scratch(Root);
@@ -59,7 +60,8 @@ fn record(id: &str, pid: i32, start: u64) -> Record<Cgroup> {
 }
 
 fn sleeper() -> (Child, Pid) {
-    let child = Command::new("/bin/sleep").arg("100").spawn().unwrap();
+    // it holds no pipe of a test that fails before it ends it
+    let child = Command::new("/bin/sleep").arg("100").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
     (child, pid)
 }
@@ -156,9 +158,6 @@ fn the_status_follows_the_process_the_gate_and_the_cgroup() {
     let Scratch(root) = &Scratch::new("status");
     let claim = root.claim("web").unwrap();
     let status = |frozen: bool| open(root).and_then(|container| container.status(|| Ok(frozen))).unwrap();
-    claim.dir.save(&record("web", 0, 0)).unwrap();
-    assert_eq!(status(false), Status::Creating);
-
     let (mut child, pid) = sleeper();
     let start = proc::stat(pid).unwrap().unwrap().start;
     let gate = claim.dir.make_gate().unwrap();
@@ -194,6 +193,51 @@ fn a_number_that_was_used_again_is_not_believed() {
     assert_eq!(open(root).unwrap().hold().unwrap().map(|held| held.pid), Some(pid));
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// A claim belongs to a process: this test runs once more in a process of its own, which claims and waits.
+#[test]
+fn a_container_is_being_created_as_long_as_its_creator_lives() {
+    const ROLE: &str = "ONGGI_TEST_CLAIM";
+    let (mut payload, pid) = sleeper();
+    if let Some(path) = std::env::var_os(ROLE) {
+        let claim = Root { path: path.into(), named: true, sticky: false }.claim("web").unwrap();
+        let start = proc::stat(pid).unwrap().unwrap().start;
+        claim.dir.save(&record("web", pid.as_raw(), start)).unwrap();
+        // the payload outlives its creator and inherits what is not close-on-exec; neither makes it a creator
+        println!("claimed");
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        drop(claim);
+        println!("released");
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        payload.kill().unwrap();
+        payload.wait().unwrap();
+        return;
+    }
+    payload.kill().unwrap();
+    payload.wait().unwrap();
+    let Scratch(root) = &Scratch::new("creator");
+    let name = "state::tests::a_container_is_being_created_as_long_as_its_creator_lives";
+    let mut creator = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(ROLE, root.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(creator.stdout.take().unwrap()).lines();
+    let mut until = |word: &str| assert!(told.by_ref().any(|line| line.unwrap().contains(word)), "{word}");
+    let status = || open(root).unwrap().status(|| Ok(false)).unwrap();
+    until("claimed");
+    assert_eq!(status(), Status::Creating);
+    assert!(root.dir("web").unwrap().claimed());
+    let mut stdin = creator.stdin.take().unwrap();
+    stdin.write_all(b"\n").unwrap();
+    until("released");
+    assert_eq!(status(), Status::Running);
+    drop(stdin);
+    assert!(creator.wait().unwrap().success());
+    assert_eq!(status(), Status::Stopped);
 }
 
 #[test]

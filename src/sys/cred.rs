@@ -168,6 +168,16 @@ pub fn become_subreaper() -> Answer<()> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0).map(drop)
 }
 
+/// Whether user and group ids, real and effective, were all 0 when we were executed: the kernel said so in the
+/// auxiliary vector (`getauxval(3)`), which costs no call.
+#[must_use]
+pub fn is_root() -> bool {
+    [libc::AT_UID, libc::AT_EUID, libc::AT_GID, libc::AT_EGID].into_iter().all(|key| {
+        // SAFETY: no pointers; reads what libc has stored at the start.
+        unsafe { libc::getauxval(key) == 0 }
+    })
+}
+
 /// `geteuid(2)`.
 #[must_use]
 pub fn euid() -> u32 {

@@ -23,26 +23,38 @@ const PAGE: usize = 4096;
 /// # Errors
 /// The kernel's answer when neither way is open.
 pub fn seal() -> Answer<()> {
-    let link = file::open(cwd(), EXE, libc::O_PATH, 0)?;
-    if mount::flags_of(link.as_fd())? & libc::ST_RDONLY != 0 {
-        return Ok(());
-    }
-    match move_to_readonly(link.as_fd()) {
+    match move_to_readonly() {
         Ok(()) => Ok(()),
         Err(_) => execute_sealed_copy(),
     }
 }
 
-fn move_to_readonly(link: BorrowedFd<'_>) -> Answer<()> {
-    let tree = mount::clone_tree(link, c"", false, true)?;
+fn move_to_readonly() -> Answer<()> {
+    let tree = mount::clone_tree(cwd(), EXE, false, true)?;
     mount::set_attr(tree.as_fd(), &MountAttr { set: ATTR_RDONLY, ..MountAttr::default() }, false)?;
     let binary = reopen(tree.as_fd())?;
-    for segment in program_headers() {
-        match segment.p_type {
-            libc::PT_LOAD => remap(segment, binary.as_fd())?,
-            libc::PT_GNU_RELRO => protect_relro(segment)?,
-            _ => {}
+    // writable segments lie side by side: one copy serves them all
+    let mut writable: Option<(usize, usize)> = None;
+    for segment in program_headers().iter().filter(|segment| segment.p_type == libc::PT_LOAD) {
+        if segment.p_flags & libc::PF_W == 0 {
+            remap(segment, binary.as_fd())?;
+        } else {
+            let (start, length) = span(segment);
+            writable = match writable {
+                Some((first, so_far)) if first + so_far == start => Some((first, so_far + length)),
+                Some((first, so_far)) => {
+                    copy_writable(first, so_far)?;
+                    Some((start, length))
+                }
+                None => Some((start, length)),
+            };
         }
+    }
+    if let Some((start, length)) = writable {
+        copy_writable(start, length)?;
+    }
+    for segment in program_headers().iter().filter(|segment| segment.p_type == libc::PT_GNU_RELRO) {
+        protect_relro(segment)?;
     }
     become_exe(binary.as_fd())
 }
@@ -86,9 +98,6 @@ fn span(segment: &libc::Elf64_Phdr) -> (usize, usize) {
 
 fn remap(segment: &libc::Elf64_Phdr, binary: BorrowedFd<'_>) -> Answer<()> {
     let (start, length) = span(segment);
-    if segment.p_flags & libc::PF_W != 0 {
-        return copy_writable(start, length);
-    }
     let bit = |flag, protection| if segment.p_flags & flag == 0 { 0 } else { protection };
     let protection = bit(libc::PF_R, libc::PROT_READ) | bit(libc::PF_X, libc::PROT_EXEC);
     let offset = libc::off_t::try_from(segment.p_offset as usize & !(PAGE - 1)).map_err(|_| Errno::EINVAL)?;

@@ -1,12 +1,15 @@
 //! Facts about a process, and a hold on it that survives the reuse of its number: `/proc/PID/stat` and pidfds.
 
 use super::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use super::wait::Until;
 use nix::unistd::Pid;
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::time::{Duration, Instant};
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
 
 /// What `/proc/PID/stat` says of a process (proc_pid_stat(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +33,10 @@ impl Stat {
 /// # Errors
 /// What open(2) or read(2) say, but for ENOENT and ESRCH.
 pub fn stat(pid: Pid) -> Result<Option<Stat>, Errno> {
+    let mut name = [0_u8; 32];
     let mut text = [0_u8; 1024];
-    let length = match File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut text)) {
+    let path = stat_path(pid, &mut name)?;
+    let length = match File::open(path).and_then(|mut file| file.read(&mut text)) {
         Ok(length) => length,
         Err(error) => {
             return match error.raw_os_error().map(Errno::from_raw) {
@@ -43,6 +48,15 @@ pub fn stat(pid: Pid) -> Result<Option<Stat>, Errno> {
         }
     };
     Ok(parse_stat(text.get(..length).unwrap_or_default()))
+}
+
+/// `/proc/PID/stat`, without an allocation.
+fn stat_path(pid: Pid, name: &mut [u8]) -> Result<&Path, Errno> {
+    let room = name.len();
+    let mut rest = &mut *name;
+    write!(rest, "/proc/{pid}/stat").map_err(|_| Errno::ENAMETOOLONG)?;
+    let used = room - rest.len();
+    Ok(Path::new(OsStr::from_bytes(name.get(..used).unwrap_or_default())))
 }
 
 /// Field 2 is the program's name in parentheses and may itself hold any of `) (` and spaces: count from the last `)`.
@@ -83,25 +97,14 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno
 /// # Errors
 /// What poll(2) says, but for EINTR.
 pub fn pidfd_wait(pidfd: BorrowedFd<'_>, within: Duration) -> Result<bool, Errno> {
-    let end = Instant::now() + within;
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        // rounded up: a wait of half a millisecond must not spin
-        let millis = i32::try_from(left.as_millis()).unwrap_or(i32::MAX).saturating_add(i32::from(!left.is_zero()));
-        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(0) if left.is_zero() => return Ok(false),
-            Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => return Ok(true),
-            Err(errno) => return Err(errno),
-        }
-    }
+    super::wait::first([(pidfd, Until::Readable)], within).map(|ended| ended.is_some())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
+    use std::os::fd::AsFd;
+    use std::process::{Command, Stdio};
 
     #[test]
     fn a_name_may_hold_anything() {
@@ -117,7 +120,8 @@ mod tests {
 
     #[test]
     fn a_process_lives_is_a_zombie_and_is_gone() {
-        let mut child = Command::new("/bin/sleep").arg("100").spawn().unwrap();
+        let mut child =
+            Command::new("/bin/sleep").arg("100").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
         let pidfd = pidfd_open(pid).unwrap();
         let born = stat(pid).unwrap().unwrap();

@@ -60,6 +60,12 @@ pub fn default_all() {
 pub struct Caught {
     /// Its number.
     pub signal: i32,
+    /// `SIGCHLD` because a child was killed by a signal (`CLD_KILLED`, `CLD_DUMPED`).
+    pub killed: bool,
+}
+
+fn tells_of_a_kill(signal: i32, code: i32) -> bool {
+    signal == libc::SIGCHLD && matches!(code, libc::CLD_KILLED | libc::CLD_DUMPED)
 }
 
 /// `rt_sigtimedwait(2)` for any blocked signal, without an end.
@@ -68,14 +74,17 @@ pub struct Caught {
 /// The kernel's answer; an interruption is waited through.
 pub fn wait_any() -> Answer<Caught> {
     let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::uninit();
     loop {
-        // SAFETY: sigfillset fills the set; no information is asked for.
+        // SAFETY: sigfillset fills the set; info has room for the answer.
         let signal = unsafe {
             libc::sigfillset(all.as_mut_ptr());
-            libc::sigwaitinfo(all.as_ptr(), std::ptr::null_mut())
+            libc::sigwaitinfo(all.as_ptr(), info.as_mut_ptr())
         };
         if signal > 0 {
-            return Ok(Caught { signal });
+            // SAFETY: a signal was taken, so the call has filled it.
+            let code = unsafe { info.assume_init() }.si_code;
+            return Ok(Caught { signal, killed: tells_of_a_kill(signal, code) });
         }
         match Errno::last() {
             Errno::EINTR => {}
@@ -110,7 +119,8 @@ pub fn next(fd: BorrowedFd<'_>) -> Answer<Option<Caught>> {
     if usize::try_from(length) == Ok(size) {
         // SAFETY: one whole record was read.
         let info = unsafe { info.assume_init() };
-        return Ok(Some(Caught { signal: info.ssi_signo.cast_signed() }));
+        let signal = info.ssi_signo.cast_signed();
+        return Ok(Some(Caught { signal, killed: tells_of_a_kill(signal, info.ssi_code) }));
     }
     match Errno::last() {
         Errno::EAGAIN | Errno::EINTR => Ok(None),

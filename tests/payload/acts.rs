@@ -1,6 +1,6 @@
 //! What the payload does: everything here changes something, waits, or ends the process.
 
-use crate::{call, say, verdict};
+use crate::{call, facts, say, verdict};
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -18,6 +18,7 @@ pub(crate) fn act(verb: &str, args: &[&str]) -> bool {
         },
         ("sleep", [millis]) => std::thread::sleep(Duration::from_millis(number(millis))),
         ("echo", [text]) => println!("{text}"),
+        ("flood", [lines]) => (0..number::<u32>(lines)).for_each(|n| println!("line {n}")),
         ("complain", [text]) => eprintln!("{text}"),
         ("stdin", []) => stdin(),
         ("trap", []) => trap(),
@@ -47,6 +48,31 @@ pub(crate) fn act(verb: &str, args: &[&str]) -> bool {
             verdict("unshare", call::call(libc::SYS_unshare, &[i64::try_from(hex(flags)).unwrap()]));
         }
         ("kill", [pid, signal]) => verdict(&format!("kill {pid}"), call::kill(number(pid), number(signal))),
+        ("notify", [text]) => {
+            let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+            let result = socket.send_to(text.replace('|', "\n").as_bytes(), std::env::var_os("NOTIFY_SOCKET").unwrap());
+            verdict("notify", result);
+        }
+        ("save", [file]) => {
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes).unwrap();
+            save(file, &bytes);
+        }
+        ("save-ns", [file]) => {
+            save(file, fs::read_link("/proc/self/ns/mnt").unwrap().as_os_str().as_encoded_bytes());
+        }
+        ("save-env", [file]) => {
+            let lines: Vec<String> = std::env::vars().map(|(key, value)| format!("{key}={value}\n")).collect();
+            save(file, lines.concat().as_bytes());
+        }
+        ("save-args", [file, ..]) => {
+            let lines: Vec<String> = std::env::args().map(|arg| arg + "\n").collect();
+            save(file, lines.concat().as_bytes());
+        }
+        ("save-fds", [file]) => {
+            let lines: Vec<String> = facts::open_fds().iter().map(|(fd, link)| format!("{fd} {link}\n")).collect();
+            save(file, lines.concat().as_bytes());
+        }
         ("steal-exe", [dir]) => steal_exe(dir),
         _ => return false,
     }
@@ -90,6 +116,12 @@ fn open(path: &str, how: &str) -> std::io::Result<fs::File> {
         other => panic!("payload: open how? {other}"),
     };
     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+}
+
+/// Writes a file that appears whole: a test waits for it.
+fn save(path: &str, bytes: &[u8]) {
+    let new = format!("{path}.new");
+    fs::write(&new, bytes).and_then(|()| fs::rename(&new, path)).unwrap();
 }
 
 fn append(path: &str, text: &str) -> std::io::Result<()> {

@@ -58,7 +58,8 @@ fn uname() {
     say("machine", machine);
 }
 
-fn fds() {
+/// Every open descriptor and what it is.
+pub(crate) fn open_fds() -> Vec<(i32, String)> {
     let mut open: Vec<(i32, String)> = fs::read_dir("/proc/self/fd")
         .unwrap()
         .flatten()
@@ -70,7 +71,11 @@ fn fds() {
         .filter(|(_, link)| !(link.starts_with("/proc/") && link.ends_with("/fd")))
         .collect();
     open.sort();
-    for (fd, link) in open {
+    open
+}
+
+fn fds() {
+    for (fd, link) in open_fds() {
         say(&format!("fd.{fd}"), link);
     }
 }

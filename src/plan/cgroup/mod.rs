@@ -6,6 +6,7 @@
 
 pub mod devices;
 mod path;
+pub mod restore;
 mod v1;
 mod v2;
 
