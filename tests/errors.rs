@@ -72,7 +72,7 @@ const BROKEN: &[Row] = &[
     (
         "device-type",
         |b| b.set("/linux/devices", json!([{"path": "/dev/x", "type": "x", "major": 1, "minor": 3}])),
-        "device",
+        "type",
         &["crun"],
     ),
     ("swap-alone", |b| b.set("/linux/resources/memory", json!({"swap": 1_000_000})), "", &["crun"]),
@@ -117,7 +117,7 @@ fn a_failure_begins_with_the_verb() {
     if peer_differs(&["crun"], "does not name the verb") {
         return;
     }
-    let name = Runtime::get().path.file_name().unwrap().to_string_lossy().into_owned();
+    let name = &Runtime::get().name;
     bundle.create().fails(1, &format!("{name} create failed: unable to start container process: "));
     bundle.run_as_is().fails(1, &format!("{name} run failed: unable to start container process: "));
 }
