@@ -13,6 +13,8 @@ mod binds;
 mod cgroup;
 mod creds;
 mod devices;
+mod exec;
+mod exec_place;
 mod hide;
 mod hooks;
 mod image;
