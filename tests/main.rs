@@ -19,6 +19,8 @@ mod creds;
 mod devices;
 mod errors;
 mod fds;
+mod exec;
+mod exec_place;
 mod hide;
 mod hooks;
 mod image;
