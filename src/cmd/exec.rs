@@ -23,6 +23,8 @@ use std::os::fd::BorrowedFd;
 /// # Errors
 /// The container has no process, is paused, or does not exist; see `launch::tenant::launch`.
 pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
+    // before anything of ours takes one of these numbers
+    launch::check_preserved(exec.preserve_fds)?;
     let container = super::open(global, &exec.id)?;
     let init = running(&container, exec.ignore_paused)?;
     let loaded = spec::load(&container.dir.config())?;
@@ -33,7 +35,6 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     }
     let subs = subs(&exec.cgroups)?;
     check_terminal(process.terminal().unwrap_or_default(), exec.detach, exec.console_socket.is_some())?;
-    launch::check_preserved(exec.preserve_fds)?;
     // nothing has happened yet: where our binary can't be protected in place, we execute ourselves once more
     exe::seal().context(|| "protect our own binary from the container")?;
     let mut job = Job {

@@ -158,6 +158,7 @@ fn tree(facts: &CgroupFacts, plan: &CgroupPlan) -> CgroupTree {
 pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
     let (mut plan, cgroups) = plan(job)?;
     plan.notes.iter().for_each(|note| log.warn(note));
+    plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
     log.debug(|| format!("container {}: {} steps, new namespaces {}", job.id, plan.steps.len(), plan.birth.new));
     let mut undo = Undo::new(log);
     let claim = job.root.claim(job.id)?;
