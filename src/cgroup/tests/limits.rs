@@ -134,7 +134,7 @@ fn shortage_of_memory_is_told() {
 /// Plans an update in the bench's world.
 fn limits_of(bench: &Bench, resources: &str) -> CgroupPlan {
     let resources: LinuxResources = serde_json::from_str(resources).unwrap();
-    limits(&resources, &bench.facts, &mut Vec::new()).unwrap()
+    limits(&resources, &bench.facts, bench.handle().driver(), &mut Vec::new()).unwrap()
 }
 
 #[test]
