@@ -20,6 +20,8 @@ mod devices;
 mod errors;
 mod exec_flags;
 mod fds;
+mod exec;
+mod exec_place;
 mod hide;
 mod hooks;
 mod image;

@@ -98,6 +98,11 @@ impl Bundle {
         self.set("/process/args", args)
     }
 
+    /// Adds a variable to the process's environment.
+    pub(crate) fn env(self, variable: &str) -> Self {
+        self.set("/process/env/-", variable)
+    }
+
     /// Adds a mount.
     pub(crate) fn mount(self, destination: &str, fstype: &str, source: impl AsRef<Path>, options: &[&str]) -> Self {
         let source = source.as_ref().to_str().unwrap();
