@@ -24,8 +24,10 @@ fn ps_tells_the_pids_of_the_host() {
     assert_eq!(output.stderr, "", "callers read both streams as one");
     let table = bundle.verb(&["ps", &bundle.id]).ok().stdout;
     assert!(table.lines().next().unwrap().contains("PID") && table.lines().count() == 3, "{table}");
-    let table = bundle.verb(&["ps", "--format", "table", &bundle.id, "-o", "pid,comm"]).ok().stdout;
-    assert!(table.contains("payload") && table.lines().count() == 3, "{table}");
+    if !peer_differs(&["crun"], "takes no arguments for ps") {
+        let table = bundle.verb(&["ps", "--format", "table", &bundle.id, "-o", "pid,comm"]).ok().stdout;
+        assert!(table.contains("payload") && table.lines().count() == 3, "{table}");
+    }
     bundle.down();
 }
 
@@ -62,13 +64,16 @@ fn a_paused_container_stands_still() {
 
 #[test]
 fn what_is_paused_refuses_what_needs_it_running() {
+    if peer_differs(&["crun"], "resumes what runs") {
+        return;
+    }
     let (bundle, _) = waiting(Bundle::new("paused"));
     bundle.verb(&["resume", &bundle.id]).fails(1, "container not paused");
     bundle.verb(&["pause", &bundle.id]).ok();
     bundle.verb(&["pause", &bundle.id]).fails(1, "container not running");
     let phrase = "cannot exec in a paused container (use --ignore-paused to override)";
     let output = bundle.verb(&["exec", &bundle.id, "/payload", "true"]);
-    assert!(output.code != 0 && (output.stderr.contains(phrase) || peer_differs(&["crun"], "other words")), "{output}");
+    assert!(output.code != 0 && output.stderr.contains(phrase), "{output}");
     bundle.verb(&["delete", &bundle.id]).fails(1, "that is not stopped: paused");
     bundle.verb(&["resume", &bundle.id]).ok();
     bundle.down();
@@ -196,7 +201,7 @@ fn events_tell_what_the_container_uses() {
     let stats = bundle.verb(&["events", "--stats", &bundle.id]).ok().json();
     assert_eq!((stats["type"].as_str(), stats["id"].as_str()), (Some("stats"), Some(bundle.id.as_str())));
     if has_controller("pids") && has_controller("memory") {
-        assert_eq!(stats["data"]["pids"]["current"], 1, "{stats}");
+        assert!(stats["data"]["pids"]["current"].as_u64().is_some_and(|n| n > 0), "{stats}");
         assert!(stats["data"]["memory"]["usage"]["usage"].as_u64().is_some_and(|bytes| bytes > 0), "{stats}");
         assert!(stats["data"]["memory"]["raw"].is_object(), "{stats}");
     }
@@ -207,6 +212,9 @@ fn events_tell_what_the_container_uses() {
 #[test]
 fn events_come_again_and_end_with_the_container() {
     if peer_differs(&["crun"], "has no events") {
+        return;
+    }
+    if !has_controller("memory") && peer_differs(&["runc"], "sends nothing where a controller is missing") {
         return;
     }
     let (bundle, _) = waiting(Bundle::new("events-stream"));
