@@ -234,6 +234,29 @@ fn the_runtimes_binary_cannot_be_overwritten_from_inside() {
     thief.delete().ok();
 }
 
+/// CVE-2019-5736, by way of exec: the container itself waits for the runtime to come in.
+#[test]
+fn execs_binary_cannot_be_overwritten_from_inside() {
+    let caps = ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN"];
+    let mut thief = Bundle::new("thief").caps(&caps).directory("/x").sees(&["steal-exe", "/x"]);
+    let binary = thief.path("runtime");
+    std::fs::copy(&thief.binary, &binary).unwrap();
+    thief.binary.clone_from(&binary);
+    let before = std::fs::read(&binary).unwrap();
+    let pid = thief.up();
+    thief.hears("steal: ready");
+    for _ in 0..30 {
+        thief.runtime().args(["exec", &thief.id, "/payload", "true"]).finish().ok();
+        // the classical form: the program to execute is the runtime itself
+        thief.runtime().args(["exec", &thief.id, "/proc/self/exe"]).finish();
+    }
+    std::fs::write(thief.rootfs().join("x/stop"), "").unwrap();
+    assert_eq!(thief.exit_code(pid), 0);
+    assert!(std::fs::read(&binary).unwrap() == before, "the binary was overwritten: {}", thief.printed());
+    thief.wait_for("stopped");
+    thief.delete().ok();
+}
+
 /// The image's hook path, passwd and devices are files of the image: a fifo or a huge one must not hold the runtime.
 #[test]
 fn odd_files_of_the_image_do_not_hold_the_runtime() {
