@@ -53,7 +53,8 @@ fn refuse(misuse: &Misuse) -> u8 {
     if let Some((line, topic)) = &misuse.shown {
         let text = format!("{line}\n\n{}", cli::help_text(&misuse.name, *topic));
         // nobody may be there to read it; the record still says what is wrong
-        let _lost = std::io::stdout().write_all(text.as_bytes());
+        let mut out = std::io::stdout();
+        let _lost = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
     report(&log, &misuse.error)
 }

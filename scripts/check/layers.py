@@ -32,11 +32,12 @@ ROOMS = [
 EXEMPT = {
     ("plan::step", "sys::*"): "argument shapes of the typed calls that a step stands for; no call is made",
     ("plan::image", "sys::*"): "the prepared argv and envp that execve takes; no call is made",
-    ("plan::container", "sys::tty"): "Size, the shape of a window",
+    ("plan::terminal", "sys::tty"): "Size, the shape of a window",
     ("plan::devices", "sys::file"): "device(), which packs two numbers into one",
     ("plan::identity", "sys::cred"): "CapSets, the shape of five masks",
     ("plan::identity", "sys::task"): "SchedAttr, the shape of sched_setattr's argument",
     ("launch", "facts::*"): "the story of the host half hands the facts on to plan",
+    ("launch::tenant", "facts::*"): "so does the story of exec",
     ("launch", "spec::*"): "the story of the host half hands the specification on to plan",
     ("launch::clone", "init"): "the child of clone3 goes on in init; this is the one place where the halves part",
     ("wire", "plan::step"): "Slot and Sync, the numbers that both halves name",

@@ -99,9 +99,32 @@ impl Handle {
     /// # Errors
     /// If `sub` leaves the container's cgroup or is not there.
     pub fn dir_fd(&self, subs: &[Sub]) -> Result<Option<OwnedFd>> {
+        self.check(subs)?;
         let Some(path) = self.unified() else { return Ok(None) };
         let path = join_sub(path, "", subs)?;
         open_dir(&path).map(Some).context(|| format!("open cgroup {}", path.display()))
+    }
+
+    /// The directory of the cgroup that a process of the container is in now, in the cgroup2 tree: the container's own
+    /// or, when the payload makes cgroups itself, one below it. `None` without a tree.
+    ///
+    /// # Errors
+    /// If it can't be told, or lies elsewhere.
+    pub fn dir_fd_of(&self, pid: i32) -> Result<Option<OwnedFd>> {
+        let Some(own) = self.unified() else { return Ok(None) };
+        let file = format!("/proc/{pid}/cgroup");
+        let text = read_file(Path::new(&file)).context(|| format!("read {file}"))?;
+        let now = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+        let path = below(own, Path::new(now))
+            .ok_or_else(|| Error::msg(format!("cgroup {now} of process {pid} is outside of {}", own.display())))?;
+        open_dir(&path).map(Some).context(|| format!("open cgroup {}", path.display()))
+    }
+
+    fn check(&self, subs: &[Sub]) -> Result<()> {
+        match subs.iter().flat_map(|sub| &sub.controllers).find(|name| !self.cgroup_paths.contains_key(*name)) {
+            Some(unknown) => Err(Error::msg(format!("unknown controller {unknown} in --cgroup"))),
+            None => Ok(()),
+        }
     }
 
     /// Moves a process into it, in every hierarchy or in the v1 ones alone (when it was born in [`Handle::dir_fd`]).
@@ -109,9 +132,7 @@ impl Handle {
     /// # Errors
     /// If the kernel refuses, or `subs` leave the container's cgroup.
     pub fn join(&self, pid: i32, subs: &[Sub], legacy_only: bool) -> Result<()> {
-        if let Some(unknown) = subs.iter().flat_map(|s| &s.controllers).find(|c| !self.cgroup_paths.contains_key(*c)) {
-            return Err(Error::msg(format!("unknown controller {unknown} in --cgroup")));
-        }
+        self.check(subs)?;
         for (key, path) in self.cgroup_paths.iter().filter(|(key, _)| !(legacy_only && key.is_empty())) {
             let path = join_sub(path, key, subs)?;
             write_file(&path.join("cgroup.procs"), &pid.to_string())
@@ -119,6 +140,15 @@ impl Handle {
         }
         Ok(())
     }
+}
+
+/// The directory of a cgroup that the kernel names by its path in the tree, given the directory of one above it: that
+/// one's path in the tree is what both have in common.
+fn below(own: &Path, now: &Path) -> Option<PathBuf> {
+    let above = now.ancestors().find(|above| above.strip_prefix("/").is_ok_and(|above| own.ends_with(above)))?;
+    let rest = now.strip_prefix(above).ok()?;
+    (rest.components().all(|part| matches!(part, Component::Normal(_))) && above != Path::new("/"))
+        .then(|| own.join(rest))
 }
 
 /// The path that `--cgroup` asks for in one hierarchy. The form for all hierarchies is overruled by one for this one.

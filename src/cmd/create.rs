@@ -2,7 +2,7 @@
 
 use crate::cli::{self, CgroupDriver, Global};
 use crate::error::{Context, Error, Kind, Result};
-use crate::launch::{self, Job};
+use crate::launch::{self, Job, notify};
 use crate::log::Log;
 use crate::plan::cgroup::Driver;
 use crate::spec::{self, Loaded};
@@ -82,6 +82,7 @@ pub(super) fn job<'a>(
         no_new_keyring: create.no_new_keyring,
         preserve_fds: create.preserve_fds + listen_fds,
         listen_fds,
+        notify: notify::asked(),
         mask: None,
     }
 }

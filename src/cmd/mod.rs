@@ -4,6 +4,7 @@ mod create;
 mod criu;
 mod delete;
 mod events;
+mod exec;
 mod features;
 mod kill;
 mod list;
@@ -41,7 +42,9 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
         }
         Command::Start { id } => start::run(&global, &id, log).map_err(not_launched),
         Command::Run(run) => run::run(&global, &run, log).map_err(|error| failed("run", &name, !run.detach, error)),
-        Command::Exec(_) => Err(Error::new(Kind::Launch, "exec failed: exec is not in this build")),
+        Command::Exec(exec) => {
+            exec::run(&global, &exec, log).map_err(|error| error.context("exec failed").kind(Kind::Launch))
+        }
         Command::State { id } => state::run(&global, &id),
         Command::Kill { id, signal, all } => kill::run(&global, &id, signal.as_deref(), all, log),
         Command::Delete { id, force } => delete::run(&global, &id, force, log),

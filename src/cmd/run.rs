@@ -7,6 +7,7 @@ use crate::launch::{self, Launched, console, hooks};
 use crate::log::Log;
 use crate::state::{Root, check_id};
 use crate::sys::{cred, exe, signal};
+use std::os::fd::AsFd;
 
 /// Runs a container; answers the payload's exit status, or 0 when detached.
 ///
@@ -30,13 +31,20 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
             cred::become_subreaper().context(|| "become a subreaper")?;
         }
     }
-    let launched = launch::launch(&job, log)?;
+    let mut launched = launch::launch(&job, log)?;
     if let Err(error) = poststart(&launched, log) {
         end(&launched, log);
         return Err(error);
     }
+    let relay = launched.relay.take();
+    let (pid, pidfd) = (launched.child.pid, launched.child.pidfd.try_clone()?);
     if run.detach {
+        relay.map(|relay| relay.wait(pid, pidfd.as_fd())).transpose()?;
         return Ok(0);
+    }
+    if let Some(relay) = relay {
+        // beside the foreground; it ends with the payload, and a caller that does not listen is no failure of ours
+        std::thread::spawn(move || relay.wait(pid, pidfd.as_fd()));
     }
     let ended = match &launched.terminal {
         Some(master) => console::relay(&launched.child, master),
@@ -56,7 +64,6 @@ fn poststart(launched: &Launched, log: &Log) -> Result<()> {
 
 /// Ends a container whose `poststart` hook failed.
 fn end(launched: &Launched, log: &Log) {
-    use std::os::fd::AsFd;
     let _ = signal::send(launched.child.pidfd.as_fd(), libc::SIGKILL);
     let _ = launch::reap(&launched.child);
     remove(launched, log);

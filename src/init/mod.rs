@@ -125,6 +125,7 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
             kinds.insert(*kind);
             ns::join(scene.get(*slot)?, kinds)?;
         }
+        Step::Join(slot, kinds) => creds::join(scene.get(*slot)?, *kinds)?,
         Step::Unshare(kinds) => ns::unshare(*kinds)?,
         Step::BecomeRoot => creds::become_root()?,
         Step::Session => task::new_session(),

@@ -9,7 +9,9 @@ mod fds;
 pub mod gate;
 pub mod hooks;
 mod idmap;
+pub mod notify;
 mod sentence;
+pub mod tenant;
 mod undo;
 
 pub use clone::{Child, reap};
@@ -71,6 +73,8 @@ pub struct Job<'a> {
     pub preserve_fds: u32,
     /// `LISTEN_FDS`.
     pub listen_fds: u32,
+    /// The caller's `NOTIFY_SOCKET`.
+    pub notify: Option<PathBuf>,
     /// The caller's signal mask, if it was changed.
     pub mask: Option<Mask>,
 }
@@ -87,6 +91,8 @@ pub struct Launched {
     pub container: state::Container<Handle>,
     /// The terminal's master, for a terminal in the foreground.
     pub terminal: Option<OwnedFd>,
+    /// The notify socket of a container that runs already.
+    pub relay: Option<notify::Relay>,
 }
 
 /// Plans a bundle against this machine, for `plan` and for [`launch`].
@@ -106,6 +112,7 @@ pub fn plan(job: &Job<'_>) -> Result<(Plan, CgroupPlan)> {
     let mut notes = Vec::new();
     let cgroups = plan::cgroup::plan(&wanted, &facts, &mut notes)?;
     let tree = tree(&facts, &cgroups);
+    let notify = job.notify.as_ref().map(|_| notify::directory(&job.root.path().join(job.id)));
     let request = Request {
         id: job.id,
         bundle: job.bundle,
@@ -115,7 +122,7 @@ pub fn plan(job: &Job<'_>) -> Result<(Plan, CgroupPlan)> {
         no_new_keyring: job.no_new_keyring,
         preserve_fds: job.preserve_fds,
         listen_fds: job.listen_fds,
-        notify: None,
+        notify: notify.as_deref(),
         cgroups: &tree,
         placed_late: cgroups.paths.keys().any(|key| !key.is_empty()) || cgroups.driver == Driver::Systemd,
     };
@@ -151,10 +158,12 @@ fn tree(facts: &CgroupFacts, plan: &CgroupPlan) -> CgroupTree {
 pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
     let (mut plan, cgroups) = plan(job)?;
     plan.notes.iter().for_each(|note| log.warn(note));
+    log.debug(|| format!("container {}: {} steps, new namespaces {}", job.id, plan.steps.len(), plan.birth.new));
     let mut undo = Undo::new(log);
     let claim = job.root.claim(job.id)?;
     let directory = claim.dir.path().to_owned();
     undo.push("remove the state directory", move || remove_directory(&directory));
+    let relay = job.notify.as_ref().map(|to| notify::prepare(claim.dir.path(), to, job.gate)).transpose()?.flatten();
     // whoever kills us from now on leaves word of the cgroup for `delete --force`
     claim.dir.announce(&record(job, &cgroups.paths)?)?;
     let made = cgroup::make(&cgroups)?;
@@ -184,7 +193,7 @@ pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
     let (record, terminal) = launch.accompany(&made, &cgroups)?;
     undo.disarm();
     let child = std::rc::Rc::into_inner(child).ok_or_else(|| Error::msg("init is still to be undone"))?;
-    Ok(Launched { child, container: state::Container { dir: claim.dir, record }, terminal })
+    Ok(Launched { child, container: state::Container { dir: claim.dir, record }, terminal, relay })
 }
 
 fn remove_directory(path: &Path) -> Result<()> {
@@ -209,6 +218,7 @@ fn record(job: &Job<'_>, cgroups: &BTreeMap<String, PathBuf>) -> Result<Record> 
         external_descriptors: Vec::new(),
         // nobody is to be killed on the word of a record without a process
         private_pid: true,
+        no_new_keyring: job.no_new_keyring,
         cgroup: Handle { cgroup_paths: cgroups.clone() },
         poststart: hooks.and_then(|h| h.poststart().clone()).unwrap_or_default(),
         poststop: hooks.and_then(|h| h.poststop().clone()).unwrap_or_default(),
@@ -250,7 +260,7 @@ impl Launch<'_> {
             self.go(Sync::Mapped)?;
         }
         if let Some(score) = self.plan.oom_score_adj {
-            self.oom_score(score)?;
+            oom_score(pid, score, self.job.rootless)?;
         }
         if !made.needs_placing() {
             made.limit(cgroups)?;
@@ -275,15 +285,6 @@ impl Launch<'_> {
 
     fn waits_for(&self, sync: Sync) -> bool {
         self.plan.steps.iter().any(|step| matches!(step, Step::Await(known) if *known == sync))
-    }
-
-    /// As runc: a score that we may not give is an error only for those who asked for less than there is.
-    fn oom_score(&self, score: i32) -> Result<()> {
-        let path = format!("/proc/{}/oom_score_adj", self.child.pid);
-        match std::fs::write(&path, score.to_string()) {
-            Err(error) if self.job.rootless && error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
-            answer => answer.context(|| format!("write {path} \"{score}\" (process.oomScoreAdj)")),
-        }
     }
 
     fn record(&self, cgroup: &Handle) -> Result<Record> {
@@ -378,7 +379,16 @@ impl Launch<'_> {
     /// Sends the seccomp listener to the agent that the profile names (config-linux.md, Container Process State).
     fn listener(&self, fd: &OwnedFd, record: &Record) -> Result<()> {
         let Some((path, metadata)) = &self.plan.listener else { return Err(Error::msg("a listener without a path")) };
-        send_listener(path, metadata, fd, record, record.init_process_pid)
+        send_listener(path, metadata, fd, record, record.init_process_pid, "creating")
+    }
+}
+
+/// As runc: a score that we may not give is an error only for those who asked for less than there is.
+fn oom_score(pid: i32, score: i32, rootless: bool) -> Result<()> {
+    let path = format!("/proc/{pid}/oom_score_adj");
+    match std::fs::write(&path, score.to_string()) {
+        Err(error) if rootless && error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        answer => answer.context(|| format!("write {path} \"{score}\" (process.oomScoreAdj)")),
     }
 }
 
@@ -386,8 +396,8 @@ impl Launch<'_> {
 ///
 /// # Errors
 /// Nobody listens at the path.
-pub fn send_listener(path: &Path, metadata: &str, fd: &OwnedFd, record: &Record, pid: i32) -> Result<()> {
-    let state = document(record, "creating", record.init_process_pid);
+pub fn send_listener(path: &Path, metadata: &str, fd: &OwnedFd, record: &Record, pid: i32, status: &str) -> Result<()> {
+    let state = document(record, status, record.init_process_pid);
     let text = serde_json::json!({
         "ociVersion": record.oci_version, "fds": ["seccompFd"], "pid": pid, "metadata": metadata, "state": state,
     });

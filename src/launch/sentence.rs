@@ -15,10 +15,18 @@ use std::os::fd::{AsFd, OwnedFd};
 /// In front of everything that went wrong in init, as runc has it.
 const INIT: &str = "unable to start container process: error during container init";
 
+/// In front of everything that went wrong in a process of `exec`, as runc has it.
+pub(super) const TENANT: &str = "unable to start container process";
+
 /// The sentence for a failure of init.
 pub(super) fn of(plan: &Plan, failure: Failure, slots: &[Option<OwnedFd>]) -> Error {
+    told(plan, failure, slots).context(INIT)
+}
+
+/// The sentence for a failure of a process of `exec`, without what stands in front of it.
+pub(super) fn told(plan: &Plan, failure: Failure, slots: &[Option<OwnedFd>]) -> Error {
     let index = usize::from(failure.step);
-    let Some(step) = plan.steps.get(index) else { return Error::msg(format!("{INIT}: step {index} failed")) };
+    let Some(step) = plan.steps.get(index) else { return Error::msg(format!("step {index} failed")) };
     let errno = Errno::from_raw(failure.errno);
     let place = format!("step {}/{}", index + 1, plan.steps.len());
     let error = phrase(step, failure, errno, &plan.image, slots).unwrap_or_else(|| {
@@ -29,7 +37,7 @@ pub(super) fn of(plan: &Plan, failure: Failure, slots: &[Option<OwnedFd>]) -> Er
         Some(hint) => error.hint(hint),
         None => error,
     };
-    error.fact("phase", "init").fact("step", place).fact("code", format!("{errno:?}")).context(INIT)
+    error.fact("phase", "init").fact("step", place).fact("code", format!("{errno:?}"))
 }
 
 /// The failures that engines and people know by their words.
@@ -137,6 +145,19 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
 
 /// Init is gone without a word.
 pub(super) fn vanished(end: Option<End>) -> Error {
+    gone(end).context(INIT)
+}
+
+/// A process of `exec` is gone without a word.
+pub(super) fn tenant_vanished(end: Option<End>) -> Error {
+    match end {
+        // runc's words for it: somebody in the cgroup was killed, perhaps this one
+        Some(End::Killed(libc::SIGKILL)) => Error::msg("killed by signal 9 (possibly OOM-killed)"),
+        Some(End::Killed(_) | End::Exited(_)) | None => gone(end),
+    }
+}
+
+fn gone(end: Option<End>) -> Error {
     let text = match end {
         // nobody else sends it to a process that nobody knows yet
         Some(End::Killed(libc::SIGKILL)) => "container init was OOM-killed (memory limit too low?)".to_owned(),
@@ -145,5 +166,5 @@ pub(super) fn vanished(end: Option<End>) -> Error {
         Some(End::Exited(status)) => format!("left with status {status}"),
         None => "init is gone".to_owned(),
     };
-    Error::msg(text).context(INIT)
+    Error::msg(text)
 }

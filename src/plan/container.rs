@@ -3,11 +3,10 @@
 use super::mounts::{CgroupTree, Place};
 use super::namespaces::{Chosen, choose};
 use super::step::{Slot, Step, Sync};
-use super::{Open, Plan, devices, hide, hooks, identity, image, mounts, namespaces, rootfs};
+use super::{Open, Plan, devices, hide, hooks, identity, image, mounts, namespaces, rootfs, terminal};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::error::{Error, Result};
 use crate::facts::Facts;
-use crate::sys::tty::Size;
 use oci_spec::runtime::{Linux, Mount, Process, Spec};
 use std::path::{Path, PathBuf};
 
@@ -82,7 +81,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let image = image::Image::new("process", process.args().as_deref().unwrap_or_default(), &env, home)?;
     let is_root = facts.root && !draft.chosen.user;
     let seccomp = draft.linux.seccomp().as_ref();
-    let confined = identity::confine(process, seccomp, true, is_root, &mut draft.notes)?;
+    let confined = identity::confine(process, seccomp, true, is_root, identity::Role::First, &mut draft.notes)?;
     let hooks = hooks::of(spec)?;
     let (creating, starting) = draft.inner_hooks(&env)?;
     let limits = identity::limits(process)?;
@@ -175,7 +174,7 @@ impl Draft<'_> {
         // behind the pivot, so that the terminal's paths are the container's
         if self.process.terminal().unwrap_or_default() {
             let own_dev = self.own_dev();
-            steps.extend(terminal_steps(self.process, self.request, own_dev, &mut self.opens)?);
+            steps.extend(terminal::steps(self.process, self.request.console_socket, own_dev, &mut self.opens)?);
         }
         // sysctls and labels are written through a procfs that nothing covers, before parts of it are masked
         let writes = proc_writes(&self.linux, self.process, &self.chosen, facts)?;
@@ -284,7 +283,8 @@ fn late(chosen: &mut Chosen, request: &Request<'_>) -> Namespaces {
     late
 }
 
-fn home_wanted(process: &Process) -> bool {
+/// Whether `HOME` is to be looked up: it is missing, or empty.
+pub(super) fn home_wanted(process: &Process) -> bool {
     !process.env().iter().flatten().any(|variable| variable.strip_prefix("HOME=").is_some_and(|home| !home.is_empty()))
 }
 
@@ -305,30 +305,6 @@ fn environment(process: &Process, request: &Request<'_>) -> Vec<String> {
 fn proc_writes(linux: &Linux, process: &Process, chosen: &Chosen, facts: &Facts) -> Result<Vec<Step>> {
     let mut steps = hide::sysctls(linux, chosen)?;
     steps.extend(identity::labels(process, &facts.lsm)?);
-    Ok(steps)
-}
-
-fn terminal_steps(
-    process: &Process,
-    request: &Request<'_>,
-    own_dev: bool,
-    opens: &mut Vec<(Slot, Open)>,
-) -> Result<Vec<Step>> {
-    let side = |length: u64| u16::try_from(length).map_err(|_| Error::spec("process.consoleSize", "too large"));
-    let size = process.console_size().filter(|size| size.height() > 0 || size.width() > 0);
-    let size = size
-        .map(|size| Ok::<_, Error>(Size { rows: side(size.height())?, columns: side(size.width())? }))
-        .transpose()?;
-    if let Some(path) = request.console_socket {
-        opens.push((Slot::CONSOLE, Open::Console(path.to_owned())));
-    }
-    let ptmx = if own_dev { c"/dev/pts/ptmx" } else { c"/dev/ptmx" }.to_owned();
-    let mut steps = vec![Step::OpenTerminal { size, ptmx }];
-    if own_dev {
-        steps.push(Step::BindConsole);
-    }
-    steps.push(Step::SendTerminal { socket: request.console_socket.is_some() });
-    steps.push(Step::TakeTerminal(process.user().uid()));
     Ok(steps)
 }
 

@@ -237,6 +237,15 @@ fn filter(
     Ok((Some(step), listener))
 }
 
+/// Which process of a container it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The first: its working directory is made if it is missing.
+    First,
+    /// One that comes later (`exec`).
+    Tenant,
+}
+
 /// Seccomp, groups, ids, capabilities, working directory: the order in which each still has the rights it needs.
 ///
 /// # Errors
@@ -246,6 +255,7 @@ pub(super) fn confine(
     profile: Option<&LinuxSeccomp>,
     may_set_groups: bool,
     is_root: bool,
+    role: Role,
     notes: &mut Vec<String>,
 ) -> Result<Confinement> {
     let user = process.user();
@@ -268,7 +278,7 @@ pub(super) fn confine(
     // behind the pivot we are in / already
     let moves = cwd.as_c_str() != c"/";
     if moves {
-        before.push(Step::Chdir { path: cwd.clone(), lenient: changes_uid, make: true });
+        before.push(Step::Chdir { path: cwd.clone(), lenient: changes_uid, make: role == Role::First });
     }
     if changes_uid {
         before.push(Step::OwnStdio(user.uid()));
@@ -331,7 +341,7 @@ mod tests {
         let profile: LinuxSeccomp = serde_json::from_str(r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["kexec_load"], "action": "SCMP_ACT_ERRNO"}]}"#).unwrap();
         let mut process = Process::default();
         let place = |process: &Process| {
-            let confined = confine(process, Some(&profile), true, true, &mut Vec::new()).unwrap();
+            let confined = confine(process, Some(&profile), true, true, Role::First, &mut Vec::new()).unwrap();
             let at = confined.before.iter().position(|s| matches!(s, Step::Seccomp { .. }));
             let caps = confined.before.iter().position(|s| matches!(s, Step::Bound(_)));
             (at, caps, confined.last.is_some())

@@ -20,6 +20,8 @@ mod rootfs;
 pub mod seccomp;
 pub mod show;
 pub mod step;
+pub mod tenant;
+mod terminal;
 
 use crate::abi::ns::{Namespace, Namespaces};
 use hooks::Hooks;
@@ -88,6 +90,10 @@ pub struct TimeOffset {
 pub struct Birth {
     /// Namespaces that the clone makes.
     pub new: Namespaces,
+    /// Namespaces that the host half itself takes for its children before the clone (`pid`, by a privileged caller).
+    pub ahead: Namespaces,
+    /// Processors that the host half moves to before the clone; empty means all.
+    pub affinity: Box<[u64]>,
     /// Namespaces that a go-between joins before it makes the clone: they decide where the child is born (`pid`), or
     /// must be joined with the host's rights before a user namespace takes them away.
     pub through: Vec<(Slot, Namespace)>,

@@ -85,6 +85,27 @@ pub fn choose(spec: &Spec, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Re
     Ok(chosen)
 }
 
+/// The namespaces of a container that is there already.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Own {
+    /// All that are not the runtime's.
+    pub all: Namespaces,
+    /// Those among them that were made for it.
+    pub made: Namespaces,
+}
+
+/// Tells the namespaces of a container by its configuration.
+pub(super) fn own(linux: Option<&Linux>) -> Own {
+    let mut own = Own::default();
+    for namespace in linux.into_iter().filter_map(|linux| linux.namespaces().as_ref()).flatten() {
+        own.all.insert(kind(namespace.typ()));
+        if namespace.path().as_ref().is_none_or(|path| path.as_os_str().is_empty()) {
+            own.made.insert(kind(namespace.typ()));
+        }
+    }
+    own
+}
+
 fn maps(linux: &Linux, made: bool) -> Result<Option<Maps>> {
     let ranges = |list: &Option<Vec<LinuxIdMapping>>, at: &str| -> Result<Vec<IdRange>> {
         let list = list.as_deref().unwrap_or_default();

@@ -1,6 +1,7 @@
 //! A plan as text: `onggi plan`, and the goldens beside the sample bundles.
 
 use super::cgroup::CgroupPlan;
+use super::step::Slot;
 use super::{Open, Plan};
 use std::fmt::{self, Write as _};
 
@@ -35,6 +36,9 @@ fn write(plan: &Plan, out: &mut String) -> fmt::Result {
     }
     for offset in &plan.birth.offsets {
         writeln!(out, "host  timens_offsets {} {} {}", offset.clock, offset.seconds, offset.nanoseconds)?;
+    }
+    if !plan.birth.ahead.is_empty() {
+        writeln!(out, "host  setns({} of the process of slot {}) for the child", plan.birth.ahead, Slot::INIT.0)?;
     }
     for (slot, kind) in &plan.birth.through {
         writeln!(out, "host  join {} (slot {})", kind.name(), slot.0)?;

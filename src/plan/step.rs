@@ -38,6 +38,8 @@ impl Slot {
     pub const NULL: Self = Self(7);
     /// The fifo through which `start` lets init go (`create`).
     pub const GATE: Self = Self(8);
+    /// A pidfd of the container's first process (`exec`).
+    pub const INIT: Self = Self(9);
     /// The seccomp listener.
     pub const LISTENER: Self = Self(10);
     /// The locked file that says that the container is created and not started, and that takes a late failure.
@@ -89,6 +91,9 @@ pub enum Step {
     // -- join
     /// `setns(2)` into a namespace that the host opened.
     Enter(Slot, Namespace),
+    /// `setns(2)` into namespaces of the process that a pidfd means, in one call (Linux 5.8). A user namespace that we
+    /// are in already is left out: the kernel lets nobody join his own.
+    Join(Slot, Namespaces),
     /// `unshare(2)` of what could not be made by the clone.
     Unshare(Namespaces),
     /// Becomes id 0 of the new user namespace; groups are dropped where the namespace allows it.
@@ -375,6 +380,7 @@ impl fmt::Display for Step {
             Self::Tell(sync) => write!(f, "tell the host: {sync}"),
             Self::Await(sync) => write!(f, "wait for the host: {sync}"),
             Self::Enter(slot, kind) => write!(f, "setns({} namespace of slot {})", kind.name(), slot.0),
+            Self::Join(slot, kinds) => write!(f, "setns({kinds} of the process of slot {})", slot.0),
             Self::Unshare(kinds) => write!(f, "unshare({kinds})"),
             Self::BecomeRoot => f.write_str("become id 0 of the user namespace"),
             Self::Session => f.write_str("setsid()"),

@@ -39,6 +39,9 @@ pub struct Record<C> {
     /// Whether it has a pid namespace of its own: the kernel then kills everything in it with the first process.
     #[serde(default)]
     pub private_pid: bool,
+    /// Whether its processes keep the session keyring of their caller.
+    #[serde(default)]
+    pub no_new_keyring: bool,
     /// What the cgroup side needs to act on the container again; its keys stand among ours, as runc has them.
     #[serde(flatten)]
     pub cgroup: C,

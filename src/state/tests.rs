@@ -52,6 +52,7 @@ fn record(id: &str, pid: i32, start: u64) -> Record<Cgroup> {
         rootless: false,
         namespace_paths: BTreeMap::new(),
         external_descriptors: Vec::new(),
+        no_new_keyring: false,
         private_pid: true,
         cgroup: Cgroup::default(),
         poststart: Vec::new(),

@@ -375,16 +375,6 @@ pub fn chroot(path: &CStr) -> Answer<()> {
     check(unsafe { libc::chroot(path.as_ptr()) }).map(drop)
 }
 
-/// `getcwd(2)` without libc's checks: a directory outside the root comes back as `(unreachable)…`.
-///
-/// # Errors
-/// `ENOENT`: the directory is gone.
-pub fn getcwd(buffer: &mut [u8]) -> Answer<&[u8]> {
-    // SAFETY: buffer lives through the call and the length is its own.
-    let length = unsafe { call(libc::SYS_getcwd, [buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0]) }?;
-    Ok(&buffer[..length.saturating_sub(1).min(buffer.len())])
-}
-
 /// `umask(2)`; answers the old one.
 pub fn umask(mask: u32) -> u32 {
     // SAFETY: no pointers, cannot fail.

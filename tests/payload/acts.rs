@@ -227,9 +227,9 @@ fn steal_exe(dir: &str) {
     say("held", held.len());
     for (pid, file, name) in &held {
         use std::os::fd::AsRawFd;
-        // the process is gone: nothing executes the file any more, ETXTBSY alone would be luck
+        // the process is gone, nothing executes the file any more: what still refuses is more than a busy text
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let result = OpenOptions::new().append(true).open(path).and_then(|mut f| f.write_all(b""));
+        let result = OpenOptions::new().append(true).open(path).and_then(|mut f| f.write_all(b"overwritten"));
         verdict(&format!("steal {pid} {name}"), result);
     }
 }
