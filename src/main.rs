@@ -14,7 +14,6 @@ use std::io::Write;
 onggi::entry!(crate::start);
 
 fn start() -> i32 {
-    onggi::sys::file::ensure_standard();
     let status = match cli::parse(std::env::args_os()) {
         Ok(call) => obey(call),
         Err(misuse) => refuse(&misuse),
