@@ -127,7 +127,7 @@ fn a_masked_file_is_masked_by_the_real_null() {
     let bundle = bundle.directory("/dev").symlink("/dev/null", "/bait").set("/linux/maskedPaths", json!(["/secret"]));
     let bundle = ["/dev/mqueue", "/dev/shm", "/dev/pts", "/dev"].iter().fold(bundle, |b, m| b.without_mount(m));
     let output = bundle.sees(&["read", "/secret", "+", "stat", "/secret", "+", "write", "/secret", "x"]).run_as_is();
-    if output.code == 0 && !peer_differs(&["runc<1.2.8"], "binds the bait") {
+    if output.code == 0 && !peer_differs(&["runc<1.2.8", "crun"], "binds the bait, or prints nothing") {
         output.has("read /secret", "0 \"\"").has("/secret.rdev", "1:3");
     } else {
         assert!(!output.stdout.contains("secret\""), "{output}");
@@ -171,18 +171,11 @@ fn proc_is_the_kernels_own() {
 fn the_working_directory_cannot_be_a_leaked_descriptor() {
     for number in 3..24 {
         let cwd = format!("/proc/self/fd/{number}");
-        let bundle = Bundle::new("leaked-cwd").set("/process/cwd", cwd.as_str()).sees(&[
-            "cwd",
-            "+",
-            "ls",
-            ".",
-            "+",
-            "read",
-            "../../../etc/hostname",
-        ]);
+        let words = ["cwd", "+", "stat", ".", "+", "read", "../../../etc/hostname"];
+        let bundle = Bundle::new("leaked-cwd").set("/process/cwd", cwd.as_str()).sees(&words);
         let output = bundle.run_as_is();
-        let outside = output.stdout.contains("(unreachable)")
-            || output.get("ls .").is_some_and(|names| !names.contains("payload") && !names.is_empty());
+        // a place that no path leads to is a place outside; what the runtime itself holds of the inside may be named
+        let outside = !output.get("cwd").unwrap_or("/").starts_with('/') || output.stdout.contains("hostname: ok");
         if !peer_differs(&["runc<1.1.12"], "has the leak") {
             assert!(!outside, "{cwd}: {output}");
         }
@@ -238,6 +231,29 @@ fn the_runtimes_binary_cannot_be_overwritten_from_inside() {
     }
     assert!(std::fs::read(&binary).unwrap() == before, "the binary was overwritten");
     until("the thief to be stopped", || (thief.status() == "stopped").then_some(()));
+    thief.delete().ok();
+}
+
+/// CVE-2019-5736, by way of exec: the container itself waits for the runtime to come in.
+#[test]
+fn execs_binary_cannot_be_overwritten_from_inside() {
+    let caps = ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN"];
+    let mut thief = Bundle::new("thief").caps(&caps).directory("/x").sees(&["steal-exe", "/x"]);
+    let binary = thief.path("runtime");
+    std::fs::copy(&thief.binary, &binary).unwrap();
+    thief.binary.clone_from(&binary);
+    let before = std::fs::read(&binary).unwrap();
+    let pid = thief.up();
+    thief.hears("steal: ready");
+    for _ in 0..30 {
+        thief.runtime().args(["exec", &thief.id, "/payload", "true"]).finish().ok();
+        // the classical form: the program to execute is the runtime itself
+        thief.runtime().args(["exec", &thief.id, "/proc/self/exe"]).finish();
+    }
+    std::fs::write(thief.rootfs().join("x/stop"), "").unwrap();
+    assert_eq!(thief.exit_code(pid), 0);
+    assert!(std::fs::read(&binary).unwrap() == before, "the binary was overwritten: {}", thief.printed());
+    thief.wait_for("stopped");
     thief.delete().ok();
 }
 

@@ -1,6 +1,6 @@
 //! What goes wrong: broken bundles and steps that fail. One clear sentence, the right status, nothing left.
 
-use crate::support::{Bundle, Value, json, peer_differs};
+use crate::support::{Bundle, Runtime, Value, json, peer_differs};
 
 /// A broken bundle: its name, the change that breaks it, what the error must say, and the peers that see it otherwise.
 type Row = (&'static str, fn(Bundle) -> Bundle, &'static str, &'static [&'static str]);
@@ -72,7 +72,7 @@ const BROKEN: &[Row] = &[
     (
         "device-type",
         |b| b.set("/linux/devices", json!([{"path": "/dev/x", "type": "x", "major": 1, "minor": 3}])),
-        "invalid",
+        "type",
         &["crun"],
     ),
     ("swap-alone", |b| b.set("/linux/resources/memory", json!({"swap": 1_000_000})), "", &["crun"]),
@@ -117,8 +117,9 @@ fn a_failure_begins_with_the_verb() {
     if peer_differs(&["crun"], "does not name the verb") {
         return;
     }
-    bundle.create().fails(1, "runc create failed: unable to start container process: ");
-    bundle.run_as_is().fails(1, "runc run failed: unable to start container process: ");
+    let name = &Runtime::get().name;
+    bundle.create().fails(1, &format!("{name} create failed: unable to start container process: "));
+    bundle.run_as_is().fails(1, &format!("{name} run failed: unable to start container process: "));
 }
 
 #[test]

@@ -101,10 +101,9 @@ fn a_closed_standard_file_is_no_mistake() {
     let bundle = Bundle::new("closed").sees(&["write", "/ran", "x"]);
     let command = ["exec \"$@\" <&- >&- 2>&-", "sh"];
     let mut shell = std::process::Command::new("sh");
-    shell.arg("-c").args(command).arg(&crate::support::Runtime::get().path).current_dir(&bundle.dir);
+    shell.arg("-c").args(command).arg(&Runtime::get().path).current_dir(&bundle.dir);
     bundle.verb(&["--version"]).ok();
-    let call =
-        crate::support::runtime::Call::new(shell, &bundle.path("shell")).args(["--root"]).args([bundle.state_root()]);
+    let call = Call::new(shell, &bundle.path("shell")).args(["--root"]).args([bundle.state_root()]);
     call.args(["run", &bundle.id]).finish().ok();
     assert!(bundle.rootfs().join("ran").exists());
 }

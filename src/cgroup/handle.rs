@@ -137,6 +137,7 @@ impl Handle {
     /// # Errors
     /// If `sub` leaves the container's cgroup or is not there.
     pub fn dir_fd(&self, subs: &[Sub]) -> Result<Option<OwnedFd>> {
+        self.check(subs)?;
         let Some(path) = self.unified() else { return Ok(None) };
         let path = join_sub(path, "", subs)?;
         open_dir(&path).map(Some).context(|| format!("open cgroup {}", path.display()))
@@ -157,14 +158,19 @@ impl Handle {
         open_dir(&path).map(Some).context(|| format!("open cgroup {}", path.display()))
     }
 
+    fn check(&self, subs: &[Sub]) -> Result<()> {
+        match subs.iter().flat_map(|sub| &sub.controllers).find(|name| !self.cgroup_paths.contains_key(*name)) {
+            Some(unknown) => Err(Error::msg(format!("unknown controller {unknown} in --cgroup"))),
+            None => Ok(()),
+        }
+    }
+
     /// Moves a process into it, in every hierarchy or in the v1 ones alone (when it was born in [`Handle::dir_fd`]).
     ///
     /// # Errors
     /// If the kernel refuses, or `subs` leave the container's cgroup.
     pub fn join(&self, pid: i32, subs: &[Sub], legacy_only: bool) -> Result<()> {
-        if let Some(unknown) = subs.iter().flat_map(|s| &s.controllers).find(|c| !self.cgroup_paths.contains_key(*c)) {
-            return Err(Error::msg(format!("unknown controller {unknown} in --cgroup")));
-        }
+        self.check(subs)?;
         for (key, path) in self.cgroup_paths.iter().filter(|(key, _)| !(legacy_only && key.is_empty())) {
             let inside = join_sub(path, key, subs)?;
             match (write_file(&inside.join("cgroup.procs"), &pid.to_string()), &self.systemd_unit) {

@@ -9,23 +9,32 @@ use crate::launch::{self, console};
 use crate::log::Log;
 use crate::spec;
 use crate::state::Held;
-use crate::sys::{exe, signal};
-use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process};
+use crate::sys::file::given;
+use crate::sys::{exe, signal, tty};
+use oci_spec::runtime::{
+    Box as Window, BoxBuilder as WindowBuilder, Capabilities, Capability, LinuxCapabilities, Process,
+};
 use serde::Deserialize;
 use serde::de::value::{Error as WordError, StringDeserializer};
+use std::os::fd::BorrowedFd;
 
 /// Runs a process in a container; answers its exit status, or 0 when detached.
 ///
 /// # Errors
 /// The container has no process, is paused, or does not exist; see `launch::tenant::launch`.
 pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
+    // before anything of ours takes one of these numbers
+    launch::check_preserved(exec.preserve_fds)?;
     let container = super::open(global, &exec.id)?;
     let init = running(&container, exec.ignore_paused)?;
     let loaded = spec::load(&container.dir.config())?;
-    let process = process(exec, loaded.spec.process().as_ref(), log)?;
+    let mut process = process(exec, loaded.spec.process().as_ref(), log)?;
+    if process.terminal().unwrap_or_default() && !exec.detach {
+        // known at once, so that what the process draws first has the right shape
+        process.set_console_size(size(given(0)).or(process.console_size()));
+    }
     let subs = subs(&exec.cgroups)?;
     check_terminal(process.terminal().unwrap_or_default(), exec.detach, exec.console_socket.is_some())?;
-    launch::check_preserved(exec.preserve_fds)?;
     // nothing has happened yet: where our binary can't be protected in place, we execute ourselves once more
     exe::seal().context(|| "protect our own binary from the container")?;
     let mut job = Job {
@@ -52,6 +61,12 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
         None => console::wait(&tenant.child),
     };
     Ok(u8::try_from(end?.status()).unwrap_or(u8::MAX))
+}
+
+/// The size of the caller's terminal, if it is one.
+fn size(terminal: BorrowedFd<'_>) -> Option<Window> {
+    let size = tty::size(terminal).ok().filter(|size| size.rows > 0 || size.columns > 0)?;
+    WindowBuilder::default().height(size.rows).width(size.columns).build().ok()
 }
 
 /// The first process of a container that can be entered: one that is created is as good as one that runs.
@@ -99,9 +114,6 @@ fn inherit(mut process: Process, own: Option<&Process>) -> Process {
     if process.capabilities().is_none() {
         process.set_capabilities(own.capabilities().clone());
     }
-    if process.rlimits().as_ref().is_none_or(Vec::is_empty) {
-        process.set_rlimits(own.rlimits().clone());
-    }
     if process.oom_score_adj().is_none() {
         process.set_oom_score_adj(own.oom_score_adj());
     }
@@ -109,7 +121,7 @@ fn inherit(mut process: Process, own: Option<&Process>) -> Process {
         process.set_scheduler(own.scheduler().clone());
     }
     if process.io_priority().is_none() {
-        process.set_io_priority(own.io_priority().clone());
+        process.set_io_priority(*own.io_priority());
     }
     if process.exec_cpu_affinity().is_none() {
         process.set_exec_cpu_affinity(own.exec_cpu_affinity().clone());

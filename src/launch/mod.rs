@@ -9,6 +9,7 @@ mod fds;
 pub mod gate;
 pub mod hooks;
 mod idmap;
+pub mod notify;
 mod sentence;
 pub mod tenant;
 mod undo;
@@ -72,6 +73,8 @@ pub struct Job<'a> {
     pub preserve_fds: u32,
     /// `LISTEN_FDS`.
     pub listen_fds: u32,
+    /// The caller's `NOTIFY_SOCKET`.
+    pub notify: Option<PathBuf>,
     /// The caller's signal mask, if it was changed.
     pub mask: Option<Mask>,
 }
@@ -88,6 +91,8 @@ pub struct Launched {
     pub container: state::Container<Handle>,
     /// The terminal's master, for a terminal in the foreground.
     pub terminal: Option<OwnedFd>,
+    /// The notify socket of a container that runs already.
+    pub relay: Option<notify::Relay>,
 }
 
 /// Plans a bundle against this machine, for `plan` and for [`launch`].
@@ -109,6 +114,7 @@ pub fn plan(job: &Job<'_>) -> Result<(Plan, CgroupPlan)> {
     let mut notes = Vec::new();
     let cgroups = plan::cgroup::plan(&wanted, &facts, &mut notes)?;
     let tree = tree(&facts, &cgroups);
+    let notify = job.notify.as_ref().map(|_| notify::directory(&job.root.path().join(job.id)));
     let request = Request {
         id: job.id,
         bundle: job.bundle,
@@ -118,7 +124,7 @@ pub fn plan(job: &Job<'_>) -> Result<(Plan, CgroupPlan)> {
         no_new_keyring: job.no_new_keyring,
         preserve_fds: job.preserve_fds,
         listen_fds: job.listen_fds,
-        notify: None,
+        notify: notify.as_deref(),
         cgroups: &tree,
         placed_late: cgroups.paths.keys().any(|key| !key.is_empty()) || cgroups.driver == Driver::Systemd,
     };
@@ -154,10 +160,13 @@ fn tree(facts: &CgroupFacts, plan: &CgroupPlan) -> CgroupTree {
 pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
     let (mut plan, cgroups) = plan(job)?;
     plan.notes.iter().for_each(|note| log.warn(note));
+    plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
+    log.debug(|| format!("container {}: {} steps, new namespaces {}", job.id, plan.steps.len(), plan.birth.new));
     let mut undo = Undo::new(log);
     let claim = job.root.claim(job.id)?;
     let directory = claim.dir.path().to_owned();
     undo.push("remove the state directory", move || remove_directory(&directory));
+    let relay = job.notify.as_ref().map(|to| notify::prepare(claim.dir.path(), to, job.gate)).transpose()?.flatten();
     // whoever kills us from now on leaves word of the cgroup for `delete --force`
     claim.dir.announce(&record(job, Handle::planned(&cgroups))?)?;
     let made = cgroup::make(&cgroups)?;
@@ -187,7 +196,7 @@ pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
     let (record, terminal) = launch.accompany(&made, &cgroups)?;
     undo.disarm();
     let child = std::rc::Rc::into_inner(child).ok_or_else(|| Error::msg("init is still to be undone"))?;
-    Ok(Launched { child, container: state::Container { dir: claim.dir, record }, terminal })
+    Ok(Launched { child, container: state::Container { dir: claim.dir, record }, terminal, relay })
 }
 
 fn remove_directory(path: &Path) -> Result<()> {

@@ -79,6 +79,7 @@ pub fn plan(job: &Job<'_>) -> Result<Plan> {
 pub fn launch(job: &Job<'_>, init: Held, log: &Log) -> Result<Tenant> {
     let mut plan = plan(job)?;
     plan.notes.iter().for_each(|note| log.warn(note));
+    plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
     let mut slots = fds::open(&plan)?;
     let (first, pidfd) = (init.pid.as_raw(), init.into_pidfd());
     move_to(&plan.birth.affinity)?;

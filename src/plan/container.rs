@@ -61,6 +61,7 @@ struct Draft<'a> {
     opens: Vec<(Slot, Open)>,
     slots: u16,
     notes: Vec<String>,
+    details: Vec<String>,
 }
 
 /// Plans a container.
@@ -74,14 +75,15 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let mut chosen = choose(spec, &mut opens, &mut slots)?;
     let late = late(&mut chosen, request);
     let linux = spec.linux().clone().unwrap_or_default_empty();
-    let mut draft = Draft { spec, process, linux, request, chosen, late, opens, slots, notes: Vec::new() };
+    let mut draft =
+        Draft { spec, process, linux, request, chosen, late, opens, slots, notes: Vec::new(), details: Vec::new() };
     let env = environment(process, request);
     let env = image::environment(env.iter().map(String::as_str));
     let home = home_wanted(process);
     let image = image::Image::new("process", process.args().as_deref().unwrap_or_default(), &env, home)?;
     let is_root = facts.root && !draft.chosen.user;
     let seccomp = draft.linux.seccomp().as_ref();
-    let confined = identity::confine(process, seccomp, true, is_root, identity::Role::First, &mut draft.notes)?;
+    let confined = identity::confine(process, seccomp, true, is_root, identity::Role::First, &mut draft.details)?;
     let hooks = hooks::of(spec)?;
     let (creating, starting) = draft.inner_hooks(&env)?;
     let limits = identity::limits(process)?;
@@ -108,7 +110,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     steps.extend(confined.last);
     steps.push(Step::Exec);
 
-    let Draft { chosen, opens, slots, notes, .. } = draft;
+    let Draft { chosen, opens, slots, notes, details, .. } = draft;
     Ok(Plan {
         id: request.id.to_owned(),
         opens,
@@ -122,6 +124,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
         image,
         listener: confined.listener,
         notes,
+        details,
     })
 }
 
@@ -182,6 +185,7 @@ impl Draft<'_> {
             steps.push(Step::OpenProc);
         }
         steps.extend(writes);
+        steps.extend(mounts::readonly(self.list())?);
         let readonly = self.spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly);
         if readonly.unwrap_or_default() && self.chosen.mount {
             steps.push(Step::ReadonlyRoot);

@@ -104,6 +104,12 @@ impl AsFd for Held {
 }
 
 impl Held {
+    /// The descriptor.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
     /// The descriptor alone.
     #[must_use]
     pub fn into_pidfd(self) -> OwnedFd {

@@ -7,11 +7,13 @@
 //! * `kernel`: facts from outside, out of `/proc` and the cgroup files;
 //! * `reaper`: the test process as the subreaper that an engine's shim is;
 //! * `tty`: pseudoterminals and the sockets that carry descriptors;
+//! * `process`: processes that join: members of a cgroup, callers of a special kind;
 //! * `payload`: the program inside.
 
 pub(crate) mod bundle;
 pub(crate) mod kernel;
 pub(crate) mod payload;
+pub(crate) mod process;
 pub(crate) mod reaper;
 pub(crate) mod runtime;
 pub(crate) mod tty;
