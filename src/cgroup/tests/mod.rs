@@ -194,6 +194,29 @@ fn catches_those_who_fork_while_being_killed() {
 }
 
 #[test]
+fn kills_without_a_cgroup2_tree() {
+    let mut bench = Bench::new("{}");
+    let mut v1 = bench.handle().clone();
+    v1.cgroup_paths.remove("");
+    if v1.cgroup_paths.is_empty() {
+        // there is no v1 here, and nothing to be done
+        v1.kill_all().unwrap();
+        assert!(v1.freeze().is_err());
+        return;
+    }
+    for _ in 0..3 {
+        bench.start("f() { sleep 0.01 & f; }; f 2> /dev/null");
+    }
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    // in a frozen cgroup of v1 nobody dies before it thaws
+    v1.freeze().unwrap();
+    v1.kill_all().unwrap();
+    assert!(!v1.frozen());
+    v1.remove().unwrap();
+    assert!(!v1.exists());
+}
+
+#[test]
 fn removes_what_the_payload_made_below() {
     let mut bench = Bench::new("{}");
     let dir = bench.handle().cgroup_paths.values().next().unwrap().join("sub/sub");
