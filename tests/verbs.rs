@@ -141,7 +141,7 @@ fn update_changes_limits_by_flag() {
     let both = limit(&bundle, "cpu", "cpu.cfs_quota_us", "cpu.max");
     assert!(both == "30000" || both == "30000 60000", "{both}");
     update(&["--cpu-share", "200"]).ok();
-    assert_eq!(limit(&bundle, "cpu", "cpu.shares", "cpu.weight"), if world() == World::V2 { "27" } else { "200" });
+    assert_eq!(limit(&bundle, "cpu", "cpu.shares", "cpu.weight"), if world() == World::V2 { "29" } else { "200" });
     // what was not named stays
     assert_eq!(limit(&bundle, "pids", "pids.max", "pids.max"), "20");
     bundle.down();

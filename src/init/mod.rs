@@ -151,6 +151,7 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
         | Step::Attach { .. }
         | Step::AttrAt { .. }
         | Step::Link { .. }
+        | Step::LinkTo { .. }
         | Step::OpenDev
         | Step::Node { .. }
         | Step::Unlink { .. }
