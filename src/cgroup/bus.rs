@@ -373,12 +373,8 @@ type Answer = std::result::Result<MarshalledMessageBody, Refused>;
 
 /// A socket's time-out, by its meaning.
 fn late(error: std::io::Error) -> Error {
-    match error.kind() {
-        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
-            Error::from(Errno::ETIMEDOUT).context("no answer")
-        }
-        _ => error.into(),
-    }
+    let timed_out = [std::io::ErrorKind::WouldBlock, std::io::ErrorKind::TimedOut].contains(&error.kind());
+    if timed_out { Error::from(Errno::ETIMEDOUT).context("no answer") } else { error.into() }
 }
 
 /// Where the machine's bus is; last, what systemd offers to root where there is no bus.

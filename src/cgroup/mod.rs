@@ -4,6 +4,7 @@
 //! mkdir, one open of the directory for `CLONE_INTO_CGROUP`, and, while init mounts, one open-write-close per limit.
 
 mod bus;
+mod delegate;
 mod facts;
 mod freeze;
 mod handle;
@@ -187,6 +188,9 @@ impl Made {
         let places = limit::Places { handle: &self.handle, dir };
         places.check_memory(plan.memory_check)?;
         places.write_all(&plan.writes)?;
+        if let (Some(owner), Some(path)) = (plan.owner, self.handle.unified()) {
+            delegate::delegate(path, owner)?;
+        }
         places.filter_devices(&plan.devices, plan.rootless)
     }
 

@@ -107,6 +107,7 @@ pub fn plan(job: &Job<'_>) -> Result<(Plan, CgroupPlan)> {
         annotations: job.loaded.spec.annotations().as_ref(),
         id: job.id,
         driver: job.driver,
+        owner: plan::cgroup::owner(&job.loaded.spec),
         rootless: job.rootless,
     };
     let facts = cgroup::facts(plan::cgroup::wants_own(&wanted))?;

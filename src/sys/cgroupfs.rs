@@ -8,7 +8,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
-use nix::unistd::{UnlinkatFlags, Whence, lseek, mkdir, read, unlinkat, write};
+use nix::unistd::{Uid, UnlinkatFlags, Whence, chown, lseek, mkdir, read, unlinkat, write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -48,6 +48,14 @@ pub fn make_dir(path: &Path) -> Result<(), Errno> {
 /// rmdir(2)'s; `EBUSY` while the cgroup has processes or children.
 pub fn remove_dir(path: &Path) -> Result<(), Errno> {
     unlinkat(AT_FDCWD, path, UnlinkatFlags::RemoveDir)
+}
+
+/// Gives a file to a user; its group stays.
+///
+/// # Errors
+/// chown(2)'s.
+pub fn give(path: &Path, uid: u32) -> Result<(), Errno> {
+    chown(path, Some(Uid::from_raw(uid)), None)
 }
 
 /// A directory as a place for `*at` calls and for `CLONE_INTO_CGROUP`, which takes `O_PATH` descriptors too.

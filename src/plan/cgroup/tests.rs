@@ -360,6 +360,7 @@ fn a_whole_plan() {
         annotations: None,
         id: "ID",
         driver: Driver::Cgroupfs,
+        owner: None,
         rootless,
     };
     let some = Some(&resources);
