@@ -29,5 +29,6 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod races;
+mod regressions;
 mod seccomp;
 mod verbs;

@@ -228,7 +228,7 @@ fn events_come_again_and_end_with_the_container() {
     bundle.wait_for("stopped");
     let ended = crate::support::reaper::status_of(
         events.pid,
-        std::time::Instant::now() - crate::support::PATIENCE,
+        std::time::Instant::now() - crate::support::patience(),
         std::time::Duration::from_secs(10),
     );
     if ended.is_none() {

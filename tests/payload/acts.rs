@@ -36,6 +36,7 @@ pub(crate) fn act(verb: &str, args: &[&str]) -> bool {
         ("remount", [target, flags]) => {
             verdict(&format!("remount {target}"), call::mount("none", target, hex(flags)));
         }
+        ("adopt", [path, ..]) => adopt(path, &args[1..]),
         ("exec", [path, ..]) => exec(path, &args[1..]),
         ("become", [path, ..]) => become_other(path, &args[1..]),
         ("syscall", [nr, ..]) => syscall(nr, &args[1..]),
@@ -146,6 +147,17 @@ fn exec(path: &str, args: &[&str]) {
     match std::process::Command::new(path).args(args).status() {
         Ok(status) => say(&format!("exec {path}"), status.code().unwrap_or(-1)),
         Err(error) => verdict::<()>(&format!("exec {path}"), Err(error)),
+    }
+}
+
+/// Runs a program, adopts what it leaves, and reaps none of it.
+fn adopt(path: &str, args: &[&str]) {
+    const PR_SET_CHILD_SUBREAPER: i64 = 36;
+    call::call(libc::SYS_prctl, &[PR_SET_CHILD_SUBREAPER, 1]).unwrap();
+    exec(path, args);
+    say("adopted", path);
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
     }
 }
 
