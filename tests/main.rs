@@ -14,6 +14,7 @@ mod cgroup;
 mod creds;
 mod devices;
 mod exec;
+mod exec_guard;
 mod exec_place;
 mod hide;
 mod hooks;

@@ -78,7 +78,8 @@ pub fn plan(job: &Job<'_>) -> Result<Plan> {
 /// Any step that failed; then there is no process.
 pub fn launch(job: &Job<'_>, init: Held, log: &Log) -> Result<Tenant> {
     let mut plan = plan(job)?;
-    plan.notes.iter().for_each(|note| log.warn(note));
+    // whoever made the container was told of them
+    plan.notes.iter().for_each(|note| log.debug(|| note.clone()));
     let mut slots = fds::open(&plan)?;
     let (first, pidfd) = (init.pid.as_raw(), init.into_pidfd());
     move_to(&plan.birth.affinity)?;
