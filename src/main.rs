@@ -4,7 +4,6 @@
 //! Anything else is the payload's own status, or 128 and the signal that ended it.
 
 #![no_main]
-#![allow(unsafe_code)] // one attribute: the name of C's entry point
 
 use onggi::cli::{self, Call, Global, LogFormat, Misuse};
 use onggi::cmd;
@@ -12,12 +11,9 @@ use onggi::error::{Error, Kind, Result};
 use onggi::log::{Form, Log};
 use std::io::Write;
 
-/// C's entry point. Rust's own would first look at the standard descriptors, ignore `SIGPIPE` (which the payload would
-/// inherit), read `/proc/self/maps` and install handlers for an overflowing stack: sixteen system calls that a runtime
-/// does not need.
-// SAFETY: C's runtime calls this symbol once, as its main; glibc has stored the arguments for `std::env` before.
-#[unsafe(no_mangle)]
-extern "C" fn main(_count: i32, _arguments: *const *const i8) -> i32 {
+onggi::entry!(crate::start);
+
+fn start() -> i32 {
     let status = match cli::parse(std::env::args_os()) {
         Ok(call) => obey(call),
         Err(misuse) => refuse(&misuse),
@@ -57,7 +53,8 @@ fn refuse(misuse: &Misuse) -> u8 {
     if let Some((line, topic)) = &misuse.shown {
         let text = format!("{line}\n\n{}", cli::help_text(&misuse.name, *topic));
         // nobody may be there to read it; the record still says what is wrong
-        let _lost = std::io::stdout().write_all(text.as_bytes());
+        let mut out = std::io::stdout();
+        let _lost = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
     report(&log, &misuse.error)
 }

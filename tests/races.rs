@@ -121,6 +121,30 @@ fn delete_cleans_up_after_a_run_killed_half_way() {
 }
 
 #[test]
+fn many_execs_at_once() {
+    let bundle = Bundle::new("execs").sees(&["pause"]);
+    bundle.up();
+    let exec = |n: i32| bundle.runtime().args(["exec", &bundle.id, "/payload", "exit", &n.to_string()]).start();
+    let runs: Vec<_> = (0..16).map(exec).collect();
+    for (n, run) in (0..).zip(runs) {
+        run.finish().code(n);
+    }
+    bundle.down();
+}
+
+#[test]
+fn exec_never_misses_the_end_of_its_process() {
+    let bundle = Bundle::new("exec-wake-up").sees(&["pause"]);
+    bundle.up();
+    let _load = Load::on_every_core();
+    for run in 0..100 {
+        let exec = bundle.runtime().args(["exec", &bundle.id, "/payload", "true"]).start();
+        assert_eq!(exec.finish_within(Duration::from_secs(30)).code, 0, "run {run}");
+    }
+    bundle.down();
+}
+
+#[test]
 fn many_containers_at_once() {
     let bundles: Vec<Bundle> = (0..12).map(|_| Bundle::new("crowd").sees(&["id", "+", "exit", "9"])).collect();
     let runs: Vec<_> = bundles.iter().map(|bundle| bundle.launch("run", &[]).start()).collect();

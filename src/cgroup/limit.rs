@@ -29,7 +29,7 @@ impl Places<'_> {
         later.into_iter().try_for_each(|write| self.write(write))
     }
 
-    fn write(&self, write: &Write) -> Result<()> {
+    pub(super) fn write(&self, write: &Write) -> Result<()> {
         match (self.put(&write.hierarchy, &write.file, &write.value), &write.absent) {
             (Ok(()), _) => Ok(()),
             (Err(Errno::ENOENT), Absent::Skip) => Ok(()),

@@ -12,11 +12,14 @@ const MOST: Duration = Duration::from_secs(5);
 
 impl Handle {
     /// Removes it and the cgroups below it in every hierarchy. Its processes must be dead or dying: waits for the last
-    /// one, which leaves all hierarchies at once.
+    /// one, which leaves all hierarchies at once. A unit of systemd is stopped.
     ///
     /// # Errors
     /// If a process stays, or the kernel refuses.
     pub fn remove(&self) -> Result<()> {
+        if let Some(unit) = &self.systemd_unit {
+            unit.bus()?.stop(&unit.name)?;
+        }
         let end = Instant::now() + MOST;
         let mut failed = None;
         for path in self.unified().into_iter().chain(self.legacy()) {

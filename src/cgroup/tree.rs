@@ -87,8 +87,10 @@ fn hand_on(dir: &Path, controllers: &[String]) {
 
 /// Sees to it that the cgroup has every controller that the tree offers. Mostly it has: whoever made its parents handed
 /// them on, and nothing is written then, for a write to `cgroup.subtree_control` waits for dying cgroups.
-pub(super) fn give_controllers(dir: BorrowedFd<'_>, plan: &CgroupPlan) -> Result<()> {
-    let Some(path) = plan.paths.get("").filter(|_| needs_controllers(plan)) else { return Ok(()) };
+pub(super) fn give_controllers(dir: BorrowedFd<'_>, path: &Path, plan: &CgroupPlan) -> Result<()> {
+    if !needs_controllers(plan) {
+        return Ok(());
+    }
     let offered = controllers(&plan.root)?;
     let has = read_at(dir, Path::new("cgroup.controllers")).unwrap_or_default();
     if offered.iter().all(|name| has.split_whitespace().any(|one| one == name)) {

@@ -2,7 +2,7 @@
 
 use crate::cli::{self, CgroupDriver, Global};
 use crate::error::{Context, Error, Kind, Result};
-use crate::launch::{self, Job};
+use crate::launch::{self, Job, notify};
 use crate::log::Log;
 use crate::plan::cgroup::Driver;
 use crate::spec::{self, Loaded};
@@ -82,6 +82,7 @@ pub(super) fn job<'a>(
         no_new_keyring: create.no_new_keyring,
         preserve_fds: create.preserve_fds + listen_fds,
         listen_fds,
+        notify: notify::asked(),
         mask: None,
     }
 }
@@ -92,13 +93,14 @@ pub(super) fn job<'a>(
 /// See `launch::launch`.
 pub(super) fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<u8> {
     check_id(&create.id)?;
+    // before anything of ours takes one of these numbers
+    launch::check_preserved(create.preserve_fds)?;
     // nothing has happened yet: where our binary can't be protected in place, we execute ourselves once more
     exe::seal().context(|| "protect our own binary from the container")?;
     let create = absolute(create)?;
     let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), true, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, true, create.console_socket.is_some())?;
-    launch::check_preserved(create.preserve_fds)?;
     let root = Root::find(global.root.as_deref())?;
     let job = job(global, &create, &root, &bundle, true);
     launch::launch(&job, log)?;
@@ -108,10 +110,8 @@ pub(super) fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<u8
 /// Paths of the call, before the bundle becomes the current directory.
 pub(super) fn absolute(create: &cli::Create) -> Result<cli::Create> {
     let mut create = create.clone();
-    for path in [&mut create.console_socket, &mut create.pidfd_socket, &mut create.pid_file] {
-        if let Some(path) = path {
-            *path = std::path::absolute(&*path).context(|| "find the current directory")?;
-        }
+    for path in [&mut create.console_socket, &mut create.pidfd_socket, &mut create.pid_file].into_iter().flatten() {
+        *path = std::path::absolute(&*path).context(|| "find the current directory")?;
     }
     Ok(create)
 }

@@ -85,9 +85,7 @@ fn linux() -> LinuxFeature {
         .set_intel_rdt(Some(set(|rdt: &mut IntelRdt| {
             rdt.set_enabled(Some(false));
         })))
-        .set_memory_policy(Some(set(|policy: &mut MemoryPolicy| {
-            policy.set_modes(Some(Vec::new())).set_flags(Some(Vec::new()));
-        })))
+        .set_memory_policy(Some(memory_policy()))
         .set_mount_extensions(Some(set(|extensions: &mut MountExtensions| {
             extensions.set_idmap(Some(set(|idmap: &mut IDMap| {
                 idmap.set_enabled(Some(false));
@@ -122,6 +120,16 @@ fn cgroup() -> Cgroup {
             .set_systemd(Some(false))
             .set_systemd_user(Some(false))
             .set_rdma(Some(true));
+    })
+}
+
+fn memory_policy() -> MemoryPolicy {
+    let modes = ["BIND", "DEFAULT", "INTERLEAVE", "LOCAL", "PREFERRED", "PREFERRED_MANY", "WEIGHTED_INTERLEAVE"];
+    let flags = ["NUMA_BALANCING", "RELATIVE_NODES", "STATIC_NODES"];
+    set(|policy: &mut MemoryPolicy| {
+        policy
+            .set_modes(Some(modes.map(|mode| format!("MPOL_{mode}")).to_vec()))
+            .set_flags(Some(flags.map(|flag| format!("MPOL_F_{flag}")).to_vec()));
     })
 }
 

@@ -3,6 +3,7 @@
 mod create;
 mod criu;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
@@ -15,6 +16,7 @@ mod spec;
 mod start;
 mod state;
 mod tell;
+mod update;
 
 use crate::cgroup::Handle;
 use crate::cli::{Call, Command, Global};
@@ -50,8 +52,8 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
         Command::Ps { id, format, args } => ps::run(&global, &id, format, &args),
         Command::Pause { id } => pause::pause(&global, &id),
         Command::Resume { id } => pause::resume(&global, &id),
-        Command::Events { .. } => absent("events"),
-        Command::Update(_) => absent("update"),
+        Command::Events { id, interval, stats } => events::run(&global, &id, interval, stats, log),
+        Command::Update(update) => update::run(&global, &update, log),
         Command::Spec { bundle, rootless } => spec::run(bundle.as_deref(), rootless),
         Command::Features => features::run(),
         Command::Checkpoint(checkpoint) => criu::checkpoint(&global, &checkpoint),
@@ -70,10 +72,6 @@ fn failed(verb: &str, name: &str, foreground: bool, error: Error) -> Error {
 /// Takes the status 255 off an error.
 fn not_launched(error: Error) -> Error {
     if error.of() == Kind::Launch { error.kind(Kind::Other) } else { error }
-}
-
-fn absent(verb: &str) -> Result<u8> {
-    Err(Error::msg(format!("{verb} is not in this build")))
 }
 
 /// The container of that id.

@@ -19,7 +19,7 @@ pub(super) fn run(global: &Global, directory: &Path, id: &str, log: &Log) -> Res
     let root = Root::find(global.root.as_deref())?;
     let create = cli::Create { id: id.to_owned(), ..cli::Create::default() };
     let job = job(global, &create, &root, &bundle, false);
-    let (plan, _) = launch::plan(&job)?;
-    std::io::stdout().write_all(show::text(&plan).as_bytes()).context(|| "write the plan")?;
+    let (plan, cgroups) = launch::plan(&job)?;
+    std::io::stdout().write_all(show::text(&plan, &cgroups).as_bytes()).context(|| "write the plan")?;
     Ok(0)
 }

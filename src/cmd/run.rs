@@ -7,6 +7,7 @@ use crate::launch::{self, Launched, console, hooks};
 use crate::log::Log;
 use crate::state::{Root, check_id};
 use crate::sys::{cred, exe, signal};
+use std::os::fd::AsFd;
 
 /// Runs a container; answers the payload's exit status, or 0 when detached.
 ///
@@ -14,12 +15,13 @@ use crate::sys::{cred, exe, signal};
 /// See `launch::launch`; a `poststart` hook that failed.
 pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
     check_id(&run.create.id)?;
+    // before anything of ours takes one of these numbers
+    launch::check_preserved(run.create.preserve_fds)?;
     exe::seal().context(|| "protect our own binary from the container")?;
     let create = absolute(&run.create)?;
     let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), true, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, run.detach, create.console_socket.is_some())?;
-    launch::check_preserved(create.preserve_fds)?;
     let root = Root::find(global.root.as_deref())?;
     let mut job = job(global, &create, &root, &bundle, false);
     if !run.detach {
@@ -30,13 +32,20 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
             cred::become_subreaper().context(|| "become a subreaper")?;
         }
     }
-    let launched = launch::launch(&job, log)?;
+    let mut launched = launch::launch(&job, log)?;
     if let Err(error) = poststart(&launched, log) {
         end(&launched, log);
         return Err(error);
     }
+    let relay = launched.relay.take();
+    let (pid, pidfd) = (launched.child.pid, launched.child.pidfd.try_clone()?);
     if run.detach {
+        relay.map(|relay| relay.wait(pid, pidfd.as_fd())).transpose()?;
         return Ok(0);
+    }
+    if let Some(relay) = relay {
+        // beside the foreground; it ends with the payload, and a caller that does not listen is no failure of ours
+        std::thread::spawn(move || relay.wait(pid, pidfd.as_fd()));
     }
     let ended = match &launched.terminal {
         Some(master) => console::relay(&launched.child, master),
@@ -56,7 +65,6 @@ fn poststart(launched: &Launched, log: &Log) -> Result<()> {
 
 /// Ends a container whose `poststart` hook failed.
 fn end(launched: &Launched, log: &Log) {
-    use std::os::fd::AsFd;
     let _ = signal::send(launched.child.pidfd.as_fd(), libc::SIGKILL);
     let _ = launch::reap(&launched.child);
     remove(launched, log);

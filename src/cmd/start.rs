@@ -2,6 +2,7 @@
 
 use crate::cli::Global;
 use crate::error::{Error, Kind, Result};
+use crate::launch::notify::{self, Relay};
 use crate::launch::{self, gate, hooks};
 use crate::log::Log;
 use crate::spec;
@@ -23,6 +24,10 @@ pub(super) fn run(global: &Global, id: &str, log: &Log) -> Result<u8> {
         Status::Creating => return Err(Error::msg("cannot start a container that is being created")),
     }
     let loaded = spec::load(&container.dir.config())?;
+    let state = container.dir.path();
+    let relay =
+        notify::asked().filter(|_| notify::directory(state).exists()).map(|to| Relay::bind(state, to)).transpose()?;
+    let init = container.hold()?;
     gate::open(&container.dir, &loaded.spec)?;
     let record = &container.record;
     let document = launch::document(record, "running", record.init_process_pid);
@@ -32,6 +37,9 @@ pub(super) fn run(global: &Global, id: &str, log: &Log) -> Result<u8> {
             let _ = held.signal(libc::SIGKILL);
         }
         return Err(error);
+    }
+    if let (Some(relay), Some(init)) = (relay, init) {
+        relay.wait(init.pid.as_raw(), init.fd())?;
     }
     Ok(0)
 }

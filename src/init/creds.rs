@@ -75,33 +75,33 @@ fn make_cwd(path: &CStr) -> Answer<()> {
             Err(errno) => return Err(errno),
         }
     }
-    file::chdir(path)
+    enter(path)
 }
 
-/// Changes directory and makes sure that it lies inside the root: a descriptor of the host that had leaked to us could
-/// name one that does not (CVE-2024-21626).
+/// Changes directory; no link of `/proc` is followed on the way, so that no descriptor that we or our caller have open
+/// leads out of the root (CVE-2024-21626).
 pub(super) fn chdir(path: &CStr, lenient: bool, make: bool, scene: &mut Scene<'_>) -> Done {
     if scene.entered {
         return Ok(());
     }
-    let entered = match file::chdir(path) {
+    let entered = match enter(path) {
         Err(Errno::ENOENT) if make => make_cwd(path),
         answer => answer,
     };
     match entered {
-        Ok(()) => {}
-        Err(Errno::EACCES | Errno::EPERM) if lenient => return Ok(()),
-        Err(errno) => return Err(errno.into()),
-    }
-    let mut buffer = [0; libc::PATH_MAX as usize];
-    match file::getcwd(&mut buffer) {
-        Ok([b'/', ..]) => {
+        Ok(()) => {
             scene.entered = true;
             Ok(())
         }
-        Ok(_) | Err(Errno::ENOENT) => Err(Cause::CwdOutside.into()),
+        Err(Errno::EACCES | Errno::EPERM) if lenient => Ok(()),
+        Err(Errno::ELOOP) => Err(Cause::CwdOutside.into()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+fn enter(path: &CStr) -> Answer<()> {
+    let dir = file::openat2(cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0, file::RESOLVE_NO_MAGICLINKS)?;
+    file::enter(dir.as_fd())
 }
 
 /// Adds `HOME` from the container's own `/etc/passwd`, or `/`. An unreadable file is as good as none.

@@ -5,6 +5,7 @@
 //! namespace by path, a user namespace by path, clock offsets), a go-between that shares our memory and descriptors
 //! joins them and makes the clone with `CLONE_PARENT`; the child is ours all the same.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set, and most steps explain themselves")]
 #![allow(unsafe_code)]
 
 use crate::abi::ns::{Namespace, Namespaces};

@@ -9,6 +9,7 @@ mod fds;
 pub mod gate;
 pub mod hooks;
 mod idmap;
+pub mod notify;
 mod sentence;
 pub mod tenant;
 mod undo;
@@ -72,6 +73,8 @@ pub struct Job<'a> {
     pub preserve_fds: u32,
     /// `LISTEN_FDS`.
     pub listen_fds: u32,
+    /// The caller's `NOTIFY_SOCKET`.
+    pub notify: Option<PathBuf>,
     /// The caller's signal mask, if it was changed.
     pub mask: Option<Mask>,
 }
@@ -88,6 +91,8 @@ pub struct Launched {
     pub container: state::Container<Handle>,
     /// The terminal's master, for a terminal in the foreground.
     pub terminal: Option<OwnedFd>,
+    /// The notify socket of a container that runs already.
+    pub relay: Option<notify::Relay>,
 }
 
 /// Plans a bundle against this machine, for `plan` and for [`launch`].
@@ -99,14 +104,16 @@ pub fn plan(job: &Job<'_>) -> Result<(Plan, CgroupPlan)> {
     let wanted = plan::cgroup::Wanted {
         resources: linux.and_then(|linux| linux.resources().as_ref()),
         cgroups_path: linux.and_then(|linux| linux.cgroups_path().as_deref()),
+        annotations: job.loaded.spec.annotations().as_ref(),
         id: job.id,
         driver: job.driver,
         rootless: job.rootless,
     };
-    let facts = cgroup::facts(plan::cgroup::wants_own(wanted.cgroups_path))?;
+    let facts = cgroup::facts(plan::cgroup::wants_own(&wanted))?;
     let mut notes = Vec::new();
     let cgroups = plan::cgroup::plan(&wanted, &facts, &mut notes)?;
     let tree = tree(&facts, &cgroups);
+    let notify = job.notify.as_ref().map(|_| notify::directory(&job.root.path().join(job.id)));
     let request = Request {
         id: job.id,
         bundle: job.bundle,
@@ -116,7 +123,7 @@ pub fn plan(job: &Job<'_>) -> Result<(Plan, CgroupPlan)> {
         no_new_keyring: job.no_new_keyring,
         preserve_fds: job.preserve_fds,
         listen_fds: job.listen_fds,
-        notify: None,
+        notify: notify.as_deref(),
         cgroups: &tree,
         placed_late: cgroups.paths.keys().any(|key| !key.is_empty()) || cgroups.driver == Driver::Systemd,
     };
@@ -152,12 +159,15 @@ fn tree(facts: &CgroupFacts, plan: &CgroupPlan) -> CgroupTree {
 pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
     let (mut plan, cgroups) = plan(job)?;
     plan.notes.iter().for_each(|note| log.warn(note));
+    plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
+    log.debug(|| format!("container {}: {} steps, new namespaces {}", job.id, plan.steps.len(), plan.birth.new));
     let mut undo = Undo::new(log);
     let claim = job.root.claim(job.id)?;
     let directory = claim.dir.path().to_owned();
     undo.push("remove the state directory", move || remove_directory(&directory));
+    let relay = job.notify.as_ref().map(|to| notify::prepare(claim.dir.path(), to, job.gate)).transpose()?.flatten();
     // whoever kills us from now on leaves word of the cgroup for `delete --force`
-    claim.dir.announce(&record(job, &cgroups.paths)?)?;
+    claim.dir.announce(&record(job, Handle::planned(&cgroups))?)?;
     let made = cgroup::make(&cgroups)?;
     let leftover = made.handle().clone();
     undo.push("remove the cgroup", move || leftover.remove());
@@ -185,7 +195,7 @@ pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
     let (record, terminal) = launch.accompany(&made, &cgroups)?;
     undo.disarm();
     let child = std::rc::Rc::into_inner(child).ok_or_else(|| Error::msg("init is still to be undone"))?;
-    Ok(Launched { child, container: state::Container { dir: claim.dir, record }, terminal })
+    Ok(Launched { child, container: state::Container { dir: claim.dir, record }, terminal, relay })
 }
 
 fn remove_directory(path: &Path) -> Result<()> {
@@ -193,7 +203,7 @@ fn remove_directory(path: &Path) -> Result<()> {
 }
 
 /// What is remembered of a container; without the process, which is not there yet.
-fn record(job: &Job<'_>, cgroups: &BTreeMap<String, PathBuf>) -> Result<Record> {
+fn record(job: &Job<'_>, cgroup: Handle) -> Result<Record> {
     let spec = &job.loaded.spec;
     let hooks = spec.hooks().as_ref();
     Ok(Record {
@@ -211,7 +221,7 @@ fn record(job: &Job<'_>, cgroups: &BTreeMap<String, PathBuf>) -> Result<Record> 
         // nobody is to be killed on the word of a record without a process
         private_pid: true,
         no_new_keyring: job.no_new_keyring,
-        cgroup: Handle { cgroup_paths: cgroups.clone(), ..Handle::default() },
+        cgroup,
         poststart: hooks.and_then(|h| h.poststart().clone()).unwrap_or_default(),
         poststop: hooks.and_then(|h| h.poststop().clone()).unwrap_or_default(),
     })
@@ -240,7 +250,7 @@ impl Launch<'_> {
     /// Everything from the clone to the moment when the container may be told of.
     fn accompany(&mut self, made: &cgroup::Made, cgroups: &CgroupPlan) -> Result<(Record, Option<OwnedFd>)> {
         let pid = self.child.pid;
-        made.place(pid)?;
+        made.place(pid, cgroups)?;
         if let Some(maps) = &self.plan.birth.maps {
             idmap::write(pid, maps)?;
         }
@@ -285,12 +295,11 @@ impl Launch<'_> {
         let stat = stat.ok_or_else(|| sentence::vanished(None))?;
         let namespace =
             |kind: Namespace| (kind.runc_key().to_owned(), PathBuf::from(format!("/proc/{pid}/ns/{}", kind.file())));
-        let mut record = record(self.job, &cgroup.cgroup_paths)?;
+        let mut record = record(self.job, cgroup.clone())?;
         record.init_process_pid = pid;
         record.init_process_start = stat.start;
         record.namespace_paths = Namespace::ALL.map(namespace).into();
         record.private_pid = self.plan.birth.new.has(Namespace::Pid);
-        record.cgroup = cgroup.clone();
         Ok(record)
     }
 

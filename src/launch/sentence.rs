@@ -1,5 +1,7 @@
 //! What init's twelve bytes mean, as a sentence: the host still holds the plan.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set, and most steps explain themselves")]
+
 use super::hooks;
 use crate::error::{Error, Kind, reason};
 use crate::plan::Plan;
@@ -126,7 +128,6 @@ fn cause(cause: Cause) -> Option<&'static str> {
     }
 }
 
-#[allow(clippy::wildcard_enum_match_arm)] // most steps explain themselves
 fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
     match (step, errno) {
         (Step::Mount { fstype, .. }, Errno::EPERM) if fstype.as_c_str() == c"proc" || fstype.as_c_str() == c"sysfs" => {

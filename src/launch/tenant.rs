@@ -78,8 +78,8 @@ pub fn plan(job: &Job<'_>) -> Result<Plan> {
 /// Any step that failed; then there is no process.
 pub fn launch(job: &Job<'_>, init: Held, log: &Log) -> Result<Tenant> {
     let mut plan = plan(job)?;
-    // whoever made the container was told of them
-    plan.notes.iter().for_each(|note| log.debug(|| note.clone()));
+    plan.notes.iter().for_each(|note| log.warn(note));
+    plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
     let mut slots = fds::open(&plan)?;
     let (first, pidfd) = (init.pid.as_raw(), init.into_pidfd());
     move_to(&plan.birth.affinity)?;

@@ -1,10 +1,13 @@
 //! What was done, to be taken back in reverse order unless everything succeeds.
 
+use crate::error::Result;
 use crate::log::Log;
+
+type Reversal<'a> = Box<dyn FnOnce() -> Result<()> + 'a>;
 
 /// Armed reversals.
 pub(super) struct Undo<'a> {
-    steps: Vec<(&'static str, Box<dyn FnOnce() -> crate::error::Result<()> + 'a>)>,
+    steps: Vec<(&'static str, Reversal<'a>)>,
     log: &'a Log,
 }
 
@@ -15,7 +18,7 @@ impl<'a> Undo<'a> {
     }
 
     /// Takes this back too, before what was pushed earlier.
-    pub(super) fn push(&mut self, what: &'static str, step: impl FnOnce() -> crate::error::Result<()> + 'a) {
+    pub(super) fn push(&mut self, what: &'static str, step: impl FnOnce() -> Result<()> + 'a) {
         self.steps.push((what, Box::new(step)));
     }
 

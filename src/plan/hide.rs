@@ -15,7 +15,7 @@ use oci_spec::runtime::Linux;
 pub(super) fn paths(linux: &Linux, chosen: &Chosen) -> Result<Vec<Step>> {
     let readonly = linux.readonly_paths().as_deref().unwrap_or_default();
     let masked = linux.masked_paths().as_deref().unwrap_or_default();
-    if !chosen.mount && !(readonly.is_empty() && masked.is_empty()) {
+    if !(chosen.mount || readonly.is_empty() && masked.is_empty()) {
         let at = if masked.is_empty() { "linux.readonlyPaths" } else { "linux.maskedPaths" };
         return Err(Error::spec(at, "unable to restrict sys entries without a private MNT namespace"));
     }

@@ -223,6 +223,20 @@ pub(super) struct Confinement {
     pub listener: Option<(PathBuf, String)>,
 }
 
+/// The filter as a step, and who gets its listener.
+#[allow(clippy::type_complexity, reason = "a step and an address")]
+fn filter(
+    profile: Option<&LinuxSeccomp>,
+    details: &mut Vec<String>,
+) -> Result<(Option<Step>, Option<(PathBuf, String)>)> {
+    let Some(profile) = profile else { return Ok((None, None)) };
+    let filter = seccomp::filter(profile, "linux.seccomp")?;
+    details.extend(filter.notes);
+    let listener = filter.listener.map(|listener| (listener.path, listener.metadata));
+    let step = Step::Seccomp { program: filter.program, flags: filter.flags, listen: listener.is_some() };
+    Ok((Some(step), listener))
+}
+
 /// Which process of a container it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -242,22 +256,14 @@ pub(super) fn confine(
     may_set_groups: bool,
     is_root: bool,
     role: Role,
-    notes: &mut Vec<String>,
+    details: &mut Vec<String>,
 ) -> Result<Confinement> {
     let user = process.user();
-    let no_new_privileges = process.no_new_privileges().unwrap_or_default();
     let cwd = c_string("process.cwd", process.cwd().as_os_str().as_encoded_bytes())?;
-    let filter = profile.map(|profile| seccomp::filter(profile, "linux.seccomp")).transpose()?;
-    let mut listener = None;
-    let filter = filter.map(|filter| {
-        notes.extend(filter.notes);
-        let listen = filter.listener.is_some();
-        listener = filter.listener.map(|listener| (listener.path, listener.metadata));
-        Step::Seccomp { program: filter.program, flags: filter.flags, listen }
-    });
+    let (filter, listener) = filter(profile, details)?;
     let mut before = Vec::new();
     let mut last = None;
-    if no_new_privileges {
+    if process.no_new_privileges().unwrap_or_default() {
         before.push(Step::NoNewPrivs);
         last = filter;
     } else {

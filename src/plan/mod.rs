@@ -8,6 +8,8 @@ pub mod cgroup;
 pub mod container;
 mod devices;
 mod fmt;
+#[cfg(test)]
+mod goldens;
 mod hide;
 pub mod hooks;
 mod identity;
@@ -149,6 +151,8 @@ pub struct Plan {
     pub listener: Option<(PathBuf, String)>,
     /// Warnings.
     pub notes: Vec<String>,
+    /// What was passed over without harm, for the debug log.
+    pub details: Vec<String>,
 }
 
 impl Plan {

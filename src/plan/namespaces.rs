@@ -120,7 +120,8 @@ fn maps(linux: &Linux, made: bool) -> Result<Option<Maps>> {
         Maps { uids: ranges(linux.uid_mappings(), "uidMappings")?, gids: ranges(linux.gid_mappings(), "gidMappings")? };
     if !made {
         let wanted = linux.namespaces().iter().flatten().any(|n| n.typ() == LinuxNamespaceType::User);
-        if !wanted && !(maps.uids.is_empty() && maps.gids.is_empty()) {
+        let mapped = !maps.uids.is_empty() || !maps.gids.is_empty();
+        if !wanted && mapped {
             let text = "User namespace mappings specified, but USER namespace isn't enabled in the config";
             return Err(Error::spec("linux.uidMappings", text));
         }

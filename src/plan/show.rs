@@ -1,16 +1,28 @@
 //! A plan as text: `onggi plan`, and the goldens beside the sample bundles.
 
+use super::cgroup::CgroupPlan;
 use super::step::Slot;
 use super::{Open, Plan};
 use std::fmt::{self, Write as _};
 
 /// The whole plan, a line a step, numbered as errors number them.
 #[must_use]
-pub fn text(plan: &Plan) -> String {
+pub fn text(plan: &Plan, cgroups: &CgroupPlan) -> String {
     let mut out = String::new();
     // writing to a string does not fail
-    let _ = write(plan, &mut out);
+    let _ = write_cgroups(cgroups, &mut out).and_then(|()| write(plan, &mut out));
     out
+}
+
+fn write_cgroups(cgroups: &CgroupPlan, out: &mut String) -> fmt::Result {
+    for (name, path) in &cgroups.paths {
+        let name = if name.is_empty() { "cgroup2" } else { name };
+        writeln!(out, "host  {name} cgroup {path:?}")?;
+    }
+    for write in cgroups.early.iter().chain(&cgroups.writes) {
+        writeln!(out, "host  write {write}")?;
+    }
+    Ok(())
 }
 
 fn write(plan: &Plan, out: &mut String) -> fmt::Result {

@@ -374,6 +374,7 @@ impl fmt::Display for Sync {
 }
 
 impl fmt::Display for Step {
+    // check: table: one line a step: how it reads in a plan and in an error
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tell(sync) => write!(f, "tell the host: {sync}"),
@@ -395,15 +396,6 @@ impl fmt::Display for Step {
             Self::Gate => f.write_str("wait for start"),
             Self::Signals => f.write_str("restore signals"),
             Self::Exec => f.write_str("execve"),
-            other => other.fmt_root(f),
-        }
-    }
-}
-
-#[allow(clippy::wildcard_enum_match_arm)] // one catalogue, split by phase to be readable; `Display` above is exhaustive in sum
-impl Step {
-    fn fmt_root(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
             Self::Propagate(flags) => write!(f, "mount(\"/\", {})", Flags(*flags)),
             Self::PrivateParent(path) => write!(f, "make the mount that {} lies on private", Quoted(path)),
             Self::OpenRoot { path, tree: None } => write!(f, "bind root {}", Quoted(path)),
@@ -450,12 +442,6 @@ impl Step {
             Self::ReadonlyRoot => f.write_str("make / read-only"),
             Self::ReadonlyPath(path) => write!(f, "make {} read-only", Quoted(path)),
             Self::Mask { path, .. } => write!(f, "mask {}", Quoted(path)),
-            other => other.fmt_finish(f),
-        }
-    }
-
-    fn fmt_finish(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
             Self::OpenTerminal { ptmx, .. } => write!(f, "open a terminal from {}", Quoted(ptmx)),
             Self::BindConsole => f.write_str("bind the terminal on /dev/console"),
             Self::SendTerminal { socket: true } => f.write_str("send the terminal to the console socket"),
@@ -487,7 +473,6 @@ impl Step {
             Self::Seccomp { program, flags, .. } => {
                 write!(f, "seccomp({} instructions, flags {flags:#x})", program.len())
             }
-            _ => f.write_str("?"),
         }
     }
 }

@@ -37,7 +37,7 @@ pub struct Request<'a> {
 /// The process asks for what can't be; the error names the JSON path.
 pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let (process, linux) = (request.process, request.linux);
-    let (mut opens, mut notes) = (Vec::new(), Vec::new());
+    let (mut opens, mut details) = (Vec::new(), Vec::new());
     let own = namespaces::own(linux);
     let user = own.all.has(Namespace::User);
     let (birth, join) = split(own.all, process, facts)?;
@@ -49,7 +49,7 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let image = image::Image::new("process", process.args().as_deref().unwrap_or_default(), &env, home)?;
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
     let is_root = facts.root && !user;
-    let confined = identity::confine(process, profile, true, is_root, identity::Role::Tenant, &mut notes)?;
+    let confined = identity::confine(process, profile, true, is_root, identity::Role::Tenant, &mut details)?;
     let has_terminal = process.terminal().unwrap_or_default();
     let labels = identity::labels(process, &facts.lsm)?;
 
@@ -125,7 +125,8 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
         steps,
         image,
         listener: confined.listener,
-        notes,
+        notes: Vec::new(),
+        details,
     })
 }
 

@@ -12,6 +12,7 @@ use std::path::Path;
 
 mod check;
 mod mend;
+mod place;
 mod starter;
 
 pub use check::{validate, validate_process};
@@ -107,9 +108,21 @@ fn parse<T: DeserializeOwned>(
     let mut value = serde_json::from_slice(bytes).map_err(|error| Error::new(Kind::Spec, error.to_string()))?;
     let mut notes = Vec::new();
     mend(&mut value, &mut notes)?;
-    let spec = serde_path_to_error::deserialize(value)
-        .map_err(|error| Error::spec(error.path().to_string(), error.inner().to_string()))?;
+    // as text once more: a second way to read each type would be paid for in size
+    let text = serde_json::to_vec(&value).map_err(|error| Error::new(Kind::Spec, error.to_string()))?;
+    let spec = serde_json::from_slice(&text).map_err(|error| named(&text, &error))?;
     Ok((spec, notes))
+}
+
+/// A mistake in a text of one line, with its JSON path in the place of the column.
+fn named(text: &[u8], error: &serde_json::Error) -> Error {
+    let sentence = error.to_string();
+    let column = format!(" at line {} column {}", error.line(), error.column());
+    let sentence = sentence.strip_suffix(&column).unwrap_or(&sentence);
+    match place::path_at(text, error.column()) {
+        path if path.is_empty() => Error::new(Kind::Spec, sentence),
+        path => Error::spec(path, sentence),
+    }
 }
 
 #[cfg(test)]

@@ -91,6 +91,10 @@ fn a_mistake_is_named() {
             json!({"net/../kernel/x": "1"}),
             "linux.sysctl.net/../kernel/x: is not a name, or there twice",
         ),
+        ("/process/user", json!(3), "process.user: invalid type: integer `3`, expected struct User"),
+        ("/process/user", json!({"uid": -1}), "process.user.uid: invalid value: integer `-1`, expected u32"),
+        ("/process/terminal", json!({}), "process.terminal: invalid type: map, expected a boolean"),
+        ("/mounts/2", json!({"source": "x"}), "mounts[2]: missing field `destination`"),
         (
             "/linux/seccomp",
             json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["x"], "action": "FOO"}]}),

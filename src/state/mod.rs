@@ -14,7 +14,7 @@
 use crate::error::{Context, Error, Result};
 use crate::sys::{Errno, proc};
 use nix::unistd::Pid;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 mod dir;
 mod record;
@@ -97,7 +97,19 @@ pub struct Held {
     pidfd: OwnedFd,
 }
 
+impl AsFd for Held {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
 impl Held {
+    /// The descriptor.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
     /// The descriptor alone.
     #[must_use]
     pub fn into_pidfd(self) -> OwnedFd {

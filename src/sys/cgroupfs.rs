@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{UnlinkatFlags, Whence, lseek, mkdir, read, unlinkat, write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -136,14 +136,71 @@ impl Watched {
     /// Sleeps until the file has changed or the time is over. `true` if it may have changed.
     ///
     /// # Errors
-    /// poll(2)'s, `EINTR` excepted: a signal counts as a possible change.
+    /// As [`wait`].
     pub fn wait(&self, most: Duration) -> Result<bool, Errno> {
-        let timeout = PollTimeout::try_from(most).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLPRI)], timeout) {
-            Ok(n) => Ok(n > 0),
-            Err(Errno::EINTR) => Ok(true),
+        wait(&[self], &[], most)
+    }
+}
+
+/// A counter that the kernel adds to: eventfd(2), for `cgroup.event_control` of v1.
+#[derive(Debug)]
+pub struct Counter(OwnedFd);
+
+impl Counter {
+    /// Makes one. Reading it never waits.
+    ///
+    /// # Errors
+    /// eventfd(2)'s.
+    #[allow(unsafe_code)]
+    pub fn new() -> Result<Self, Errno> {
+        // SAFETY: eventfd(2) takes two numbers; its answer, checked for an error first, is a new descriptor that nobody
+        // else has seen.
+        unsafe {
+            let fd = Errno::result(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK))?;
+            Ok(Self(OwnedFd::from_raw_fd(fd)))
+        }
+    }
+
+    /// How much was added since it was last taken.
+    ///
+    /// # Errors
+    /// read(2)'s, `EAGAIN` excepted.
+    pub fn take(&self) -> Result<u64, Errno> {
+        let mut count = [0; 8];
+        match read(&self.0, &mut count) {
+            Ok(_) => Ok(u64::from_ne_bytes(count)),
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(0),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// Has it count the events of a v1 file (`memory.oom_control`) of the cgroup at `dir`.
+    ///
+    /// # Errors
+    /// open(2)'s and write(2)'s.
+    pub fn count(&self, dir: &Path, file: &str) -> Result<(), Errno> {
+        let watched = open(&dir.join(file), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let numbers = format!("{} {}", self.0.as_raw_fd(), watched.as_raw_fd());
+        // the kernel keeps what it needs of the file itself
+        write_file(&dir.join("cgroup.event_control"), &numbers)
+    }
+}
+
+/// Sleeps until one of the files has changed, one of the counters is not zero, or the time is over. `true` if something
+/// may have happened.
+///
+/// # Errors
+/// poll(2)'s, `EINTR` excepted: a signal counts as a possible change.
+pub fn wait(files: &[&Watched], counters: &[&Counter], most: Duration) -> Result<bool, Errno> {
+    let files = files.iter().map(|file| PollFd::new(file.0.as_fd(), PollFlags::POLLPRI));
+    let counters = counters.iter().map(|counter| PollFd::new(counter.0.as_fd(), PollFlags::POLLIN));
+    let mut fds: Vec<PollFd<'_>> = files.chain(counters).collect();
+    // rounded up, else the last millisecond is spent in a busy loop
+    let timeout = PollTimeout::try_from(most + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
+    match poll(&mut fds, timeout) {
+        Ok(n) => Ok(n > 0),
+        Err(Errno::EINTR) => Ok(true),
+        Err(errno) => Err(errno),
     }
 }
 

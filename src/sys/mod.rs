@@ -4,9 +4,12 @@
 //! close-on-exec, always. A wrapper's doc names the call it is and the answers worth knowing.
 
 #![allow(unsafe_code)]
+#![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set")]
+#![allow(clippy::cast_possible_truncation, reason = "64-bit Linux: addresses, sizes and flags of the ABI fit")]
 
 pub mod clock;
 pub mod cred;
+pub mod entry;
 pub mod exe;
 pub mod exec;
 pub mod file;

@@ -58,11 +58,25 @@ pub fn connect_packets(path: &Path) -> Answer<OwnedFd> {
     connect(path, libc::SOCK_SEQPACKET)
 }
 
+/// A socket of `SOCK_DGRAM` that sends to a bound one; a name that begins with `@` is an abstract one.
+///
+/// # Errors
+/// As [`connect_stream`].
+pub fn connect_datagrams(path: &Path) -> Answer<OwnedFd> {
+    connect(path, libc::SOCK_DGRAM)
+}
+
 fn connect(path: &Path, kind: i32) -> Answer<OwnedFd> {
-    let address = address(path)?;
+    let mut address = address(path)?;
+    let mut length = ADDRESS;
+    if address.sun_path[0] == 64 {
+        address.sun_path[0] = 0;
+        let name = path.as_os_str().len();
+        length = (std::mem::offset_of!(libc::sockaddr_un, sun_path) + name) as libc::socklen_t;
+    }
     let socket = new(kind)?;
-    // SAFETY: the address lives through the call and the length is its own.
-    check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), ADDRESS) })?;
+    // SAFETY: the address lives through the call and the length is no longer than it.
+    check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), length) })?;
     Ok(socket)
 }
 

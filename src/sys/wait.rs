@@ -10,8 +10,6 @@ use std::time::{Duration, Instant};
 pub enum Until {
     /// Something can be read; of a pidfd: the process has ended.
     Readable,
-    /// The file has changed since it was last read (`cgroup.events`, `memory.events`).
-    Changed,
     /// Nobody reads at the other end any more.
     Unread,
 }
@@ -40,7 +38,6 @@ impl Until {
     fn flags(self) -> PollFlags {
         match self {
             Self::Readable => PollFlags::POLLIN,
-            Self::Changed => PollFlags::POLLPRI,
             // POLLERR comes unasked
             Self::Unread => PollFlags::empty(),
         }

@@ -18,6 +18,7 @@ pub(crate) fn act(verb: &str, args: &[&str]) -> bool {
         },
         ("sleep", [millis]) => std::thread::sleep(Duration::from_millis(number(millis))),
         ("echo", [text]) => println!("{text}"),
+        ("flood", [lines]) => (0..number::<u32>(lines)).for_each(|n| println!("line {n}")),
         ("complain", [text]) => eprintln!("{text}"),
         ("stdin", []) => stdin(),
         ("trap", []) => trap(),
@@ -47,6 +48,15 @@ pub(crate) fn act(verb: &str, args: &[&str]) -> bool {
             verdict("unshare", call::call(libc::SYS_unshare, &[i64::try_from(hex(flags)).unwrap()]));
         }
         ("kill", [pid, signal]) => verdict(&format!("kill {pid}"), call::kill(number(pid), number(signal))),
+        ("count", [file]) => loop {
+            append(file, "tick").unwrap();
+            std::thread::sleep(Duration::from_millis(5));
+        },
+        ("notify", [text]) => {
+            let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+            let result = socket.send_to(text.replace('|', "\n").as_bytes(), std::env::var_os("NOTIFY_SOCKET").unwrap());
+            verdict("notify", result);
+        }
         ("save", [file]) => {
             let mut bytes = Vec::new();
             std::io::stdin().read_to_end(&mut bytes).unwrap();
@@ -222,9 +232,9 @@ fn steal_exe(dir: &str) {
     say("held", held.len());
     for (pid, file, name) in &held {
         use std::os::fd::AsRawFd;
-        // the process is gone: nothing executes the file any more, ETXTBSY alone would be luck
+        // the process is gone, nothing executes the file any more: what still refuses is more than a busy text
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let result = OpenOptions::new().append(true).open(path).and_then(|mut f| f.write_all(b""));
+        let result = OpenOptions::new().append(true).open(path).and_then(|mut f| f.write_all(b"overwritten"));
         verdict(&format!("steal {pid} {name}"), result);
     }
 }

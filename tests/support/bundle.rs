@@ -16,6 +16,8 @@ pub(crate) struct Bundle {
     pub(crate) dir: PathBuf,
     /// What will stand in `config.json`.
     pub(crate) config: Value,
+    /// The runtime that is called.
+    pub(crate) binary: PathBuf,
     mark: String,
     calls: AtomicU32,
     launched: AtomicU32,
@@ -35,7 +37,17 @@ impl Bundle {
         }
         payload::place(&dir.join("rootfs"), payload::INSIDE);
         let config = default_config(&id);
-        Self { id, dir, config, mark, calls: AtomicU32::new(0), launched: AtomicU32::new(0), born: Instant::now() }
+        let binary = Runtime::get().path.clone();
+        Self {
+            id,
+            dir,
+            config,
+            binary,
+            mark,
+            calls: AtomicU32::new(0),
+            launched: AtomicU32::new(0),
+            born: Instant::now(),
+        }
     }
 
     // ------------------------------------------------------------------------------------------ what config.json says
@@ -218,7 +230,7 @@ impl Bundle {
     /// A call of the runtime with this bundle's state root; global flags may still be added, then the verb.
     pub(crate) fn runtime(&self) -> Call {
         self.write_config();
-        let mut command = Command::new(&Runtime::get().path);
+        let mut command = Command::new(&self.binary);
         command.arg("--root").arg(self.state_root()).current_dir(&self.dir).env("ONGGI_TEST", &self.mark);
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
         Call::new(command, &self.dir.join(format!("call-{number}")))

@@ -7,8 +7,6 @@ use std::path::Path;
 /// One mount as `/proc/PID/mountinfo` tells it (proc(5)).
 #[derive(Debug, Clone)]
 pub(crate) struct Mount {
-    /// What of the file system is mounted.
-    pub(crate) root: String,
     /// Where.
     pub(crate) point: String,
     /// The mount's own flags, comma-separated.
@@ -17,8 +15,6 @@ pub(crate) struct Mount {
     pub(crate) tags: Vec<String>,
     /// The file system's type.
     pub(crate) fstype: String,
-    /// What the file system calls its source.
-    pub(crate) source: String,
     /// The file system's flags and options.
     pub(crate) super_options: Vec<String>,
 }
@@ -58,12 +54,10 @@ fn mount(line: &str) -> Option<Mount> {
     let file_system: Vec<&str> = file_system.split(' ').collect();
     let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<String>>();
     Some(Mount {
-        root: (*own.get(3)?).to_owned(),
         point: (*own.get(4)?).to_owned(),
         options: list(own.get(5)?),
         tags: own.get(6..)?.iter().map(|tag| (*tag).to_owned()).collect(),
         fstype: (*file_system.first()?).to_owned(),
-        source: (*file_system.get(1)?).to_owned(),
         super_options: list(file_system.get(2)?),
     })
 }

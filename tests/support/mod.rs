@@ -22,7 +22,7 @@ pub(crate) mod tty;
 pub(crate) mod world;
 
 pub(crate) use bundle::Bundle;
-pub(crate) use runtime::{Output, Runtime, peer_differs};
+pub(crate) use runtime::{Output, Runtime, not_here, peer_differs};
 pub(crate) use serde_json::{Value, json};
 pub(crate) use world::{World, world};
 

@@ -35,6 +35,32 @@ impl Receiver {
     }
 }
 
+/// Gives a program descriptors at numbers of the test's choice, in the child alone: other tests start programs too.
+pub(crate) fn inherit(command: &mut std::process::Command, fds: Vec<(RawFd, OwnedFd)>) {
+    use std::os::unix::process::CommandExt;
+    let place = move || {
+        for (number, fd) in &fds {
+            // SAFETY: dup2(2) takes numbers only, and is async-signal-safe.
+            if unsafe { libc::dup2(fd.as_raw_fd(), *number) } == -1 {
+                return Err(std::io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes async-signal-safe calls only and allocates nothing.
+    unsafe { command.pre_exec(place) };
+}
+
+/// A descriptor whose number is out of the way of the small ones.
+pub(crate) fn high(fd: &impl AsRawFd) -> OwnedFd {
+    // SAFETY: the kernel makes a new descriptor at 100 or above, and this is its one owner.
+    unsafe {
+        let number = libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 100);
+        assert!(number >= 100, "F_DUPFD_CLOEXEC");
+        OwnedFd::from_raw_fd(number)
+    }
+}
+
 /// Receives one message with one descriptor.
 pub(crate) fn receive(socket: RawFd) -> (OwnedFd, String) {
     let mut text = [0u8; 4096];

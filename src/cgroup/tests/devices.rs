@@ -46,16 +46,27 @@ fn rules_are_exchanged_with_no_moment_without() {
         |minor: u32| format!(r#"{{"devices":[{{"allow":true,"type":"c","major":1,"minor":{minor},"access":"w"}}]}}"#);
     let (mut bench, other, kmsg) = (Bench::new(&rule(1)), Bench::new(&rule(2)), Bench::new(KMSG));
     bench.made.limit(&bench.plan).unwrap();
-    let pid = bench.start("exec 2>&-; mknod $D/x c 1 11; while :; do (exec 3< $D/x) && echo open; done");
-    for round in 0..100 {
+    let pid =
+        bench.start("exec 2>&-; mknod $D/x c 1 11; while :; do (exec 3< $D/x) && echo open; echo >> $D/tries; done");
+    while !bench.scratch.join("x").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let tries = || std::fs::read(bench.scratch.join("tries")).map_or(0, |tries| tries.len());
+    for round in 0..10_000 {
         bench.handle().set_devices(if round % 2 == 0 { &other.plan.devices } else { &bench.plan.devices }).unwrap();
         if let Devices::Bpf(_) = &bench.plan.devices {
             let dir = open_dir(bench.handle().unified().unwrap()).unwrap();
             assert_eq!(Program::attached(dir.as_fd()).unwrap().len(), 1);
         }
+        if tries() > 50 {
+            break;
+        }
     }
+    assert!(tries() > 50);
     send_signal(pid, 9).unwrap();
-    std::fs::remove_file(bench.scratch.join("x")).unwrap();
+    for file in ["x", "tries"] {
+        std::fs::remove_file(bench.scratch.join(file)).unwrap();
+    }
     let output = bench.children.pop().unwrap().wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
 

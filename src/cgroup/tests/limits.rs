@@ -1,6 +1,10 @@
 //! Limits by what they do.
 
 use super::Bench;
+use crate::cgroup::Oom;
+use crate::plan::cgroup::{CgroupPlan, limits};
+use oci_spec::runtime::LinuxResources;
+use std::time::Duration;
 
 #[test]
 fn the_memory_limit_kills() {
@@ -106,4 +110,92 @@ fn what_is_not_there_is_said() {
     let error = bench.made.limit(&bench.plan).unwrap_err().to_string();
     assert!(error.starts_with("linux.resources.hugepageLimits[0].limit: "), "{error}");
     assert!(error.contains("hugetlb.3MB."), "{error}");
+}
+
+#[test]
+fn shortage_of_memory_is_told() {
+    let limits = r#"{"memory":{"limit":33554432,"swap":33554432}}"#;
+    let Some(mut bench) = Bench::limited("memory", limits) else { return };
+    bench.start("exec sleep 1000");
+    let mut watch = bench.handle().watch_oom().unwrap();
+    let soon = Duration::from_millis(20);
+    assert_eq!(watch.wait(soon).unwrap(), Oom::Nothing);
+    bench.run("head -c 128M /dev/zero | tail -c 128M | wc -c");
+    assert_eq!(watch.wait(Duration::from_secs(5)).unwrap(), Oom::Killed);
+    while watch.wait(soon).unwrap() == Oom::Killed {}
+    bench.handle().kill_all().unwrap();
+    if bench.handle().unified().is_some() {
+        assert_eq!(watch.wait(Duration::from_secs(5)).unwrap(), Oom::Gone);
+    }
+    bench.handle().remove().unwrap();
+    assert_eq!(watch.wait(Duration::from_secs(5)).unwrap(), Oom::Gone);
+}
+
+/// Plans an update in the bench's world.
+fn limits_of(bench: &Bench, resources: &str) -> CgroupPlan {
+    let resources: LinuxResources = serde_json::from_str(resources).unwrap();
+    limits(&resources, &bench.facts, bench.handle().driver(), &mut Vec::new()).unwrap()
+}
+
+#[test]
+fn an_update_is_all_or_nothing() {
+    let before = r#"{"cpu":{"shares":512,"quota":50000,"period":100000}}"#;
+    let Some(bench) = Bench::limited("cpu", before) else { return };
+    let is_v1 = bench.handle().cgroup_paths.contains_key("cpu");
+    let files: &[&str] =
+        if is_v1 { &["cpu.shares", "cpu.cfs_quota_us", "cpu.cfs_period_us"] } else { &["cpu.weight", "cpu.max"] };
+    let read = || files.iter().map(|file| bench.read("cpu", file)).collect::<Vec<_>>();
+    let old = read();
+
+    // the last value can't be: a period beyond a second
+    let bad = limits_of(&bench, r#"{"cpu":{"shares":1024,"quota":70000,"period":2000000}}"#);
+    let error = bench.handle().update(&bad).unwrap_err().to_string();
+    assert!(error.starts_with("linux.resources.cpu.") && error.ends_with("invalid argument"), "{error}");
+    assert_eq!(read(), old);
+
+    let good = limits_of(&bench, r#"{"cpu":{"shares":1024,"quota":70000,"period":200000}}"#);
+    bench.handle().update(&good).unwrap();
+    let want: &[&str] = if is_v1 { &["1024", "70000", "200000"] } else { &["100", "70000 200000"] };
+    assert_eq!(read(), want);
+}
+
+#[test]
+fn limits_that_bound_each_other_go_up_and_down() {
+    let Some(bench) = Bench::limited("memory", r#"{"memory":{"limit":33554432,"swap":50331648}}"#) else { return };
+    for (limit, swap) in [(67_108_864, 83_886_080), (16_777_216, 20_971_520), (33_554_432, 33_554_432)] {
+        let plan = limits_of(&bench, &format!(r#"{{"memory":{{"limit":{limit},"swap":{swap}}}}}"#));
+        bench.handle().update(&plan).unwrap();
+        let (file, value) = match bench.handle().cgroup_paths.contains_key("memory") {
+            true => ("memory.memsw.limit_in_bytes", swap),
+            false => ("memory.max", limit),
+        };
+        assert_eq!(bench.read("memory", file), value.to_string());
+    }
+    let Some(bench) = Bench::limited("cpu", r#"{"cpu":{"quota":50000,"period":100000,"burst":50000}}"#) else { return };
+    for (quota, burst) in [(10_000, 10_000), (90_000, 90_000), (20_000, 0)] {
+        bench
+            .handle()
+            .update(&limits_of(&bench, &format!(r#"{{"cpu":{{"quota":{quota},"burst":{burst}}}}}"#)))
+            .unwrap();
+        let file = if bench.handle().cgroup_paths.contains_key("cpu") { "cpu.cfs_burst_us" } else { "cpu.max.burst" };
+        assert_eq!(bench.read("cpu", file), burst.to_string());
+    }
+}
+
+#[test]
+fn used_memory_is_looked_at_first() {
+    let Some(mut bench) = Bench::limited("memory", r#"{"memory":{"limit":67108864}}"#) else { return };
+    bench.start("mkfifo $D/fifo; x=$(head -c 8M /dev/zero | tr '\\0' x); touch $D/ready; read forever < $D/fifo");
+    while !bench.scratch.join("ready").exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let plan = limits_of(&bench, r#"{"memory":{"limit":4096,"checkBeforeUpdate":true}}"#);
+    let said = bench.handle().update(&plan).map(|()| String::new()).unwrap_or_else(|e| e.to_string());
+    match bench.handle().is_pure() {
+        true => assert!(said.starts_with("rejecting memory limit 4096 <= usage "), "{said}"),
+        // v1's kernel reclaims what it can and then refuses by itself
+        false => {
+            assert!(said.is_empty() || said.contains("unable to set memory limit to 4096 (current usage: "), "{said}")
+        }
+    }
 }

@@ -4,6 +4,7 @@
 
 mod devices;
 mod limits;
+mod systemd;
 
 use super::*;
 use crate::plan::cgroup::{CgroupFacts, Wanted, plan};

@@ -1,5 +1,7 @@
 //! The program against the rules' meaning spelled out, and the v1 exceptions by table.
 
+#![allow(clippy::cast_possible_truncation, reason = "small random numbers")]
+
 use super::super::{Hierarchy, Tree};
 use super::*;
 
