@@ -54,33 +54,7 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let labels = identity::labels(process, &facts.lsm)?;
 
     let mut steps = Vec::with_capacity(40);
-    // whatever we open or use up in the container, its limits and device rules hold for it
-    if request.placed_late {
-        steps.push(Step::Await(Sync::Mapped));
-    }
-    // through a procfs of our own, with the rights of the host, while nothing of the container's can be in the way
-    if !labels.is_empty() {
-        steps.push(Step::OpenProc);
-        steps.extend(labels);
-    }
-    // all at once, so that each is judged by the rights we came with and their order does not matter
-    if !join.is_empty() {
-        steps.push(Step::Join(Slot::INIT, join));
-    }
-    // without a mount namespace made for it the container's root is not the namespace's
-    if !own.made.has(Namespace::Mount) {
-        steps.push(Step::Chroot(image::c_string("root.path", request.rootfs.as_os_str().as_encoded_bytes())?));
-    }
-    // in a user namespace nobody is root before he becomes it
-    if user {
-        steps.push(Step::BecomeRoot);
-    }
-    // a session of our own: signals for the caller's terminal are not ours, and a controlling one may be taken later
-    steps.push(Step::Session);
-    // all processes of a container share its ring
-    if !request.no_new_keyring {
-        steps.push(Step::Keyring(image::c_string("id", format!("_ses.{}", request.id))?));
-    }
+    enter(request, &own, labels, join, &mut steps)?;
     // from the container's devpts, so that the terminal's path is the container's
     if has_terminal {
         steps.extend(terminal::steps(process, request.console_socket, false, &mut opens)?);
@@ -90,26 +64,12 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let memory = linux.and_then(|linux| linux.memory_policy().as_ref());
     steps.extend(identity::scheduling(process, memory, linux.and_then(|linux| linux.personality().as_ref()))?);
     // raising a limit takes a right that a user namespace does not give: there the host does it
-    let host_limits = if user {
-        limits
-    } else {
-        steps.extend(identity::limit_steps(&limits));
-        Vec::new()
-    };
+    let host_limits = if user { limits.clone() } else { Vec::new() };
+    steps.extend(identity::limit_steps(if user { &[] } else { &limits }));
     // no descriptor of ours outlives execve, whatever opened it
     steps.push(Step::CloseFds(3 + request.preserve_fds));
     steps.extend(confined.before);
-    // a change of ids may have opened us to the container's debuggers; execve, which ends this, is yet to come
-    steps.push(Step::Undumpable);
-    if home {
-        steps.push(Step::Home(process.user().uid()));
-    }
-    steps.push(Step::Find);
-    // the host has set what only it may set
-    if process.oom_score_adj().is_some() || !host_limits.is_empty() {
-        steps.push(Step::Await(Sync::Ready));
-    }
-    steps.push(Step::Signals);
+    go(process, home, !host_limits.is_empty(), &mut steps);
     steps.extend(confined.last);
     steps.push(Step::Exec);
 
@@ -128,6 +88,59 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
         notes: Vec::new(),
         details,
     })
+}
+
+/// Into the container.
+fn enter(
+    request: &Request<'_>,
+    own: &namespaces::Own,
+    labels: Vec<Step>,
+    join: Namespaces,
+    steps: &mut Vec<Step>,
+) -> Result<()> {
+    // whatever we open or use up in the container, its limits and device rules hold for it
+    if request.placed_late {
+        steps.push(Step::Await(Sync::Mapped));
+    }
+    // through a procfs of our own, with the rights of the host, while nothing of the container's can be in the way
+    if !labels.is_empty() {
+        steps.push(Step::OpenProc);
+        steps.extend(labels);
+    }
+    // all at once, so that each is judged by the rights we came with and their order does not matter
+    if !join.is_empty() {
+        steps.push(Step::Join(Slot::INIT, join));
+    }
+    // without a mount namespace made for it the container's root is not the namespace's
+    if !own.made.has(Namespace::Mount) {
+        steps.push(Step::Chroot(image::c_string("root.path", request.rootfs.as_os_str().as_encoded_bytes())?));
+    }
+    // in a user namespace nobody is root before he becomes it
+    if own.all.has(Namespace::User) {
+        steps.push(Step::BecomeRoot);
+    }
+    // a session of our own: signals for the caller's terminal are not ours, and a controlling one may be taken later
+    steps.push(Step::Session);
+    // all processes of a container share its ring
+    if !request.no_new_keyring {
+        steps.push(Step::Keyring(image::c_string("id", format!("_ses.{}", request.id))?));
+    }
+    Ok(())
+}
+
+/// The last looks before the payload.
+fn go(process: &Process, home: bool, limited: bool, steps: &mut Vec<Step>) {
+    // a change of ids may have opened us to the container's debuggers; execve, which ends this, is yet to come
+    steps.push(Step::Undumpable);
+    if home {
+        steps.push(Step::Home(process.user().uid()));
+    }
+    steps.push(Step::Find);
+    // the host has set what only it may set
+    if process.oom_score_adj().is_some() || limited {
+        steps.push(Step::Await(Sync::Ready));
+    }
+    steps.push(Step::Signals);
 }
 
 /// Who joins what: the pid namespace is joined before the clone, since a process stays in the one it was born in. Root

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process::exit;
 use std::time::Duration;
 
+// check: table: one line a subcommand
 /// Acts; false when the verb is not one of these.
 pub(crate) fn act(verb: &str, args: &[&str]) -> bool {
     match (verb, args) {
