@@ -11,6 +11,10 @@ fn waiting(bundle: Bundle) -> (Bundle, i32) {
 
 #[test]
 fn ps_tells_the_pids_of_the_host() {
+    let works = std::process::Command::new("ps").arg("-ef").output().is_ok_and(|output| output.status.success());
+    if !works && not_here("the host's ps does not work under this kernel") {
+        return;
+    }
     let (bundle, _) = waiting(Bundle::new("ps"));
     let child = bundle.path("exec.pid");
     bundle.verb(&["exec", "-d", "--pid-file", child.to_str().unwrap(), &bundle.id, "/payload", "pause"]).ok();
