@@ -8,7 +8,8 @@
 #   --systemd   boots a small Debian with systemd as init from an image instead; the machine's files are under /host and
 #               the current directory is at its own path. The command runs as a service. Making the image needs root.
 #   --fetch     only fetches what is needed; no command.
-# Environment: LAB_MEM (memory of the machine, 2G), LAB_TIMEOUT (seconds, 1800).
+# Environment: LAB_MEM (memory of the machine, 2G), LAB_TIMEOUT (seconds, 1800), LAB_KERNEL (more kernel arguments:
+# systemd.unified_cgroup_hierarchy=0 for cgroup v1).
 # Everything is kept under target/lab. Status 125: the lab itself failed.
 set -eu -o pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,7 +17,7 @@ lab=${CARGO_TARGET_DIR:-$top/target}/lab
 
 die() { echo "lab: $*" >&2; exit 125; }
 
-usage() { sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 125; }
+usage() { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 125; }
 
 # The machine's own Debian mirror, or that of its image's distribution's parent: no address stands in this tree.
 mirror() {
@@ -126,7 +127,7 @@ boot() {
   # not into the environment of `timeout`, which uses the machine's own C library
   (cd "$lab" && exec timeout --foreground "${LAB_TIMEOUT:-1800}" env -i HOME="$run" TMPDIR="$run" \
     LD_LIBRARY_PATH="$lab/sid/libc6/usr/lib/x86_64-linux-gnu" \
-    ./linux mem="${LAB_MEM:-2G}" uml_dir="$run/" rw quiet con=null con0=null,fd:2 con1=null,fd:1 "$@" < /dev/null 2> "$run/kernel.log") ||
+    ./linux mem="${LAB_MEM:-2G}" uml_dir="$run/" ${LAB_KERNEL:-} rw quiet con=null con0=null,fd:2 con1=null,fd:1 "$@" < /dev/null 2> "$run/kernel.log") ||
     { cat "$run/kernel.log" >&2; die "the kernel stopped with status $?"; }
   [ -s "$status" ] || { cat "$run/kernel.log" >&2; die "the machine stopped before the command had ended"; }
   return "$(cat "$status")"

@@ -267,10 +267,32 @@ impl Handle {
     /// # Errors
     /// If a file can't be read, or the cgroup is gone.
     pub fn stats(&self) -> Result<Stats> {
-        match self.unified().filter(|_| self.is_pure()) {
-            Some(path) => v2::stats(path),
+        match self.unified() {
+            Some(path) if self.is_pure() => v2::stats(path),
+            Some(path) => v1::stats(&self.cgroup_paths).and_then(|stats| self.complete(stats, v2::stats(path)?)),
             None => v1::stats(&self.cgroup_paths),
         }
+    }
+
+    /// Fills in what a cgroup2 tree beside v1 hierarchies has of controllers that these have not.
+    fn complete(&self, mut stats: Stats, tree: Stats) -> Result<Stats> {
+        let misses = |controller: &str| !self.cgroup_paths.contains_key(controller);
+        if misses("cpu") && misses("cpuacct") {
+            stats.cpu = tree.cpu;
+        }
+        if misses("memory") {
+            stats.memory = tree.memory;
+        }
+        if misses("pids") {
+            stats.pids = tree.pids;
+        }
+        if misses("blkio") {
+            stats.blkio = tree.blkio;
+        }
+        if misses("hugetlb") {
+            stats.hugetlb = tree.hugetlb;
+        }
+        Ok(stats)
     }
 }
 

@@ -6,6 +6,10 @@ use oci_spec::runtime::LinuxResources;
 use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
 
+/// What the lab's kernel has on v1 too.
+const ON_V1: &str = r#"{"pids":{"limit":20},"cpu":{"shares":100,"quota":500000,"period":900000},
+    "devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":1,"minor":11,"access":"r"}]}"#;
+
 const RESOURCES: &str = r#"{"memory":{"limit":67108864,"swap":67108864},"pids":{"limit":20},
     "cpu":{"shares":100,"quota":500000,"period":900000},
     "devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":1,"minor":11,"access":"r"}]}"#;
@@ -18,11 +22,18 @@ struct Scoped {
 }
 
 impl Scoped {
-    /// `None` where systemd does not run, once that has been said as it should.
+    /// A scope on cgroup2. `None` in another world.
     fn new(name: &str) -> Option<Self> {
+        let made = Self::of(name, RESOURCES).filter(|scoped| scoped.made.handle().is_pure());
+        assert!(made.is_some() || !Path::new("/sys/fs/cgroup/system.slice").exists());
+        made
+    }
+
+    /// `None` where systemd does not run, once that has been said as it should.
+    fn of(name: &str, resources: &str) -> Option<Self> {
         let unit = format!("test{}-{name}.scope", std::process::id());
         let path = format!(":test{}:{name}", std::process::id());
-        let resources: LinuxResources = serde_json::from_str(RESOURCES).unwrap();
+        let resources: LinuxResources = serde_json::from_str(resources).unwrap();
         let wanted = Wanted {
             resources: Some(&resources),
             cgroups_path: Some(Path::new(&path)),
@@ -103,6 +114,30 @@ fn a_scope_lives_and_dies() {
         let output = Command::new("systemctl").args(["show", "-P", "LoadState", &unit]).output().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), "not-found");
     }
+}
+
+#[test]
+fn a_scope_on_v1() {
+    let Some(scoped) = Scoped::of("v1", ON_V1).filter(|scoped| !scoped.made.handle().is_pure()) else { return };
+    let handle = scoped.made.handle().clone();
+    let own = std::fs::read_to_string(format!("/proc/{}/cgroup", scoped.shell.id())).unwrap();
+    assert!(own.lines().all(|line| line.ends_with(&format!(":/system.slice/{}", scoped.unit))), "{own}");
+    let read = |controller: &str, file: &str| {
+        std::fs::read_to_string(handle.cgroup_paths.get(controller).unwrap().join(file)).unwrap()
+    };
+    let rules = read("devices", "devices.list");
+    assert!(rules.contains("c 1:11 r\n") && !rules.contains("a *:*"), "{rules}");
+    for _ in 0..2 {
+        assert_eq!(read("pids", "pids.max"), "20\n");
+        assert_eq!(read("cpu", "cpu.shares"), "100\n");
+        assert_eq!(read("cpu", "cpu.cfs_quota_us"), "504000\n");
+        assert_eq!(scoped.shows("TasksMax"), "20");
+        assert_eq!(scoped.shows("CPUShares"), "100");
+        assert_eq!(read("devices", "devices.list"), rules);
+        assert!(Command::new("systemctl").arg("daemon-reload").status().unwrap().success());
+    }
+    drop(scoped);
+    assert!(handle.cgroup_paths.values().all(|path| !path.exists()));
 }
 
 #[test]

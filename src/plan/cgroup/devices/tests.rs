@@ -90,6 +90,14 @@ fn the_program_means_what_the_rules_say() {
 }
 
 #[test]
+fn rules_that_are_there_twice_cost_nothing() {
+    // as engines send them: the defaults once more
+    let once = r#"{"allow":true,"type":"c","major":1,"minor":3,"access":"rwm"}"#;
+    let of = |list: String| plan(&rules(&list), &v2_facts()).unwrap();
+    assert_eq!(of(format!("[{once},{once}]")), of("[]".to_owned()));
+}
+
+#[test]
 fn everything_allowed_needs_no_program() {
     let all = rules(r#"[{"allow":false,"access":"rwm"},{"allow":true,"access":"rwm"}]"#);
     assert_eq!(plan(&all, &v2_facts()).unwrap(), Devices::Unrestricted);
