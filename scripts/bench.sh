@@ -2,7 +2,7 @@
 # bench.sh [AXIS...] [--rounds N] [--only NAME,NAME...]: startup latency and cost of onggi, the floor and every peer on PATH.
 #
 # Axes are the files of scripts/bench/axes (default: run; `all` for each; `--list` names them). Results: a table on stdout and
-# target/bench/AXIS.json. Needs root, a C compiler (gcc) and python3; strace for the counts of system calls.
+# target/bench/AXIS.json; for run also a chart, target/bench/run.svg. Needs root, a C compiler (gcc) and python3; strace for the counts of system calls.
 # Peers: crun, crun-static, runc, youki on PATH, and any in PEERS="name=path name=path". ONGGI=PATH measures another build of onggi.
 set -eu
 tree=$(cd "$(dirname "$0")/.." && pwd)

@@ -19,7 +19,8 @@ fn is_inside(bundle: &Bundle, output: &Output) {
 
 #[test]
 fn joins_all_namespaces_of_the_container() {
-    let all: [(&str, fn(Bundle) -> Bundle); 8] = [
+    type Change = fn(Bundle) -> Bundle;
+    let all: [(&str, Change); 8] = [
         ("default", |b| b),
         ("user", Bundle::user_namespace),
         ("time", |b| b.namespace("time", None)),

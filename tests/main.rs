@@ -20,6 +20,7 @@ mod devices;
 mod errors;
 mod exec;
 mod exec_flags;
+mod exec_guard;
 mod exec_place;
 mod fds;
 mod hide;

@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 import spec
+from chart import chart
 from drive import Scenario, drive
 from table import Table, show
 
@@ -79,12 +80,17 @@ class Bench:
             print(why, file=sys.stderr)
         return done.returncode == 0
 
+    def succeeds(self, argv):
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        return subprocess.run(argv, **quiet).returncode == 0
+
     @contextlib.contextmanager
-    def container(self, runtime, bundle, ident):
-        """a running container for the time of a `with`; its value is init's pid"""
+    def container(self, runtime, bundle, ident, start=True):
+        """a running (or only created) container for the time of a `with`; its value is init's pid"""
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
         subprocess.run(runtime.verb("create", "--bundle", bundle.path, ident), check=True, **quiet)
-        subprocess.run(runtime.verb("start", ident), check=True, **quiet)
+        if start:
+            subprocess.run(runtime.verb("start", ident), check=True, **quiet)
         state = subprocess.run(runtime.verb("state", ident), check=True, capture_output=True)
         pid = json.loads(state.stdout)["pid"]
         try:
@@ -151,6 +157,8 @@ def main():
             show(table)
         result = {"machine": machine, "tables": [t.as_json() for t in tables]}
         (bench.out / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+        if name == "run":
+            (bench.out / "run.svg").write_text(chart(result))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 //! What is kept of a container's cgroup for later commands. May use sys and error.
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::plan::cgroup::{CgroupPlan, Driver};
 use crate::sys::Errno;
 use crate::sys::cgroupfs::{open_dir, read_file, sub_dirs, write_file};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,19 @@ pub struct Handle {
     /// Where it lies in each hierarchy. Keys as runc's: controller, `name=…`, `""` for cgroup2. Empty if it has none.
     #[serde(default)]
     pub cgroup_paths: BTreeMap<String, PathBuf>,
+    /// The unit of systemd that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub systemd_unit: Option<Scope>,
+}
+
+/// A unit of systemd.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// Its name.
+    pub name: String,
+    /// Whether it is the user's own service manager's.
+    #[serde(default)]
+    pub user: bool,
 }
 
 /// One `--cgroup` of exec: a cgroup below the container's, in some hierarchies or in all.
@@ -28,7 +42,25 @@ pub struct Sub {
 impl Handle {
     /// A handle with some hierarchies.
     pub(super) fn of(paths: &[(&str, &Path)]) -> Self {
-        Self { cgroup_paths: paths.iter().map(|(key, path)| ((*key).to_owned(), (*path).to_owned())).collect() }
+        let paths = paths.iter().map(|(key, path)| ((*key).to_owned(), (*path).to_owned()));
+        Self { cgroup_paths: paths.collect(), systemd_unit: None }
+    }
+
+    /// What a plan is going to make, for a record of it before it is made.
+    #[must_use]
+    pub fn planned(plan: &CgroupPlan) -> Self {
+        let unit = plan.unit.as_ref().map(|unit| Scope { name: unit.name.clone(), user: unit.user });
+        Self { cgroup_paths: plan.paths.clone(), systemd_unit: unit }
+    }
+
+    /// Who made it.
+    #[must_use]
+    pub fn driver(&self) -> Driver {
+        match (&self.systemd_unit, self.cgroup_paths.is_empty()) {
+            (Some(_), _) => Driver::Systemd,
+            (None, false) => Driver::Cgroupfs,
+            (None, true) => Driver::Disabled,
+        }
     }
 
     /// Its path in the cgroup2 tree.
@@ -52,6 +84,12 @@ impl Handle {
             }
         }
         seen.into_iter()
+    }
+
+    /// The v1 hierarchies that systemd leaves to us: all but its own.
+    pub(super) fn by_hand(&self) -> impl Iterator<Item = (&str, &Path)> {
+        let all = self.cgroup_paths.iter().map(|(key, path)| (key.as_str(), path.as_path()));
+        all.filter(|(key, _)| !key.is_empty() && *key != "name=systemd")
     }
 
     /// The hierarchy in which processes are counted.
@@ -134,9 +172,19 @@ impl Handle {
     pub fn join(&self, pid: i32, subs: &[Sub], legacy_only: bool) -> Result<()> {
         self.check(subs)?;
         for (key, path) in self.cgroup_paths.iter().filter(|(key, _)| !(legacy_only && key.is_empty())) {
-            let path = join_sub(path, key, subs)?;
-            write_file(&path.join("cgroup.procs"), &pid.to_string())
-                .context(|| format!("adding pid {pid} to cgroup {}", path.display()))?;
+            let inside = join_sub(path, key, subs)?;
+            match (write_file(&inside.join("cgroup.procs"), &pid.to_string()), &self.systemd_unit) {
+                (Ok(()), _) => {}
+                // a user may not move processes across the border of his part of the tree; systemd may
+                (Err(Errno::EACCES | Errno::EPERM), Some(unit)) if self.is_pure() => {
+                    let below = inside.strip_prefix(path).unwrap_or(Path::new("")).display().to_string();
+                    unit.bus()?.attach(&unit.name, &format!("/{below}"), pid)?;
+                }
+                (Err(errno), _) => {
+                    let what = || format!("adding pid {pid} to cgroup {}", inside.display());
+                    return Err(errno).context(what);
+                }
+            }
         }
         Ok(())
     }

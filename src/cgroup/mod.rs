@@ -3,6 +3,9 @@
 //! Carries out what `plan::cgroup` decided. May use plan/cgroup, sys and error. On cgroup2 the way of a start is: one
 //! mkdir, one open of the directory for `CLONE_INTO_CGROUP`, and, while init mounts, one open-write-close per limit.
 
+mod address;
+mod bus;
+mod delegate;
 mod facts;
 mod freeze;
 mod handle;
@@ -17,12 +20,14 @@ mod update;
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::{CgroupPlan, Driver, Permission};
 use crate::sys::Errno;
-use crate::sys::cgroupfs::{open_dir, remove_dir, write_file};
+use crate::sys::cgroupfs::{open_dir, read_file, remove_dir, write_file};
+use bus::Bus;
+use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use facts::facts;
-pub use handle::{Handle, Sub};
+pub use handle::{Handle, Scope, Sub};
 pub use oom::{Oom, OomWatch};
 pub use stats::Stats;
 
@@ -34,6 +39,8 @@ pub struct Made {
     dir: Option<OwnedFd>,
     /// Directories made for it, in the order of making.
     made: Vec<PathBuf>,
+    /// The service manager that is to make it.
+    bus: Option<RefCell<Bus>>,
 }
 
 /// Makes the container's cgroup in every hierarchy of the plan. What was made is removed if a later part fails.
@@ -41,7 +48,7 @@ pub struct Made {
 /// # Errors
 /// If a directory can't be made, or the cgroup is there already and has processes or is frozen.
 pub fn make(plan: &CgroupPlan) -> Result<Made> {
-    let mut made = Made { handle: Handle::default(), dir: None, made: Vec::new() };
+    let mut made = Made { handle: Handle::default(), dir: None, made: Vec::new(), bus: None };
     match made.fill(plan) {
         Ok(()) => Ok(made),
         Err(error) => {
@@ -53,8 +60,10 @@ pub fn make(plan: &CgroupPlan) -> Result<Made> {
 
 impl Made {
     fn fill(&mut self, plan: &CgroupPlan) -> Result<()> {
-        if plan.driver == Driver::Disabled {
-            return Ok(());
+        match plan.driver {
+            Driver::Disabled => return Ok(()),
+            Driver::Systemd => return self.prepare_unit(plan),
+            Driver::Cgroupfs => {}
         }
         for (key, path) in &plan.paths {
             let existed = match (tree::make(key, path, plan, &mut self.made), plan.permission) {
@@ -80,7 +89,25 @@ impl Made {
         Ok(())
     }
 
-    /// The directory for `CLONE_INTO_CGROUP`, so that the process is born in it.
+    /// Reaches the service manager, so that a bus that is missing is known before anything is started. A scope can't
+    /// be made without a process: that is left to [`Made::place`].
+    fn prepare_unit(&mut self, plan: &CgroupPlan) -> Result<()> {
+        self.handle = Handle::planned(plan);
+        let unit = plan.unit.as_ref().ok_or_else(|| Error::msg("no unit is planned"))?;
+        let mut bus = Bus::connect(unit.user)?;
+        if unit.user
+            && let Some(path) = self.handle.cgroup_paths.get_mut("")
+        {
+            let own = bus.control_group()?;
+            *path = plan.root.join(own.trim_start_matches('/')).join(&unit.below);
+        }
+        let keys: Vec<String> = self.handle.cgroup_paths.keys().cloned().collect();
+        keys.iter().try_for_each(|key| self.handle.refuse_used(key))?;
+        self.bus = Some(RefCell::new(bus));
+        Ok(())
+    }
+
+    /// The directory for `CLONE_INTO_CGROUP`, so that the process is born in it. `None` with the systemd driver.
     #[must_use]
     pub fn into_fd(&self) -> Option<BorrowedFd<'_>> {
         self.dir.as_ref().map(AsFd::as_fd)
@@ -95,22 +122,51 @@ impl Made {
         tree::refused(path, errno, plan.domain)
     }
 
-    /// Whether `CLONE_INTO_CGROUP` alone leaves hierarchies that [`Made::place`] must see to.
+    /// Whether `CLONE_INTO_CGROUP` alone leaves something to do for [`Made::place`].
     #[must_use]
     pub fn needs_placing(&self) -> bool {
-        self.handle.legacy().next().is_some()
+        self.bus.is_some() || self.handle.legacy().next().is_some()
     }
 
-    /// Moves a process that was born in [`Made::into_fd`] into what is left: the v1 hierarchies.
+    /// Moves a process that was born in [`Made::into_fd`] into what is left: the v1 hierarchies, or all of them once
+    /// systemd has made its unit.
     ///
     /// # Errors
-    /// If the kernel refuses.
-    pub fn place(&self, pid: i32) -> Result<()> {
+    /// If the kernel or systemd refuses.
+    pub fn place(&self, pid: i32, plan: &CgroupPlan) -> Result<()> {
+        let by_systemd = match (&self.bus, &plan.unit) {
+            (Some(bus), Some(unit)) => {
+                bus.borrow_mut().start(&unit.name, &unit.properties, pid)?;
+                self.verify(pid)?;
+                for (key, path) in self.handle.by_hand() {
+                    tree::make(key, path, plan, &mut Vec::new())?;
+                }
+                true
+            }
+            (_, _) => false,
+        };
         for path in self.handle.legacy() {
+            if by_systemd && self.handle.cgroup_paths.get("name=systemd").is_some_and(|own| own == path) {
+                continue;
+            }
             write_file(&path.join("cgroup.procs"), &pid.to_string())
                 .context(|| format!("place process {pid} in cgroup {}", path.display()))?;
         }
         Ok(())
+    }
+
+    /// Checks that systemd put the process where its limits will be written.
+    fn verify(&self, pid: i32) -> Result<()> {
+        let Some(path) = self.handle.unified().filter(|_| self.handle.is_pure()) else { return Ok(()) };
+        let text = read_file(Path::new(&format!("/proc/{pid}/cgroup")))
+            .context(|| format!("read the cgroup of process {pid}"))?;
+        let own = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+        // the mount may show a part of the tree only
+        if path.ends_with(own.trim_start_matches('/')) {
+            return Ok(());
+        }
+        let own = format!("systemd put process {pid} into cgroup {own} instead of {}", path.display());
+        Err(Error::msg(own))
     }
 
     /// Writes the limits and sets the device filter. Meant for the time in which init mounts: no payload may run before
@@ -122,14 +178,20 @@ impl Made {
         if plan.driver == Driver::Disabled || self.handle.cgroup_paths.is_empty() {
             return Ok(());
         }
-        if self.handle.is_pure()
-            && let Some(dir) = &self.dir
-        {
-            tree::give_controllers(dir.as_fd(), plan)?;
+        let opened = match (self.handle.unified(), &self.bus) {
+            (Some(path), Some(_)) => Some(open_dir(path).context(|| format!("open cgroup {}", path.display()))?),
+            (_, _) => None,
+        };
+        let dir = self.into_fd().or(opened.as_ref().map(AsFd::as_fd));
+        if let (Some(dir), Some(path)) = (dir, self.handle.unified()) {
+            tree::give_controllers(dir, path, plan)?;
         }
-        let places = limit::Places { handle: &self.handle, dir: self.into_fd() };
+        let places = limit::Places { handle: &self.handle, dir };
         places.check_memory(plan.memory_check)?;
         places.write_all(&plan.writes)?;
+        if let (Some(owner), Some(path)) = (plan.owner, self.handle.unified()) {
+            delegate::delegate(path, owner)?;
+        }
         places.filter_devices(&plan.devices, plan.rootless)
     }
 
@@ -155,7 +217,7 @@ fn forbidden(error: &Error) -> bool {
 }
 
 /// Removes one directory; one that is gone is as good as removed.
-fn remove_one(path: &std::path::Path) -> std::result::Result<(), Errno> {
+fn remove_one(path: &Path) -> std::result::Result<(), Errno> {
     match remove_dir(path) {
         Err(Errno::ENOENT) | Ok(()) => Ok(()),
         Err(errno) => Err(errno),

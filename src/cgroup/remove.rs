@@ -12,11 +12,15 @@ const MOST: Duration = Duration::from_secs(5);
 
 impl Handle {
     /// Removes it and the cgroups below it in every hierarchy. Its processes must be dead or dying: waits for the last
-    /// one, which leaves all hierarchies at once.
+    /// one, which leaves all hierarchies at once. A unit of systemd is stopped.
     ///
     /// # Errors
     /// If a process stays, or the kernel refuses.
     pub fn remove(&self) -> Result<()> {
+        let stopped = match &self.systemd_unit {
+            Some(unit) => unit.bus().and_then(|mut bus| bus.stop(&unit.name)),
+            None => Ok(()),
+        };
         let end = Instant::now() + MOST;
         let mut failed = None;
         for path in self.unified().into_iter().chain(self.legacy()) {
@@ -24,7 +28,9 @@ impl Handle {
                 failed = failed.or(Some((path, errno)));
             }
         }
+        // a scope whose cgroup is gone ends by itself, once there is a systemd again
         let Some((path, errno)) = failed else { return Ok(()) };
+        stopped?;
         let error = Error::from(errno).context(format!("remove cgroup {}", path.display()));
         Err(match self.pids() {
             Ok(pids) if !pids.is_empty() => {

@@ -6,7 +6,7 @@ use super::limit::Places;
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::CgroupPlan;
 use crate::sys::Errno;
-use crate::sys::cgroupfs::{make_dir, read_at, read_file, write_file};
+use crate::sys::cgroupfs::{AT_FDCWD, make_dir, read_file, read_line_at, write_file};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
@@ -66,7 +66,7 @@ fn needs_controllers(plan: &CgroupPlan) -> bool {
 }
 
 fn controllers(dir: &Path) -> Result<Vec<String>> {
-    let list = read_file(&dir.join("cgroup.controllers"))
+    let list = read_line_at(AT_FDCWD, &dir.join("cgroup.controllers"))
         .context(|| format!("read the controllers of cgroup {}", dir.display()))?;
     Ok(list.split_whitespace().map(str::to_owned).collect())
 }
@@ -87,10 +87,12 @@ fn hand_on(dir: &Path, controllers: &[String]) {
 
 /// Sees to it that the cgroup has every controller that the tree offers. Mostly it has: whoever made its parents handed
 /// them on, and nothing is written then, for a write to `cgroup.subtree_control` waits for dying cgroups.
-pub(super) fn give_controllers(dir: BorrowedFd<'_>, plan: &CgroupPlan) -> Result<()> {
-    let Some(path) = plan.paths.get("").filter(|_| needs_controllers(plan)) else { return Ok(()) };
+pub(super) fn give_controllers(dir: BorrowedFd<'_>, path: &Path, plan: &CgroupPlan) -> Result<()> {
+    if !needs_controllers(plan) {
+        return Ok(());
+    }
     let offered = controllers(&plan.root)?;
-    let has = read_at(dir, Path::new("cgroup.controllers")).unwrap_or_default();
+    let has = read_line_at(dir, Path::new("cgroup.controllers")).unwrap_or_default();
     if offered.iter().all(|name| has.split_whitespace().any(|one| one == name)) {
         return Ok(());
     }

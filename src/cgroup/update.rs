@@ -15,24 +15,29 @@ impl Handle {
     pub fn update(&self, plan: &CgroupPlan) -> Result<()> {
         let places = Places { handle: self, dir: None };
         places.check_memory(plan.memory_check)?;
-        let writes: Vec<&Write> = plan.early.iter().chain(&plan.writes).collect();
         let mut undo = Vec::new();
+        if let Err(error) = self.change_all(&places, plan, &mut undo) {
+            return Err(take_back(&places, undo, error));
+        }
+        let Some(unit) = self.systemd_unit.as_ref().filter(|_| !plan.properties.is_empty()) else { return Ok(()) };
+        let told = unit.bus().and_then(|mut bus| bus.set(&unit.name, &plan.properties));
+        if let Err(error) = told {
+            return Err(take_back(&places, undo, error));
+        }
+        // systemd has written its own view of them meanwhile
+        places.write_all(&plan.early)?;
+        places.write_all(&plan.writes)
+    }
+
+    fn change_all(&self, places: &Places<'_>, plan: &CgroupPlan, undo: &mut Vec<Write>) -> Result<()> {
         let mut later = Vec::new();
-        for write in writes {
-            if let Err(error) = self.change(&places, write, &mut undo) {
-                if write.again && error.errno() == Some(Errno::EINVAL) {
-                    later.push(write);
-                } else {
-                    return Err(take_back(&places, undo, error));
-                }
+        for write in plan.early.iter().chain(&plan.writes) {
+            match self.change(places, write, undo) {
+                Err(error) if write.again && error.errno() == Some(Errno::EINVAL) => later.push(write),
+                done => done?,
             }
         }
-        for write in later {
-            if let Err(error) = self.change(&places, write, &mut undo) {
-                return Err(take_back(&places, undo, error));
-            }
-        }
-        Ok(())
+        later.into_iter().try_for_each(|write| self.change(places, write, undo))
     }
 
     /// One write, after which `undo` knows what brings the file back.

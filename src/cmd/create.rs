@@ -93,13 +93,14 @@ pub(super) fn job<'a>(
 /// See `launch::launch`.
 pub(super) fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<u8> {
     check_id(&create.id)?;
+    // before anything of ours takes one of these numbers
+    launch::check_preserved(create.preserve_fds)?;
     // nothing has happened yet: where our binary can't be protected in place, we execute ourselves once more
     exe::seal().context(|| "protect our own binary from the container")?;
     let create = absolute(create)?;
     let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), true, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, true, create.console_socket.is_some())?;
-    launch::check_preserved(create.preserve_fds)?;
     let root = Root::find(global.root.as_deref())?;
     let job = job(global, &create, &root, &bundle, true);
     launch::launch(&job, log)?;

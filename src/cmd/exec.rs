@@ -23,6 +23,8 @@ use std::os::fd::BorrowedFd;
 /// # Errors
 /// The container has no process, is paused, or does not exist; see `launch::tenant::launch`.
 pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
+    // before anything of ours takes one of these numbers
+    launch::check_preserved(exec.preserve_fds)?;
     let container = super::open(global, &exec.id)?;
     let init = running(&container, exec.ignore_paused)?;
     let loaded = spec::load(&container.dir.config())?;
@@ -33,7 +35,6 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     }
     let subs = subs(&exec.cgroups)?;
     check_terminal(process.terminal().unwrap_or_default(), exec.detach, exec.console_socket.is_some())?;
-    launch::check_preserved(exec.preserve_fds)?;
     // nothing has happened yet: where our binary can't be protected in place, we execute ourselves once more
     exe::seal().context(|| "protect our own binary from the container")?;
     let mut job = Job {
@@ -120,7 +121,7 @@ fn inherit(mut process: Process, own: Option<&Process>) -> Process {
         process.set_scheduler(own.scheduler().clone());
     }
     if process.io_priority().is_none() {
-        process.set_io_priority(own.io_priority().clone());
+        process.set_io_priority(*own.io_priority());
     }
     if process.exec_cpu_affinity().is_none() {
         process.set_exec_cpu_affinity(own.exec_cpu_affinity().clone());

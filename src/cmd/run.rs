@@ -15,12 +15,13 @@ use std::os::fd::AsFd;
 /// See `launch::launch`; a `poststart` hook that failed.
 pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
     check_id(&run.create.id)?;
+    // before anything of ours takes one of these numbers
+    launch::check_preserved(run.create.preserve_fds)?;
     exe::seal().context(|| "protect our own binary from the container")?;
     let create = absolute(&run.create)?;
     let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), true, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, run.detach, create.console_socket.is_some())?;
-    launch::check_preserved(create.preserve_fds)?;
     let root = Root::find(global.root.as_deref())?;
     let mut job = job(global, &create, &root, &bundle, false);
     if !run.detach {

@@ -24,7 +24,7 @@ pub(super) fn run(global: &Global, update: &Update, log: &Log) -> Result<u8> {
     };
     complete(&mut resources, &container);
     let mut notes = Vec::new();
-    let plan = limits(&resources, &cgroup::facts(false)?, &mut notes)?;
+    let plan = limits(&resources, &cgroup::facts(false)?, container.record.cgroup.driver(), &mut notes)?;
     notes.iter().for_each(|note| log.warn(note));
     container.record.cgroup.update(&plan)?;
     Ok(0)

@@ -2,7 +2,7 @@
 
 use super::path::{self, Scratch};
 use super::{Done, Scene, copy, leave};
-use crate::abi::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, MS_RDONLY, MS_REMOUNT, MountAttr};
+use crate::abi::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, MS_REMOUNT, MountAttr};
 use crate::plan::step::{Slot, Step, Str};
 use crate::sys::file::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, cwd, open_in};
 use crate::sys::{Answer, Errno, mount};
@@ -42,6 +42,13 @@ pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
             Ok(mount::set_attr(place.as_fd(), attr, *recursive)?)
         }
         Step::Link { at, path, target } => link(scene, *at, path, target),
+        Step::LinkTo { name, target } => match open_in(scene.root()?, target, libc::O_PATH, 0) {
+            Ok(found) => {
+                leave(found);
+                link(scene, Slot::DEV, name, target)
+            }
+            Err(_) => Ok(()),
+        },
         Step::OpenDev => {
             let dev = path::directory(scene.root()?, c"/dev")?;
             scene.put(Slot::DEV, dev);
@@ -61,7 +68,6 @@ pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
     }
 }
 
-#[derive(Clone, Copy)]
 struct Fs<'a> {
     source: &'a CStr,
     fstype: &'a CStr,
@@ -119,15 +125,9 @@ fn tmpfs(scene: &Scene<'_>, place: OwnedFd, fs: &Fs<'_>, copy_up: bool) -> Done 
         return over(place, fs, data.as_c()?);
     }
     let below = file::open(place.as_fd(), c".", libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
-    // it is filled before it turns read-only
-    let writable = Fs { flags: fs.flags & !MS_RDONLY, ..*fs };
-    over(place, &writable, data.as_c()?)?;
+    over(place, fs, data.as_c()?)?;
     let new = open_in(scene.root()?, fs.target, libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
-    copy::tree(below.as_fd(), new.as_fd())?;
-    if fs.flags & MS_RDONLY != 0 {
-        mount::set_attr(new.as_fd(), &MountAttr { set: ATTR_RDONLY, ..MountAttr::default() }, false)?;
-    }
-    Ok(())
+    copy::tree(below.as_fd(), new.as_fd())
 }
 
 fn plain_directory(scene: &Scene<'_>, target: &CStr) -> Result<OwnedFd, super::Trouble> {

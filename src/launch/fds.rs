@@ -3,12 +3,13 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set, and most steps explain themselves")]
 
 use super::hooks::Files;
+use crate::abi::mount::{MS_SLAVE, MountAttr};
 use crate::error::{Context, Error, Result};
 use crate::plan::step::Slot;
 use crate::plan::{Open, Plan};
 use crate::sys::file::{self, cwd};
-use crate::sys::{Errno, mount, ns, socket};
-use std::ffi::CString;
+use crate::sys::{Answer, Errno, mount, ns, socket};
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -48,7 +49,7 @@ fn one(open: &Open) -> Result<OwnedFd> {
                 None => Err(Error::spec(at, format!("{} is no namespace", path.display()))),
             }
         }
-        Open::Tree { source, recursive } => mount::clone_tree(cwd(), source, *recursive, true).map_err(|errno| {
+        Open::Tree { source, recursive } => tree(source, *recursive).map_err(|errno| {
             let path = source.to_string_lossy();
             match errno {
                 Errno::ENOENT => Error::from(errno).context(format!("failed to fulfil mount request: open {path}")),
@@ -60,4 +61,13 @@ fn one(open: &Open) -> Result<OwnedFd> {
         }
         Open::HookFiles => Err(Error::msg("hook files are three")),
     }
+}
+
+/// A clone that receives what the host mounts and sends nothing back, as it would be had init cloned it in its own
+/// mount namespace.
+fn tree(source: &CStr, recursive: bool) -> Answer<OwnedFd> {
+    let tree = mount::clone_tree(cwd(), source, recursive, true)?;
+    let slave = MountAttr { propagation: MS_SLAVE, ..MountAttr::default() };
+    mount::set_attr(tree.as_fd(), &slave, true)?;
+    Ok(tree)
 }

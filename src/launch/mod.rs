@@ -104,11 +104,13 @@ pub fn plan(job: &Job<'_>) -> Result<(Plan, CgroupPlan)> {
     let wanted = plan::cgroup::Wanted {
         resources: linux.and_then(|linux| linux.resources().as_ref()),
         cgroups_path: linux.and_then(|linux| linux.cgroups_path().as_deref()),
+        annotations: job.loaded.spec.annotations().as_ref(),
         id: job.id,
         driver: job.driver,
+        owner: plan::cgroup::owner(&job.loaded.spec),
         rootless: job.rootless,
     };
-    let facts = cgroup::facts(plan::cgroup::wants_own(wanted.cgroups_path))?;
+    let facts = cgroup::facts(plan::cgroup::wants_own(&wanted))?;
     let mut notes = Vec::new();
     let cgroups = plan::cgroup::plan(&wanted, &facts, &mut notes)?;
     let tree = tree(&facts, &cgroups);
@@ -158,6 +160,7 @@ fn tree(facts: &CgroupFacts, plan: &CgroupPlan) -> CgroupTree {
 pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
     let (mut plan, cgroups) = plan(job)?;
     plan.notes.iter().for_each(|note| log.warn(note));
+    plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
     log.debug(|| format!("container {}: {} steps, new namespaces {}", job.id, plan.steps.len(), plan.birth.new));
     let mut undo = Undo::new(log);
     let claim = job.root.claim(job.id)?;
@@ -165,7 +168,7 @@ pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
     undo.push("remove the state directory", move || remove_directory(&directory));
     let relay = job.notify.as_ref().map(|to| notify::prepare(claim.dir.path(), to, job.gate)).transpose()?.flatten();
     // whoever kills us from now on leaves word of the cgroup for `delete --force`
-    claim.dir.announce(&record(job, &cgroups.paths)?)?;
+    claim.dir.announce(&record(job, Handle::planned(&cgroups))?)?;
     let made = cgroup::make(&cgroups)?;
     let leftover = made.handle().clone();
     undo.push("remove the cgroup", move || leftover.remove());
@@ -182,7 +185,7 @@ pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
         mask: job.mask,
         cgroup: made.into_fd(),
     };
-    let child = std::rc::Rc::new(clone::birth(luggage)?);
+    let child = std::rc::Rc::new(clone::birth(luggage, |errno| made.refused(errno, &cgroups))?);
     let doomed = std::rc::Rc::clone(&child);
     undo.push("end init", move || clone::end(&doomed));
     // the lock on the gate is init's alone
@@ -201,7 +204,7 @@ fn remove_directory(path: &Path) -> Result<()> {
 }
 
 /// What is remembered of a container; without the process, which is not there yet.
-fn record(job: &Job<'_>, cgroups: &BTreeMap<String, PathBuf>) -> Result<Record> {
+fn record(job: &Job<'_>, cgroup: Handle) -> Result<Record> {
     let spec = &job.loaded.spec;
     let hooks = spec.hooks().as_ref();
     Ok(Record {
@@ -219,7 +222,7 @@ fn record(job: &Job<'_>, cgroups: &BTreeMap<String, PathBuf>) -> Result<Record> 
         // nobody is to be killed on the word of a record without a process
         private_pid: true,
         no_new_keyring: job.no_new_keyring,
-        cgroup: Handle { cgroup_paths: cgroups.clone() },
+        cgroup,
         poststart: hooks.and_then(|h| h.poststart().clone()).unwrap_or_default(),
         poststop: hooks.and_then(|h| h.poststop().clone()).unwrap_or_default(),
     })
@@ -248,7 +251,7 @@ impl Launch<'_> {
     /// Everything from the clone to the moment when the container may be told of.
     fn accompany(&mut self, made: &cgroup::Made, cgroups: &CgroupPlan) -> Result<(Record, Option<OwnedFd>)> {
         let pid = self.child.pid;
-        made.place(pid)?;
+        made.place(pid, cgroups)?;
         if let Some(maps) = &self.plan.birth.maps {
             idmap::write(pid, maps)?;
         }
@@ -293,12 +296,11 @@ impl Launch<'_> {
         let stat = stat.ok_or_else(|| sentence::vanished(None))?;
         let namespace =
             |kind: Namespace| (kind.runc_key().to_owned(), PathBuf::from(format!("/proc/{pid}/ns/{}", kind.file())));
-        let mut record = record(self.job, &cgroup.cgroup_paths)?;
+        let mut record = record(self.job, cgroup.clone())?;
         record.init_process_pid = pid;
         record.init_process_start = stat.start;
         record.namespace_paths = Namespace::ALL.map(namespace).into();
         record.private_pid = self.plan.birth.new.has(Namespace::Pid);
-        record.cgroup = cgroup.clone();
         Ok(record)
     }
 

@@ -61,6 +61,7 @@ struct Draft<'a> {
     opens: Vec<(Slot, Open)>,
     slots: u16,
     notes: Vec<String>,
+    details: Vec<String>,
 }
 
 /// Plans a container.
@@ -74,14 +75,15 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let mut chosen = choose(spec, &mut opens, &mut slots)?;
     let late = late(&mut chosen, request);
     let linux = spec.linux().clone().unwrap_or_default_empty();
-    let mut draft = Draft { spec, process, linux, request, chosen, late, opens, slots, notes: Vec::new() };
+    let mut draft =
+        Draft { spec, process, linux, request, chosen, late, opens, slots, notes: Vec::new(), details: Vec::new() };
     let env = environment(process, request);
     let env = image::environment(env.iter().map(String::as_str));
     let home = home_wanted(process);
     let image = image::Image::new("process", process.args().as_deref().unwrap_or_default(), &env, home)?;
     let is_root = facts.root && !draft.chosen.user;
     let seccomp = draft.linux.seccomp().as_ref();
-    let confined = identity::confine(process, seccomp, true, is_root, identity::Role::First, &mut draft.notes)?;
+    let mut confined = identity::confine(process, seccomp, true, is_root, identity::Role::First, &mut draft.details)?;
     let hooks = hooks::of(spec)?;
     let (creating, starting) = draft.inner_hooks(&env)?;
     let limits = identity::limits(process)?;
@@ -103,12 +105,14 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     if home {
         steps.push(Step::Home(process.user().uid()));
     }
-    draft.go(&mut steps);
+    // a listener goes to the host half, which leaves at the gate
+    let reported = confined.last.take_if(|_| request.gate && confined.listener.is_some());
+    draft.go(&mut steps, reported);
     steps.extend(starting);
     steps.extend(confined.last);
     steps.push(Step::Exec);
 
-    let Draft { chosen, opens, slots, notes, .. } = draft;
+    let Draft { chosen, opens, slots, notes, details, .. } = draft;
     Ok(Plan {
         id: request.id.to_owned(),
         opens,
@@ -122,6 +126,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
         image,
         listener: confined.listener,
         notes,
+        details,
     })
 }
 
@@ -182,6 +187,7 @@ impl Draft<'_> {
             steps.push(Step::OpenProc);
         }
         steps.extend(writes);
+        steps.extend(mounts::readonly(self.list())?);
         let readonly = self.spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly);
         if readonly.unwrap_or_default() && self.chosen.mount {
             steps.push(Step::ReadonlyRoot);
@@ -207,9 +213,10 @@ impl Draft<'_> {
     }
 
     /// The last looks before the payload.
-    fn go(&self, steps: &mut Vec<Step>) {
+    fn go(&self, steps: &mut Vec<Step>, filter: Option<Step>) {
         // early, so that create fails and not start
         steps.push(Step::Find);
+        steps.extend(filter);
         // limits, record and pid file are written when anybody may learn of the container
         steps.push(Step::Await(Sync::Ready));
         if self.request.gate {

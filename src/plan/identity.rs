@@ -227,11 +227,11 @@ pub(super) struct Confinement {
 #[allow(clippy::type_complexity, reason = "a step and an address")]
 fn filter(
     profile: Option<&LinuxSeccomp>,
-    notes: &mut Vec<String>,
+    details: &mut Vec<String>,
 ) -> Result<(Option<Step>, Option<(PathBuf, String)>)> {
     let Some(profile) = profile else { return Ok((None, None)) };
     let filter = seccomp::filter(profile, "linux.seccomp")?;
-    notes.extend(filter.notes);
+    details.extend(filter.notes);
     let listener = filter.listener.map(|listener| (listener.path, listener.metadata));
     let step = Step::Seccomp { program: filter.program, flags: filter.flags, listen: listener.is_some() };
     Ok((Some(step), listener))
@@ -256,11 +256,11 @@ pub(super) fn confine(
     may_set_groups: bool,
     is_root: bool,
     role: Role,
-    notes: &mut Vec<String>,
+    details: &mut Vec<String>,
 ) -> Result<Confinement> {
     let user = process.user();
     let cwd = c_string("process.cwd", process.cwd().as_os_str().as_encoded_bytes())?;
-    let (filter, listener) = filter(profile, notes)?;
+    let (filter, listener) = filter(profile, details)?;
     let mut before = Vec::new();
     let mut last = None;
     if process.no_new_privileges().unwrap_or_default() {

@@ -151,6 +151,8 @@ pub struct Plan {
     pub listener: Option<(PathBuf, String)>,
     /// Warnings.
     pub notes: Vec<String>,
+    /// What was passed over without harm, for the debug log.
+    pub details: Vec<String>,
 }
 
 impl Plan {

@@ -212,6 +212,29 @@ pub fn steps(
     Ok(steps)
 }
 
+fn turns_readonly(typ: &str) -> bool {
+    typ == "tmpfs"
+}
+
+/// The steps that make read-only what was mounted writable, so that it could be filled.
+///
+/// # Errors
+/// As [`steps`].
+pub(super) fn readonly(mounts: &[Mount]) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for (i, mount) in mounts.iter().enumerate() {
+        let at = format!("mounts[{i}]");
+        let options = options(&at, mount.options().as_deref().unwrap_or_default())?;
+        let late = turns_readonly(mount.typ().as_deref().unwrap_or_default());
+        if late && options.set & MS_RDONLY != 0 && options.set & (MS_BIND | MS_REMOUNT) == 0 {
+            let target = c_string(&format!("{at}.destination"), clean(mount.destination()))?;
+            let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
+            steps.push(Step::AttrAt { target, attr, recursive: false });
+        }
+    }
+    Ok(steps)
+}
+
 struct One<'a> {
     at: &'a str,
     target: &'a str,
@@ -292,11 +315,13 @@ impl One<'_> {
             if typ.is_empty() {
                 return Err(Error::spec(at("type"), "a mount that is no bind mount needs a type"));
             }
+            // what is mounted below, and the nodes of /dev, need room to be made in: see `readonly`
+            let late = if turns_readonly(typ) { MS_RDONLY } else { 0 };
             steps.push(Step::Mount {
                 source: c_string(&at("source"), if source.is_empty() { typ.as_bytes() } else { source })?,
                 fstype: c_string(&at("type"), typ)?,
                 target: self.c_target()?,
-                flags: self.options.set & !MS_REC,
+                flags: self.options.set & !(MS_REC | late),
                 data,
                 copy_up: self.options.copy_up && typ == "tmpfs",
             });

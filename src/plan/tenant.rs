@@ -37,7 +37,7 @@ pub struct Request<'a> {
 /// The process asks for what can't be; the error names the JSON path.
 pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let (process, linux) = (request.process, request.linux);
-    let (mut opens, mut notes) = (Vec::new(), Vec::new());
+    let (mut opens, mut details) = (Vec::new(), Vec::new());
     let own = namespaces::own(linux);
     let user = own.all.has(Namespace::User);
     let (birth, join) = split(own.all, process, facts)?;
@@ -49,11 +49,55 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let image = image::Image::new("process", process.args().as_deref().unwrap_or_default(), &env, home)?;
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
     let is_root = facts.root && !user;
-    let confined = identity::confine(process, profile, true, is_root, identity::Role::Tenant, &mut notes)?;
+    let confined = identity::confine(process, profile, true, is_root, identity::Role::Tenant, &mut details)?;
     let has_terminal = process.terminal().unwrap_or_default();
     let labels = identity::labels(process, &facts.lsm)?;
 
     let mut steps = Vec::with_capacity(40);
+    enter(request, &own, labels, join, &mut steps)?;
+    // from the container's devpts, so that the terminal's path is the container's
+    if has_terminal {
+        steps.extend(terminal::steps(process, request.console_socket, false, &mut opens)?);
+    }
+    // from here on the process is what the payload will be, bit by bit
+    steps.extend(affinity(process)?);
+    let memory = linux.and_then(|linux| linux.memory_policy().as_ref());
+    steps.extend(identity::scheduling(process, memory, linux.and_then(|linux| linux.personality().as_ref()))?);
+    // raising a limit takes a right that a user namespace does not give: there the host does it
+    let host_limits = if user { limits.clone() } else { Vec::new() };
+    steps.extend(identity::limit_steps(if user { &[] } else { &limits }));
+    // no descriptor of ours outlives execve, whatever opened it
+    steps.push(Step::CloseFds(3 + request.preserve_fds));
+    steps.extend(confined.before);
+    go(process, home, !host_limits.is_empty(), &mut steps);
+    steps.extend(confined.last);
+    steps.push(Step::Exec);
+
+    Ok(Plan {
+        id: request.id.to_owned(),
+        opens,
+        slots: Slot::FREE,
+        birth,
+        limits: host_limits,
+        oom_score_adj: process.oom_score_adj(),
+        hooks: Hooks::default(),
+        terminal: has_terminal && request.console_socket.is_none(),
+        steps,
+        image,
+        listener: confined.listener,
+        notes: Vec::new(),
+        details,
+    })
+}
+
+/// Into the container.
+fn enter(
+    request: &Request<'_>,
+    own: &namespaces::Own,
+    labels: Vec<Step>,
+    join: Namespaces,
+    steps: &mut Vec<Step>,
+) -> Result<()> {
     // whatever we open or use up in the container, its limits and device rules hold for it
     if request.placed_late {
         steps.push(Step::Await(Sync::Mapped));
@@ -72,7 +116,7 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
         steps.push(Step::Chroot(image::c_string("root.path", request.rootfs.as_os_str().as_encoded_bytes())?));
     }
     // in a user namespace nobody is root before he becomes it
-    if user {
+    if own.all.has(Namespace::User) {
         steps.push(Step::BecomeRoot);
     }
     // a session of our own: signals for the caller's terminal are not ours, and a controlling one may be taken later
@@ -81,24 +125,11 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     if !request.no_new_keyring {
         steps.push(Step::Keyring(image::c_string("id", format!("_ses.{}", request.id))?));
     }
-    // from the container's devpts, so that the terminal's path is the container's
-    if has_terminal {
-        steps.extend(terminal::steps(process, request.console_socket, false, &mut opens)?);
-    }
-    // from here on the process is what the payload will be, bit by bit
-    steps.extend(affinity(process)?);
-    let memory = linux.and_then(|linux| linux.memory_policy().as_ref());
-    steps.extend(identity::scheduling(process, memory, linux.and_then(|linux| linux.personality().as_ref()))?);
-    // raising a limit takes a right that a user namespace does not give: there the host does it
-    let host_limits = if user {
-        limits
-    } else {
-        steps.extend(identity::limit_steps(&limits));
-        Vec::new()
-    };
-    // no descriptor of ours outlives execve, whatever opened it
-    steps.push(Step::CloseFds(3 + request.preserve_fds));
-    steps.extend(confined.before);
+    Ok(())
+}
+
+/// The last looks before the payload.
+fn go(process: &Process, home: bool, limited: bool, steps: &mut Vec<Step>) {
     // a change of ids may have opened us to the container's debuggers; execve, which ends this, is yet to come
     steps.push(Step::Undumpable);
     if home {
@@ -106,27 +137,10 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     }
     steps.push(Step::Find);
     // the host has set what only it may set
-    if process.oom_score_adj().is_some() || !host_limits.is_empty() {
+    if process.oom_score_adj().is_some() || limited {
         steps.push(Step::Await(Sync::Ready));
     }
     steps.push(Step::Signals);
-    steps.extend(confined.last);
-    steps.push(Step::Exec);
-
-    Ok(Plan {
-        id: request.id.to_owned(),
-        opens,
-        slots: Slot::FREE,
-        birth,
-        limits: host_limits,
-        oom_score_adj: process.oom_score_adj(),
-        hooks: Hooks::default(),
-        terminal: has_terminal && request.console_socket.is_none(),
-        steps,
-        image,
-        listener: confined.listener,
-        notes,
-    })
 }
 
 /// Who joins what: the pid namespace is joined before the clone, since a process stays in the one it was born in. Root

@@ -21,6 +21,23 @@ pub fn given(number: RawFd) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(number.max(0)) }
 }
 
+/// Makes sure that 0, 1 and 2 are open, so that no file of ours ever gets one of these numbers: a closed one becomes
+/// `/dev/null`. One call where nothing is wrong.
+pub fn ensure_standard() {
+    let mut set = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
+    // SAFETY: the set lives through the call and the length is its own.
+    if unsafe { libc::poll(set.as_mut_ptr(), 3, 0) } <= 0 {
+        return;
+    }
+    for entry in set.iter().filter(|entry| entry.revents & libc::POLLNVAL != 0) {
+        // the lowest free number is taken: the closed ones in turn
+        let null = open(cwd(), c"/dev/null", libc::O_RDWR, 0);
+        if let Ok(null) = null.and_then(|null| place(null.as_fd(), entry.fd).map(|()| null)) {
+            std::mem::forget(null);
+        }
+    }
+}
+
 /// Takes ownership of a descriptor that was handed to us by number (`LISTEN_FDS`, `--preserve-fds`).
 #[must_use]
 pub fn adopt(number: RawFd) -> Option<OwnedFd> {

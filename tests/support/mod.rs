@@ -7,9 +7,11 @@
 //! * `kernel`: facts from outside, out of `/proc` and the cgroup files;
 //! * `reaper`: the test process as the subreaper that an engine's shim is;
 //! * `tty`: pseudoterminals and the sockets that carry descriptors;
+//! * `agent`: who answers for a seccomp filter;
 //! * `process`: processes that join: members of a cgroup, callers of a special kind;
 //! * `payload`: the program inside.
 
+pub(crate) mod agent;
 pub(crate) mod bundle;
 pub(crate) mod kernel;
 pub(crate) mod payload;

@@ -23,11 +23,16 @@ pub(crate) fn signal_through(pidfd: &OwnedFd, signal: i32) {
 
 /// Gives a program copies of a descriptor under these numbers.
 pub(crate) fn give(command: &mut Command, fd: RawFd, numbers: &'static [RawFd]) {
-    // SAFETY: dup2 is async-signal-safe and touches nothing of ours.
+    // SAFETY: dup2 and fcntl are async-signal-safe and touch nothing of ours.
     unsafe {
         command.pre_exec(move || {
             for number in numbers {
-                libc::dup2(fd, *number);
+                // dup2 of a number onto itself would leave close-on-exec as it is
+                if fd == *number {
+                    libc::fcntl(fd, libc::F_SETFD, 0);
+                } else {
+                    libc::dup2(fd, *number);
+                }
             }
             Ok(())
         });

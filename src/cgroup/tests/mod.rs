@@ -4,6 +4,7 @@
 
 mod devices;
 mod limits;
+mod systemd;
 
 use super::*;
 use crate::plan::cgroup::{CgroupFacts, Wanted, plan};
@@ -211,4 +212,21 @@ fn signals_everybody() {
     bench.handle().signal_all(15).unwrap();
     let status = bench.children.pop().unwrap().wait().unwrap();
     assert_eq!(status.code(), Some(7), "{pid}");
+}
+
+#[test]
+fn is_given_to_its_owner() {
+    use std::os::unix::fs::MetadataExt;
+    let mut bench = Bench::new("{}");
+    bench.plan.owner = Some(4242);
+    bench.made.limit(&bench.plan).unwrap();
+    let Some(path) = bench.handle().unified() else { return };
+    let owner = |file: &str| std::fs::metadata(path.join(file)).map(|m| m.uid()).ok();
+    assert_eq!(owner(""), Some(4242));
+    for file in ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
+        assert_eq!(owner(file), Some(4242), "{file}");
+    }
+    for file in ["cgroup.max.depth", "memory.max", "pids.max", "cpu.max"] {
+        assert_ne!(owner(file), Some(4242), "{file}");
+    }
 }

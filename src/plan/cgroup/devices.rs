@@ -67,8 +67,7 @@ const DEFAULTS: [Rule; 11] = [
 
 /// Plans the filter.
 pub(super) fn plan(list: &[LinuxDeviceCgroup], facts: &CgroupFacts) -> Result<Devices> {
-    let mut rules = list.iter().enumerate().map(|(i, rule)| parse(rule, i)).collect::<Result<Vec<_>>>()?;
-    rules.extend(DEFAULTS);
+    let rules = rules(list)?;
     match facts.home("devices", "devices") {
         Home::V1 => v1(&rules).map(Devices::V1),
         // in a hybrid world the tree does not list it: it is no controller there
@@ -78,6 +77,13 @@ pub(super) fn plan(list: &[LinuxDeviceCgroup], facts: &CgroupFacts) -> Result<De
         Home::V2 | Home::Nowhere => Err(Error::msg("mountpoint for devices not found")
             .hint("without the devices controller of cgroup v1 or a cgroup2 mount no device rule would hold")),
     }
+}
+
+/// The bundle's rules and the defaults, in their order.
+fn rules(list: &[LinuxDeviceCgroup]) -> Result<Vec<Rule>> {
+    let mut rules = list.iter().enumerate().map(|(i, rule)| parse(rule, i)).collect::<Result<Vec<_>>>()?;
+    rules.extend(DEFAULTS);
+    Ok(rules)
 }
 
 fn parse(rule: &LinuxDeviceCgroup, i: usize) -> Result<Rule> {
@@ -108,11 +114,46 @@ fn parse(rule: &LinuxDeviceCgroup, i: usize) -> Result<Rule> {
     Ok(Rule { allow: rule.allow(), node, major, minor, access })
 }
 
+/// What systemd can be told of the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Allowed {
+    /// No filter.
+    Everything,
+    /// `DeviceAllow=`: nodes and accesses; nothing else is allowed.
+    These(Vec<(String, String)>),
+    /// It has no words for them.
+    Inexpressible,
+}
+
+/// The rules in systemd's words (systemd.resource-control(5)): `/dev/char/1:3`, `char-136` for all of a major number,
+/// `char-*` for all.
+pub(super) fn for_systemd(list: &[LinuxDeviceCgroup]) -> Result<Allowed> {
+    let rules = rules(list)?;
+    let (decisive, default) = decisive(&rules);
+    if default {
+        return Ok(if decisive.is_empty() { Allowed::Everything } else { Allowed::Inexpressible });
+    }
+    // exceptions without holes in them, as v1's, are what can be said
+    let Ok((false, exceptions)) = exceptions(&rules) else { return Ok(Allowed::Inexpressible) };
+    let mut these = Vec::new();
+    for ((kind, major, minor), access) in &exceptions {
+        let word = if *kind == Type::Block { "block" } else { "char" };
+        let node = match (major, minor) {
+            (Some(major), Some(minor)) => format!("/dev/{word}/{major}:{minor}"),
+            (Some(major), None) => format!("{word}-{major}"),
+            (None, None) => format!("{word}-*"),
+            (None, Some(_)) => return Ok(Allowed::Inexpressible),
+        };
+        these.push((node, letters(*access)));
+    }
+    Ok(Allowed::These(these))
+}
+
 /// What a v1 exception is about; `None` stands for `*`.
 type Node = (Type, Option<u32>, Option<u32>);
 
-/// The writes that bring a fresh v1 cgroup (which allows what its parent allows) to the rules.
-fn v1(rules: &[Rule]) -> Result<Vec<Write>> {
+/// The rules as exceptions to "everything" (`true`) or to "nothing".
+fn exceptions(rules: &[Rule]) -> Result<(bool, BTreeMap<Node, u8>)> {
     let mut allow_all = false;
     let mut exceptions: BTreeMap<Node, u8> = BTreeMap::new();
     for rule in rules {
@@ -131,6 +172,12 @@ fn v1(rules: &[Rule]) -> Result<Vec<Write>> {
             }
         }
     }
+    Ok((allow_all, exceptions))
+}
+
+/// The writes that bring a fresh v1 cgroup (which allows what its parent allows) to the rules.
+fn v1(rules: &[Rule]) -> Result<Vec<Write>> {
+    let (allow_all, exceptions) = exceptions(rules)?;
     let write = |allow: bool, value: String| Write {
         hierarchy: Cow::Borrowed("devices"),
         file: Cow::Borrowed(if allow { "devices.allow" } else { "devices.deny" }),
@@ -166,9 +213,12 @@ fn take_back(exceptions: &mut BTreeMap<Node, u8>, node: Node, access: u8) -> Res
 /// An exception as the v1 files take it: `c 1:3 rwm`.
 fn spell((kind, major, minor): &Node, access: u8) -> String {
     let number = |n: &Option<u32>| n.map_or_else(|| "*".to_owned(), |n| n.to_string());
-    let mut text = format!("{} {}:{} ", if *kind == Type::Block { 'b' } else { 'c' }, number(major), number(minor));
-    text.extend([(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')].iter().filter(|(bit, _)| access & bit != 0).map(|(_, c)| c));
-    text
+    let letter = if *kind == Type::Block { 'b' } else { 'c' };
+    format!("{letter} {}:{} {}", number(major), number(minor), letters(access))
+}
+
+fn letters(access: u8) -> String {
+    [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')].iter().filter(|(bit, _)| access & bit != 0).map(|(_, c)| c).collect()
 }
 
 /// Instructions of the kernel's `bpf-docs`, `standardization/instruction-set.rst`, as `struct bpf_insn` in one word.

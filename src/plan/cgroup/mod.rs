@@ -5,20 +5,25 @@
 //! `admin-guide/cgroup-v1/` and `admin-guide/cgroup-v2.rst`.
 
 pub mod devices;
+mod owner;
 mod path;
 pub mod restore;
+pub mod unit;
 mod v1;
 mod v2;
+mod variant;
 
 use crate::error::{Error, Result};
 use oci_spec::runtime::LinuxResources;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use devices::Devices;
+pub use owner::owner;
 pub use path::wants_own;
+use unit::{Property, Unit};
 
 /// Who makes the container's cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -84,10 +89,14 @@ pub struct Wanted<'a> {
     pub resources: Option<&'a LinuxResources>,
     /// `linux.cgroupsPath`.
     pub cgroups_path: Option<&'a Path>,
+    /// `annotations`: `org.systemd.property.*` are the unit's.
+    pub annotations: Option<&'a HashMap<String, String>>,
     /// The container's id, which names the cgroup if no path does.
     pub id: &'a str,
     /// Who makes it.
     pub driver: Driver,
+    /// Whom it is given to ([`owner`]).
+    pub owner: Option<u32>,
     /// Whether a cgroup that we may not make is no failure as long as nothing was asked of it (`--rootless`).
     pub rootless: bool,
 }
@@ -170,6 +179,12 @@ pub struct CgroupPlan {
     pub devices: Devices,
     /// Asked for by `memory.checkBeforeUpdate`.
     pub memory_check: Option<MemoryCheck>,
+    /// The unit to start, if systemd makes the cgroup.
+    pub unit: Option<Unit>,
+    /// What systemd is told of changed limits, if it made the cgroup.
+    pub properties: Vec<Property>,
+    /// The user who gets the cgroup; on cgroup2 alone.
+    pub owner: Option<u32>,
     /// How bad it is if we may not make the cgroup.
     pub permission: Permission,
     /// A device filter that can't be set is no failure (`--rootless`): nodes can't be made either.
@@ -191,7 +206,8 @@ pub fn plan(wanted: &Wanted<'_>, facts: &CgroupFacts, notes: &mut Vec<String>) -
         }
         return Ok(CgroupPlan { driver: Driver::Disabled, ..CgroupPlan::default() });
     }
-    let mut limits = limits(resources, facts, notes)?;
+    let devices = resources.devices().as_deref().unwrap_or_default();
+    let mut limits = translate(resources, facts, wanted.driver, notes)?;
     limits.early = std::mem::take(&mut limits.writes)
         .into_iter()
         .filter_map(|write| {
@@ -203,11 +219,22 @@ pub fn plan(wanted: &Wanted<'_>, facts: &CgroupFacts, notes: &mut Vec<String>) -
             }
         })
         .collect();
+    let unit = match wanted.driver {
+        Driver::Systemd => Some(unit::plan(wanted, facts, &devices::for_systemd(devices)?, resources)?),
+        Driver::Cgroupfs | Driver::Disabled => None,
+    };
+    let paths = match &unit {
+        Some(unit) => path::below(&unit.below, facts),
+        None => path::paths(wanted.cgroups_path, wanted.id, facts)?,
+    };
     Ok(CgroupPlan {
         driver: wanted.driver,
-        paths: path::paths(wanted.cgroups_path, wanted.id, facts)?,
+        paths,
         root: facts.tree().map(|tree| tree.root.clone()).unwrap_or_default(),
-        devices: devices::plan(resources.devices().as_deref().unwrap_or_default(), facts)?,
+        devices: devices::plan(devices, facts)?,
+        unit,
+        // what root makes is root's anyway
+        owner: wanted.owner.filter(|uid| *uid != 0 && matches!(facts, CgroupFacts::Unified(_))),
         permission: match (wanted.rootless && wanted.cgroups_path.is_none(), asks_for_limits(resources)) {
             (true, false) => Permission::Optional,
             (true, true) => Permission::NeededForLimits,
@@ -218,14 +245,31 @@ pub fn plan(wanted: &Wanted<'_>, facts: &CgroupFacts, notes: &mut Vec<String>) -
     })
 }
 
-/// Plans the limits alone, for `update`: no place, no devices (which an update never touches).
+/// Plans the limits alone, for `update`: no place, no devices (which an update never touches). `driver` is the one that
+/// made the cgroup.
 ///
 /// # Errors
 /// As [`plan`].
-pub fn limits(resources: &LinuxResources, facts: &CgroupFacts, notes: &mut Vec<String>) -> Result<CgroupPlan> {
-    let mut limits = Limits { facts, plan: CgroupPlan::default(), notes };
-    v1::writes(resources, &mut limits)?;
-    v2::writes(resources, &mut limits)?;
+pub fn limits(
+    resources: &LinuxResources,
+    facts: &CgroupFacts,
+    driver: Driver,
+    notes: &mut Vec<String>,
+) -> Result<CgroupPlan> {
+    let mut plan = translate(resources, facts, driver, notes)?;
+    if driver == Driver::Systemd {
+        plan.properties = unit::limits(resources, facts)?;
+    }
+    Ok(plan)
+}
+
+/// The writes that the resources ask for.
+fn translate(r: &LinuxResources, facts: &CgroupFacts, driver: Driver, notes: &mut Vec<String>) -> Result<CgroupPlan> {
+    let rounded = (driver == Driver::Systemd).then(|| unit::rounded(r));
+    let r = rounded.as_ref().unwrap_or(r);
+    let mut limits = Limits { facts, plan: CgroupPlan { driver, ..CgroupPlan::default() }, notes };
+    v1::writes(r, &mut limits)?;
+    v2::writes(r, &mut limits)?;
     Ok(limits.plan)
 }
 

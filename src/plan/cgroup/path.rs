@@ -2,15 +2,15 @@
 //!
 //! Pure; may use the types of `plan/cgroup/mod.rs` only.
 
-use super::{CgroupFacts, Hierarchy, Tree};
+use super::{CgroupFacts, Driver, Hierarchy, Tree, Wanted};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 /// Whether the place depends on our own cgroup, which is then worth a look into `/proc/self/cgroup`.
 #[must_use]
-pub fn wants_own(cgroups_path: Option<&Path>) -> bool {
-    !cgroups_path.is_some_and(|path| path.is_absolute())
+pub fn wants_own(wanted: &Wanted<'_>) -> bool {
+    wanted.driver == Driver::Cgroupfs && !wanted.cgroups_path.is_some_and(Path::is_absolute)
 }
 
 /// `path` without `.` and `..`; what would leave the top stays at the top. An absolute path stays absolute.
@@ -29,8 +29,20 @@ fn clean(path: &Path) -> PathBuf {
     out
 }
 
+/// The cgroup of a unit of systemd in every hierarchy, `unit` being its path in each.
+pub(super) fn below(unit: &Path, facts: &CgroupFacts) -> BTreeMap<String, PathBuf> {
+    let mut paths: BTreeMap<String, PathBuf> = BTreeMap::new();
+    if let CgroupFacts::Legacy { hierarchies, .. } = facts {
+        for hierarchy in hierarchies {
+            paths.extend(hierarchy.keys().map(|key| (key, hierarchy.mountpoint.join(unit))));
+        }
+    }
+    paths.extend(facts.tree().map(|tree| (String::new(), tree.root.join(unit))));
+    paths
+}
+
 /// `root` and `inner` put together, whether `inner` begins with a slash or not.
-fn below(root: &Path, inner: &Path) -> PathBuf {
+fn under(root: &Path, inner: &Path) -> PathBuf {
     root.join(inner.strip_prefix("/").unwrap_or(inner))
 }
 
@@ -48,8 +60,8 @@ pub(super) fn paths(cgroups_path: Option<&Path>, id: &str, facts: &CgroupFacts) 
         CgroupFacts::Unified(tree) => {
             // our own cgroup has tasks (us), so its children could not get controllers: go beside it
             let dir = match tree_own(tree, &inner)? {
-                Some(own) => below(&below(&tree.root, own.parent().unwrap_or(Path::new("/"))), &inner),
-                None => below(&tree.root, &inner),
+                Some(own) => under(&under(&tree.root, own.parent().unwrap_or(Path::new("/"))), &inner),
+                None => under(&tree.root, &inner),
             };
             paths.insert(String::new(), dir);
         }
@@ -59,8 +71,8 @@ pub(super) fn paths(cgroups_path: Option<&Path>, id: &str, facts: &CgroupFacts) 
                 paths.extend(hierarchy.keys().map(|key| (key, dir.clone())));
             }
             if let Some(tree) = unified {
-                let top = tree_own(tree, &inner)?.map_or_else(|| tree.root.clone(), |own| below(&tree.root, &own));
-                paths.insert(String::new(), below(&top, &inner));
+                let top = tree_own(tree, &inner)?.map_or_else(|| tree.root.clone(), |own| under(&tree.root, &own));
+                paths.insert(String::new(), under(&top, &inner));
             }
         }
     }
@@ -69,9 +81,9 @@ pub(super) fn paths(cgroups_path: Option<&Path>, id: &str, facts: &CgroupFacts) 
 
 fn in_hierarchy(hierarchy: &Hierarchy, inner: &Path) -> PathBuf {
     if inner.is_absolute() {
-        return below(&hierarchy.mountpoint, inner);
+        return under(&hierarchy.mountpoint, inner);
     }
-    below(&below(&hierarchy.mountpoint, &clean(Path::new(&hierarchy.own))), inner)
+    under(&under(&hierarchy.mountpoint, &clean(Path::new(&hierarchy.own))), inner)
 }
 
 fn tree_own(tree: &Tree, inner: &Path) -> Result<Option<PathBuf>> {

@@ -33,7 +33,7 @@ const V1: &[&str] = &[
 fn shown(json: &str, facts: &CgroupFacts) -> String {
     let resources: LinuxResources = serde_json::from_str(json).unwrap();
     let mut notes = Vec::new();
-    let plan = match limits(&resources, facts, &mut notes) {
+    let plan = match limits(&resources, facts, Driver::Cgroupfs, &mut notes) {
         Ok(plan) => plan,
         Err(error) => return format!("error: {error}"),
     };
@@ -341,8 +341,12 @@ fn hybrid_writes_where_the_controller_is() {
         ],
     );
     let resources: LinuxResources = serde_json::from_str(r#"{"memory":{"limit":5},"pids":{"limit":3}}"#).unwrap();
-    let hierarchies: Vec<_> =
-        limits(&resources, &facts, &mut Vec::new()).unwrap().writes.iter().map(|w| w.hierarchy.clone()).collect();
+    let hierarchies: Vec<_> = limits(&resources, &facts, Driver::Cgroupfs, &mut Vec::new())
+        .unwrap()
+        .writes
+        .iter()
+        .map(|w| w.hierarchy.clone())
+        .collect();
     assert_eq!(hierarchies, ["memory", ""]);
 }
 
@@ -353,8 +357,10 @@ fn a_whole_plan() {
     let wanted = |rootless, path, resources| Wanted {
         resources,
         cgroups_path: path,
+        annotations: None,
         id: "ID",
         driver: Driver::Cgroupfs,
+        owner: None,
         rootless,
     };
     let some = Some(&resources);
@@ -395,6 +401,6 @@ fn what_threaded_cgroups_lack() {
         (r#"{"unified":{"memory.high":"1"}}"#, true),
     ] {
         let resources: LinuxResources = serde_json::from_str(json).unwrap();
-        assert_eq!(limits(&resources, &unified(), &mut Vec::new()).unwrap().domain, domain, "{json}");
+        assert_eq!(limits(&resources, &unified(), Driver::Cgroupfs, &mut Vec::new()).unwrap().domain, domain, "{json}");
     }
 }

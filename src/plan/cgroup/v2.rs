@@ -76,7 +76,7 @@ fn memory(memory: &LinuxMemory, out: &mut Limits<'_>) -> Result<()> {
 }
 
 /// `memory.swap.max` out of the spec's memory limit and its limit on memory and swap together.
-fn swap_max(memory: Option<i64>, swap: Option<i64>) -> Result<Option<String>> {
+pub(super) fn swap_max(memory: Option<i64>, swap: Option<i64>) -> Result<Option<String>> {
     const SWAP: &str = "linux.resources.memory.swap";
     let spec = |what: &str| Err(Error::spec(SWAP, what));
     match (memory, swap) {
