@@ -230,3 +230,27 @@ fn collect(path: &Path, pids: &mut Vec<i32>) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::below;
+    use std::path::Path;
+
+    #[test]
+    fn finds_the_cgroup_of_a_process_below_the_container_s() {
+        let rows = [
+            ("/sys/fs/cgroup/a/web", "/a/web", Some("/sys/fs/cgroup/a/web")),
+            ("/sys/fs/cgroup/a/web", "/a/web/init", Some("/sys/fs/cgroup/a/web/init")),
+            ("/sys/fs/cgroup/unified/web", "/web/x/y", Some("/sys/fs/cgroup/unified/web/x/y")),
+            ("/sys/fs/cgroup/web", "/web/web", Some("/sys/fs/cgroup/web/web")),
+            ("/sys/fs/cgroup/a/web", "/a/webx", None),
+            ("/sys/fs/cgroup/a/web", "/b", None),
+            ("/sys/fs/cgroup/a/web", "/", None),
+            ("/sys/fs/cgroup/a/web", "/../web", None),
+            ("/sys/fs/cgroup/a/web", "", None),
+        ];
+        for (own, now, expected) in rows {
+            assert_eq!(below(Path::new(own), Path::new(now)).as_deref(), expected.map(Path::new), "{own} {now}");
+        }
+    }
+}
