@@ -6,7 +6,7 @@ use super::limit::Places;
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::CgroupPlan;
 use crate::sys::Errno;
-use crate::sys::cgroupfs::{make_dir, read_at, read_file, write_file};
+use crate::sys::cgroupfs::{AT_FDCWD, make_dir, read_file, read_line_at, write_file};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
@@ -66,7 +66,7 @@ fn needs_controllers(plan: &CgroupPlan) -> bool {
 }
 
 fn controllers(dir: &Path) -> Result<Vec<String>> {
-    let list = read_file(&dir.join("cgroup.controllers"))
+    let list = read_line_at(AT_FDCWD, &dir.join("cgroup.controllers"))
         .context(|| format!("read the controllers of cgroup {}", dir.display()))?;
     Ok(list.split_whitespace().map(str::to_owned).collect())
 }
@@ -92,7 +92,7 @@ pub(super) fn give_controllers(dir: BorrowedFd<'_>, path: &Path, plan: &CgroupPl
         return Ok(());
     }
     let offered = controllers(&plan.root)?;
-    let has = read_at(dir, Path::new("cgroup.controllers")).unwrap_or_default();
+    let has = read_line_at(dir, Path::new("cgroup.controllers")).unwrap_or_default();
     if offered.iter().all(|name| has.split_whitespace().any(|one| one == name)) {
         return Ok(());
     }

@@ -47,13 +47,19 @@ pub(super) struct Luggage<'a> {
     pub(super) cgroup: Option<BorrowedFd<'a>>,
 }
 
-/// Makes the child.
+/// Makes the child. `mend` is asked about a cgroup that does not take processes as it is (`EOPNOTSUPP`: one in a threaded
+/// tree); if it can be mended, there is a second try.
 ///
 /// # Errors
 /// The kernel's answer, with what was to be made.
-pub(super) fn birth(mut luggage: Luggage<'_>) -> Result<Child> {
+pub(super) fn birth(mut luggage: Luggage<'_>, mend: impl Fn(Errno) -> Result<()>) -> Result<Child> {
     let new = luggage.plan.birth.new;
-    let answer = if luggage.plan.birth.needs_between() { between(&mut luggage) } else { clone(&mut luggage, 0) };
+    let mut make = || if luggage.plan.birth.needs_between() { between(&mut luggage) } else { clone(&mut luggage, 0) };
+    let mut answer = make();
+    if let Err(errno @ Errno::EOPNOTSUPP) = answer {
+        mend(errno)?;
+        answer = make();
+    }
     answer.map_err(|errno| {
         let error = Error::from(errno).fact("syscall", "clone3").context(format!("clone3({new})"));
         match errno {

@@ -185,7 +185,7 @@ pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
         mask: job.mask,
         cgroup: made.into_fd(),
     };
-    let child = std::rc::Rc::new(clone::birth(luggage)?);
+    let child = std::rc::Rc::new(clone::birth(luggage, |errno| made.refused(errno, &cgroups))?);
     let doomed = std::rc::Rc::clone(&child);
     undo.push("end init", move || clone::end(&doomed));
     // the lock on the gate is init's alone

@@ -134,12 +134,15 @@ fn move_to(processors: &[u64]) -> Result<()> {
 /// Has the process born in the container's cgroup. Where that takes none, because the payload has given its controllers on
 /// to cgroups of its own, the first process is in one of these, and so will be this one.
 fn born(plan: &mut Plan, slots: &mut [Option<OwnedFd>], job: &Job<'_>, first: i32) -> Result<(Child, OwnedFd)> {
-    let mut attempt = |cgroup: Option<&OwnedFd>| -> Result<(Child, OwnedFd)> {
-        let (host, wire) = socket::pair().context(|| "socketpair")?;
-        let cgroup = cgroup.map(AsFd::as_fd);
-        let child = clone::birth(Luggage { plan, slots, wire, host: &host, mask: job.mask, cgroup })?;
-        Ok((child, host))
-    };
+    let mut attempt =
+        |cgroup: Option<&OwnedFd>| -> Result<(Child, OwnedFd)> {
+            let (host, wire) = socket::pair().context(|| "socketpair")?;
+            let cgroup = cgroup.map(AsFd::as_fd);
+            let child = clone::birth(Luggage { plan, slots, wire, host: &host, mask: job.mask, cgroup }, |errno| {
+                Err(errno.into())
+            })?;
+            Ok((child, host))
+        };
     let handle = &job.record.cgroup;
     let tried = handle.dir_fd(job.subs).and_then(|cgroup| attempt(cgroup.as_ref()));
     match tried.as_ref().err().and_then(Error::errno) {

@@ -4,7 +4,8 @@
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, open, openat};
+pub use nix::fcntl::AT_FDCWD;
+use nix::fcntl::{OFlag, open, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
@@ -88,6 +89,17 @@ pub fn write_at(dir: impl AsFd, file: &Path, value: &str) -> Result<(), Errno> {
 /// As [`write_at`].
 pub fn write_file(path: &Path, value: &str) -> Result<(), Errno> {
     write_at(AT_FDCWD, path, value)
+}
+
+/// Reads a file of one line, at most 4096 bytes, with one read(2).
+///
+/// # Errors
+/// openat(2)'s and read(2)'s.
+pub fn read_line_at(dir: impl AsFd, file: &Path) -> Result<String, Errno> {
+    let fd = openat(dir, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let mut buffer = [0_u8; 4096];
+    let n = read(&fd, &mut buffer)?;
+    String::from_utf8(buffer.get(..n).unwrap_or_default().to_vec()).map_err(|_| Errno::EILSEQ)
 }
 
 /// Reads a whole file.
