@@ -2,6 +2,7 @@
 
 use crate::exec::{exec, sees, up};
 use crate::support::agent::Agent;
+use crate::support::tty::Receiver;
 use crate::support::{Bundle, Value, json, peer_differs};
 
 /// A profile that reports these system calls to an agent.
@@ -130,4 +131,19 @@ fn the_first_process_is_not_the_tenant_s_parent() {
     let value: Value = bundle.state();
     assert_eq!(value["status"], json!("running"));
     bundle.down();
+}
+
+#[test]
+fn a_terminal_comes_from_a_multiplexer_and_nothing_else() {
+    let fakes: [&[&str]; 3] =
+        [&["mknod", "/dev/ptmx", "p", "0", "0"], &["write", "/dev/ptmx", "a file"], &["mkdir", "/dev/ptmx"]];
+    for fake in fakes {
+        let bundle = up(Bundle::new("ptmx"));
+        sees(&bundle, &[], &[&["rm", "/dev/ptmx", "+"], fake].concat()).ok().has(&fake[..2].join(" "), "ok");
+        let receiver = Receiver::new(&bundle.path("c.sock"));
+        let socket = receiver.path.to_str().unwrap().to_owned();
+        let output = sees(&bundle, &["--tty", "--detach", "--console-socket", &socket], &["true"]);
+        assert_eq!(output.code, 255, "{output}");
+        bundle.down();
+    }
 }
