@@ -207,7 +207,7 @@ fn join_sub(path: &Path, key: &str, subs: &[Sub]) -> Result<PathBuf> {
     };
     let inner = sub.path.strip_prefix("/").unwrap_or(&sub.path);
     if inner.components().any(|part| part == Component::ParentDir) {
-        return Err(Error::msg(format!("{} is not a sub cgroup path", sub.path.display())));
+        return Err(Error::msg(format!("bad sub cgroup path: {} is not a sub cgroup path", sub.path.display())));
     }
     Ok(path.join(inner))
 }

@@ -144,7 +144,10 @@ fn born(plan: &mut Plan, slots: &mut [Option<OwnedFd>], job: &Job<'_>, first: i3
             Ok((child, host))
         };
     let handle = &job.record.cgroup;
-    let tried = handle.dir_fd(job.subs).and_then(|cgroup| attempt(cgroup.as_ref()));
+    let tried = handle.dir_fd(job.subs).and_then(|cgroup| attempt(cgroup.as_ref())).map_err(|error| {
+        let cgroup = matches!(error.errno(), Some(Errno::EBUSY | Errno::ENOENT | Errno::EOPNOTSUPP | Errno::ENODEV));
+        if cgroup { error.context("error adding pid of the process to cgroups") } else { error }
+    });
     match tried.as_ref().err().and_then(Error::errno) {
         Some(Errno::EBUSY | Errno::ENOENT) if job.subs.is_empty() => {
             handle.dir_fd_of(first).and_then(|cgroup| attempt(cgroup.as_ref())).or(tried)
