@@ -207,10 +207,13 @@ fn the_personality_is_that_of_the_bundle() {
     }
     let value = json!({"domain": "LINUX32"});
     let bundle = Bundle::new("linux32").set("/linux/personality", value);
-    let output = bundle.run(&["sched", "+", "uname"]).ok().has("personality", "0x8");
     // User Mode Linux keeps the word and changes no name
-    let told = Call::new(std::process::Command::new("setarch"), &bundle.path("host")).args(["linux32", "uname", "-m"]);
-    output.has("machine", told.finish().ok().stdout.trim());
+    let told = Call::new(std::process::Command::new("setarch"), &bundle.path("host"))
+        .args(["linux32", "uname", "-m"])
+        .finish()
+        .ok();
+    let output = bundle.run(&["sched", "+", "uname"]).ok().has("personality", "0x8");
+    output.has("machine", told.stdout.trim());
     let value = json!({"domain": "LINUX"});
     Bundle::new("linux").set("/linux/personality", value).run(&["sched"]).ok().has("personality", "0x0");
     let value = json!({"domain": "BOGUS"});
