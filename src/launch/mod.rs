@@ -403,8 +403,8 @@ pub fn send_listener(path: &Path, metadata: &str, fd: &OwnedFd, record: &Record,
     let text = serde_json::json!({
         "ociVersion": record.oci_version, "fds": ["seccompFd"], "pid": pid, "metadata": metadata, "state": state,
     });
-    let socket =
-        socket::connect_stream(path).context(|| format!("connect to linux.seccomp.listenerPath {}", path.display()))?;
+    let socket = socket::connect_stream(path)
+        .context(|| format!("failed to connect with seccomp agent {} (linux.seccomp.listenerPath)", path.display()))?;
     socket::send(socket.as_fd(), text.to_string().as_bytes(), Some(fd.as_fd())).context(|| "send the seccomp listener")
 }
 

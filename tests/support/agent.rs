@@ -72,17 +72,25 @@ impl Listener {
 
     /// Lets the call happen.
     pub(crate) fn allow(&self, notice: Notice) {
-        self.answer(&Answer { id: notice.id, value: 0, error: 0, flags: CONTINUE });
+        self.answer(notice, 0, CONTINUE);
     }
 
     /// Has the call fail.
     pub(crate) fn deny(&self, notice: Notice, errno: i32) {
-        self.answer(&Answer { id: notice.id, value: 0, error: -errno, flags: 0 });
+        self.answer(notice, -errno, 0);
     }
 
-    fn answer(&self, answer: &Answer) {
-        // SAFETY: the request reads a live structure of its size.
-        let sent = unsafe { libc::ioctl(self.fd.as_raw_fd(), SEND, std::ptr::from_ref(answer)) };
-        assert_eq!(sent, 0, "SECCOMP_IOCTL_NOTIF_SEND: {}", std::io::Error::last_os_error());
+    fn answer(&self, mut notice: Notice, error: i32, flags: u32) {
+        loop {
+            let answer = Answer { id: notice.id, value: 0, error, flags };
+            // SAFETY: the request reads a live structure of its size.
+            if unsafe { libc::ioctl(self.fd.as_raw_fd(), SEND, &raw const answer) } == 0 {
+                return;
+            }
+            // a signal (Go's runtime sends itself some) has ended the call, which is made once more
+            let why = std::io::Error::last_os_error();
+            assert_eq!(why.raw_os_error(), Some(libc::ENOENT), "SECCOMP_IOCTL_NOTIF_SEND: {why}");
+            notice = self.next();
+        }
     }
 }
