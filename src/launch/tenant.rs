@@ -39,7 +39,7 @@ pub struct Job<'a> {
     pub preserve_fds: u32,
     /// `--cgroup`.
     pub subs: &'a [Sub],
-    /// The caller's signal mask, if it was changed.
+    /// The caller's signal mask, if it was changed: somebody waits for the process's end.
     pub mask: Option<Mask>,
 }
 
@@ -237,9 +237,10 @@ impl Launch<'_> {
         }
     }
 
-    /// The end of the stream: the payload runs, or the process is gone.
+    /// The end of the stream: the payload runs, or the process is going. Whoever waits for its end learns of that then;
+    /// for others the kernel's word counts, which has changed before execve closes the stream.
     fn silence(&self) -> Result<()> {
-        if !ended(&self.child.pidfd)? || super::became_payload(self.child.pid) {
+        if self.job.mask.is_some() || super::became_payload(self.child.pid) {
             return Ok(());
         }
         Err(sentence::tenant_vanished(super::reap(self.child)?).context(sentence::TENANT))
