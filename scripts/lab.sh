@@ -145,8 +145,11 @@ mountpoint -q /dev || mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
+# a current directory below one of these stays in sight
+mount --bind '$PWD' /mnt
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /tmp
+mkdir -p '$PWD' && mount --bind /mnt '$PWD' && umount /mnt
 mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup
 ip link set lo up 2> /dev/null
 stty -F /dev/tty1 raw -echo 2> /dev/null

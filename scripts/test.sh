@@ -1,8 +1,9 @@
 #!/bin/bash
 # test.sh: everything that must pass before a change is done. As root on Debian or Ubuntu with a Rust toolchain.
 #
-# Installs what the tests need, then runs scripts/check.sh, and `cargo test` (unit, golden and integration tests) twice: in the cgroup
-# mode of this machine, and in a private view with nothing but cgroup2 mounted. Ends with the closing line of every part.
+# Installs what the tests need, then runs scripts/check.sh, and `cargo test` (unit, golden and integration tests) in the cgroup mode of
+# this machine, in a private view with nothing but cgroup2 mounted, and in User Mode Linux (scripts/lab.sh), where cgroup v2 has all
+# controllers; then real engines (scripts/engines.sh). Ends with the closing line of every part.
 # Fails if a test failed, and if one could not run: an ignored test counts as a failure.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -12,6 +13,9 @@ packages=(
     python3        # scripts/check
     shellcheck     # scripts/check.sh
     busybox-static # scripts/rootfs.sh
+    procps         # the verb ps
+    strace         # that the process is born in its cgroup
+    libseccomp-dev # what our seccomp programs are compared with
 )
 
 [ "$(id -u)" = 0 ] || { echo "test.sh: needs root: the integration tests make containers" >&2; exit 1; }
@@ -48,6 +52,11 @@ if [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]; then
 else
     part "integration, cgroup v2 view" env ONGGI_CGROUP=v2 cargo test --test integration
 fi
+
+# under a kernel of its own, with all controllers of cgroup v2
+suite() { find target -path '*/deps/integration-*' -executable -type f -printf '%T@ %p\n' | sort -rn | head -n 1 | cut -d' ' -f2; }
+part "integration, lab" env LAB_MEM=6G scripts/lab.sh "$PWD/$(suite)" --test-threads 4
+part engines scripts/engines.sh
 
 echo
 printf '%s\n' "${closing[@]}"

@@ -233,3 +233,33 @@ fn spec_for_a_user_has_a_user_namespace() {
     assert!(kinds.contains(&"user") && !kinds.contains(&"network"), "{kinds:?}");
     assert_eq!(config["linux"]["uidMappings"][0]["containerID"], 0);
 }
+
+#[test]
+fn crun_callers_may_name_the_document() {
+    if peer_differs(&["runc"], "knows no --config") {
+        return;
+    }
+    let bundle = Bundle::new("config-flag").sees(&["exit", "6"]);
+    let other = bundle.host_file("other.json", &bundle.config.to_string());
+    let bundle = bundle.sees(&["exit", "5"]);
+    for flag in ["--config", "-f"] {
+        let call = bundle.runtime().args(["run", "--bundle"]).args([&bundle.dir]).args([flag]).args([&other]);
+        call.args([&bundle.id]).finish().code(6);
+    }
+}
+
+#[test]
+fn crun_callers_may_name_who_makes_cgroups() {
+    if peer_differs(&["runc"], "knows no --cgroup-manager") {
+        return;
+    }
+    for name in ["cgroupfs", "disabled"] {
+        let bundle = Bundle::new(name).sees(&["pause"]);
+        let call = || bundle.runtime().args(["--cgroup-manager", name]);
+        call().args(["create", "--bundle"]).args([&bundle.dir]).args([&bundle.id]).finish().ok();
+        let made = !crate::support::kernel::cgroups_with(&bundle.id).is_empty();
+        assert_eq!(made, name == "cgroupfs", "{name}");
+        call().args(["start", &bundle.id]).finish().ok();
+        call().args(["delete", "--force", &bundle.id]).finish().ok();
+    }
+}

@@ -81,6 +81,20 @@ const BROKEN: &[Row] = &[
     ("uid-negative", |b| b.set("/process/user/uid", -1), "uid", &["crun"]),
     ("oom-score", |b| b.set("/process/oomScoreAdj", 5000), "", &[]),
     ("mounts-type", |b| b.set("/mounts", json!({})), "mounts", &["crun"]),
+    // (uid_t) -1 means "leave it as it is" to the kernel: root would stay root
+    ("uid-none", |b| b.set("/process/user/uid", 4_294_967_295_u32), "", &["crun"]),
+    ("gid-none", |b| b.set("/process/user/gid", 4_294_967_295_u32), "", &["crun"]),
+    ("groups-none", |b| b.set("/process/user/additionalGids", json!([4_294_967_295_u32])), "", &[]),
+    ("zero-in-args", |b| b.set("/process/args", json!(["/payload", "a\0b"])), "", &["runc", "crun"]),
+    ("zero-in-env", |b| b.set("/process/env/-", "A=\0"), "", &["runc<1.2", "crun"]),
+    (
+        "sysctl-hostname",
+        |b| b.set("/linux/sysctl", json!({"kernel.hostname": "x"})),
+        "sysctl \"kernel.hostname\" is not allowed as it conflicts with the OCI \"hostname\" field",
+        &[],
+    ),
+    ("sysctl-escape", |b| b.set("/linux/sysctl", json!({"net.x/../../kernel/shmmni": "1"})), "sysctl", &["runc<1.2"]),
+    ("selinux", |b| b.set("/process/selinuxLabel", "system_u:system_r:container_t:s0"), "selinux", &["crun"]),
 ];
 
 #[test]
@@ -167,6 +181,18 @@ fn empty_lists_and_nulls_are_nothing() {
         bundle.set("/linux/sysctl", json!({})).set("/linux/devices", json!([])).set("/linux/maskedPaths", json!([]));
     let bundle = bundle.set("/linux/readonlyPaths", json!([])).set("/process/rlimits", json!([]));
     bundle.set("/linux/seccomp", Value::Null).set("/process/user", json!({})).run(&["true"]).ok();
+}
+
+/// An unknown profile is an error whether the machine has `AppArmor` or not: it never means no profile.
+#[test]
+fn a_profile_that_cannot_be_applied_is_told_of() {
+    if peer_differs(&["crun"], "goes on without") {
+        return;
+    }
+    let bundle = Bundle::new("apparmor").set("/process/apparmorProfile", "onggi-test-no-such-profile");
+    let output = bundle.run_as_is();
+    assert!(output.code != 0 && output.stderr.to_lowercase().contains("apparmor"), "{output}");
+    bundle.nothing_left();
 }
 
 #[test]

@@ -164,7 +164,7 @@ fn detaches_and_leaves_a_pid_file() {
     let text = std::fs::read_to_string(&file).unwrap();
     let pid: i32 = text.parse().unwrap_or_else(|_| panic!("pid file {text:?}"));
     assert_eq!(kernel::namespace(pid, "pid"), kernel::namespace(bundle.pid(), "pid"));
-    let status = reaper::status_of(pid, born, crate::support::PATIENCE).expect("the end of the process");
+    let status = reaper::status_of(pid, born, crate::support::patience()).expect("the end of the process");
     assert_eq!(reaper::code(status), 7);
     // in the foreground too
     std::fs::remove_file(&file).unwrap();

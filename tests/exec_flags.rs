@@ -35,7 +35,7 @@ fn flags_change_the_process() {
 #[test]
 fn a_user_that_is_no_number_is_refused() {
     let bundle = waiting(Bundle::new("bad-user"));
-    for user in ["root", "1000:", "1000x", ":5", "-1", "1:2:3"] {
+    for user in ["root", "1000:", "1000x", ":5", "-1", "1:2:3", "4294967295", "4294967296", "0:4294967295"] {
         // CVE-2026-30892: half a number is no number
         let output = exec(&bundle, &["--user", user], &["id"]);
         let refused = output.code != 0 && output.stdout.is_empty();

@@ -19,7 +19,8 @@ fn is_inside(bundle: &Bundle, output: &Output) {
 
 #[test]
 fn joins_all_namespaces_of_the_container() {
-    let all: [(&str, fn(Bundle) -> Bundle); 8] = [
+    type Change = fn(Bundle) -> Bundle;
+    let all: [(&str, Change); 8] = [
         ("default", |b| b),
         ("user", Bundle::user_namespace),
         ("time", |b| b.namespace("time", None)),
@@ -302,8 +303,8 @@ fn runs_on_the_processors_that_were_asked_for() {
 
 #[test]
 fn limits_hold_in_a_user_namespace() {
-    let limits = json!([{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]);
+    let limits = json!([{"type": "RLIMIT_CORE", "soft": 100, "hard": 200}]);
     let bundle = up(Bundle::new("user-limits").user_namespace().set("/process/rlimits", limits));
-    sees(&bundle, &[], &["rlimits"]).ok().has("RLIMIT_NOFILE", "100 200");
+    sees(&bundle, &[], &["rlimits"]).ok().has("RLIMIT_CORE", "100 200");
     bundle.down();
 }

@@ -158,6 +158,15 @@ fn a_hook_without_an_environment_has_none() {
 }
 
 #[test]
+fn a_hook_begins_in_the_bundle() {
+    let bundle = Bundle::new("hook-cwd");
+    let elsewhere = bundle.host_directory("elsewhere");
+    let bundle = bundle.hook("createRuntime", &["write", "hook-was-here", "x"], &[]).sees(&["true"]);
+    bundle.launch("run", &[]).within(&elsewhere).finish().ok();
+    assert!(bundle.path("hook-was-here").exists());
+}
+
+#[test]
 fn a_hook_gets_its_arguments_and_its_path_where_there_are_none() {
     let mut bundle = Bundle::new("hook-args");
     let file = bundle.path("args").display().to_string();

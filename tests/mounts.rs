@@ -233,6 +233,33 @@ fn recursive_options_take_flags_away_again() {
 }
 
 #[test]
+fn recursive_times_are_those_of_the_option() {
+    if peer_differs(&["runc<1.2", "crun"], "knows no such options, or only some") {
+        return;
+    }
+    // what the tree has before, the option, and what its mounts must show and not show
+    let no_atime = MsFlags::MS_NOATIME | MsFlags::MS_NODIRATIME;
+    for (before, option, has, lacks) in [
+        (MsFlags::empty(), "rstrictatime", &[][..], &["relatime", "noatime"][..]),
+        (no_atime, "rrelatime", &["relatime"], &["noatime"]),
+        (no_atime, "ratime", &["relatime"], &["noatime"]),
+        (no_atime, "rdiratime", &["noatime"], &["nodiratime"]),
+        (MsFlags::MS_STRICTATIME, "rnostrictatime", &["relatime"], &["noatime"]),
+        (MsFlags::empty(), "rnorelatime", &[], &["noatime"]),
+    ] {
+        let bundle = Bundle::new(option);
+        let top = tree(&bundle, before);
+        let bundle = bundle.bind(&top, "/m", &["rbind", option]).sees(&["mountinfo"]);
+        let all = seen(&bundle.run_then(|| fell(&top)).ok());
+        for point in ["/m", "/m/sub"] {
+            let found = mount_at(&all, point);
+            assert!(has.iter().all(|flag| found.has(flag)), "{option}: {found:?}");
+            assert!(!lacks.iter().any(|flag| found.has(flag)), "{option}: {found:?}");
+        }
+    }
+}
+
+#[test]
 fn a_plain_option_of_a_recursive_bind_stops_at_the_first_mount() {
     let bundle = Bundle::new("shallow");
     let top = tree(&bundle, MsFlags::empty());
@@ -353,6 +380,20 @@ fn below_the_cgroup_mount_the_container_sees_itself() {
     let bundle = Bundle::new("cgroup-self").mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev"]);
     let file = if world() == World::V2 { "/sys/fs/cgroup/cgroup.procs" } else { "/sys/fs/cgroup/pids/cgroup.procs" };
     let output = bundle.run(&["cat", file]).ok();
+    assert_eq!(output.stdout, "1\n");
+}
+
+#[test]
+fn without_a_cgroup_namespace_the_mount_holds_the_containers_cgroup() {
+    let bundle = Bundle::new("cgroup-shared").without_namespace("cgroup");
+    let bundle = bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
+    // v1 binds the container's own directories; v2 mounts the whole, in which its own is one
+    let own = bundle.cgroup();
+    let file = match world() {
+        World::V2 => format!("/sys/fs/cgroup{own}/cgroup.procs"),
+        World::V1 => "/sys/fs/cgroup/pids/cgroup.procs".to_owned(),
+    };
+    let output = bundle.run(&["cat", &file]).ok();
     assert_eq!(output.stdout, "1\n");
 }
 

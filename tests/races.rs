@@ -70,9 +70,10 @@ fn state_never_fails_while_the_container_lives() {
         bundle.create().ok();
         let start = bundle.runtime().args(["start", &bundle.id]).start();
         let mut seen = vec![bundle.status()];
-        while seen.last().is_some_and(|status| status != "stopped") {
+        until("the container to stop", || {
             seen.push(bundle.status());
-        }
+            seen.last().is_some_and(|status| status == "stopped").then_some(())
+        });
         start.finish().ok();
         seen.dedup();
         let story = ["created", "running", "stopped"];

@@ -1,5 +1,6 @@
 //! The other verbs that engines call: ps, pause, resume, update, events, features, and the checkpoint probes.
 
+use crate::support::runtime::Call;
 use crate::support::world::has_controller;
 use crate::support::{Bundle, Output, Value, World, json, kernel, not_here, peer_differs, until, world};
 
@@ -12,6 +13,10 @@ fn waiting(bundle: Bundle) -> (Bundle, i32) {
 #[test]
 fn ps_tells_the_pids_of_the_host() {
     let (bundle, _) = waiting(Bundle::new("ps"));
+    let works = Call::new(std::process::Command::new("ps"), &bundle.path("host")).arg("-ef").finish().code == 0;
+    if !works && not_here("the host's ps does not work under this kernel") {
+        return bundle.down();
+    }
     let child = bundle.path("exec.pid");
     bundle.verb(&["exec", "-d", "--pid-file", child.to_str().unwrap(), &bundle.id, "/payload", "pause"]).ok();
     let child: i64 = std::fs::read_to_string(child).unwrap().parse().unwrap();
@@ -141,7 +146,7 @@ fn update_changes_limits_by_flag() {
     let both = limit(&bundle, "cpu", "cpu.cfs_quota_us", "cpu.max");
     assert!(both == "30000" || both == "30000 60000", "{both}");
     update(&["--cpu-share", "200"]).ok();
-    assert_eq!(limit(&bundle, "cpu", "cpu.shares", "cpu.weight"), if world() == World::V2 { "27" } else { "200" });
+    assert_eq!(limit(&bundle, "cpu", "cpu.shares", "cpu.weight"), if world() == World::V2 { "29" } else { "200" });
     // what was not named stays
     assert_eq!(limit(&bundle, "pids", "pids.max", "pids.max"), "20");
     bundle.down();
@@ -228,7 +233,7 @@ fn events_come_again_and_end_with_the_container() {
     bundle.wait_for("stopped");
     let ended = crate::support::reaper::status_of(
         events.pid,
-        std::time::Instant::now() - crate::support::PATIENCE,
+        std::time::Instant::now() - crate::support::patience(),
         std::time::Duration::from_secs(10),
     );
     if ended.is_none() {

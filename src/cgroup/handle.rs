@@ -207,7 +207,7 @@ fn join_sub(path: &Path, key: &str, subs: &[Sub]) -> Result<PathBuf> {
     };
     let inner = sub.path.strip_prefix("/").unwrap_or(&sub.path);
     if inner.components().any(|part| part == Component::ParentDir) {
-        return Err(Error::msg(format!("{} is not a sub cgroup path", sub.path.display())));
+        return Err(Error::msg(format!("bad sub cgroup path: {} is not a sub cgroup path", sub.path.display())));
     }
     Ok(path.join(inner))
 }
@@ -229,4 +229,28 @@ fn collect(path: &Path, pids: &mut Vec<i32>) -> Result<()> {
         collect(&path.join(name), pids)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::below;
+    use std::path::Path;
+
+    #[test]
+    fn finds_the_cgroup_of_a_process_below_the_container_s() {
+        let rows = [
+            ("/sys/fs/cgroup/a/web", "/a/web", Some("/sys/fs/cgroup/a/web")),
+            ("/sys/fs/cgroup/a/web", "/a/web/init", Some("/sys/fs/cgroup/a/web/init")),
+            ("/sys/fs/cgroup/unified/web", "/web/x/y", Some("/sys/fs/cgroup/unified/web/x/y")),
+            ("/sys/fs/cgroup/web", "/web/web", Some("/sys/fs/cgroup/web/web")),
+            ("/sys/fs/cgroup/a/web", "/a/webx", None),
+            ("/sys/fs/cgroup/a/web", "/b", None),
+            ("/sys/fs/cgroup/a/web", "/", None),
+            ("/sys/fs/cgroup/a/web", "/../web", None),
+            ("/sys/fs/cgroup/a/web", "", None),
+        ];
+        for (own, now, expected) in rows {
+            assert_eq!(below(Path::new(own), Path::new(now)).as_deref(), expected.map(Path::new), "{own} {now}");
+        }
+    }
 }

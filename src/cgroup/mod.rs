@@ -3,6 +3,7 @@
 //! Carries out what `plan::cgroup` decided. May use plan/cgroup, sys and error. On cgroup2 the way of a start is: one
 //! mkdir, one open of the directory for `CLONE_INTO_CGROUP`, and, while init mounts, one open-write-close per limit.
 
+mod address;
 mod bus;
 mod delegate;
 mod facts;

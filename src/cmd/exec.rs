@@ -232,3 +232,106 @@ fn subs(words: &[String]) -> Result<Vec<Sub>> {
     }
     Ok(subs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Exec;
+
+    fn process(text: &str) -> Process {
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn words(list: &[&str]) -> Vec<String> {
+        list.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn cgroups_below() {
+        let sub = |controllers: &[&str], path: &str| Sub { controllers: words(controllers), path: path.into() };
+        assert_eq!(subs(&words(&["a/b"])).unwrap(), [sub(&[], "a/b")]);
+        assert_eq!(
+            subs(&words(&["cpu,memory:a", "pids:b"])).unwrap(),
+            [sub(&["cpu", "memory"], "a"), sub(&["pids"], "b")]
+        );
+        assert_eq!(subs(&[]).unwrap(), []);
+        for (wrong, why) in [
+            (&["a", "b"][..], "missing <controller>: prefix"),
+            (&["cpu:a", "b"], "missing <controller>: prefix"),
+            (&[":a"], "empty <controller> prefix"),
+            (&["cpu,:a"], "empty <controller> prefix"),
+            (&["cpu,cpu:a"], "cpu specified multiple times"),
+            (&["cpu:a", "pids,cpu:b"], "cpu specified multiple times"),
+        ] {
+            let error = subs(&words(wrong)).unwrap_err().to_string();
+            assert!(error.contains(why), "{wrong:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn flags_change_what_they_name() {
+        let own = process(
+            r#"{"terminal": true, "cwd": "/own", "args": ["own"], "env": ["A=1"], "noNewPrivileges": true,
+                "user": {"uid": 1, "gid": 2, "additionalGids": [3]}, "apparmorProfile": "own"}"#,
+        );
+        let exec = Exec { args: words(&["new"]), ..Exec::default() };
+        let (bare, _) = change(own.clone(), &exec);
+        let mut expected = own.clone();
+        expected.set_args(Some(words(&["new"]))).set_terminal(Some(false));
+        assert_eq!(bare, expected);
+        let exec = Exec {
+            env: words(&["A=2", "B=3"]),
+            user: Some((7, None)),
+            additional_gids: vec![8],
+            cwd: Some("/new".into()),
+            apparmor: Some("new".to_owned()),
+            process_label: Some("label".to_owned()),
+            no_new_privs: Some(false),
+            tty: true,
+            ..exec
+        };
+        let changed = change(own, &exec).0;
+        let expected = process(
+            r#"{"terminal": true, "cwd": "/new", "args": ["new"], "env": ["A=1", "A=2", "B=3"], "noNewPrivileges": false,
+                "user": {"uid": 7, "gid": 2, "additionalGids": [3, 8]}, "apparmorProfile": "new", "selinuxLabel": "label"}"#,
+        );
+        assert_eq!(changed, expected);
+    }
+
+    #[test]
+    fn capabilities_are_added_and_not_inherited() {
+        let own =
+            r#"{"cwd": "/", "user": {}, "capabilities": {"bounding": ["CAP_CHOWN"], "inheritable": ["CAP_KILL"]}}"#;
+        let exec = Exec { caps: words(&["CAP_KILL", "CAP_SYSLOG", "CAP_BOGUS"]), ..Exec::default() };
+        let (changed, unknown) = change(process(own), &exec);
+        assert_eq!(unknown, ["CAP_BOGUS"]);
+        let both = r#"["CAP_KILL", "CAP_SYSLOG"]"#;
+        let caps = format!(
+            r#"{{"bounding": ["CAP_CHOWN", "CAP_KILL", "CAP_SYSLOG"], "effective": {both}, "permitted": {both},
+                "inheritable": ["CAP_KILL"], "ambient": ["CAP_KILL"]}}"#
+        );
+        let expected: LinuxCapabilities = serde_json::from_str(&caps).unwrap();
+        assert_eq!(changed.capabilities().as_ref(), Some(&expected));
+        let (changed, _) = change(process(r#"{"cwd": "/", "user": {}}"#), &exec);
+        let caps = changed.capabilities().clone().unwrap();
+        assert!(caps.inheritable().is_none() && caps.ambient().iter().flatten().count() == 0);
+    }
+
+    #[test]
+    fn a_silent_document_takes_what_confines_the_container() {
+        let own = process(
+            r#"{"cwd": "/own", "args": ["own"], "env": ["A=1"], "user": {"uid": 1, "gid": 2, "umask": 63}, "oomScoreAdj": 5,
+                "capabilities": {"bounding": ["CAP_CHOWN"]}, "apparmorProfile": "a", "selinuxLabel": "s", "noNewPrivileges": true,
+                "rlimits": [{"type": "RLIMIT_CORE", "soft": 1, "hard": 1}], "ioPriority": {"class": "IOPRIO_CLASS_IDLE", "priority": 1}}"#,
+        );
+        let document = process(r#"{"cwd": "/", "args": ["x"], "user": {"uid": 9, "gid": 9}}"#);
+        let expected = process(
+            r#"{"cwd": "/", "args": ["x"], "user": {"uid": 9, "gid": 9, "umask": 63}, "oomScoreAdj": 5,
+                "capabilities": {"bounding": ["CAP_CHOWN"]}, "apparmorProfile": "a", "selinuxLabel": "s",
+                "ioPriority": {"class": "IOPRIO_CLASS_IDLE", "priority": 1}}"#,
+        );
+        assert_eq!(inherit(document.clone(), Some(&own)), expected);
+        assert_eq!(inherit(own.clone(), Some(&expected)), own);
+        assert_eq!(inherit(document.clone(), None), document);
+    }
+}

@@ -46,10 +46,10 @@ impl From<Cause> for Trouble {
 
 type Done = Result<(), Trouble>;
 
-/// Leaves a descriptor to execve, which closes them all at once: a call less for each. Bundles with many mounts would
-/// run into the limit of open files that way, so higher numbers are closed.
+/// Leaves a descriptor to execve, which closes them all at once: a call less for each. Bundles with many mounts, and
+/// callers with few descriptors to give, would run into the limit of open files that way: higher numbers are closed.
 fn leave<T: AsFd>(fd: T) {
-    const HIGHEST: i32 = 200;
+    const HIGHEST: i32 = 48;
     if file::number(&fd) < HIGHEST {
         std::mem::forget(fd);
     }
@@ -151,6 +151,7 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
         | Step::Attach { .. }
         | Step::AttrAt { .. }
         | Step::Link { .. }
+        | Step::LinkTo { .. }
         | Step::OpenDev
         | Step::Node { .. }
         | Step::Unlink { .. }

@@ -42,6 +42,13 @@ pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
             Ok(mount::set_attr(place.as_fd(), attr, *recursive)?)
         }
         Step::Link { at, path, target } => link(scene, *at, path, target),
+        Step::LinkTo { name, target } => match open_in(scene.root()?, target, libc::O_PATH, 0) {
+            Ok(found) => {
+                leave(found);
+                link(scene, Slot::DEV, name, target)
+            }
+            Err(_) => Ok(()),
+        },
         Step::OpenDev => {
             let dev = path::directory(scene.root()?, c"/dev")?;
             scene.put(Slot::DEV, dev);

@@ -15,6 +15,11 @@ pub(super) fn open(size: Option<Size>, ptmx: &CStr, scene: &mut Scene<'_>) -> Do
         Err(Errno::ENOENT) => file::open(cwd(), c"/dev/ptmx", flags, 0),
         answer => answer,
     }?;
+    // a container that runs already may have put anything there
+    let found = file::stat(master.as_fd())?;
+    if found.st_mode & libc::S_IFMT != libc::S_IFCHR || found.st_rdev != file::device(5, 2) {
+        return Err(Errno::ENOTTY.into());
+    }
     tty::unlock(master.as_fd())?;
     let terminal = tty::peer(master.as_fd())?;
     if let Some(size) = size {

@@ -100,9 +100,7 @@ fn late_failure(lock: &mut File, spec: &Spec) -> Result<()> {
         | Cause::OtherNode
         | Cause::NotNull => {
             let program = spec.process().as_ref().and_then(|p| p.args().as_ref()?.first().cloned()).unwrap_or_default();
-            return Err(
-                Error::new(Kind::Launch, format!("exec: {program:?}: {}", reason(errno))).fact("phase", "start")
-            );
+            return Err(Error::new(Kind::Launch, format!("exec {program}: {}", reason(errno))).fact("phase", "start"));
         }
     };
     let list = spec.hooks().as_ref().and_then(|h| h.start_container().clone()).unwrap_or_default();

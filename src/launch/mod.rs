@@ -403,8 +403,8 @@ pub fn send_listener(path: &Path, metadata: &str, fd: &OwnedFd, record: &Record,
     let text = serde_json::json!({
         "ociVersion": record.oci_version, "fds": ["seccompFd"], "pid": pid, "metadata": metadata, "state": state,
     });
-    let socket =
-        socket::connect_stream(path).context(|| format!("connect to linux.seccomp.listenerPath {}", path.display()))?;
+    let socket = socket::connect_stream(path)
+        .context(|| format!("failed to connect with seccomp agent {} (linux.seccomp.listenerPath)", path.display()))?;
     socket::send(socket.as_fd(), text.to_string().as_bytes(), Some(fd.as_fd())).context(|| "send the seccomp listener")
 }
 
@@ -427,10 +427,9 @@ pub fn never_ran(child: &Child) -> Option<Error> {
 /// Whether a process that has ended, and is not reaped yet, had executed a program: the kernel's `PF_FORKNOEXEC`
 /// (field 9 of `/proc/PID/stat`, proc(5)) says that it had not.
 fn became_payload(pid: i32) -> bool {
-    const PF_FORKNOEXEC: u64 = 0x40;
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6)?.parse::<u64>().ok());
-    flags.is_none_or(|flags| flags & PF_FORKNOEXEC == 0)
+    let stat = procfs::process::Process::new(pid).and_then(|process| process.stat());
+    let flags = stat.ok().and_then(|stat| stat.flags().ok());
+    flags.is_none_or(|flags| !flags.contains(procfs::process::StatFlags::PF_FORKNOEXEC))
 }
 
 fn annotations(spec: &Spec) -> BTreeMap<String, String> {
@@ -452,11 +451,10 @@ pub fn document<'a>(record: &'a Record, status: &'a str, pid: i32) -> StateDocum
 
 /// The number of a process as its own pid namespace counts (`NSpid` of `/proc/PID/status`, proc(5)).
 fn inner_pid(pid: i32) -> Result<i32> {
-    let path = format!("/proc/{pid}/status");
-    let status = std::fs::read_to_string(&path).context(|| format!("read {path}"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    let inner = line.and_then(|line| line.split_whitespace().next_back()).and_then(|word| word.parse().ok());
-    inner.ok_or_else(|| Error::msg(format!("{path} has no NSpid")))
+    let failed = |error: procfs::ProcError| Error::msg(error.to_string()).context(format!("read /proc/{pid}/status"));
+    let status = procfs::process::Process::new(pid).and_then(|process| process.status()).map_err(failed)?;
+    let inner = status.nspid.and_then(|numbers| numbers.last().copied());
+    inner.ok_or_else(|| Error::msg(format!("/proc/{pid}/status has no NSpid")))
 }
 
 /// Gives descriptors above 2 that the caller asked to preserve a look: they must be open.

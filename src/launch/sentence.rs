@@ -95,18 +95,20 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
     }
 }
 
-/// A program that can't be executed, as Go's `exec.LookPath` and runc word it.
+/// A program that can't be found or executed, as Go's `exec.LookPath` and runc's own execve word it.
 pub(super) fn program(image: &Image, step: &Step, errno: Errno) -> Error {
     let name = &image.program;
     let missing = matches!(errno, Errno::ENOENT | Errno::ENOTDIR);
-    let text = if image.searched && missing {
-        "executable file not found in $PATH".to_owned()
-    } else if missing && matches!(step, Step::Find) {
-        format!("stat {name}: {}", reason(errno))
+    let text = if matches!(step, Step::Exec) {
+        format!("exec {name}: {}", reason(errno))
+    } else if image.searched && missing {
+        format!("exec: {name:?}: executable file not found in $PATH")
+    } else if missing {
+        format!("exec: {name:?}: stat {name}: {}", reason(errno))
     } else {
-        reason(errno)
+        format!("exec: {name:?}: {}", reason(errno))
     };
-    let error = Error::msg(format!("exec: {name:?}: {text}")).fact("path", name.clone());
+    let error = Error::msg(text).fact("path", name.clone());
     match errno {
         // the file was found and may be executed: what is missing is what its first line names, or its loader
         Errno::ENOENT if matches!(step, Step::Exec) => {

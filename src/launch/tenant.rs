@@ -14,7 +14,7 @@ use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::tenant::{self, Request};
 use crate::state::{self, Held};
 use crate::sys::signal::Mask;
-use crate::sys::{Errno, cred, ns, socket, task};
+use crate::sys::{Answer, Errno, cred, ns, socket, task, tty};
 use crate::wire::{self, Message};
 use oci_spec::runtime::{Linux, Process};
 use std::os::fd::{AsFd, OwnedFd};
@@ -39,7 +39,7 @@ pub struct Job<'a> {
     pub preserve_fds: u32,
     /// `--cgroup`.
     pub subs: &'a [Sub],
-    /// The caller's signal mask, if it was changed.
+    /// The caller's signal mask, if it was changed: somebody waits for the process's end.
     pub mask: Option<Mask>,
 }
 
@@ -67,6 +67,7 @@ pub fn plan(job: &Job<'_>) -> Result<Plan> {
         console_socket: job.console_socket,
         no_new_keyring: job.record.no_new_keyring,
         preserve_fds: job.preserve_fds,
+        privileged: cred::euid() == 0,
         placed_late: job.record.cgroup.cgroup_paths.keys().any(|key| !key.is_empty()),
     };
     tenant::plan(&request, &Facts::ask(labels))
@@ -81,19 +82,33 @@ pub fn launch(job: &Job<'_>, init: Held, log: &Log) -> Result<Tenant> {
     plan.notes.iter().for_each(|note| log.warn(note));
     plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
     let mut slots = fds::open(&plan)?;
-    let (first, pidfd) = (init.pid.as_raw(), init.into_pidfd());
+    let (first, place) = (init.pid.as_raw(), usize::from(Slot::INIT.0));
+    slots[place] = Some(init.into_pidfd());
+    enter(&mut plan, &mut slots, job, first, log).map_err(|error| match slots[place].as_ref().map(ended) {
+        // whatever went wrong, that is why: no more processes in its pid namespace, nobody to join
+        Some(Ok(true)) => error.context("cannot exec in a stopped container"),
+        Some(Ok(false) | Err(_)) | None => error,
+    })
+}
+
+/// Whether the process that a pidfd means has ended.
+fn ended(pidfd: &OwnedFd) -> Answer<bool> {
+    tty::poll([(Some(pidfd.as_fd()), libc::POLLIN)], 0).map(|[ready]| ready != 0)
+}
+
+fn enter(plan: &mut Plan, slots: &mut [Option<OwnedFd>], job: &Job<'_>, first: i32, log: &Log) -> Result<Tenant> {
     move_to(&plan.birth.affinity)?;
-    // the process shall not be the kernel's first choice for a moment either; who is not root may not write it later
+    // the child has it from us; who is not root could not write the child's, into which nobody may look
     if let Some(score) = plan.oom_score_adj.filter(|_| cred::euid() != 0) {
         let _unchanged_where_refused = std::fs::write("/proc/self/oom_score_adj", score.to_string());
     }
     cred::set_dumpable(false).context(|| "prctl(PR_SET_DUMPABLE, 0)")?;
-    if !plan.birth.ahead.is_empty() {
-        ns::join(pidfd.as_fd(), plan.birth.ahead).context(|| format!("setns({} of {first})", plan.birth.ahead))?;
+    let ahead = plan.birth.ahead;
+    if let Some(pidfd) = slots[usize::from(Slot::INIT.0)].as_ref().filter(|_| !ahead.is_empty()) {
+        ns::join(pidfd.as_fd(), ahead).context(|| format!("{}: setns({ahead} of {first})", sentence::TENANT))?;
     }
-    slots[usize::from(Slot::INIT.0)] = Some(pidfd);
-    let (child, host) = born(&mut plan, &mut slots, job, first).map_err(|error| error.context(sentence::TENANT))?;
-    let launch = Launch { plan: &plan, job, host: &host, slots: &slots, child: &child };
+    let (child, host) = born(plan, slots, job, first).map_err(|error| error.context(sentence::TENANT))?;
+    let launch = Launch { plan, job, host: &host, slots, child: &child };
     match launch.accompany() {
         Ok(terminal) => Ok(Tenant { child, terminal }),
         Err(error) => {
@@ -129,10 +144,13 @@ fn born(plan: &mut Plan, slots: &mut [Option<OwnedFd>], job: &Job<'_>, first: i3
             Ok((child, host))
         };
     let handle = &job.record.cgroup;
-    let tried = handle.dir_fd(job.subs).and_then(|cgroup| attempt(cgroup.as_ref()));
+    let tried = handle.dir_fd(job.subs).and_then(|cgroup| attempt(cgroup.as_ref())).map_err(|error| {
+        let cgroup = matches!(error.errno(), Some(Errno::EBUSY | Errno::ENOENT | Errno::EOPNOTSUPP | Errno::ENODEV));
+        if cgroup { error.context("error adding pid of the process to cgroups") } else { error }
+    });
     match tried.as_ref().err().and_then(Error::errno) {
         Some(Errno::EBUSY | Errno::ENOENT) if job.subs.is_empty() => {
-            attempt(handle.dir_fd_of(first)?.as_ref()).or(tried)
+            handle.dir_fd_of(first).and_then(|cgroup| attempt(cgroup.as_ref())).or(tried)
         }
         // rootless containers have the cgroup that they may have
         Some(Errno::EACCES | Errno::EPERM) if job.record.rootless && job.subs.is_empty() => attempt(None).or(tried),
@@ -219,10 +237,10 @@ impl Launch<'_> {
         }
     }
 
-    /// The end of the stream: the payload runs, or the process is gone.
+    /// The end of the stream: the payload runs, or the process is going. Whoever waits for its end learns of that then;
+    /// for others the kernel's word counts, which has changed before execve closes the stream.
     fn silence(&self) -> Result<()> {
-        let [gone] = crate::sys::tty::poll([(Some(self.child.pidfd.as_fd()), libc::POLLIN)], 0)?;
-        if gone == 0 || super::became_payload(self.child.pid) {
+        if self.job.mask.is_some() || super::became_payload(self.child.pid) {
             return Ok(());
         }
         Err(sentence::tenant_vanished(super::reap(self.child)?).context(sentence::TENANT))

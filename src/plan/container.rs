@@ -83,7 +83,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let image = image::Image::new("process", process.args().as_deref().unwrap_or_default(), &env, home)?;
     let is_root = facts.root && !draft.chosen.user;
     let seccomp = draft.linux.seccomp().as_ref();
-    let confined = identity::confine(process, seccomp, true, is_root, identity::Role::First, &mut draft.details)?;
+    let mut confined = identity::confine(process, seccomp, true, is_root, identity::Role::First, &mut draft.details)?;
     let hooks = hooks::of(spec)?;
     let (creating, starting) = draft.inner_hooks(&env)?;
     let limits = identity::limits(process)?;
@@ -105,7 +105,9 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     if home {
         steps.push(Step::Home(process.user().uid()));
     }
-    draft.go(&mut steps);
+    // a listener goes to the host half, which leaves at the gate
+    let reported = confined.last.take_if(|_| request.gate && confined.listener.is_some());
+    draft.go(&mut steps, reported);
     steps.extend(starting);
     steps.extend(confined.last);
     steps.push(Step::Exec);
@@ -211,9 +213,10 @@ impl Draft<'_> {
     }
 
     /// The last looks before the payload.
-    fn go(&self, steps: &mut Vec<Step>) {
+    fn go(&self, steps: &mut Vec<Step>, filter: Option<Step>) {
         // early, so that create fails and not start
         steps.push(Step::Find);
+        steps.extend(filter);
         // limits, record and pid file are written when anybody may learn of the container
         steps.push(Step::Await(Sync::Ready));
         if self.request.gate {

@@ -73,6 +73,7 @@ pub(super) fn steps(
     for (name, target) in LINKS {
         steps.push(link(name, target)?);
     }
+    steps.push(Step::LinkTo { name: c_string("dev", "core")?, target: c_string("dev", "/proc/kcore")? });
     if !fresh {
         // an image may bring one of its own
         steps.push(Step::Unlink { at: Slot::DEV, path: c_string("dev", "ptmx")? });

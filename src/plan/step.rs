@@ -209,6 +209,13 @@ pub enum Step {
         /// What it says.
         target: Str,
     },
+    /// Makes a symbolic link in `DEV` to a path of the root, if that is there.
+    LinkTo {
+        /// Its name.
+        name: Str,
+        /// What it says, and what must be there.
+        target: Str,
+    },
     // -- devices
     /// Opens the root's `/dev` (made if missing); fills `DEV`.
     OpenDev,
@@ -428,6 +435,9 @@ impl fmt::Display for Step {
                 write!(f, "mount_setattr({}, {attr}{})", Quoted(target), recursion(*recursive))
             }
             Self::Link { path, target, .. } => write!(f, "symlink({}, {})", Quoted(target), Quoted(path)),
+            Self::LinkTo { name, target } => {
+                write!(f, "symlink({}, {}) if it exists", Quoted(target), Quoted(name))
+            }
             Self::OpenDev => f.write_str("open /dev"),
             Self::Node { path, mode, device, .. } => {
                 write!(f, "mknod({}, {mode:#o}, {}:{})", Quoted(path), libc::major(*device), libc::minor(*device))

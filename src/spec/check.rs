@@ -2,7 +2,7 @@
 //! tell (a path that is missing, a feature that is not there) is found by the plan or by the step that meets it.
 
 use crate::error::{Error, Kind, Result};
-use oci_spec::runtime::{Hook, Hooks, Linux, LinuxNamespace, LinuxNamespaceType, Process, Spec};
+use oci_spec::runtime::{Hook, Hooks, Linux, LinuxNamespace, LinuxNamespaceType, Process, Spec, User};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -49,6 +49,7 @@ pub fn validate_process(process: &Process) -> Result<()> {
     if process.args().as_ref().is_none_or(Vec::is_empty) {
         return Err(sentence("args must not be empty"));
     }
+    ids(process.user())?;
     let mut seen = Vec::new();
     for (at, limit) in process.rlimits().iter().flatten().enumerate() {
         // the spec demands the error, and runc, crun and youki apply both instead
@@ -69,6 +70,15 @@ pub fn validate_process(process: &Process) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The highest number is no id: `setresuid(2)` takes it for "leave it as it is", and the process would stay root.
+fn ids(user: &User) -> Result<()> {
+    let groups = user.additional_gids().iter().flatten().map(|gid| ("additionalGids", *gid));
+    match [("uid", user.uid()), ("gid", user.gid())].into_iter().chain(groups).find(|(_, id)| *id == u32::MAX) {
+        Some((name, id)) => Err(Error::spec(format!("process.user.{name}"), format!("{id} is nobody's id"))),
+        None => Ok(()),
+    }
 }
 
 /// A mistake that callers know by its words.

@@ -48,6 +48,13 @@ fn a_mistake_is_named() {
             json!({"type": "RLIMIT_NOFILE", "hard": 1, "soft": 1}),
             "process.rlimits[1].type: duplicate RLIMIT_NOFILE",
         ),
+        ("/process/user/uid", json!(u32::MAX), "process.user.uid: 4294967295 is nobody's id"),
+        ("/process/user/gid", json!(u32::MAX), "process.user.gid: 4294967295 is nobody's id"),
+        (
+            "/process/user/additionalGids",
+            json!([1, u32::MAX]),
+            "process.user.additionalGids: 4294967295 is nobody's id",
+        ),
         ("/process/rlimits/0/soft", json!(2000), "process.rlimits[0].soft: 2000 is above the hard limit 1024"),
         ("/linux/namespaces/0/type", json!("bogus"), "namespace {\"bogus\" \"\"} does not exist"),
         ("/linux/namespaces/-", json!({"type": "pid"}), "malformed spec file: duplicated ns {\"pid\" \"\"}"),

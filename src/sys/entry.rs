@@ -14,6 +14,7 @@ macro_rules! entry {
             #[unsafe(no_mangle)]
             extern "C" fn main(_count: i32, _arguments: *const *const i8) -> i32 {
                 $crate::sys::file::ensure_standard();
+                $crate::sys::signal::default_sigchld();
                 $start()
             }
         }

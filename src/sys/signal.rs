@@ -13,6 +13,13 @@ impl std::fmt::Debug for Mask {
     }
 }
 
+/// Lets children's ends be heard: a caller that ignores `SIGCHLD` hands that on, and the kernel then reaps children
+/// without a word.
+pub fn default_sigchld() {
+    // SAFETY: sets a disposition to the default; no handler is involved.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
 /// Blocks every signal; answers what was blocked before.
 ///
 /// # Errors

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process::exit;
 use std::time::Duration;
 
+// check: table: one line a subcommand
 /// Acts; false when the verb is not one of these.
 pub(crate) fn act(verb: &str, args: &[&str]) -> bool {
     match (verb, args) {
@@ -36,6 +37,7 @@ pub(crate) fn act(verb: &str, args: &[&str]) -> bool {
         ("remount", [target, flags]) => {
             verdict(&format!("remount {target}"), call::mount("none", target, hex(flags)));
         }
+        ("adopt", [path, ..]) => adopt(path, &args[1..]),
         ("exec", [path, ..]) => exec(path, &args[1..]),
         ("become", [path, ..]) => become_other(path, &args[1..]),
         ("syscall", [nr, ..]) => syscall(nr, &args[1..]),
@@ -78,6 +80,7 @@ pub(crate) fn act(verb: &str, args: &[&str]) -> bool {
             save(file, lines.concat().as_bytes());
         }
         ("steal-exe", [dir]) => steal_exe(dir),
+        ("spy", [dir]) => spy(dir),
         _ => return false,
     }
     true
@@ -146,6 +149,17 @@ fn exec(path: &str, args: &[&str]) {
     match std::process::Command::new(path).args(args).status() {
         Ok(status) => say(&format!("exec {path}"), status.code().unwrap_or(-1)),
         Err(error) => verdict::<()>(&format!("exec {path}"), Err(error)),
+    }
+}
+
+/// Runs a program, adopts what it leaves, and reaps none of it.
+fn adopt(path: &str, args: &[&str]) {
+    const PR_SET_CHILD_SUBREAPER: i64 = 36;
+    call::call(libc::SYS_prctl, &[PR_SET_CHILD_SUBREAPER, 1]).unwrap();
+    exec(path, args);
+    say("adopted", path);
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
     }
 }
 
@@ -249,5 +263,29 @@ fn grab(pid: u32, own: (u64, u64), held: &mut Vec<(u32, fs::File, String)>) {
         .any(|(p, f, _)| *p == pid && f.metadata().is_ok_and(|m| (m.dev(), m.ino()) == (meta.dev(), meta.ino())));
     if (meta.dev(), meta.ino()) != own && !known && name != "/proc/self/exe" {
         held.push((pid, file, name));
+    }
+}
+
+/// CVE-2016-9962: when `DIR/look` is there, tries to look into every other process of the container; then stays.
+fn spy(dir: &str) {
+    say("spy", "ready");
+    wait_file(&format!("{dir}/look"));
+    let numbers = |dir: &str| -> Vec<u32> {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    };
+    for pid in numbers("/proc").into_iter().filter(|pid| *pid != std::process::id()) {
+        let look = |name: &str| {
+            let path = format!("/proc/{pid}/{name}");
+            verdict(&format!("look {path}"), OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path));
+        };
+        ["root", "cwd", "exe"].into_iter().for_each(look);
+        let mem = format!("/proc/{pid}/mem");
+        verdict(&format!("look {mem}"), fs::File::open(&mem));
+        numbers(&format!("/proc/{pid}/fd")).into_iter().for_each(|fd| look(&format!("fd/{fd}")));
+    }
+    say("spied", "all");
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
     }
 }

@@ -333,7 +333,7 @@ impl Bundle {
 
     /// Waits for an adopted process to end; its status as a shell says it.
     pub(crate) fn exit_code(&self, pid: i32) -> i32 {
-        let status = reaper::status_of(pid, self.born, super::PATIENCE);
+        let status = reaper::status_of(pid, self.born, super::patience());
         reaper::code(status.unwrap_or_else(|| panic!("{pid} did not end: {}", kernel::where_it_hangs(pid))))
     }
 

@@ -7,9 +7,11 @@
 //! * `kernel`: facts from outside, out of `/proc` and the cgroup files;
 //! * `reaper`: the test process as the subreaper that an engine's shim is;
 //! * `tty`: pseudoterminals and the sockets that carry descriptors;
+//! * `agent`: who answers for a seccomp filter;
 //! * `process`: processes that join: members of a cgroup, callers of a special kind;
 //! * `payload`: the program inside.
 
+pub(crate) mod agent;
 pub(crate) mod bundle;
 pub(crate) mod kernel;
 pub(crate) mod payload;
@@ -26,17 +28,22 @@ pub(crate) use world::{World, world};
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take before it counts as hung: generous, the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take before it counts as hung: generous, the machine may be busy. `ONGGI_TEST_PATIENCE` sets
+/// other seconds, for runs that are meant to fail.
+pub(crate) fn patience() -> Duration {
+    let seconds = std::env::var("ONGGI_TEST_PATIENCE").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(60))
+}
 
 /// Waits until `ready` gives something.
 pub(crate) fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
+    let patience = patience();
+    let end = Instant::now() + patience;
     loop {
         if let Some(found) = ready() {
             return found;
         }
-        assert!(Instant::now() < end, "waited {PATIENCE:?} for {what}");
+        assert!(Instant::now() < end, "waited {patience:?} for {what}");
         std::thread::sleep(Duration::from_millis(3));
     }
 }

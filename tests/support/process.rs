@@ -53,3 +53,52 @@ pub(crate) fn bind(command: &mut Command, processor: usize) {
         });
     }
 }
+
+/// Starts a program with a signal ignored, as `nohup` and old daemons do.
+pub(crate) fn ignoring(command: &mut Command, signal: i32) {
+    // SAFETY: signal(2) is async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            libc::signal(signal, libc::SIG_IGN);
+            Ok(())
+        });
+    }
+}
+
+/// Starts a program with every signal blocked.
+pub(crate) fn blocking(command: &mut Command) {
+    // SAFETY: both calls are async-signal-safe, and the set is a live local.
+    unsafe {
+        command.pre_exec(|| {
+            let mut set = std::mem::zeroed();
+            libc::sigfillset(&raw mut set);
+            libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+            Ok(())
+        });
+    }
+}
+
+/// Starts a program with a file mode creation mask.
+pub(crate) fn masking(command: &mut Command, mask: libc::mode_t) {
+    // SAFETY: umask(2) is async-signal-safe and always succeeds.
+    unsafe {
+        command.pre_exec(move || {
+            libc::umask(mask);
+            Ok(())
+        });
+    }
+}
+
+/// Starts a program that may have so many descriptors.
+pub(crate) fn with_descriptors(command: &mut Command, count: libc::rlim_t) {
+    // SAFETY: setrlimit(2) is async-signal-safe and reads a live local.
+    unsafe {
+        command.pre_exec(move || {
+            let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+            limit.rlim_cur = count;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+            Ok(())
+        });
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! `ONGGI_RUNTIME=/usr/sbin/runc` points the suite at another runtime: that is how the tests themselves are proved.
 
-use super::{PATIENCE, Value, reaper};
+use super::{Value, patience, reaper};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -112,6 +112,12 @@ impl Call {
         self
     }
 
+    /// Sets the program's working directory.
+    pub(crate) fn within(mut self, dir: &Path) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
     /// Gives the program something to read on standard input.
     pub(crate) fn stdin(mut self, bytes: &[u8]) -> Self {
         self.stdin = Some(bytes.to_vec());
@@ -173,7 +179,7 @@ pub(crate) struct Running {
 impl Running {
     /// Waits for its end; a program that hangs is killed and told of.
     pub(crate) fn finish(self) -> Output {
-        self.finish_within(PATIENCE)
+        self.finish_within(patience())
     }
 
     /// `finish`, within a time of the test's choice.

@@ -30,7 +30,7 @@ impl Receiver {
         self.listener.set_nonblocking(true).unwrap();
         let stream = until("a connection", || self.listener.accept().ok()).0;
         stream.set_nonblocking(false).unwrap();
-        stream.set_read_timeout(Some(super::PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(super::patience())).unwrap();
         receive(stream.as_raw_fd())
     }
 }

@@ -1,0 +1,82 @@
+//! What a profile says about one call, read off the profile itself: no ranges of numbers, no order among conditions. Where
+//! conditions of rules with different actions hold at once it names all of their verdicts.
+
+use crate::bpf::Call;
+use crate::profiles;
+use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompArg, LinuxSeccompOperator as Operator};
+use onggi::plan::seccomp::Arch;
+use std::collections::HashMap;
+
+/// A profile, read for one architecture.
+#[derive(Debug)]
+pub(crate) struct Naive {
+    default: u32,
+    /// The bits of an argument that are compared.
+    half: u64,
+    rules: HashMap<u32, Vec<Rule>>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    /// For a call that x86 has behind another: the other's first argument.
+    behind: Option<u32>,
+    args: Vec<LinuxSeccompArg>,
+    verdict: u32,
+}
+
+impl Naive {
+    pub(crate) fn new(profile: &LinuxSeccomp, arch: Arch) -> Self {
+        let half = if matches!(arch, Arch::X86_64 | Arch::Aarch64) { u64::MAX } else { 0xffff_ffff };
+        let default = profile.default_action().as_u32(profile.default_errno_ret());
+        let mut rules: HashMap<u32, Vec<Rule>> = HashMap::new();
+        for rule in profile.syscalls().iter().flatten() {
+            let verdict = rule.action().as_u32(rule.errno_ret());
+            if verdict == default {
+                continue;
+            }
+            for row in rule.names().iter().filter_map(|name| profiles::table().iter().find(|row| row.name == name)) {
+                for mut args in profiles::alternatives(rule) {
+                    args.retain(|arg| arg.op() != Operator::ScmpCmpMaskedEq || arg.value() & half != 0);
+                    if let Some((carrier, call)) = row.carrier.filter(|_| arch == Arch::X86) {
+                        let args = args.iter().filter(|arg| arg.index() != 0).copied().collect();
+                        rules.entry(carrier).or_default().push(Rule { behind: Some(call), args, verdict });
+                    }
+                    if let Some(number) = row.number(arch) {
+                        rules.entry(number).or_default().push(Rule { behind: None, args, verdict });
+                    }
+                }
+            }
+        }
+        Self { default, half, rules }
+    }
+
+    /// The verdicts that the rules allow, newer calls aside.
+    pub(crate) fn verdicts(&self, call: &Call) -> Vec<u32> {
+        let mut verdicts = Vec::new();
+        for Rule { behind, args, verdict } in self.rules.get(&call.nr).into_iter().flatten() {
+            if args.is_empty() && behind.is_none() {
+                // rules alone, whatever stands before or behind it
+                return vec![*verdict];
+            }
+            let is_meant = behind.is_none_or(|behind| behind == call.args[0] as u32);
+            if is_meant && args.iter().all(|arg| self.holds(arg, call)) {
+                verdicts.push(*verdict);
+            }
+        }
+        if verdicts.is_empty() { vec![self.default] } else { verdicts }
+    }
+
+    fn holds(&self, arg: &LinuxSeccompArg, call: &Call) -> bool {
+        let half = self.half;
+        let (a, value, two) = (call.args[arg.index()] & half, arg.value() & half, arg.value_two().unwrap_or(0) & half);
+        match arg.op() {
+            Operator::ScmpCmpNe => a != value,
+            Operator::ScmpCmpLt => a < value,
+            Operator::ScmpCmpLe => a <= value,
+            Operator::ScmpCmpEq => a == value,
+            Operator::ScmpCmpGe => a >= value,
+            Operator::ScmpCmpGt => a > value,
+            Operator::ScmpCmpMaskedEq => a & value == two & value,
+        }
+    }
+}
