@@ -56,6 +56,7 @@ fi
 # under a kernel of its own, with all controllers of cgroup v2
 suite() { find target -path '*/deps/integration-*' -executable -type f -printf '%T@ %p\n' | sort -rn | head -n 1 | cut -d' ' -f2; }
 part "integration, lab" env LAB_MEM=6G scripts/lab.sh "$PWD/$(suite)" --test-threads 4
+part "cgroups, every world" scripts/cgroups.sh
 part engines scripts/engines.sh
 
 echo

@@ -19,6 +19,16 @@ fn write_cgroups(cgroups: &CgroupPlan, out: &mut String) -> fmt::Result {
         let name = if name.is_empty() { "cgroup2" } else { name };
         writeln!(out, "host  {name} cgroup {path:?}")?;
     }
+    if let Some(unit) = &cgroups.unit {
+        let whose = if unit.user { "user's" } else { "system's" };
+        writeln!(out, "host  start unit {} of the {whose} systemd", unit.name)?;
+        for property in &unit.properties {
+            writeln!(out, "host  property {property}")?;
+        }
+    }
+    if let Some(owner) = cgroups.owner {
+        writeln!(out, "host  give the cgroup to user {owner}")?;
+    }
     for write in cgroups.early.iter().chain(&cgroups.writes) {
         writeln!(out, "host  write {write}")?;
     }

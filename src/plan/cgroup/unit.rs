@@ -8,6 +8,7 @@ use super::devices::Allowed;
 use super::{CgroupFacts, Home, Wanted, v2, variant};
 use crate::error::{Error, Result};
 use oci_spec::runtime::{LinuxCpu, LinuxResources};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Microseconds in a second.
@@ -51,6 +52,32 @@ pub struct Property {
     pub value: Value,
     /// A systemd that does not know it is no failure: the file of the cgroup says the same.
     pub optional: bool,
+}
+
+impl fmt::Display for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.value)
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::U64(u64::MAX) => f.write_str("infinity"),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::I32(value) => write!(f, "{value}"),
+            Self::U32(value) => write!(f, "{value}"),
+            Self::I64(value) => write!(f, "{value}"),
+            Self::U64(value) => write!(f, "{value}"),
+            Self::Text(value) => f.write_str(value),
+            Self::Texts(value) => write!(f, "{value:?}"),
+            Self::Bytes(value) => write!(f, "{value:?}"),
+            Self::Pairs(value) => {
+                let pairs: Vec<_> = value.iter().map(|(first, second)| format!("{first}:{second}")).collect();
+                f.write_str(&pairs.join(" "))
+            }
+        }
+    }
 }
 
 /// A transient unit.

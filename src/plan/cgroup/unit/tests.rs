@@ -18,23 +18,11 @@ fn resources(json: &str) -> LinuxResources {
     serde_json::from_str(json).unwrap()
 }
 
-/// `Name=value` by the type's letter.
+/// `Name=value`, and `Name?=value` if it is optional.
 fn shown(properties: &[Property]) -> String {
-    let one = |p: &Property| {
-        let mark = if p.optional { "?" } else { "" };
-        let value = match &p.value {
-            Value::U64(u64::MAX) => "infinity".to_owned(),
-            Value::Bool(v) => v.to_string(),
-            Value::I32(v) => v.to_string(),
-            Value::U32(v) => v.to_string(),
-            Value::I64(v) => v.to_string(),
-            Value::U64(v) => v.to_string(),
-            Value::Text(v) => v.clone(),
-            Value::Texts(v) => format!("{v:?}"),
-            Value::Bytes(v) => format!("{v:?}"),
-            Value::Pairs(v) => v.iter().map(|(a, b)| format!("{a}:{b}")).collect::<Vec<_>>().join(" "),
-        };
-        format!("{}{mark}={value}", p.name)
+    let one = |p: &Property| match p.optional {
+        true => p.to_string().replacen('=', "?=", 1),
+        false => p.to_string(),
     };
     properties.iter().map(one).collect::<Vec<_>>().join(", ")
 }
