@@ -77,9 +77,10 @@ fn legacy(mountinfo: &str, cgroup: &str) -> CgroupFacts {
         let offers = |mount: &&Mount<'_>| {
             mount.kind == "cgroup" && names.split(',').all(|name| mount.options.split(',').any(|option| option == name))
         };
-        // a hierarchy that is not mounted here is none for us
-        let Some(mount) = mounts.iter().find(offers).filter(|_| !names.is_empty()) else { continue };
         let name = names.strip_prefix("name=");
+        // hierarchies of other init systems are no business of ours, nor is one that is not mounted here
+        let ours = !names.is_empty() && name.is_none_or(|name| name == "systemd");
+        let Some(mount) = mounts.iter().find(offers).filter(|_| ours) else { continue };
         hierarchies.push(Hierarchy {
             controllers: names.split(',').filter(|_| name.is_none()).map(str::to_owned).collect(),
             name: name.map(str::to_owned),
@@ -116,11 +117,13 @@ mod tests {
 90 23 0:29 / /mnt/a\\040b rw - cgroup cgroup rw,cpu,cpuacct
 33 30 0:29 /docker/abc /sys/fs/cgroup/cpu,cpuacct ro - cgroup cgroup rw,cpu,cpuacct
 34 23 0:30 / /mnt/a\\040b rw - cgroup cgroup rw,freezer
+35 30 0:31 / /sys/fs/cgroup/openrc rw - cgroup cgroup rw,name=openrc
 ";
         let cgroup = "\
 5:cpu,cpuacct:/docker/abc/x
 4:freezer:/f
 3:memory:/not/mounted
+2:name=openrc:/
 1:name=systemd:/other
 0::/docker/abc
 ";

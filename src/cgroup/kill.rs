@@ -19,9 +19,9 @@ impl Handle {
         if let Some(path) = self.unified() {
             match write_file(&path.join("cgroup.kill"), "1") {
                 Ok(()) => return self.thaw_legacy(),
-                // gone: nobody is left; ENOENT also from a threaded cgroup, which has no such file
                 Err(Errno::ENODEV) => return Ok(()),
-                Err(Errno::ENOENT) => {}
+                // gone, or threaded: what acts on processes is refused there
+                Err(Errno::ENOENT | Errno::EOPNOTSUPP) => {}
                 Err(errno) => {
                     return Err(errno).context(|| format!("kill the processes of cgroup {}", path.display()));
                 }

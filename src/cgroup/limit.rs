@@ -99,9 +99,10 @@ impl Places<'_> {
         }
     }
 
-    /// Sets the device filter of a fresh cgroup, or exchanges that of a used one with no moment without.
-    pub(super) fn filter_devices(&self, devices: &Devices, rootless: bool) -> Result<()> {
+    /// Sets the device filter; in a cgroup that was used before, in the place of the one that may be there.
+    pub(super) fn filter_devices(&self, devices: &Devices, rootless: bool, reused: bool) -> Result<()> {
         let done = match devices {
+            Devices::Unrestricted | Devices::Bpf(_) if reused => self.handle.set_devices(devices),
             Devices::Unrestricted => Ok(()),
             // who may not even make nodes of his own needs no filter
             Devices::V1(_) if in_user_namespace() => Ok(()),
@@ -129,7 +130,7 @@ impl Handle {
     /// If the kernel refuses.
     pub fn set_devices(&self, devices: &Devices) -> Result<()> {
         let Some(path) = self.unified().filter(|_| !self.cgroup_paths.contains_key("devices")) else {
-            return Places { handle: self, dir: None }.filter_devices(devices, false);
+            return Places { handle: self, dir: None }.filter_devices(devices, false, false);
         };
         let dir = open_dir(path).context(|| format!("open cgroup {}", path.display()))?;
         exchange(dir.as_fd(), devices).context(|| "exchange the device filter of the cgroup")

@@ -39,6 +39,8 @@ pub struct Made {
     dir: Option<OwnedFd>,
     /// Directories made for it, in the order of making.
     made: Vec<PathBuf>,
+    /// Whether the one in the cgroup2 tree was there before, and may have a device filter.
+    reused: bool,
     /// The service manager that is to make it.
     bus: Option<RefCell<Bus>>,
 }
@@ -48,7 +50,7 @@ pub struct Made {
 /// # Errors
 /// If a directory can't be made, or the cgroup is there already and has processes or is frozen.
 pub fn make(plan: &CgroupPlan) -> Result<Made> {
-    let mut made = Made { handle: Handle::default(), dir: None, made: Vec::new(), bus: None };
+    let mut made = Made { handle: Handle::default(), dir: None, made: Vec::new(), reused: false, bus: None };
     match made.fill(plan) {
         Ok(()) => Ok(made),
         Err(error) => {
@@ -81,6 +83,7 @@ impl Made {
             self.handle.cgroup_paths.insert(key.clone(), path.clone());
             if existed {
                 self.handle.refuse_used(key)?;
+                self.reused |= key.is_empty();
             }
         }
         if let Some(path) = self.handle.unified() {
@@ -162,7 +165,7 @@ impl Made {
             .context(|| format!("read the cgroup of process {pid}"))?;
         let own = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
         // the mount may show a part of the tree only
-        if path.ends_with(own.trim_start_matches('/')) {
+        if own != "/" && path.ends_with(own.trim_start_matches('/')) {
             return Ok(());
         }
         let own = format!("systemd put process {pid} into cgroup {own} instead of {}", path.display());
@@ -192,7 +195,7 @@ impl Made {
         if let (Some(owner), Some(path)) = (plan.owner, self.handle.unified()) {
             delegate::delegate(path, owner)?;
         }
-        places.filter_devices(&plan.devices, plan.rootless)
+        places.filter_devices(&plan.devices, plan.rootless, self.reused)
     }
 
     /// What later commands need.

@@ -1,6 +1,6 @@
 //! The device filter by opening devices.
 
-use super::Bench;
+use super::{Bench, make};
 use crate::plan::cgroup::Devices;
 use crate::sys::bpf::Program;
 use crate::sys::cgroupfs::{open_dir, send_signal};
@@ -90,4 +90,14 @@ fn several_programs_become_one() {
     assert_eq!(Program::attached(dir.as_fd()).unwrap().len(), 4);
     bench.handle().set_devices(&bench.plan.devices).unwrap();
     assert_eq!(Program::attached(dir.as_fd()).unwrap().len(), 1);
+}
+
+#[test]
+fn a_filter_that_was_left_does_not_stay() {
+    let mut bench = Bench::new("{}");
+    bench.made.limit(&bench.plan).unwrap();
+    let again = make(&bench.plan).unwrap();
+    let other = Bench::new(KMSG);
+    again.limit(&other.plan).unwrap();
+    assert_eq!(probe(&mut bench), "r-null w-null r-kmsg disk kmsg null 0");
 }

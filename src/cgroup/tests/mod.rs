@@ -258,3 +258,22 @@ fn is_given_to_its_owner() {
         assert_ne!(owner(file), Some(4242), "{file}");
     }
 }
+
+#[test]
+fn threads_are_killed_too() {
+    let mut bench = Bench::new("{}");
+    let Some(path) = bench.handle().unified().map(Path::to_owned) else { return };
+    let parent = path.parent().unwrap();
+    let given = std::fs::read_to_string(parent.join("cgroup.subtree_control")).unwrap();
+    for name in given.split_whitespace() {
+        std::fs::write(parent.join("cgroup.subtree_control"), format!("-{name}")).unwrap();
+    }
+    std::fs::write(path.join("cgroup.type"), "threaded").unwrap();
+    let pid = bench.start("exec sleep 1000");
+    assert_eq!(bench.handle().pids().unwrap(), [pid]);
+    bench.handle().freeze().unwrap();
+    bench.handle().thaw().unwrap();
+    bench.handle().kill_all().unwrap();
+    bench.handle().remove().unwrap();
+    assert!(!bench.handle().exists());
+}
