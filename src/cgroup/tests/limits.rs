@@ -1,7 +1,7 @@
 //! Limits by what they do.
 
 use super::Bench;
-use crate::cgroup::{Oom, make};
+use crate::cgroup::{Oom, facts, make};
 use crate::plan::cgroup::{Absent, CgroupPlan, Write, limits};
 use oci_spec::runtime::LinuxResources;
 use std::time::Duration;
@@ -85,6 +85,53 @@ fn every_value_arrives() {
         arrived += 1;
     }
     assert!(arrived > 0, "no controller to test with");
+}
+
+/// A block device of this machine that can be throttled: `MAJOR:MINOR`.
+fn disk() -> String {
+    let disks = std::fs::read_dir("/sys/block").unwrap().flatten();
+    let real = |name: &str| !["loop", "ram", "zram", "sr", "fd"].iter().any(|kind| name.starts_with(kind));
+    let disk = disks.map(|disk| disk.path()).find(|path| real(&path.file_name().unwrap().to_string_lossy())).unwrap();
+    std::fs::read_to_string(disk.join("dev")).unwrap().trim_end().to_owned()
+}
+
+#[test]
+fn throttles_arrive_and_go() {
+    let disk = disk();
+    let (major, minor) = disk.split_once(':').unwrap();
+    let of = |bytes: u32, operations: u32| {
+        format!(
+            r#"{{"blockIO":{{"throttleWriteBpsDevice":[{{"major":{major},"minor":{minor},"rate":{bytes}}}],
+                "throttleReadIOPSDevice":[{{"major":{major},"minor":{minor},"rate":{operations}}}]}}}}"#
+        )
+    };
+    let controller = if facts(false).unwrap().has("blkio") { "blkio" } else { "io" };
+    let Some(bench) = Bench::limited(controller, &of(1_048_576, 50)) else { return };
+    let read = || match controller {
+        "blkio" => ["write_bps", "read_iops"].map(|kind| bench.read("blkio", &format!("blkio.throttle.{kind}_device"))),
+        _ => [bench.read("io", "io.max"), String::new()],
+    };
+    let want = match controller {
+        "blkio" => [format!("{disk} 1048576"), format!("{disk} 50")],
+        _ => [format!("{disk} rbps=max wbps=1048576 riops=50 wiops=max"), String::new()],
+    };
+    assert_eq!(read(), want);
+    bench.handle().update(&limits_of(&bench, &of(0, 0))).unwrap();
+    assert_eq!(read(), [String::new(), String::new()]);
+}
+
+#[test]
+fn network_classes_arrive_where_there_are_any() {
+    let resources = r#"{"network":{"classID":1048577}}"#;
+    match Bench::planned(resources) {
+        Ok(bench) if bench.facts.has("net_cls") => {
+            bench.made.limit(&bench.plan).unwrap();
+            assert_eq!(bench.read("net_cls", "net_cls.classid"), "1048577");
+        }
+        // cgroup2 has no such thing, which is said in a note
+        Ok(bench) => assert!(bench.handle().is_pure()),
+        Err(error) => assert!(error.to_string().starts_with("cannot set net_cls limit: "), "{error}"),
+    }
 }
 
 #[test]

@@ -277,3 +277,26 @@ fn threads_are_killed_too() {
     bench.handle().remove().unwrap();
     assert!(!bench.handle().exists());
 }
+
+#[test]
+fn what_may_not_be_made() {
+    // sysfs lets nobody make directories
+    let plan = |permission| CgroupPlan {
+        paths: [(String::new(), "/sys/kernel/onggi-test".into())].into(),
+        root: "/sys/kernel".into(),
+        permission,
+        ..CgroupPlan::default()
+    };
+    let none = make(&plan(Permission::Optional)).unwrap();
+    assert!(none.handle().cgroup_paths.is_empty() && none.into_fd().is_none() && !none.needs_placing());
+    none.limit(&plan(Permission::Optional)).unwrap();
+    let made = "make cgroup /sys/kernel/onggi-test: operation not permitted";
+    assert_eq!(
+        make(&plan(Permission::NeededForLimits)).unwrap_err().to_string(),
+        format!("rootless needs no limits + no cgrouppath when no permission is granted for cgroups: {made}")
+    );
+    assert_eq!(
+        make(&plan(Permission::Needed)).unwrap_err().to_string(),
+        format!("unable to apply cgroup configuration: {made}")
+    );
+}
