@@ -359,9 +359,6 @@ impl Bus {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(late(error)),
             }
-            if Instant::now() > end && filled < buffer.len() {
-                return Err(Error::from(Errno::ETIMEDOUT).context("no answer"));
-            }
         }
         Ok(())
     }

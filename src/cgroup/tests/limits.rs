@@ -1,8 +1,8 @@
 //! Limits by what they do.
 
 use super::Bench;
-use crate::cgroup::Oom;
-use crate::plan::cgroup::{CgroupPlan, limits};
+use crate::cgroup::{Oom, make};
+use crate::plan::cgroup::{Absent, CgroupPlan, Write, limits};
 use oci_spec::runtime::LinuxResources;
 use std::time::Duration;
 
@@ -184,6 +184,52 @@ fn limits_that_bound_each_other_go_up_and_down() {
         let file = if bench.handle().cgroup_paths.contains_key("cpu") { "cpu.cfs_burst_us" } else { "cpu.max.burst" };
         assert_eq!(bench.read("cpu", file), burst.to_string());
     }
+}
+
+#[test]
+fn a_cgroup_that_was_there_gets_new_limits() {
+    let Some(bench) = Bench::limited("memory", r#"{"memory":{"limit":33554432,"swap":33554432}}"#) else { return };
+    let wider = limits_of(&bench, r#"{"memory":{"limit":67108864,"swap":67108864}}"#);
+    let again = make(&bench.plan).unwrap();
+    again.limit(&CgroupPlan { writes: wider.writes, ..bench.plan.clone() }).unwrap();
+    let is_v1 = bench.handle().cgroup_paths.contains_key("memory");
+    assert_eq!(bench.read("memory", if is_v1 { "memory.limit_in_bytes" } else { "memory.max" }), "67108864");
+}
+
+#[test]
+fn a_file_that_is_not_there_may_be_no_loss() {
+    let bench = Bench::new("{}");
+    let hierarchy = bench.handle().cgroup_paths.keys().next().unwrap().clone();
+    let write = |absent| Write {
+        hierarchy: hierarchy.clone().into(),
+        file: "cgroup.no.such".into(),
+        value: "1".into(),
+        field: "linux.resources.x".into(),
+        absent,
+        again: false,
+    };
+    let limit = |absent| bench.made.limit(&CgroupPlan { writes: vec![write(absent)], ..bench.plan.clone() });
+    limit(Absent::Skip).unwrap();
+    let error = limit(Absent::Fail).unwrap_err().to_string();
+    assert!(error.starts_with("linux.resources.x: ") && error.contains("write cgroup.no.such \"1\""), "{error}");
+    let instead = |value: &str| Absent::Instead { file: "cgroup.procs".into(), value: value.to_owned() };
+    let error = limit(instead("x")).unwrap_err().to_string();
+    assert!(error.contains("write cgroup.procs \"x\": invalid argument"), "{error}");
+}
+
+#[test]
+fn a_watch_on_v1_ends_with_the_cgroup() {
+    let bench = Bench::new("{}");
+    let mut v1 = bench.handle().clone();
+    v1.cgroup_paths.retain(|key, _| key == "memory");
+    if v1.cgroup_paths.is_empty() {
+        assert!(v1.watch_oom().is_err());
+        return;
+    }
+    let mut watch = v1.watch_oom().unwrap();
+    assert_eq!(watch.wait(Duration::from_millis(20)).unwrap(), Oom::Nothing);
+    bench.handle().remove().unwrap();
+    assert_eq!(watch.wait(Duration::from_secs(5)).unwrap(), Oom::Gone);
 }
 
 #[test]
