@@ -1,13 +1,14 @@
 #!/bin/sh
 # bench.sh [AXIS...] [--rounds N] [--only NAME,NAME...]: startup latency and cost of onggi, the floor and every peer on PATH.
 #
-# Axes are the files of scripts/bench/axes (default: run; `all` for each; `--list` names them). Results: a table on stdout and
+# Axes are the files of scripts/bench/axes (default: run; `all` for each; `--list` names them), and `seccomp` (scripts/bench/seccomp.sh). Results: a table on stdout and
 # target/bench/AXIS.json; for run also a chart, target/bench/run.svg. Needs root, a C compiler (gcc) and python3; strace for the counts of system calls.
 # Peers: crun, crun-static, runc, youki on PATH, and any in PEERS="name=path name=path". ONGGI=PATH measures another build of onggi.
 set -eu
 tree=$(cd "$(dirname "$0")/.." && pwd)
 out=$tree/target/bench
 
+[ "${1:-}" != seccomp ] || { shift; exec "$tree/scripts/bench/seccomp.sh" "$@"; }
 [ "${1:-}" != --list ] || exec python3 "$tree/scripts/bench/bench.py" --list
 [ "$(id -u)" = 0 ] || { echo "bench.sh: needs root: it makes cgroups, namespaces and mounts" >&2; exit 1; }
 for tool in gcc python3; do

@@ -89,6 +89,8 @@ impl Scene<'_> {
 
 /// Walks all steps and becomes the payload; never comes back.
 pub fn walk(plan: &mut Plan, slots: &mut [Option<OwnedFd>], wire: BorrowedFd<'_>, mask: Option<&Mask>) -> ! {
+    #[cfg(debug_assertions)]
+    crate::sys::alloc::forbid();
     let mut scene = Scene { slots, wire, entered: false };
     let mut gate = false;
     for (index, step) in plan.steps.iter().enumerate() {

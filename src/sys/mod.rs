@@ -7,6 +7,8 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set")]
 #![allow(clippy::cast_possible_truncation, reason = "64-bit Linux: addresses, sizes and flags of the ABI fit")]
 
+#[cfg(debug_assertions)]
+pub mod alloc;
 pub mod clock;
 pub mod cred;
 pub mod entry;

@@ -26,6 +26,9 @@ use naive::Naive;
 use oci_spec::runtime::LinuxSeccomp;
 use onggi::plan::seccomp::{Arch, compile};
 use oracle::{Oracle, Token};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
 
 /// A machine: what its kernel is, and the architectures that libseccomp is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +59,22 @@ impl Machine {
         };
         self.archs.iter().copied().filter(|(arch, _)| *arch == self.native || listed(*arch)).collect()
     }
+}
+
+/// libseccomp, in a program that is built when it is first needed.
+fn oracle() -> Oracle {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    Oracle::start(BINARY.get_or_init(|| {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/seccomp_diff/oracle.c");
+        let binary = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("seccomp-oracle");
+        let new = binary.with_extension(std::process::id().to_string());
+        let built =
+            Command::new("cc").args(["-O2", "-Wall", "-Werror", "-o"]).arg(&new).args([source, "-lseccomp"]).status();
+        let hint = "a C compiler and libseccomp's headers are needed (Debian: gcc libc6-dev libseccomp-dev)";
+        assert!(built.is_ok_and(|status| status.success()), "cannot build oracle.c: {hint}");
+        std::fs::rename(&new, &binary).unwrap();
+        binary
+    }))
 }
 
 /// Our program for a profile, checked as the kernel does.
@@ -167,7 +186,7 @@ fn compare(profile: &LinuxSeccomp, machine: Machine, ours: &[Instruction], their
 
 #[test]
 fn tables_agree() {
-    let mut oracle = Oracle::start();
+    let mut oracle = oracle();
     let mut newer = Vec::new();
     for row in profiles::table() {
         for ((_, token), ours) in PC.archs.iter().chain(ARM.archs).zip(row.numbers) {
@@ -193,7 +212,7 @@ fn tables_agree() {
 
 #[test]
 fn real_profiles() {
-    let mut oracle = Oracle::start();
+    let mut oracle = oracle();
     for (name, profile) in profiles::fixtures() {
         let profile = profiles::known_to(&mut oracle, &profile);
         for machine in [PC, ARM] {
@@ -214,7 +233,7 @@ fn rounds() -> u64 {
 }
 
 fn random_profiles(kind: random::Kind) {
-    let mut oracle = Oracle::start();
+    let mut oracle = oracle();
     let newer = profiles::newer(&mut oracle);
     let table = profiles::table();
     let names: Vec<&str> = table.iter().map(|row| row.name).filter(|name| !newer.contains(name)).collect();
@@ -262,7 +281,7 @@ fn random_profiles_of_all_kinds() {
 
 #[test]
 fn large_profiles() {
-    let mut oracle = Oracle::start();
+    let mut oracle = oracle();
     let newer = profiles::newer(&mut oracle);
     let names: Vec<&str> = profiles::table().iter().map(|row| row.name).filter(|name| !newer.contains(name)).collect();
     let (mut longest, mut too_long) = (0, 0);

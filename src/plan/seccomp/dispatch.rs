@@ -3,7 +3,7 @@
 use super::arch::{Arch, X32_BIT};
 use super::program::{Code, JEQ, Label};
 use super::rules::{Range, Rules, Sorted, Verdict, push};
-use super::search::{Search, hot};
+use super::search::Search;
 use seccompiler::sock_filter;
 
 /// `SECCOMP_RET_KILL_THREAD`: libseccomp's answer to an architecture that the profile does not list.
@@ -22,13 +22,10 @@ pub(super) fn write(sorted: &Sorted, default: u32, newer: Option<u32>) -> Vec<so
     for rules in sorted.rules.iter().rev().filter(|rules| rules.arch != Arch::X32) {
         ranges.clear();
         rules.ranges(default, newer, &mut ranges);
-        let mut archs = vec![rules.arch];
         if rules.arch == Arch::X86_64 {
             beyond_x86_64(rules, x32, default, newer, &mut ranges);
-            archs.extend(x32.map(|rules| rules.arch));
         }
-        let hot = hot(&archs);
-        let numbers = Search::new(&ranges, &hot, &sorted.conditions, default).write(&mut code);
+        let numbers = Search::new(&ranges, rules.arch, &sorted.conditions, default).write(&mut code);
         let numbers = code.load(NUMBER, numbers);
         label = code.branch(JEQ, rules.arch.audit(), numbers, label);
     }

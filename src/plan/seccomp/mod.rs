@@ -148,6 +148,10 @@ mod tests {
                 "linux.seccomp.syscalls[1].names[1]: empty string is not a valid syscall",
             ),
             (
+                json!({ "defaultAction": "SCMP_ACT_ERRNO", "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"] }),
+                "linux.seccomp.flags: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a rule with SCMP_ACT_NOTIFY",
+            ),
+            (
                 contradiction,
                 "linux.seccomp.syscalls[1].names[1]: \"read\" contradicts syscalls[0], which is about the same arguments",
             ),
@@ -164,15 +168,15 @@ mod tests {
         assert_eq!(flags(json!([])), 0);
         assert_eq!(flags(json!(["SECCOMP_FILTER_FLAG_TSYNC"])), 0);
         assert_eq!(flags(json!(["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"])), 1 << 1 | 1 << 2);
-        assert_eq!(flags(json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"])), 1 << 5);
     }
 
     #[test]
     fn a_notification_has_a_listener() {
         let rule = json!({ "names": ["mkdir"], "action": "SCMP_ACT_NOTIFY" });
-        let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "flags": [], "listenerPath": "/run/agent", "listenerMetadata": "web", "syscalls": [rule] });
+        let flags = ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"];
+        let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "flags": flags, "listenerPath": "/run/agent", "listenerMetadata": "web", "syscalls": [rule] });
         let filter = of(profile).unwrap();
-        assert_eq!(filter.flags, 1 << 3);
+        assert_eq!(filter.flags, 1 << 3 | 1 << 5);
         assert_eq!(filter.listener, Some(Listener { path: "/run/agent".into(), metadata: "web".to_owned() }));
         assert_eq!(answer(&filter, Arch::X86_64.audit(), 83), 0x7fc0_0000);
         let none = of(json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "/run/agent" })).unwrap();

@@ -63,6 +63,45 @@ pub(super) fn find(name: &str) -> Option<&'static Row> {
     }
 }
 
+/// The numbers of some names in the table for an architecture, ascending; `NO` for those that it lacks.
+pub(super) const fn numbers<const N: usize>(names: &[&str; N], arch: Arch) -> [u16; N] {
+    let mut numbers = [NO; N];
+    let mut index = 0;
+    while index < N {
+        let number = number(names[index], arch.column());
+        let mut place = index;
+        while place > 0 && numbers[place - 1] > number {
+            numbers[place] = numbers[place - 1];
+            place -= 1;
+        }
+        numbers[place] = number;
+        index += 1;
+    }
+    numbers
+}
+
+const fn number(name: &str, column: usize) -> u16 {
+    let mut slot = hash(name.as_bytes());
+    while SLOTS[slot] != NO {
+        let row = &ROWS[SLOTS[slot] as usize];
+        if is_same(row.name.as_bytes(), name.as_bytes()) {
+            return row.numbers[column];
+        }
+        slot = (slot + 1) % SIZE;
+    }
+    NO
+}
+
+const fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let mut same = a.len() == b.len();
+    let mut index = 0;
+    while same && index < a.len() {
+        same = a[index] == b[index];
+        index += 1;
+    }
+    same
+}
+
 /// Four times the rows, so that most names are found at once.
 const SIZE: usize = 2048;
 const _: () = assert!(ROWS.len() * 4 <= SIZE + SIZE / 4);

@@ -124,6 +124,11 @@ impl Profile<'_> {
             Some(flags) => flags.iter().fold(0, |all, flag| all | bit(*flag)),
         };
         if !notifies {
+            if flags & FLAG_WAIT_KILLABLE_RECV != 0 {
+                // the kernel's EINVAL would not say why
+                let message = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a rule with SCMP_ACT_NOTIFY";
+                return Err(Error::spec(format!("{}.flags", self.path), message));
+            }
             return Ok((flags, None));
         }
         let listener_path = self.seccomp.listener_path().as_ref().filter(|path| !path.as_os_str().is_empty());

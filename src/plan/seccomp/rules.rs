@@ -11,7 +11,7 @@ pub(super) enum Verdict {
     /// One verdict (`SECCOMP_RET_*` with its data).
     Always(u32),
     /// What the arguments decide: an index among the profile's [`Conditions`].
-    Arguments(usize),
+    Arguments(u32),
 }
 
 /// Conditions of one call on one architecture.
@@ -141,12 +141,13 @@ impl Rules {
             self.slots[slot] = Some(Verdict::Always(deed.verdict));
             return Ok(());
         }
-        let index = known.unwrap_or(conditions.len());
-        if known.is_none() {
+        let index = known.unwrap_or_else(|| {
             conditions.push(Conditions { wide, level: Level::new() });
-            self.slots[slot] = Some(Verdict::Arguments(index));
-        }
-        condition::insert(&mut conditions[index].level, tests, deed.verdict, deed.rule)
+            // as many at most as there are slots
+            u32::try_from(conditions.len() - 1).unwrap_or(u32::MAX)
+        });
+        self.slots[slot] = Some(Verdict::Arguments(index));
+        condition::insert(&mut conditions[index as usize].level, tests, deed.verdict, deed.rule)
     }
 
     /// Writes the ranges of the architecture's numbers, from the lowest that it has. Numbers beyond the newest call that

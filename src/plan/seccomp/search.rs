@@ -9,44 +9,23 @@ use super::rules::{Conditions, Range, Verdict};
 
 /// The calls that programs make most, by what system-wide traces of servers, builds and shells show. The order does
 /// not matter.
+#[rustfmt::skip]
 const HOT: [&str; 24] = [
-    "read",
-    "write",
-    "futex",
-    "openat",
-    "close",
-    "newfstatat",
-    "fstat",
-    "mmap",
-    "munmap",
-    "mprotect",
-    "brk",
-    "lseek",
-    "pread64",
-    "readv",
-    "writev",
-    "recvmsg",
-    "sendmsg",
-    "recvfrom",
-    "sendto",
-    "epoll_wait",
-    "epoll_pwait",
-    "poll",
-    "ioctl",
-    "getpid",
+    "read", "write", "futex", "openat", "close", "newfstatat", "fstat", "mmap", "munmap", "mprotect", "brk", "lseek",
+    "pread64", "readv", "writev", "recvmsg", "sendmsg", "recvfrom", "sendto", "epoll_wait", "epoll_pwait", "poll",
+    "ioctl", "getpid",
 ];
-/// How much a hot call weighs; a range weighs 1 besides.
-const HEAT: u32 = 64;
-
-/// The numbers of the hot calls of some architectures, ascending.
-pub(super) fn hot(archs: &[Arch]) -> Vec<u32> {
-    let rows = HOT.iter().filter_map(|name| names::find(name));
-    let mut numbers: Vec<u32> = rows
-        .flat_map(|row| archs.iter().filter_map(|&arch| Some(arch.number(u32::try_from(row.slot(arch)?).ok()?))))
-        .collect();
-    numbers.sort_unstable();
-    numbers
-}
+/// Their numbers, in the table's order of architectures.
+static HOT_NUMBERS: [[u16; HOT.len()]; 5] = [
+    names::numbers(&HOT, Arch::X86_64),
+    names::numbers(&HOT, Arch::X86),
+    names::numbers(&HOT, Arch::X32),
+    names::numbers(&HOT, Arch::Aarch64),
+    names::numbers(&HOT, Arch::Arm),
+];
+/// How much a hot call weighs, where another weighs 1. The kernel asks the program about each of its calls when it is
+/// installed (and never again about those that are allowed whatever their arguments), so all of them count.
+const HEAT: u32 = 16;
 
 /// Ranges over all numbers, with the weight of all before each.
 #[derive(Debug)]
@@ -58,17 +37,18 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// Weighs the ranges: they ascend from 0 and no neighbours are equal. `default` is for calls whose arguments meet no
+    /// Weighs the ranges, which ascend from 0, by an architecture's calls. `default` is for calls whose arguments meet no
     /// condition.
-    pub(super) fn new(ranges: &'a [Range], hot: &[u32], conditions: &'a [Conditions], default: u32) -> Self {
+    pub(super) fn new(ranges: &'a [Range], arch: Arch, conditions: &'a [Conditions], default: u32) -> Self {
         let mut weights = Vec::with_capacity(ranges.len() + 1);
-        weights.push(0);
-        let mut hot = hot.iter().peekable();
+        let mut hot = HOT_NUMBERS[arch.column()].iter().map(|number| u32::from(*number)).peekable();
+        let calls = u32::try_from(arch.slots()).unwrap_or(u32::MAX);
         let mut weight = 0;
-        for index in 0..ranges.len() {
-            let end = ranges.get(index + 1).map(|next| next.start);
-            weight += 1;
-            while hot.next_if(|number| end.is_none_or(|end| **number < end)).is_some() {
+        weights.push(weight);
+        for (index, range) in ranges.iter().enumerate() {
+            let end = ranges.get(index + 1).map_or(calls, |next| next.start.min(calls));
+            weight += 1 + end.saturating_sub(range.start);
+            while hot.next_if(|number| *number < end).is_some() {
                 weight += HEAT;
             }
             weights.push(weight);
@@ -83,15 +63,32 @@ impl<'a> Search<'a> {
 
     /// Writes the search among the ranges `from..to`.
     fn among(&self, code: &mut Code, from: usize, to: usize) -> Label {
-        if to - from <= 5
-            && let Some(label) = self.exceptions(code, from, to)
-        {
-            return label;
+        if self.is_simple(from, to) {
+            return self.exceptions(code, from, to);
         }
         let middle = self.middle(from, to);
         let upper = self.among(code, middle, to);
         let lower = self.among(code, from, middle);
         code.branch(JGE, self.ranges[middle].start, upper, lower)
+    }
+
+    /// Whether the ranges are one verdict with up to two single numbers in it, which need no bounds.
+    fn is_simple(&self, from: usize, to: usize) -> bool {
+        let ranges = &self.ranges[from..to];
+        let lonely = |pair: &[Range]| pair[0].start + 1 == pair[1].start;
+        matches!(ranges.len(), 1 | 3 | 5)
+            && ranges.iter().step_by(2).all(|range| range.verdict == ranges[0].verdict)
+            && ranges[1..].chunks_exact(2).all(lonely)
+    }
+
+    /// Writes a test for each number that is an exception, then what all others get.
+    fn exceptions(&self, code: &mut Code, from: usize, to: usize) -> Label {
+        let ranges = &self.ranges[from..to];
+        let rule = self.leaf(code, ranges[0].verdict);
+        ranges[1..].chunks_exact(2).rev().fold(rule, |others, pair| {
+            let leaf = self.leaf(code, pair[0].verdict);
+            code.branch(JEQ, pair[0].start, leaf, others)
+        })
     }
 
     /// Where to split, so that both sides weigh as much as can be.
@@ -103,35 +100,27 @@ impl<'a> Search<'a> {
         middle.clamp(from + 1, to - 1)
     }
 
-    /// Up to two single numbers amid one verdict need no bounds: writes a test for each of them.
-    fn exceptions(&self, code: &mut Code, from: usize, to: usize) -> Option<Label> {
-        let ranges = &self.ranges[from..to];
-        let rule = ranges[0].verdict;
-        let mut singles = 0..0;
-        if ranges.len() > 1 {
-            let lonely = |pair: &[Range]| pair[0].start + 1 == pair[1].start;
-            let alternate = ranges.iter().step_by(2).all(|range| range.verdict == rule);
-            if ranges.len().is_multiple_of(2) || !alternate || !ranges[1..].chunks_exact(2).all(lonely) {
-                return None;
-            }
-            singles = 0..ranges.len() / 2;
-        }
-        let mut label = self.leaf(code, rule);
-        for single in singles.rev() {
-            let Range { start, verdict } = ranges[2 * single + 1];
-            let leaf = self.leaf(code, verdict);
-            label = code.branch(JEQ, start, leaf, label);
-        }
-        Some(label)
-    }
-
     fn leaf(&self, code: &mut Code, verdict: Verdict) -> Label {
         match verdict {
             Verdict::Always(verdict) => Label::Return(verdict),
             Verdict::Arguments(index) => {
-                let Conditions { wide, level } = &self.conditions[index];
+                let Conditions { wide, level } = &self.conditions[index as usize];
                 condition::write(code, level, *wide, Label::Return(self.default))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hot_calls_are_in_the_table() {
+        for name in HOT {
+            assert!(names::find(name).is_some(), "{name}");
+        }
+        let x86_64 = HOT_NUMBERS[Arch::X86_64.column()];
+        assert!(x86_64.is_sorted() && x86_64.contains(&0) && x86_64.contains(&257), "{x86_64:?}");
     }
 }
