@@ -3,6 +3,27 @@
 //! The modules stand in the order in which a container comes to be: what was typed, what the bundle says, what the
 //! machine can do, the plan made of these, the host half that carries it out, the child half that walks its steps.
 
-pub mod error;
+pub mod cli;
+
+pub mod spec;
+
+pub mod facts;
+
 pub mod plan;
+
+pub mod launch;
+
+pub mod cgroup;
+
+pub mod wire;
+
+pub mod init;
+
+pub mod state;
+
+pub mod cmd;
+
+pub mod abi;
+pub mod error;
+pub mod log;
 pub mod sys;

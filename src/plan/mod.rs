@@ -1,3 +1,166 @@
 //! What will be done, as data: decided before anything is touched.
+//!
+//! A plan is pure: it is made of what was typed, what the bundle says and what the machine can do, and making it has no
+//! effect. It may use `abi`, `spec`, `facts` and the plain types of `sys`.
 
+mod capabilities;
+pub mod cgroup;
+pub mod container;
+mod devices;
+mod fmt;
+#[cfg(test)]
+mod goldens;
+mod hide;
+pub mod hooks;
+mod identity;
+pub mod image;
+pub mod mounts;
+pub mod namespaces;
+mod rootfs;
 pub mod seccomp;
+pub mod show;
+pub mod step;
+pub mod tenant;
+mod terminal;
+
+use crate::abi::ns::{Namespace, Namespaces};
+use hooks::Hooks;
+use image::Image;
+use std::path::PathBuf;
+use step::{Slot, Step, Str};
+
+/// Something that the host opens before the clone, so that init finds it in its slot.
+#[derive(Debug)]
+pub enum Open {
+    /// A namespace file; its kind is checked.
+    Namespace {
+        /// Where.
+        path: PathBuf,
+        /// What it must be.
+        kind: Namespace,
+        /// JSON path, for the message.
+        at: String,
+    },
+    /// A detached clone of a tree of the host, which init could not reach from its user namespace.
+    Tree {
+        /// Where.
+        source: Str,
+        /// With everything mounted below it.
+        recursive: bool,
+    },
+    /// Standard input, output and error for hooks in the container.
+    HookFiles,
+    /// The connection to `--console-socket`.
+    Console(PathBuf),
+}
+
+/// One range of ids (`user_namespaces(7)`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdRange {
+    /// First id inside.
+    pub inside: u32,
+    /// First id outside.
+    pub outside: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// The mappings of a new user namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Maps {
+    /// User ids.
+    pub uids: Vec<IdRange>,
+    /// Group ids.
+    pub gids: Vec<IdRange>,
+}
+
+/// Offsets of the clocks in a new time namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeOffset {
+    /// `monotonic` or `boottime`.
+    pub clock: &'static str,
+    /// Whole seconds.
+    pub seconds: i64,
+    /// The rest.
+    pub nanoseconds: u32,
+}
+
+/// How the child comes to be.
+#[derive(Debug, Default)]
+pub struct Birth {
+    /// Namespaces that the clone makes.
+    pub new: Namespaces,
+    /// Namespaces that the host half itself takes for its children before the clone (`pid`, by a privileged caller).
+    pub ahead: Namespaces,
+    /// Processors that the host half moves to before the clone; empty means all.
+    pub affinity: Box<[u64]>,
+    /// Namespaces that a go-between joins before it makes the clone: they decide where the child is born (`pid`), or
+    /// must be joined with the host's rights before a user namespace takes them away.
+    pub through: Vec<(Slot, Namespace)>,
+    /// Offsets that the go-between writes for the new time namespace.
+    pub offsets: Vec<TimeOffset>,
+    /// Mappings of a new user namespace.
+    pub maps: Option<Maps>,
+}
+
+impl Birth {
+    /// Whether a go-between is needed.
+    #[must_use]
+    pub fn needs_between(&self) -> bool {
+        !self.through.is_empty() || !self.offsets.is_empty()
+    }
+}
+
+/// A limit that the host sets on init, because init in its user namespace may not.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    /// `RLIMIT_*`.
+    pub resource: u32,
+    /// Its name.
+    pub name: &'static str,
+    /// Soft limit.
+    pub soft: u64,
+    /// Hard limit.
+    pub hard: u64,
+}
+
+/// Everything that will be done.
+#[derive(Debug)]
+pub struct Plan {
+    /// The container's id.
+    pub id: String,
+    /// What the host opens before the clone.
+    pub opens: Vec<(Slot, Open)>,
+    /// How many slots there are.
+    pub slots: u16,
+    /// How the child comes to be.
+    pub birth: Birth,
+    /// Limits that the host sets.
+    pub limits: Vec<Limit>,
+    /// Written to `/proc/PID/oom_score_adj` by the host; it may be lowered only from outside.
+    pub oom_score_adj: Option<i32>,
+    /// Hooks that the host runs.
+    pub hooks: Hooks,
+    /// Whether the host has to take the terminal's master (a terminal in the foreground).
+    pub terminal: bool,
+    /// What init does.
+    pub steps: Vec<Step>,
+    /// What init becomes.
+    pub image: Image,
+    /// Where the seccomp listener goes, and what is said with it.
+    pub listener: Option<(PathBuf, String)>,
+    /// Warnings.
+    pub notes: Vec<String>,
+    /// What was passed over without harm, for the debug log.
+    pub details: Vec<String>,
+}
+
+impl Plan {
+    /// Reserves a slot and has the host fill it.
+    pub(crate) fn open(opens: &mut Vec<(Slot, Open)>, slots: &mut u16, open: Open) -> Slot {
+        let slot = Slot(*slots);
+        *slots += 1;
+        opens.push((slot, open));
+        slot
+    }
+}

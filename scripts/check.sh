@@ -1,0 +1,44 @@
+#!/bin/sh
+# check.sh: everything about this tree that a machine can check without running a container. No privileges, under a minute when warm.
+#
+#   fmt       cargo fmt --check
+#   clippy    with warnings denied, all targets
+#   layers    who may use whom (scripts/check/layers.py)
+#   budgets   sizes of files and functions (scripts/check/budgets.py; `--exempt` lists what is exempt and why)
+#   words     loose ends, unsafe outside its rooms, allocation in init, empty names (scripts/check/words.py)
+#   goldens   each bundles/*/plan.txt is the bundle's plan (a unit test; ONGGI_BLESS=1 cargo test goldens writes them anew)
+#   shell     shellcheck, where it is installed
+#
+# With names as arguments only those run. Prints one line per check; the output of a failing one stands above its line.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+. scripts/toolchain.sh
+export PYTHONDONTWRITEBYTECODE=1
+
+fmt() { cargo fmt --check; }
+clippy() { cargo clippy --quiet --all-targets -- -D warnings; }
+layers() { python3 scripts/check/layers.py; }
+budgets() { python3 scripts/check/budgets.py; }
+words() { python3 scripts/check/words.py; }
+
+# a filter that fits no test would pass
+goldens() { cargo test --lib plan::goldens 2>&1 | tee target/goldens.log | grep -q 'ok. [1-9]' || { cat target/goldens.log; return 1; }; }
+
+shell() {
+    command -v shellcheck >/dev/null || { echo "shellcheck is not installed: skipped"; return 0; }
+    git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x -S warning
+}
+
+failed=0
+[ $# -gt 0 ] || set -- fmt clippy layers budgets words goldens shell
+for check; do
+    if output=$($check 2>&1); then
+        echo "ok    $check${output:+ ($output)}"
+    else
+        printf '%s\n' "$output"
+        echo "FAIL  $check"
+        failed=$((failed + 1))
+    fi
+done
+[ $failed = 0 ] && echo "check: all passed" || echo "check: $failed failed"
+exit $failed

@@ -1,0 +1,107 @@
+"""Who may use whom: the direction of `crate::` between the rooms of src."""
+
+import re
+
+from rust import report, sources, without_comments, without_tests
+
+# modules -> what they may use. `x` is the module itself, `x::*` it and everything below; the first row that fits counts.
+ROOMS = [
+    ("main", "cli::* cmd::* error log"),
+    ("lib", ""),
+    ("cli::*", "cli::* abi::* error"),
+    ("spec::*", "spec::* abi::* error"),
+    ("facts::*", "facts::* sys::* abi::* error"),
+    ("plan::container plan::tenant", "plan::* spec::* facts::* abi::* error"),
+    ("plan::show", "plan::* abi::*"),
+    ("plan::cgroup::*", "plan plan::step plan::fmt plan::cgroup::* abi::* spec::* facts::* error"),
+    ("plan::seccomp::*", "plan plan::step plan::fmt plan::seccomp::* abi::* spec::* error"),
+    ("plan::*", "plan plan::step plan::fmt plan::* abi::* spec::* facts::* error"),
+    ("launch::*", "launch::* plan::* cgroup::* state::* wire sys::* abi::* error log"),
+    ("cgroup::*", "cgroup::* plan::cgroup::* sys::* abi::* facts::* error"),
+    ("wire", "sys::* abi::*"),
+    ("init::*", "init::* plan plan::step plan::image wire sys::* abi::*"),
+    ("state::*", "state::* sys::* abi::* error"),
+    ("cmd::*", "cmd::* cli::* spec::* facts::* plan::* launch::* cgroup::* state::* wire sys::* abi::* error log"),
+    ("abi::*", "abi::*"),
+    ("sys::*", "sys::* abi::*"),
+    ("error", "sys::*"),
+    ("log", "sys::* error"),
+]
+
+# (from, to): why this one step against the table is right
+EXEMPT = {
+    ("plan::step", "sys::*"): "argument shapes of the typed calls that a step stands for; no call is made",
+    ("plan::image", "sys::*"): "the prepared argv and envp that execve takes; no call is made",
+    ("plan::terminal", "sys::tty"): "Size, the shape of a window",
+    ("plan::devices", "sys::file"): "device(), which packs two numbers into one",
+    ("plan::identity", "sys::cred"): "CapSets, the shape of five masks",
+    ("plan::identity", "sys::task"): "SchedAttr, the shape of sched_setattr's argument",
+    ("launch", "facts::*"): "the story of the host half hands the facts on to plan",
+    ("launch::tenant", "facts::*"): "so does the story of exec",
+    ("launch", "spec::*"): "the story of the host half hands the specification on to plan",
+    ("launch::clone", "init"): "the child of clone3 goes on in init; this is the one place where the halves part",
+    ("wire", "plan::step"): "Slot and Sync, the numbers that both halves name",
+}
+
+USE = re.compile(r"\b(crate|onggi|super(?:::super)*)::")
+WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def module_of(path):
+    parts = list(path.with_suffix("").parts[1:])
+    return "::".join(parts[:-1] if parts[-1] == "mod" else parts)
+
+
+def fits(module, patterns):
+    return any(module == p or (p.endswith("::*") and (module + "::").startswith(p[:-1])) for p in patterns)
+
+
+def tree(code, at):
+    """the paths of one use tree that starts at `at`, and where it ends: a::{b, c::d} -> a::b, a::c::d"""
+    if code[at : at + 1] == "{":
+        paths, at = [], at + 1
+        while at < len(code) and code[at] != "}":
+            if WORD.match(code, at) or code[at] == "{":
+                inner, at = tree(code, at)
+                paths += inner
+            else:
+                at += 1
+        return paths, at + 1
+    word = WORD.match(code, at)
+    if not word:
+        return [[]], at
+    if code.startswith("::", word.end()):
+        inner, end = tree(code, word.end() + 2)
+        return [[word.group(), *rest] for rest in inner], end
+    return [[word.group()]], word.end()
+
+
+def uses(module, code):
+    """(line, path) of everything of this crate that a module names"""
+    for match in USE.finditer(code):
+        base = []
+        if match.group(1).startswith("super"):
+            base = module.split("::")[: -match.group(1).count("super")]
+        for path in tree(code, match.end())[0]:
+            yield code.count("\n", 0, match.start()) + 1, base + path
+
+
+def main():
+    files = {module_of(path): (path, without_tests(without_comments(text))) for path, text in sources("src")}
+    problems = []
+    for module, (path, code) in files.items():
+        room = next((allowed for modules, allowed in ROOMS if fits(module, modules.split())), None)
+        if room is None:
+            problems.append((path, "belongs to no room: add it to ROOMS in scripts/check/layers.py"))
+            continue
+        for line, names in uses(module, code):
+            # the longest prefix that is a module: the rest are items of it
+            target = next((p for n in range(len(names), 0, -1) if (p := "::".join(names[:n])) in files), None)
+            if target is None or target == module or fits(target, room.split()):
+                continue
+            if not any(module == a and fits(target, [b]) for a, b in EXEMPT):
+                problems.append((f"{path}:{line}", f"{module} may not use {target}"))
+    report(problems)
+
+
+main()

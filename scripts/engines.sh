@@ -1,0 +1,71 @@
+#!/bin/bash
+# engines.sh [RUNTIME] [--only REGEX] [--engines "ctr docker podman"] [--keep]: the runtime under real engines.
+#
+# Takes containerd, Docker and Podman from the distribution's packages, starts private instances of them that call RUNTIME (default:
+# the release build of this tree), and runs short checks on what their users do. One line per check; last `N passed, N failed`.
+#
+# Nothing of this machine is changed. The packages are only unpacked (those that are not installed), into a directory under /var/tmp
+# that lies over /usr and /etc in a mount namespace of our own; the engines also have network, pid, ipc and uts namespaces, /run, data
+# roots and sockets of their own, and die with the pid namespace. The image is made here from busybox-static: nothing is pulled.
+#
+#   --only REGEX   checks whose name fits        --engines ...  only these        --keep  leave the directory with the daemons' logs
+# Needs root and a Debian or Ubuntu with apt. As many as 80 MB are fetched; ENGINES_CACHE=DIR keeps the packages for the next time.
+set -uo pipefail
+tree=$(cd "$(dirname "$0")/.." && pwd)
+
+runtime='' only=. engines="ctr docker podman" keep=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --only) only=$2; shift ;;
+    --engines) engines=$2; shift ;;
+    --keep) keep=1 ;;
+    -*) sed -n '2,/^set/p' "$0" | sed '$d'; exit 2 ;;
+    *) runtime=$1 ;;
+    esac
+    shift
+done
+[ "$(id -u)" = 0 ] || { echo "engines.sh: needs root" >&2; exit 1; }
+if [ -z "$runtime" ]; then
+    cd "$tree" || exit 1
+    . scripts/toolchain.sh
+    runtime=$(built onggi --release --bin onggi) || exit 1
+fi
+runtime=$(readlink -f "$(command -v "$runtime")") || { echo "engines.sh: no such runtime" >&2; exit 1; }
+
+dir=$(mktemp -d /var/tmp/onggi-engines.XXXXXX)
+chmod 755 "$dir"
+# cgroups that the engines make at the top, and ours; those that are there already are not touched
+cgroups=(docker default moby libpod_parent buildkit onggi-engines)
+roots() { printf '%s\n' /sys/fs/cgroup /sys/fs/cgroup/*/ | sed 's,/$,,'; }
+before=$(for root in $(roots); do for name in "${cgroups[@]}"; do ls -d "$root/$name" 2>/dev/null; done; done)
+
+# the pid namespace is gone by now; its processes may take a moment to leave their cgroups
+clean_up() {
+    for root in $(roots); do
+        for name in "${cgroups[@]}"; do
+            [ -d "$root/$name" ] && ! grep -qxF "$root/$name" <<<"$before" || continue
+            for _ in 1 2 3 4 5; do
+                find "$root/$name" -depth -type d -exec rmdir {} + 2>/dev/null
+                [ -d "$root/$name" ] || break
+                sleep 0.2
+            done
+        done
+    done
+    [ -n "$keep" ] && echo "kept: $dir" || rm -rf "$dir"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+"$tree/scripts/engines/fetch.sh" "$dir" || exit 1
+for engine in $engines; do
+    grep -oE '^check_[a-z0-9_]+' "$tree/scripts/engines/$engine.sh" | sed "s/^check_/$engine /" | grep -E "$only"
+done > "$dir/checks"
+echo "$(basename "$runtime"): $("$runtime" --version | head -n 1), $(wc -l < "$dir/checks") checks"
+
+start=$SECONDS
+unshare --mount --net --pid --fork --ipc --uts --propagation private --kill-child=KILL --mount-proc \
+    bash "$tree/scripts/engines/inside.sh" "$dir" "$runtime" </dev/null
+echo "time: $((SECONDS - start)) s"
+result=$(cat "$dir/result" 2>/dev/null || echo "0 passed, 1 failed")
+echo "$result"
+[[ $result == *", 0 failed" && $result != "0 passed"* ]]

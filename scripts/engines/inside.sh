@@ -1,0 +1,155 @@
+#!/bin/bash
+# inside.sh DIR RUNTIME: pid 1 of the engines' namespaces: prepares them, starts the engines, runs the checks. Part of engines.sh.
+# As bash it reaps every orphan, and when it ends the kernel ends all that is left.
+set -uo pipefail
+dir=$1 runtime=$2
+here=$(cd "$(dirname "$0")" && pwd)
+passed=0 failed=0 skipped=0
+
+fail() {
+    echo "engines.sh: $*"
+    exit 1
+}
+
+# /usr and /etc with the unpacked packages over them, /run new; the machine's own stay as they are
+prepare_mounts() {
+    mkdir -p "$dir/etc" "$dir/work"
+    mount -t overlay -o "lowerdir=$dir/packages/usr:/usr" overlay /usr || fail "overlayfs on /usr does not work here"
+    # what packages bring must not win over what this machine has (passwd, resolv.conf)
+    mount -t overlay -o "lowerdir=/etc:$dir/packages/etc,upperdir=$dir/etc,workdir=$dir/work" overlay /etc || fail "overlayfs on /etc"
+    mount -t tmpfs -o mode=755 tmpfs /run
+    mkdir -p /run/lock /run/netns /run/containers/storage
+    # the engines would load their AppArmor profiles into this machine's kernel
+    if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ]; then
+        echo N > "$dir/no-apparmor"
+        mount --bind "$dir/no-apparmor" /sys/module/apparmor/parameters/enabled
+    fi
+}
+
+# a cgroup of our own: a runtime that is given no path makes its cgroup below the caller's
+move_to_own_cgroup() {
+    for root in /sys/fs/cgroup /sys/fs/cgroup/*/; do
+        [ -w "$root/cgroup.procs" ] || continue
+        mkdir -p "$root/onggi-engines"
+        for file in cpuset.cpus cpuset.mems; do # an empty cpuset takes nobody
+            [ ! -e "$root/onggi-engines/$file" ] || cat "$root/$file" > "$root/onggi-engines/$file"
+        done 2>/dev/null
+        echo $$ > "$root/onggi-engines/cgroup.procs" 2>/dev/null
+    done
+}
+
+write_configuration() {
+    mkdir -p "$dir/bin" "$dir/docker-cli/cli-plugins"
+    echo '{}' > "$dir/docker-cli/config.json"
+    ln -sf "$runtime" "$dir/bin/runc" # BuildKit and containerd's default look for runc on PATH
+    # what the packages' own scripts would have linked
+    for tool in iptables ip6tables; do
+        command -v $tool >/dev/null || ln -sf "/usr/sbin/$tool-nft" "$dir/bin/$tool"
+    done
+    cat > "$dir/containerd.toml" <<END
+version = 2
+root = "$dir/containerd"
+state = "/run/containerd"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = "/run/containerd/containerd.sock"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "$dir/opt"
+END
+    cat > "$dir/dockerd.json" <<END
+{ "data-root": "$dir/docker", "exec-root": "/run/docker", "pidfile": "/run/docker.pid", "group": "root",
+  "hosts": ["unix:///run/docker.sock"], "containerd": "/run/containerd/containerd.sock",
+  "default-runtime": "onggi", "runtimes": { "onggi": { "path": "$runtime" } } }
+END
+    # limits that we may not raise, or podman's defaults would be refused where CAP_SYS_RESOURCE is missing
+    cat > "$dir/containers.conf" <<END
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime = "onggi"
+runtime_supports_json = ["onggi"]
+[engine.runtimes]
+onggi = ["$runtime"]
+[containers]
+log_driver = "k8s-file"
+default_ulimits = ["nofile=$(ulimit -Hn):$(ulimit -Hn)", "nproc=$(ulimit -Hu):$(ulimit -Hu)"]
+[network]
+network_backend = "netavark"
+END
+    printf '[storage]\ndriver = "overlay"\ngraphroot = "%s/podman"\nrunroot = "/run/containers/storage"\n' "$dir" > "$dir/storage.conf"
+    printf 'unqualified-search-registries = []\n' > "$dir/registries.conf"
+    export PATH="$dir/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin" HOME=/root TERM=xterm
+    export DOCKER_HOST=unix:///run/docker.sock DOCKER_CONFIG="$dir/docker-cli" DOCKER_CLI_HINTS=false
+    export CONTAINERD_ADDRESS=/run/containerd/containerd.sock CONTAINERS_CONF="$dir/containers.conf"
+    export CONTAINERS_STORAGE_CONF="$dir/storage.conf" CONTAINERS_REGISTRIES_CONF="$dir/registries.conf"
+    export BUILDAH_ISOLATION=oci PODMAN_IGNORE_CGROUPSV1_WARNING=1
+    unset XDG_RUNTIME_DIR DBUS_SESSION_BUS_ADDRESS NOTIFY_SOCKET
+}
+
+make_image() {
+    local root=$dir/rootfs
+    BUSYBOX=$(command -v busybox) "$here/../rootfs.sh" "$root" || fail "no root file system"
+    echo onggi-engines > "$root/etc/marker"
+    mkdir "$root/www" && echo served > "$root/www/index.html"
+    cp "$here/polite" "$here/stubborn" "$root/bin/"
+    python3 "$here/image.py" "$root" "$dir/image.tar" docker.io/library/box:latest || fail "no image"
+}
+
+# start NAME READY COMMAND...: a daemon, until READY succeeds
+start() {
+    local name=$1 ready=$2
+    shift 2
+    "$@" > "$dir/$name.log" 2>&1 &
+    for _ in {1..300}; do
+        $ready >/dev/null 2>&1 && return
+        kill -0 $! 2>/dev/null || break
+        sleep 0.1
+    done
+    tail -n 5 "$dir/$name.log"
+    fail "$name did not start"
+}
+
+# check ENGINE NAME: one check in a shell of its own, within its time; a failure's last words stand in its line
+check() {
+    local begin now status
+    begin=$(date +%s%N)
+    (cd /run && ENGINE=$1 CHECK=$2 DIR=$dir RUNTIME=$runtime HERE=$here timeout -k 5 90 bash -c '
+        . "$HERE/lib.sh"; . "$HERE/$ENGINE.sh"; "check_$CHECK"') > "$dir/output" 2>&1 </dev/null
+    status=$?
+    now=$(date +%s%N)
+    if [ $status = 0 ]; then
+        passed=$((passed + 1))
+        printf 'PASS %-32s %6d ms\n' "$1 $2" $(((now - begin) / 1000000))
+    elif [ $status = 77 ]; then
+        skipped=$((skipped + 1))
+        printf 'SKIP %-32s %s\n' "$1 $2" "$(tail -n 1 "$dir/output")"
+    else
+        failed=$((failed + 1))
+        printf 'FAIL %-32s %6d ms  %s\n' "$1 $2" $(((now - begin) / 1000000)) \
+            "$([ $status = 124 ] && echo 'out of time; '; tail -n 3 "$dir/output" | tr '\r\n' '  ' | cut -c 1-500)"
+    fi
+}
+
+hostname onggi-engines
+prepare_mounts
+move_to_own_cgroup
+ip link set lo up
+write_configuration
+make_image
+used() { cut -d' ' -f1 "$dir/checks" | grep -qx "$1"; }
+if used ctr || used docker; then
+    start containerd "ctr version" containerd --config "$dir/containerd.toml"
+    ctr image import "$dir/image.tar" >/dev/null || fail "ctr image import"
+fi
+if used docker; then
+    start dockerd "docker version" dockerd --config-file "$dir/dockerd.json"
+    docker load --quiet --input "$dir/image.tar" >/dev/null || fail "docker load"
+fi
+if used podman; then
+    podman load --quiet --input "$dir/image.tar" >/dev/null || fail "podman load"
+fi
+while read -r engine name; do
+    check "$engine" "$name"
+done < "$dir/checks"
+[ $skipped = 0 ] || echo "$skipped skipped"
+echo "$passed passed, $failed failed" > "$dir/result"

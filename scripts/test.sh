@@ -1,0 +1,64 @@
+#!/bin/bash
+# test.sh: everything that must pass before a change is done. As root on Debian or Ubuntu with a Rust toolchain.
+#
+# Installs what the tests need, then runs scripts/check.sh, and `cargo test` (unit, golden and integration tests) in the cgroup mode of
+# this machine, in a private view with nothing but cgroup2 mounted, and in User Mode Linux (scripts/lab.sh), where cgroup v2 has all
+# controllers; then real engines (scripts/engines.sh). Ends with the closing line of every part.
+# Fails if a test failed, and if one could not run: an ignored test counts as a failure.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+
+packages=(
+    gcc libc6-dev  # links the runtime and the tests' payload
+    python3        # scripts/check
+    shellcheck     # scripts/check.sh
+    busybox-static # scripts/rootfs.sh
+    procps         # the verb ps
+    strace         # that the process is born in its cgroup
+    libseccomp-dev # what our seccomp programs are compared with
+)
+
+[ "$(id -u)" = 0 ] || { echo "test.sh: needs root: the integration tests make containers" >&2; exit 1; }
+. scripts/toolchain.sh
+need "${packages[@]}" || exit 1
+
+log=target/test.log
+mkdir -p target
+closing=() failed=0
+
+# part NAME COMMAND...: shows its output, keeps its closing lines
+part() {
+    local name=$1 line status ran=0
+    shift
+    echo "== $name"
+    "$@" 2>&1 | tee "$log"
+    status=$?
+    while IFS= read -r line; do
+        [[ $line == *"ok. 0 passed; 0 failed; 0 ignored;"* ]] && continue # a target without tests
+        closing+=("$name: $line")
+        case $line in
+        *"test result: "*) [[ $line == *"; 0 ignored;"* ]] || status=1 ;;
+        esac
+        ran=1
+    done < <(grep -E '^(test result: |check: |[0-9]+ passed)' "$log")
+    [ $ran = 1 ] || { closing+=("$name: nothing ran"); status=1; }
+    [ $status = 0 ] || { closing+=("$name: FAILED"); failed=1; }
+}
+
+part check scripts/check.sh
+part "cargo test" cargo test --no-fail-fast
+if [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]; then
+    closing+=("this machine is pure cgroup v2: the run above is the v2 run")
+else
+    part "integration, cgroup v2 view" env ONGGI_CGROUP=v2 cargo test --test integration
+fi
+
+# under a kernel of its own, with all controllers of cgroup v2
+suite() { find target -path '*/deps/integration-*' -executable -type f -printf '%T@ %p\n' | sort -rn | head -n 1 | cut -d' ' -f2; }
+part "integration, lab" env LAB_MEM=6G scripts/lab.sh "$PWD/$(suite)" --test-threads 4
+part engines scripts/engines.sh
+
+echo
+printf '%s\n' "${closing[@]}"
+[ $failed = 0 ] && echo "test.sh: all passed" || echo "test.sh: FAILED"
+exit $failed

@@ -1,0 +1,41 @@
+# toolchain.sh: sourced by the scripts that build: where cargo is, how packages come in, where a built program went.
+# shellcheck shell=sh
+
+# under sudo the toolchain is often the calling user's
+if ! command -v cargo >/dev/null && [ -n "${SUDO_USER:-}" ]; then
+    caller=$(getent passwd "$SUDO_USER" | cut -d: -f6)
+    export PATH="$caller/.cargo/bin:$PATH" CARGO_HOME="${CARGO_HOME:-$caller/.cargo}" RUSTUP_HOME="${RUSTUP_HOME:-$caller/.rustup}"
+fi
+if ! command -v cargo >/dev/null; then
+    echo "$0: there is no cargo on PATH: install a Rust toolchain first" >&2
+    exit 1
+fi
+
+# need PACKAGE...: installs those that are missing, with apt, and says so
+need() {
+    missing=
+    for package; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+    done
+    [ -n "$missing" ] || return 0
+    echo "installing$missing"
+    # shellcheck disable=SC2086 # the names are words
+    apt-get install -qq -y --no-install-recommends $missing >/dev/null 2>&1 || {
+        apt-get update -qq && apt-get install -qq -y --no-install-recommends $missing >/dev/null
+    } || {
+        echo "$0: could not install$missing" >&2
+        return 1
+    }
+}
+
+# built NAME CARGO-ARGUMENT...: builds and prints where the program NAME is; the target directory depends on the tree's configuration
+built() {
+    name=$1
+    shift
+    found=$(cargo build "$@" --message-format json-render-diagnostics |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | grep "/$name\$") || {
+        echo "$0: cargo did not build $name" >&2
+        return 1
+    }
+    echo "$found"
+}

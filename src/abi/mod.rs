@@ -1,0 +1,4 @@
+//! The kernel's words: flags, structures and name tables. No calls; may use only `core`.
+
+pub mod mount;
+pub mod ns;

@@ -1,0 +1,107 @@
+//! Freezing and thawing, in both worlds. May use sys and error.
+
+use super::Handle;
+use crate::error::{Context, Error, Result};
+use crate::sys::Errno;
+use crate::sys::cgroupfs::{Watched, read_file, write_file};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a cgroup may take until its last process stands still.
+const MOST: Duration = Duration::from_secs(10);
+
+impl Handle {
+    /// The v1 freezer's cgroup.
+    fn freezer(&self) -> Option<&Path> {
+        self.cgroup_paths.get("freezer").map(std::path::PathBuf::as_path)
+    }
+
+    /// Stops every process in it and waits until they stand still. On failure they run again.
+    ///
+    /// # Errors
+    /// If the kernel refuses or a process can't be stopped within ten seconds.
+    pub fn freeze(&self) -> Result<()> {
+        let done = match (self.freezer(), self.unified()) {
+            (Some(path), _) => freeze_v1(path),
+            (None, Some(path)) => freeze_v2(path),
+            (None, None) => {
+                return Err(Error::msg("cannot toggle freezer: cgroups not configured for container"));
+            }
+        };
+        if done.is_err() {
+            // half frozen is worse than not: whatever went wrong stays the error
+            let _ = self.thaw();
+        }
+        done.context(|| "unable to freeze")
+    }
+
+    /// Lets them run again.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn thaw(&self) -> Result<()> {
+        let (file, value) = match (self.freezer(), self.unified()) {
+            (Some(path), _) => (path.join("freezer.state"), "THAWED"),
+            (None, Some(path)) => (path.join("cgroup.freeze"), "0"),
+            (None, None) => {
+                return Err(Error::msg("cannot toggle freezer: cgroups not configured for container"));
+            }
+        };
+        write_file(&file, value).context(|| format!("thaw cgroup: write {}", file.display()))
+    }
+
+    /// Whether it was frozen (rather than one above it). `false` when it is gone.
+    #[must_use]
+    pub fn frozen(&self) -> bool {
+        let (file, yes) = match (self.freezer(), self.unified()) {
+            (Some(path), _) => (path.join("freezer.self_freezing"), "1"),
+            (None, Some(path)) => (path.join("cgroup.freeze"), "1"),
+            (None, None) => return false,
+        };
+        read_file(&file).is_ok_and(|text| text.trim_end() == yes)
+    }
+}
+
+fn freeze_v2(path: &Path) -> Result<()> {
+    let what = || format!("freeze cgroup {}", path.display());
+    let events = Watched::open(&path.join("cgroup.events")).context(what)?;
+    write_file(&path.join("cgroup.freeze"), "1").context(what)?;
+    let end = Instant::now() + MOST;
+    loop {
+        if events.read().context(what)?.lines().any(|line| line == "frozen 1") {
+            return Ok(());
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Error::from(Errno::ETIMEDOUT).context(what()));
+        }
+        events.wait(left).context(what)?;
+    }
+}
+
+/// v1 tells no change, and a process that forks meanwhile can keep it at `FREEZING`: then a new write, and now and then
+/// a short thaw, help.
+fn freeze_v1(path: &Path) -> Result<()> {
+    let what = || format!("freeze cgroup {}", path.display());
+    let state = path.join("freezer.state");
+    let end = Instant::now() + MOST;
+    let mut pause = Duration::from_micros(50);
+    for round in 1_u32.. {
+        write_file(&state, "FROZEN").context(what)?;
+        if read_file(&state).context(what)?.trim_end() == "FROZEN" {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            break;
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(10));
+        if read_file(&state).context(what)?.trim_end() == "FROZEN" {
+            return Ok(());
+        }
+        if round % 16 == 0 {
+            write_file(&state, "THAWED").context(what)?;
+        }
+    }
+    Err(Error::from(Errno::ETIMEDOUT).context(what()))
+}

@@ -1,0 +1,256 @@
+//! What is kept of a container's cgroup for later commands. May use sys and error.
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::plan::cgroup::{CgroupPlan, Driver};
+use crate::sys::Errno;
+use crate::sys::cgroupfs::{open_dir, read_file, sub_dirs, write_file};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+/// A container's cgroup.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handle {
+    /// Where it lies in each hierarchy. Keys as runc's: controller, `name=…`, `""` for cgroup2. Empty if it has none.
+    #[serde(default)]
+    pub cgroup_paths: BTreeMap<String, PathBuf>,
+    /// The unit of systemd that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub systemd_unit: Option<Scope>,
+}
+
+/// A unit of systemd.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// Its name.
+    pub name: String,
+    /// Whether it is the user's own service manager's.
+    #[serde(default)]
+    pub user: bool,
+}
+
+/// One `--cgroup` of exec: a cgroup below the container's, in some hierarchies or in all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sub {
+    /// The v1 controllers it is for; empty means all hierarchies.
+    pub controllers: Vec<String>,
+    /// Relative to the container's cgroup.
+    pub path: PathBuf,
+}
+
+impl Handle {
+    /// A handle with some hierarchies.
+    pub(super) fn of(paths: &[(&str, &Path)]) -> Self {
+        let paths = paths.iter().map(|(key, path)| ((*key).to_owned(), (*path).to_owned()));
+        Self { cgroup_paths: paths.collect(), systemd_unit: None }
+    }
+
+    /// What a plan is going to make, for a record of it before it is made.
+    #[must_use]
+    pub fn planned(plan: &CgroupPlan) -> Self {
+        let unit = plan.unit.as_ref().map(|unit| Scope { name: unit.name.clone(), user: unit.user });
+        Self { cgroup_paths: plan.paths.clone(), systemd_unit: unit }
+    }
+
+    /// Who made it.
+    #[must_use]
+    pub fn driver(&self) -> Driver {
+        match (&self.systemd_unit, self.cgroup_paths.is_empty()) {
+            (Some(_), _) => Driver::Systemd,
+            (None, false) => Driver::Cgroupfs,
+            (None, true) => Driver::Disabled,
+        }
+    }
+
+    /// Its path in the cgroup2 tree.
+    #[must_use]
+    pub fn unified(&self) -> Option<&Path> {
+        self.cgroup_paths.get("").map(PathBuf::as_path)
+    }
+
+    /// Whether there is nothing but the cgroup2 tree.
+    #[must_use]
+    pub fn is_pure(&self) -> bool {
+        self.cgroup_paths.len() == 1 && self.unified().is_some()
+    }
+
+    /// Its paths in the v1 hierarchies, each once.
+    pub(super) fn legacy(&self) -> impl Iterator<Item = &Path> {
+        let mut seen: Vec<&Path> = Vec::new();
+        for (_, path) in self.cgroup_paths.iter().filter(|(key, _)| !key.is_empty()) {
+            if !seen.contains(&path.as_path()) {
+                seen.push(path);
+            }
+        }
+        seen.into_iter()
+    }
+
+    /// The v1 hierarchies that systemd leaves to us: all but its own.
+    pub(super) fn by_hand(&self) -> impl Iterator<Item = (&str, &Path)> {
+        let all = self.cgroup_paths.iter().map(|(key, path)| (key.as_str(), path.as_path()));
+        all.filter(|(key, _)| !key.is_empty() && *key != "name=systemd")
+    }
+
+    /// The hierarchy in which processes are counted.
+    fn counted(&self) -> Option<&Path> {
+        let first = ["", "devices", "freezer", "pids"].iter().find_map(|key| self.cgroup_paths.get(*key));
+        first.or_else(|| self.cgroup_paths.values().next()).map(PathBuf::as_path)
+    }
+
+    /// Whether the cgroup's directory is there.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.counted().is_some_and(Path::exists)
+    }
+
+    /// The processes in it and in the cgroups below it. None if it is gone.
+    ///
+    /// # Errors
+    /// If a file can't be read.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        let mut pids = Vec::new();
+        if let Some(path) = self.counted() {
+            collect(path, &mut pids)?;
+        }
+        Ok(pids)
+    }
+
+    /// Refuses a cgroup that was there before and is in use.
+    pub(super) fn refuse_used(&self, key: &str) -> Result<()> {
+        let Some(path) = self.cgroup_paths.get(key) else { return Ok(()) };
+        let mut pids = Vec::new();
+        collect(path, &mut pids)?;
+        if !pids.is_empty() {
+            let path = path.display().to_string();
+            let text = format!("container's cgroup is not empty: {} process(es) found", pids.len());
+            return Err(Error::new(Kind::Exists, text).fact("path", path));
+        }
+        if Self::of(&[(key, path)]).frozen() {
+            return Err(Error::msg("container's cgroup unexpectedly frozen").fact("path", path.display().to_string()));
+        }
+        Ok(())
+    }
+
+    /// Its directory in the cgroup2 tree, or that of a cgroup below it, for `CLONE_INTO_CGROUP`. `None` without a tree.
+    ///
+    /// # Errors
+    /// If `sub` leaves the container's cgroup or is not there.
+    pub fn dir_fd(&self, subs: &[Sub]) -> Result<Option<OwnedFd>> {
+        self.check(subs)?;
+        let Some(path) = self.unified() else { return Ok(None) };
+        let path = join_sub(path, "", subs)?;
+        open_dir(&path).map(Some).context(|| format!("open cgroup {}", path.display()))
+    }
+
+    /// The directory of the cgroup that a process of the container is in now, in the cgroup2 tree: the container's own
+    /// or, when the payload makes cgroups itself, one below it. `None` without a tree.
+    ///
+    /// # Errors
+    /// If it can't be told, or lies elsewhere.
+    pub fn dir_fd_of(&self, pid: i32) -> Result<Option<OwnedFd>> {
+        let Some(own) = self.unified() else { return Ok(None) };
+        let file = format!("/proc/{pid}/cgroup");
+        let text = read_file(Path::new(&file)).context(|| format!("read {file}"))?;
+        let now = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+        let path = below(own, Path::new(now))
+            .ok_or_else(|| Error::msg(format!("cgroup {now} of process {pid} is outside of {}", own.display())))?;
+        open_dir(&path).map(Some).context(|| format!("open cgroup {}", path.display()))
+    }
+
+    fn check(&self, subs: &[Sub]) -> Result<()> {
+        match subs.iter().flat_map(|sub| &sub.controllers).find(|name| !self.cgroup_paths.contains_key(*name)) {
+            Some(unknown) => Err(Error::msg(format!("unknown controller {unknown} in --cgroup"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Moves a process into it, in every hierarchy or in the v1 ones alone (when it was born in [`Handle::dir_fd`]).
+    ///
+    /// # Errors
+    /// If the kernel refuses, or `subs` leave the container's cgroup.
+    pub fn join(&self, pid: i32, subs: &[Sub], legacy_only: bool) -> Result<()> {
+        self.check(subs)?;
+        for (key, path) in self.cgroup_paths.iter().filter(|(key, _)| !(legacy_only && key.is_empty())) {
+            let inside = join_sub(path, key, subs)?;
+            match (write_file(&inside.join("cgroup.procs"), &pid.to_string()), &self.systemd_unit) {
+                (Ok(()), _) => {}
+                // a user may not move processes across the border of his part of the tree; systemd may
+                (Err(Errno::EACCES | Errno::EPERM), Some(unit)) if self.is_pure() => {
+                    let below = inside.strip_prefix(path).unwrap_or(Path::new("")).display().to_string();
+                    unit.bus()?.attach(&unit.name, &format!("/{below}"), pid)?;
+                }
+                (Err(errno), _) => {
+                    let what = || format!("adding pid {pid} to cgroup {}", inside.display());
+                    return Err(errno).context(what);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The directory of a cgroup that the kernel names by its path in the tree, given the directory of one above it: that
+/// one's path in the tree is what both have in common.
+fn below(own: &Path, now: &Path) -> Option<PathBuf> {
+    let above = now.ancestors().find(|above| above.strip_prefix("/").is_ok_and(|above| own.ends_with(above)))?;
+    let rest = now.strip_prefix(above).ok()?;
+    (rest.components().all(|part| matches!(part, Component::Normal(_))) && above != Path::new("/"))
+        .then(|| own.join(rest))
+}
+
+/// The path that `--cgroup` asks for in one hierarchy. The form for all hierarchies is overruled by one for this one.
+fn join_sub(path: &Path, key: &str, subs: &[Sub]) -> Result<PathBuf> {
+    let named = subs.iter().rfind(|sub| sub.controllers.iter().any(|c| c == key));
+    let Some(sub) = named.or_else(|| subs.iter().rfind(|sub| sub.controllers.is_empty())) else {
+        return Ok(path.to_owned());
+    };
+    let inner = sub.path.strip_prefix("/").unwrap_or(&sub.path);
+    if inner.components().any(|part| part == Component::ParentDir) {
+        return Err(Error::msg(format!("bad sub cgroup path: {} is not a sub cgroup path", sub.path.display())));
+    }
+    Ok(path.join(inner))
+}
+
+/// Adds the processes of a cgroup and of those below it.
+fn collect(path: &Path, pids: &mut Vec<i32>) -> Result<()> {
+    let read = match read_file(&path.join("cgroup.procs")) {
+        // a threaded cgroup lists threads only; their processes are listed at the top of its subtree
+        Err(Errno::EOPNOTSUPP) => read_file(&path.join("cgroup.threads")),
+        other => other,
+    };
+    let text = match read {
+        Ok(text) => text,
+        Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
+        Err(errno) => return Err(errno).context(|| format!("read the processes of cgroup {}", path.display())),
+    };
+    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+    for name in sub_dirs(path).unwrap_or_default() {
+        collect(&path.join(name), pids)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::below;
+    use std::path::Path;
+
+    #[test]
+    fn finds_the_cgroup_of_a_process_below_the_container_s() {
+        let rows = [
+            ("/sys/fs/cgroup/a/web", "/a/web", Some("/sys/fs/cgroup/a/web")),
+            ("/sys/fs/cgroup/a/web", "/a/web/init", Some("/sys/fs/cgroup/a/web/init")),
+            ("/sys/fs/cgroup/unified/web", "/web/x/y", Some("/sys/fs/cgroup/unified/web/x/y")),
+            ("/sys/fs/cgroup/web", "/web/web", Some("/sys/fs/cgroup/web/web")),
+            ("/sys/fs/cgroup/a/web", "/a/webx", None),
+            ("/sys/fs/cgroup/a/web", "/b", None),
+            ("/sys/fs/cgroup/a/web", "/", None),
+            ("/sys/fs/cgroup/a/web", "/../web", None),
+            ("/sys/fs/cgroup/a/web", "", None),
+        ];
+        for (own, now, expected) in rows {
+            assert_eq!(below(Path::new(own), Path::new(now)).as_deref(), expected.map(Path::new), "{own} {now}");
+        }
+    }
+}

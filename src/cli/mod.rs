@@ -1,0 +1,392 @@
+//! What was typed: runc's command line, and what crun adds to it, as types.
+//!
+//! Pure: no environment, no files. The parser is our own, over the tables in `table.rs`: Go's one-dash long flags are
+//! not clap's, and clap's parser costs 25 to 35 µs a call where this one costs one or two. clap makes the help text
+//! and the completions from the same tables (`help.rs`).
+
+use crate::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+
+mod help;
+mod parse;
+mod table;
+mod time;
+mod words;
+
+pub use help::{command as clap_command, text as help_text};
+pub use parse::parse;
+pub use table::Verb;
+
+/// One call of the runtime.
+#[derive(Debug)]
+pub struct Call {
+    /// The first word of the command line: what the program was called as.
+    pub name: String,
+    /// The flags before the verb.
+    pub global: Global,
+    /// The verb and its words.
+    pub command: Command,
+}
+
+/// A command line that cannot be followed.
+#[derive(Debug)]
+pub struct Misuse {
+    /// The first word of the command line.
+    pub name: String,
+    /// The flags before the verb: they say where the record goes. Defaults, when these are what is wrong.
+    pub global: Global,
+    /// What standard output is told before the record: a line, and the help of a verb or of the whole.
+    /// `None` where the form was right and only a value was wrong.
+    pub shown: Option<(String, Option<&'static Verb>)>,
+    /// The mistake.
+    pub error: Error,
+}
+
+/// The format of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// `time="…" level=… msg="…"`.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Who makes cgroups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CgroupDriver {
+    /// We do, in the cgroup file system.
+    #[default]
+    Cgroupfs,
+    /// systemd does, asked over D-Bus.
+    Systemd,
+    /// Nobody: the container stays in the caller's cgroup.
+    Disabled,
+}
+
+/// The flags before the verb.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Global {
+    /// `--root`: the directory of the containers' records.
+    pub root: Option<PathBuf>,
+    /// `--log`: the log file; standard error without it.
+    pub log: Option<PathBuf>,
+    /// `--log-format`.
+    pub log_format: LogFormat,
+    /// `--debug`.
+    pub debug: bool,
+    /// `--systemd-cgroup` or `--cgroup-manager`.
+    pub cgroup: CgroupDriver,
+    /// `--rootless`: whether cgroups that may not be written are passed over; `None` decides by the caller's rights.
+    pub rootless: Option<bool>,
+}
+
+/// What `create` was told.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Create {
+    /// The container's id, unchecked.
+    pub id: String,
+    /// `--bundle`: the current directory without it.
+    pub bundle: Option<PathBuf>,
+    /// `--config`: the bundle's `config.json` without it.
+    pub config: Option<PathBuf>,
+    /// `--console-socket`.
+    pub console_socket: Option<PathBuf>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<PathBuf>,
+    /// `--pid-file`.
+    pub pid_file: Option<PathBuf>,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// `--preserve-fds`.
+    pub preserve_fds: u32,
+}
+
+/// What `run` was told.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Run {
+    /// As for `create`.
+    pub create: Create,
+    /// `--detach`.
+    pub detach: bool,
+    /// `--keep`.
+    pub keep: bool,
+    /// `--no-subreaper`.
+    pub no_subreaper: bool,
+}
+
+/// What `exec` was told.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Exec {
+    /// The container's id, unchecked.
+    pub id: String,
+    /// The command and its arguments.
+    pub args: Vec<String>,
+    /// `--console-socket`.
+    pub console_socket: Option<PathBuf>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<PathBuf>,
+    /// `--cwd`.
+    pub cwd: Option<PathBuf>,
+    /// `--env`, in order.
+    pub env: Vec<String>,
+    /// `--tty`.
+    pub tty: bool,
+    /// `--user`: the user id and, where given, the group id.
+    pub user: Option<(u32, Option<u32>)>,
+    /// `--additional-gids`.
+    pub additional_gids: Vec<u32>,
+    /// `--process`: a file with the whole process.
+    pub process: Option<PathBuf>,
+    /// `--detach`.
+    pub detach: bool,
+    /// `--pid-file`.
+    pub pid_file: Option<PathBuf>,
+    /// `--process-label`.
+    pub process_label: Option<String>,
+    /// `--apparmor`.
+    pub apparmor: Option<String>,
+    /// `--no-new-privs`; `None` leaves it as the container has it.
+    pub no_new_privs: Option<bool>,
+    /// `--cap`, in order.
+    pub caps: Vec<String>,
+    /// `--preserve-fds`.
+    pub preserve_fds: u32,
+    /// `--cgroup`, in order.
+    pub cgroups: Vec<String>,
+    /// `--ignore-paused`.
+    pub ignore_paused: bool,
+}
+
+/// How a list is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Columns for people.
+    #[default]
+    Table,
+    /// JSON for programs.
+    Json,
+}
+
+/// What `update` was told. Numbers are in the spec's units; `-1` is no limit where the spec has it so.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Update {
+    /// The container's id, unchecked.
+    pub id: String,
+    /// `--resources`: a JSON file, `-` for standard input; replaces every other flag.
+    pub resources: Option<PathBuf>,
+    /// `--blkio-weight`.
+    pub blkio_weight: Option<u16>,
+    /// `--cpu-period`, in µs.
+    pub cpu_period: Option<u64>,
+    /// `--cpu-quota`, in µs.
+    pub cpu_quota: Option<i64>,
+    /// `--cpu-burst`, in µs.
+    pub cpu_burst: Option<u64>,
+    /// `--cpu-share`.
+    pub cpu_shares: Option<u64>,
+    /// `--cpu-rt-period`, in µs.
+    pub cpu_rt_period: Option<u64>,
+    /// `--cpu-rt-runtime`, in µs.
+    pub cpu_rt_runtime: Option<i64>,
+    /// `--cpu-idle`.
+    pub cpu_idle: Option<i64>,
+    /// `--cpuset-cpus`.
+    pub cpuset_cpus: Option<String>,
+    /// `--cpuset-mems`.
+    pub cpuset_mems: Option<String>,
+    /// `--memory`, in bytes.
+    pub memory: Option<i64>,
+    /// `--memory-reservation`, in bytes.
+    pub memory_reservation: Option<i64>,
+    /// `--memory-swap`, in bytes.
+    pub memory_swap: Option<i64>,
+    /// Whether `--kernel-memory` or `--kernel-memory-tcp` was given: warned about and passed over.
+    pub kernel_memory: bool,
+    /// `--pids-limit`.
+    pub pids_limit: Option<i64>,
+    /// `--l3-cache-schema`.
+    pub l3_cache_schema: Option<String>,
+    /// `--mem-bw-schema`.
+    pub mem_bw_schema: Option<String>,
+}
+
+/// What `checkpoint` and `restore` share.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Criu {
+    /// The container's id, unchecked.
+    pub id: String,
+    /// `--image-path`: `./checkpoint` without it.
+    pub image_path: Option<PathBuf>,
+    /// `--work-path`.
+    pub work_path: Option<PathBuf>,
+    /// `--tcp-established`.
+    pub tcp_established: bool,
+    /// `--ext-unix-sk`.
+    pub ext_unix_sk: bool,
+    /// `--shell-job`.
+    pub shell_job: bool,
+    /// `--lazy-pages`.
+    pub lazy_pages: bool,
+    /// `--file-locks`.
+    pub file_locks: bool,
+    /// `--manage-cgroups-mode`, unchecked.
+    pub manage_cgroups_mode: Option<String>,
+    /// `--empty-ns`, in order, unchecked.
+    pub empty_ns: Vec<String>,
+    /// `--auto-dedup`.
+    pub auto_dedup: bool,
+}
+
+/// What `checkpoint` was told.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Checkpoint {
+    /// As for `restore`.
+    pub criu: Criu,
+    /// `--parent-path`.
+    pub parent_path: Option<PathBuf>,
+    /// `--leave-running`.
+    pub leave_running: bool,
+    /// `--tcp-skip-in-flight`.
+    pub tcp_skip_in_flight: bool,
+    /// `--link-remap`.
+    pub link_remap: bool,
+    /// `--status-fd`.
+    pub status_fd: Option<u32>,
+    /// `--page-server`, unchecked.
+    pub page_server: Option<String>,
+    /// `--pre-dump`.
+    pub pre_dump: bool,
+}
+
+/// What `restore` was told.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Restore {
+    /// As for `checkpoint`.
+    pub criu: Criu,
+    /// `--console-socket`.
+    pub console_socket: Option<PathBuf>,
+    /// `--bundle`: the current directory without it.
+    pub bundle: Option<PathBuf>,
+    /// `--detach`.
+    pub detach: bool,
+    /// `--pid-file`.
+    pub pid_file: Option<PathBuf>,
+    /// `--no-subreaper`.
+    pub no_subreaper: bool,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// `--lsm-profile`.
+    pub lsm_profile: Option<String>,
+    /// `--lsm-mount-context`.
+    pub lsm_mount_context: Option<String>,
+}
+
+/// The verb and its words. Every `id` is as typed, unchecked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Make a container.
+    Create(Create),
+    /// Let its process go.
+    Start {
+        /// The container.
+        id: String,
+    },
+    /// Make a container and let it go.
+    Run(Run),
+    /// One more process.
+    Exec(Exec),
+    /// The state document.
+    State {
+        /// The container.
+        id: String,
+    },
+    /// A signal to the first process.
+    Kill {
+        /// The container.
+        id: String,
+        /// The signal as typed: a name or a number.
+        signal: Option<String>,
+        /// `--all`.
+        all: bool,
+    },
+    /// Remove what is left.
+    Delete {
+        /// The container.
+        id: String,
+        /// `--force`.
+        force: bool,
+    },
+    /// All containers.
+    List {
+        /// `--format`; `Err` holds a format that does not exist, which only the verb itself complains about.
+        format: Result<Format, String>,
+        /// `--quiet`.
+        quiet: bool,
+    },
+    /// The processes.
+    Ps {
+        /// The container.
+        id: String,
+        /// `--format`.
+        format: Result<Format, String>,
+        /// Options of the host's `ps`.
+        args: Vec<String>,
+    },
+    /// Freeze.
+    Pause {
+        /// The container.
+        id: String,
+    },
+    /// Thaw.
+    Resume {
+        /// The container.
+        id: String,
+    },
+    /// Statistics and out-of-memory events.
+    Events {
+        /// The container.
+        id: String,
+        /// `--interval`.
+        interval: Duration,
+        /// `--stats`: once.
+        stats: bool,
+    },
+    /// New limits.
+    Update(Box<Update>),
+    /// A `config.json` to start from.
+    Spec {
+        /// `--bundle`.
+        bundle: Option<PathBuf>,
+        /// `--rootless`.
+        rootless: bool,
+    },
+    /// What this runtime can do.
+    Features,
+    /// Save.
+    Checkpoint(Box<Checkpoint>),
+    /// Bring back.
+    Restore(Box<Restore>),
+    /// What `create` would do.
+    Plan {
+        /// The bundle.
+        bundle: PathBuf,
+        /// `--id`.
+        id: Option<String>,
+    },
+    /// Help about a verb, or about the whole.
+    Help(Option<&'static Verb>),
+    /// The version.
+    Version,
+}
+
+impl Command {
+    /// Whether it does nothing but tell the caller about the program.
+    #[must_use]
+    pub fn only_tells(&self) -> bool {
+        matches!(self, Self::Help(_) | Self::Version)
+    }
+}

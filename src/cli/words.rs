@@ -1,0 +1,134 @@
+//! Command-line words → flags with their values, and the rest: the conventions of Go's `flag` package, which runc's
+//! callers rely on (`-no-subreaper`, `--flag=value`, `--flag value`, `--switch=false`). Depends on the tables.
+
+use super::table::{Flag, Takes};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// What was typed, taken apart.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    flags: Vec<(&'static str, OsString)>,
+    /// The words that are no flags.
+    pub(super) rest: Vec<OsString>,
+}
+
+impl Words {
+    /// Whether a flag stands there and is not switched off.
+    pub(super) fn on(&self, long: &str) -> bool {
+        self.last(long).is_some_and(|value| truth(value.as_bytes()) == Some(true))
+    }
+
+    /// The last value of a flag.
+    pub(super) fn last(&self, long: &str) -> Option<&OsStr> {
+        self.flags.iter().rev().find(|(name, _)| *name == long).map(|(_, value)| value.as_os_str())
+    }
+
+    /// All values of a flag, in order.
+    pub(super) fn all<'a>(&'a self, long: &'a str) -> impl Iterator<Item = &'a OsStr> {
+        self.flags.iter().filter(move |(name, _)| *name == long).map(|(_, value)| value.as_os_str())
+    }
+}
+
+/// Where the words of a part of the line end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Flags stand only before the first word that is none: everything behind belongs to somebody else.
+    FirstWord,
+    /// Flags that are known may also stand behind other words.
+    End,
+}
+
+/// Takes words apart. The error is the sentence that names the mistake.
+pub(super) fn split(
+    words: impl Iterator<Item = OsString>,
+    flags: &'static [&'static [Flag]],
+    until: Until,
+) -> Result<Words, String> {
+    let mut found = Words::default();
+    let mut words = words.fuse();
+    while let Some(word) = words.next() {
+        let bytes = word.as_bytes();
+        if bytes == b"--" {
+            found.rest.extend(words.by_ref());
+            break;
+        }
+        if bytes.len() < 2 || bytes.first() != Some(&b'-') {
+            found.rest.push(word);
+            if until == Until::FirstWord {
+                found.rest.extend(words.by_ref());
+                break;
+            }
+            continue;
+        }
+        let (name, value) = name_and_value(bytes)?;
+        let Some(flag) = flags.iter().copied().flatten().find(|flag| flag.is(name)) else {
+            if found.rest.is_empty() {
+                return Err(format!("flag provided but not defined: -{}", String::from_utf8_lossy(name)));
+            }
+            found.rest.push(word);
+            continue;
+        };
+        let name = String::from_utf8_lossy(name);
+        let value = match (value, flag.takes) {
+            (Some(value), _) => OsString::from_vec(value.to_vec()),
+            (None, Takes::Nothing) => OsString::from("true"),
+            (None, Takes::Text | Takes::Texts | Takes::Number | Takes::Numbers | Takes::Duration) => {
+                words.next().ok_or_else(|| format!("flag needs an argument: -{name}"))?
+            }
+        };
+        check(flag, &name, &value)?;
+        found.flags.push((flag.long, value));
+    }
+    Ok(found)
+}
+
+impl Flag {
+    /// Whether this is the flag of that name, long or short.
+    fn is(&self, name: &[u8]) -> bool {
+        self.long.as_bytes() == name
+            || matches!((self.short, name), (Some(short), [only]) if short == char::from(*only))
+    }
+}
+
+/// `-name`, `--name`, `--name=value`, without the dashes.
+fn name_and_value(word: &[u8]) -> Result<(&[u8], Option<&[u8]>), String> {
+    let bare = word.strip_prefix(b"--").or_else(|| word.strip_prefix(b"-")).unwrap_or(word);
+    if matches!(bare.first(), None | Some(b'-' | b'=')) {
+        return Err(format!("bad flag syntax: {}", String::from_utf8_lossy(word)));
+    }
+    Ok(match bare.iter().position(|byte| *byte == b'=') {
+        Some(at) => (bare.get(..at).unwrap_or_default(), bare.get(at + 1..)),
+        None => (bare, None),
+    })
+}
+
+/// Whether the value is of the flag's type.
+fn check(flag: &Flag, name: &str, value: &OsStr) -> Result<(), String> {
+    let shown = value.to_string_lossy();
+    match flag.takes {
+        Takes::Nothing => truth(value.as_bytes())
+            .map(|_| ())
+            .ok_or_else(|| format!("invalid boolean value \"{shown}\" for -{name}: parse error")),
+        Takes::Text | Takes::Texts => Ok(()),
+        Takes::Number => shown
+            .parse::<i64>()
+            .map(|_| ())
+            .map_err(|_| format!("invalid value \"{shown}\" for flag -{name}: parse error")),
+        Takes::Numbers => shown.parse::<i64>().map(|_| ()).map_err(|_| {
+            format!("invalid value \"{shown}\" for flag -{name}: strconv.ParseInt: parsing \"{shown}\": invalid syntax")
+        }),
+        Takes::Duration => super::time::duration(&shown)
+            .map(|_| ())
+            .ok_or_else(|| format!("invalid value \"{shown}\" for flag -{name}: parse error")),
+    }
+}
+
+/// A truth value in one of Go's spellings.
+pub(super) fn truth(value: &[u8]) -> Option<bool> {
+    match value {
+        b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True" => Some(true),
+        b"0" | b"f" | b"F" | b"false" | b"FALSE" | b"False" => Some(false),
+        _ => None,
+    }
+}

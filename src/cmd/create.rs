@@ -1,0 +1,117 @@
+//! `create`, and what it shares with `run` and `plan`: finding the bundle, judging the call, making the job.
+
+use crate::cli::{self, CgroupDriver, Global};
+use crate::error::{Context, Error, Kind, Result};
+use crate::launch::{self, Job, notify};
+use crate::log::Log;
+use crate::plan::cgroup::Driver;
+use crate::spec::{self, Loaded};
+use crate::state::{Root, check_id};
+use crate::sys::exe;
+use oci_spec::runtime::Spec;
+use std::path::{Path, PathBuf};
+
+/// A bundle that was found, read and judged.
+#[derive(Debug)]
+pub(super) struct Bundle {
+    pub(super) path: PathBuf,
+    pub(super) loaded: Loaded<Spec>,
+}
+
+/// Finds and reads the bundle. Its directory becomes ours: relative paths in it start there, and hooks expect it.
+pub(super) fn bundle(directory: Option<&Path>, config: Option<&Path>, for_start: bool, log: &Log) -> Result<Bundle> {
+    // a configuration elsewhere is named relative to where the caller stands
+    let config = config.map(std::path::absolute).transpose()?;
+    if let Some(directory) = directory {
+        std::env::set_current_dir(directory).context(|| format!("chdir to bundle {}", directory.display()))?;
+    }
+    let path = std::env::current_dir().context(|| "find the current directory")?;
+    let loaded = spec::load(config.as_deref().unwrap_or_else(|| Path::new("config.json")))?;
+    loaded.notes.iter().for_each(|note| log.warn(note));
+    spec::validate(&loaded.spec, for_start)?;
+    Ok(Bundle { path, loaded })
+}
+
+pub(super) fn driver(global: &Global) -> Driver {
+    match global.cgroup {
+        CgroupDriver::Cgroupfs => Driver::Cgroupfs,
+        CgroupDriver::Systemd => Driver::Systemd,
+        CgroupDriver::Disabled => Driver::Disabled,
+    }
+}
+
+/// The caller's `LISTEN_FDS` (`sd_listen_fds(3)`).
+fn listen_fds() -> u32 {
+    std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+/// Terminals and sockets must fit each other, in runc's words.
+pub(super) fn check_terminal(terminal: bool, detach: bool, socket: bool) -> Result<()> {
+    let text = if terminal && detach && !socket {
+        "cannot allocate tty if runc will detach without setting console socket"
+    } else if socket && !(terminal && detach) {
+        "cannot use console socket if runc will not detach or allocate tty"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(Kind::Other, text))
+}
+
+/// The job of a call.
+pub(super) fn job<'a>(
+    global: &Global,
+    create: &'a cli::Create,
+    root: &'a Root,
+    bundle: &'a Bundle,
+    gate: bool,
+) -> Job<'a> {
+    let listen_fds = listen_fds();
+    Job {
+        id: &create.id,
+        root,
+        bundle: &bundle.path,
+        loaded: &bundle.loaded,
+        gate,
+        foreground: false,
+        driver: driver(global),
+        rootless: global.rootless.unwrap_or_else(|| crate::sys::cred::euid() != 0),
+        console_socket: create.console_socket.as_deref(),
+        pidfd_socket: create.pidfd_socket.as_deref(),
+        pid_file: create.pid_file.as_deref(),
+        no_pivot: create.no_pivot,
+        no_new_keyring: create.no_new_keyring,
+        preserve_fds: create.preserve_fds + listen_fds,
+        listen_fds,
+        notify: notify::asked(),
+        mask: None,
+    }
+}
+
+/// `create`: everything but the payload's own start.
+///
+/// # Errors
+/// See `launch::launch`.
+pub(super) fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<u8> {
+    check_id(&create.id)?;
+    // before anything of ours takes one of these numbers
+    launch::check_preserved(create.preserve_fds)?;
+    // nothing has happened yet: where our binary can't be protected in place, we execute ourselves once more
+    exe::seal().context(|| "protect our own binary from the container")?;
+    let create = absolute(create)?;
+    let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), true, log)?;
+    let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
+    check_terminal(terminal, true, create.console_socket.is_some())?;
+    let root = Root::find(global.root.as_deref())?;
+    let job = job(global, &create, &root, &bundle, true);
+    launch::launch(&job, log)?;
+    Ok(0)
+}
+
+/// Paths of the call, before the bundle becomes the current directory.
+pub(super) fn absolute(create: &cli::Create) -> Result<cli::Create> {
+    let mut create = create.clone();
+    for path in [&mut create.console_socket, &mut create.pidfd_socket, &mut create.pid_file].into_iter().flatten() {
+        *path = std::path::absolute(&*path).context(|| "find the current directory")?;
+    }
+    Ok(create)
+}

@@ -1,0 +1,112 @@
+//! `kill ID [SIGNAL]`: a signal to the first process, through a descriptor that means this process and no other.
+
+use super::Container;
+use crate::cli::Global;
+use crate::error::{Error, Result};
+use crate::log::Log;
+use crate::sys::Errno;
+use nix::sys::signal::Signal;
+use std::str::FromStr;
+
+/// Sends it. `--all` is of old and means only that a container without a process is no failure.
+pub(super) fn run(global: &Global, id: &str, signal: Option<&str>, all: bool, log: &Log) -> Result<u8> {
+    let container = super::open(global, id)?;
+    let name = signal.unwrap_or("SIGTERM");
+    let signal = parse(name).ok_or_else(|| Error::msg(format!("unknown signal {name:?}")))?;
+    match send(&container, signal, log) {
+        Err(error) if all && error.of() == crate::error::Kind::NotRunning => Ok(0),
+        other => other.map(|()| 0),
+    }
+}
+
+/// Signals the container. SIGKILL takes everything in it: with a pid namespace of its own the kernel sees to that when
+/// the first process dies; without one the whole cgroup is killed, even when the first process is gone.
+pub(super) fn send(container: &Container, signal: i32, log: &Log) -> Result<()> {
+    let cgroup = &container.record.cgroup;
+    if signal == libc::SIGKILL && !container.record.private_pid {
+        match cgroup.kill_all() {
+            Ok(()) if cgroup.cgroup_paths.is_empty() => {}
+            Ok(()) => return Ok(()),
+            // without rights on the cgroup the first process can still be met
+            Err(error) if container.record.rootless => log.warn(&format!("kill all processes: {error}")),
+            Err(error) => return Err(error),
+        }
+    }
+    let init = container.hold()?.ok_or_else(super::not_running)?;
+    match init.signal(signal) {
+        Ok(()) => {}
+        // it has ended meanwhile
+        Err(Errno::ESRCH) => return Err(super::not_running()),
+        Err(errno) => return Err(Error::from(errno).context("unable to signal init")),
+    }
+    if signal == libc::SIGKILL && cgroup.frozen() {
+        // in a frozen cgroup of v1 nothing dies
+        if let Err(error) = cgroup.thaw() {
+            log.warn(&error.to_string());
+        }
+    }
+    Ok(())
+}
+
+/// A signal by name, with or without `SIG`, in any case, or by number. Numbers are not checked: the kernel knows best.
+fn parse(name: &str) -> Option<i32> {
+    if let Ok(number) = name.parse() {
+        return Some(number);
+    }
+    let upper = name.to_ascii_uppercase();
+    let bare = upper.strip_prefix("SIG").unwrap_or(&upper);
+    match bare {
+        "IOT" => Some(libc::SIGABRT),
+        "CLD" => Some(libc::SIGCHLD),
+        "POLL" => Some(libc::SIGIO),
+        _ => realtime(bare).or_else(|| Signal::from_str(&format!("SIG{bare}")).ok().map(|signal| signal as i32)),
+    }
+}
+
+/// `RTMIN+3`, `RTMAX-2`: as container images name what stops systemd. glibc keeps the first two for itself.
+fn realtime(name: &str) -> Option<i32> {
+    let (base, offset) = match name.split_at_checked(5)? {
+        ("RTMIN", offset) => (libc::SIGRTMIN(), offset),
+        ("RTMAX", offset) => (libc::SIGRTMAX(), offset),
+        _ => return None,
+    };
+    let offset = if offset.is_empty() { 0 } else { offset.parse::<i32>().ok()? };
+    Some(base + offset).filter(|signal| (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(signal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn names_and_numbers() {
+        let rows = [
+            ("9", Some(9)),
+            ("0", Some(0)),
+            ("99", Some(99)),
+            ("-9", Some(-9)),
+            ("KILL", Some(9)),
+            ("SIGKILL", Some(9)),
+            ("sigkill", Some(9)),
+            ("Term", Some(15)),
+            ("usr1", Some(10)),
+            ("CLD", Some(17)),
+            ("IOT", Some(6)),
+            ("POLL", Some(29)),
+            ("WINCH", Some(28)),
+            ("SIGSTKFLT", Some(16)),
+            ("RTMIN", Some(34)),
+            ("SIGRTMIN+3", Some(37)),
+            ("rtmax-1", Some(63)),
+            ("RTMAX+1", None),
+            ("RTMIN+x", None),
+            ("BOGUS", None),
+            ("SIGSIGKILL", None),
+            ("", None),
+            ("SIG", None),
+        ];
+        for (name, expected) in rows {
+            assert_eq!(parse(name), expected, "{name}");
+        }
+    }
+}

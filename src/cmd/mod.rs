@@ -1,0 +1,110 @@
+//! One verb each. This file sends a call to its verb and holds what several verbs need.
+
+mod create;
+mod criu;
+mod delete;
+mod events;
+mod exec;
+mod features;
+mod kill;
+mod list;
+mod pause;
+mod plan;
+mod ps;
+mod run;
+mod spec;
+mod start;
+mod state;
+mod tell;
+mod update;
+
+use crate::cgroup::Handle;
+use crate::cli::{Call, Command, Global};
+use crate::error::{Error, Kind, Result};
+use crate::log::Log;
+use crate::state::{Root, Status};
+use crate::sys::Errno;
+
+/// A container and its record, as the verbs see it.
+pub(crate) type Container = crate::state::Container<Handle>;
+
+/// Does what was asked. The answer is the exit status: 0, or the payload's own.
+///
+/// # Errors
+/// Why it could not be done. The caller reports it, once.
+pub fn run(call: Call, log: &Log) -> Result<u8> {
+    let Call { name, global, command } = call;
+    match command {
+        Command::Help(topic) => tell::help(&name, topic),
+        Command::Version => tell::version(&name),
+        Command::Create(create) => {
+            create::run(&global, &create, log).map_err(|error| failed("create", &name, false, error))
+        }
+        Command::Start { id } => start::run(&global, &id, log).map_err(not_launched),
+        Command::Run(run) => run::run(&global, &run, log).map_err(|error| failed("run", &name, !run.detach, error)),
+        Command::Exec(exec) => {
+            exec::run(&global, &exec, log).map_err(|error| error.context("exec failed").kind(Kind::Launch))
+        }
+        Command::State { id } => state::run(&global, &id),
+        Command::Kill { id, signal, all } => kill::run(&global, &id, signal.as_deref(), all, log),
+        Command::Delete { id, force } => delete::run(&global, &id, force, log),
+        Command::List { format, quiet } => list::run(&global, format, quiet, log),
+        Command::Ps { id, format, args } => ps::run(&global, &id, format, &args),
+        Command::Pause { id } => pause::pause(&global, &id),
+        Command::Resume { id } => pause::resume(&global, &id),
+        Command::Events { id, interval, stats } => events::run(&global, &id, interval, stats, log),
+        Command::Update(update) => update::run(&global, &update, log),
+        Command::Spec { bundle, rootless } => spec::run(bundle.as_deref(), rootless),
+        Command::Features => features::run(),
+        Command::Checkpoint(checkpoint) => criu::checkpoint(&global, &checkpoint),
+        Command::Restore(restore) => criu::restore(&global, &restore),
+        Command::Plan { bundle, id } => plan::run(&global, &bundle, id.as_deref().unwrap_or("ID"), log),
+    }
+}
+
+/// Says which verb of which runtime failed, as runc does. Only a caller who waits for the payload's own status can tell
+/// 255 from it.
+fn failed(verb: &str, name: &str, foreground: bool, error: Error) -> Error {
+    let error = if foreground { error } else { not_launched(error) };
+    error.context(format!("{} {verb} failed", tell::shown_name(name)))
+}
+
+/// Takes the status 255 off an error.
+fn not_launched(error: Error) -> Error {
+    if error.of() == Kind::Launch { error.kind(Kind::Other) } else { error }
+}
+
+/// The container of that id.
+fn open(global: &Global, id: &str) -> Result<Container> {
+    Root::find(global.root.as_deref())?.open(id)
+}
+
+/// What the container is doing now.
+pub(crate) fn status(container: &Container) -> Result<Status> {
+    container.status(|| Ok(container.record.cgroup.frozen()))
+}
+
+/// The error for a container without a process to act on.
+fn not_running() -> Error {
+    Error::new(Kind::NotRunning, "container not running")
+}
+
+/// Writes to standard output, in one write where the reader takes it. The standard library's handle would cut behind the
+/// last newline.
+fn print(text: &str) -> Result<()> {
+    let out = std::io::stdout();
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        match nix::unistd::write(&out, rest) {
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::from(errno).context("write to standard output")),
+        }
+    }
+    Ok(())
+}
+
+/// A value as JSON. What we show holds nothing that JSON cannot say, but for a path that is no text.
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::msg(error.to_string()))
+}

@@ -1,0 +1,80 @@
+//! `ps ID [OPTION...]`: the container's processes, by number or as the host's `ps` shows them.
+
+use crate::cli::{Format, Global};
+use crate::error::{Error, Result};
+use std::process::{Command, Stdio};
+
+/// Shows them; none is no failure.
+pub(super) fn run(
+    global: &Global,
+    id: &str,
+    format: std::result::Result<Format, String>,
+    args: &[String],
+) -> Result<u8> {
+    let container = super::open(global, id)?;
+    let pids = container.record.cgroup.pids()?;
+    let text = match format {
+        // what Go makes of an empty list
+        Ok(Format::Json) if pids.is_empty() => "null\n".to_owned(),
+        Ok(Format::Json) => super::json(&pids)? + "\n",
+        Ok(Format::Table) => table(&pids, args)?,
+        Err(_) => return Err(Error::msg("invalid format option")),
+    };
+    super::print(&text).map(|()| 0)
+}
+
+/// What the host's `ps` says of these processes.
+fn table(pids: &[i32], args: &[String]) -> Result<String> {
+    let mut ps = Command::new("ps");
+    if args.is_empty() {
+        ps.arg("-ef");
+    } else {
+        ps.args(args);
+    }
+    // what it complains about is the caller's to read
+    let output = ps.stderr(Stdio::inherit()).output().map_err(|error| {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            return Error::msg("exec: \"ps\": executable file not found in $PATH");
+        }
+        Error::from(error).context("run ps")
+    })?;
+    if !output.status.success() {
+        return Err(Error::msg(format!("ps: {}", output.status)));
+    }
+    chosen(&String::from_utf8_lossy(&output.stdout), pids)
+}
+
+/// The heading, and the lines whose `PID` is one of these.
+fn chosen(text: &str, pids: &[i32]) -> Result<String> {
+    let mut lines = text.lines();
+    let heading = lines.next().unwrap_or_default();
+    let column = heading
+        .split_whitespace()
+        .position(|title| title == "PID")
+        .ok_or_else(|| Error::msg("couldn't find PID field in ps output"))?;
+    let mut chosen = format!("{heading}\n");
+    for line in lines.filter(|line| !line.is_empty()) {
+        let field = line.split_whitespace().nth(column).unwrap_or_default();
+        let pid: i32 = field.parse().map_err(|_| Error::msg(format!("unable to parse pid: {field:?}")))?;
+        if pids.contains(&pid) {
+            chosen += line;
+            chosen += "\n";
+        }
+    }
+    Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chosen;
+
+    #[test]
+    fn lines_are_chosen_by_their_pid() {
+        let text = "UID   PID  PPID CMD\nroot    1     0 init 13\nroot   13     1 sleep 1\nroot  130    13 x\n\n";
+        assert_eq!(chosen(text, &[13]).ok().as_deref(), Some("UID   PID  PPID CMD\nroot   13     1 sleep 1\n"));
+        assert_eq!(chosen(text, &[]).ok().as_deref(), Some("UID   PID  PPID CMD\n"));
+        let said = |text: &str| chosen(text, &[1]).err().map(|error| error.to_string());
+        assert_eq!(said("USER CMD\nx y\n").as_deref(), Some("couldn't find PID field in ps output"));
+        assert_eq!(said("PID\nx\n").as_deref(), Some("unable to parse pid: \"x\""));
+    }
+}

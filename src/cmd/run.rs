@@ -1,0 +1,78 @@
+//! `run`: create and start in one, without a gate; in the foreground until the payload ends, or detached.
+
+use super::create::{absolute, bundle, check_terminal, job};
+use crate::cli::{self, Global};
+use crate::error::{Context, Result};
+use crate::launch::{self, Launched, console, hooks};
+use crate::log::Log;
+use crate::state::{Root, check_id};
+use crate::sys::{cred, exe, signal};
+use std::os::fd::AsFd;
+
+/// Runs a container; answers the payload's exit status, or 0 when detached.
+///
+/// # Errors
+/// See `launch::launch`; a `poststart` hook that failed.
+pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
+    check_id(&run.create.id)?;
+    // before anything of ours takes one of these numbers
+    launch::check_preserved(run.create.preserve_fds)?;
+    exe::seal().context(|| "protect our own binary from the container")?;
+    let create = absolute(&run.create)?;
+    let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), true, log)?;
+    let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
+    check_terminal(terminal, run.detach, create.console_socket.is_some())?;
+    let root = Root::find(global.root.as_deref())?;
+    let mut job = job(global, &create, &root, &bundle, false);
+    if !run.detach {
+        // before the clone: a payload that ends at once must not end unheard
+        job.foreground = true;
+        job.mask = Some(signal::block_all().context(|| "block signals")?);
+        if !run.no_subreaper {
+            cred::become_subreaper().context(|| "become a subreaper")?;
+        }
+    }
+    let mut launched = launch::launch(&job, log)?;
+    if let Err(error) = poststart(&launched, log) {
+        end(&launched, log);
+        return Err(error);
+    }
+    let relay = launched.relay.take();
+    let (pid, pidfd) = (launched.child.pid, launched.child.pidfd.try_clone()?);
+    if run.detach {
+        relay.map(|relay| relay.wait(pid, pidfd.as_fd())).transpose()?;
+        return Ok(0);
+    }
+    if let Some(relay) = relay {
+        // beside the foreground; it ends with the payload, and a caller that does not listen is no failure of ours
+        std::thread::spawn(move || relay.wait(pid, pidfd.as_fd()));
+    }
+    let ended = match &launched.terminal {
+        Some(master) => console::relay(&launched.child, master),
+        None => console::wait(&launched.child),
+    };
+    if !run.keep || ended.is_err() {
+        remove(&launched, log);
+    }
+    Ok(u8::try_from(ended?.status()).unwrap_or(u8::MAX))
+}
+
+fn poststart(launched: &Launched, log: &Log) -> Result<()> {
+    let record = &launched.container.record;
+    let document = launch::document(record, "running", record.init_process_pid);
+    hooks::poststart(&record.poststart, &document, log)
+}
+
+/// Ends a container whose `poststart` hook failed.
+fn end(launched: &Launched, log: &Log) {
+    let _ = signal::send(launched.child.pidfd.as_fd(), libc::SIGKILL);
+    let _ = launch::reap(&launched.child);
+    remove(launched, log);
+}
+
+/// Takes away what is left of an ended container. The payload has ended: what goes wrong here is told, not returned.
+fn remove(launched: &Launched, log: &Log) {
+    if let Err(error) = super::delete::destroy(&launched.container, log) {
+        log.warn(&error.to_string());
+    }
+}

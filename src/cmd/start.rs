@@ -1,0 +1,45 @@
+//! `start`: opens the gate of a created container.
+
+use crate::cli::Global;
+use crate::error::{Error, Kind, Result};
+use crate::launch::notify::{self, Relay};
+use crate::launch::{self, gate, hooks};
+use crate::log::Log;
+use crate::spec;
+use crate::state::{Root, Status};
+
+/// Starts a created container and waits until its payload runs.
+///
+/// # Errors
+/// It is not in the state created; a `startContainer` hook or the execution failed; a `poststart` hook failed, which
+/// ends the container.
+pub(super) fn run(global: &Global, id: &str, log: &Log) -> Result<u8> {
+    let root = Root::find(global.root.as_deref())?;
+    let container: super::Container = root.open(id)?;
+    match super::status(&container)? {
+        Status::Created => {}
+        Status::Stopped => return Err(Error::new(Kind::NotRunning, "cannot start a container that has stopped")),
+        Status::Paused => return Err(Error::msg("container paused")),
+        Status::Running => return Err(Error::msg("cannot start an already running container")),
+        Status::Creating => return Err(Error::msg("cannot start a container that is being created")),
+    }
+    let loaded = spec::load(&container.dir.config())?;
+    let state = container.dir.path();
+    let relay =
+        notify::asked().filter(|_| notify::directory(state).exists()).map(|to| Relay::bind(state, to)).transpose()?;
+    let init = container.hold()?;
+    gate::open(&container.dir, &loaded.spec)?;
+    let record = &container.record;
+    let document = launch::document(record, "running", record.init_process_pid);
+    if let Err(error) = hooks::poststart(&record.poststart, &document, log) {
+        // runtime-spec 1.3: the container must be stopped
+        if let Some(held) = container.hold()? {
+            let _ = held.signal(libc::SIGKILL);
+        }
+        return Err(error);
+    }
+    if let (Some(relay), Some(init)) = (relay, init) {
+        relay.wait(init.pid.as_raw(), init.fd())?;
+    }
+    Ok(0)
+}

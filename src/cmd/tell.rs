@@ -1,0 +1,58 @@
+//! `--help`, `help [VERB]` and `--version`.
+
+use crate::cli::{Verb, help_text};
+use crate::error::Result;
+use crate::spec;
+use std::path::Path;
+
+/// Shows help about a verb, or about the whole.
+pub(super) fn help(name: &str, topic: Option<&'static Verb>) -> Result<u8> {
+    super::print(&help_text(name, topic))?;
+    Ok(0)
+}
+
+/// Shows the version: three lines in runc's form.
+pub(super) fn version(name: &str) -> Result<u8> {
+    super::print(&version_text(name))?;
+    Ok(0)
+}
+
+/// containerd takes the rest of a first line that begins with `runc version `, and is content with another first line
+/// (its version is then empty); dockerd takes what stands around the word `version`, and what follows `commit:`.
+/// So the first word is what we were called as where that is `runc`, and our own name everywhere else.
+fn version_text(name: &str) -> String {
+    let shown = shown_name(name);
+    let version = env!("CARGO_PKG_VERSION");
+    // a build that does not know its commit names its release
+    let commit = option_env!("ONGGI_COMMIT").unwrap_or(concat!("v", env!("CARGO_PKG_VERSION")));
+    format!("{shown} version {version}\ncommit: {commit}\nspec: {}\n", spec::VERSION)
+}
+
+/// What we call ourselves.
+pub(super) fn shown_name(called_as: &str) -> &'static str {
+    let base = Path::new(called_as).file_name().and_then(|base| base.to_str());
+    if base == Some("runc") { "runc" } else { "onggi" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_word_is_what_callers_look_for() {
+        let rows = [
+            ("runc", "runc version "),
+            ("/usr/sbin/runc", "runc version "),
+            ("onggi", "onggi version "),
+            ("/usr/bin/crun", "onggi version "),
+            ("", "onggi version "),
+        ];
+        for (name, first) in rows {
+            let text = version_text(name);
+            let lines: Vec<_> = text.lines().collect();
+            assert!(lines[0].starts_with(first) && lines[0].split(' ').count() == 3, "{name}: {text}");
+            assert!(lines[1].starts_with("commit: ") && !lines[1].contains("version"), "{text}");
+            assert_eq!(lines[2], "spec: 1.3.0");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What this machine and this caller can do: asked when needed, a literal in tests.
+
+use crate::sys::cred;
+use crate::sys::file::{self, cwd};
+
+/// Security modules that give labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lsm {
+    /// AppArmor is on.
+    pub apparmor: bool,
+    /// SELinux is on.
+    pub selinux: bool,
+}
+
+/// The caller and the machine.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// User and group, real and effective, are root's of this user namespace.
+    pub root: bool,
+    /// Security modules.
+    pub lsm: Lsm,
+}
+
+impl Facts {
+    /// Asks. Security modules are looked for only if the bundle names a label.
+    #[must_use]
+    pub fn ask(labels: bool) -> Self {
+        Self { root: cred::is_root(), lsm: if labels { lsm() } else { Lsm::default() } }
+    }
+}
+
+fn lsm() -> Lsm {
+    let mut answer = [0u8; 1];
+    let apparmor = file::open(cwd(), c"/sys/module/apparmor/parameters/enabled", libc::O_RDONLY, 0)
+        .and_then(|file| file::read(std::os::fd::AsFd::as_fd(&file), &mut answer))
+        .is_ok_and(|_| answer == *b"Y");
+    let selinux = file::stat_at(cwd(), c"/sys/fs/selinux/enforce", 0).is_ok();
+    Lsm { apparmor, selinux }
+}

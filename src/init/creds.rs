@@ -1,0 +1,182 @@
+//! Becoming the user: keyring, ids, capabilities, seccomp, home and working directory.
+
+use super::path::Scratch;
+use super::{Done, Scene};
+use crate::abi::ns::{Namespace, Namespaces};
+use crate::plan::image::Image;
+use crate::plan::step::Slot;
+use crate::sys::cred::CapSets;
+use crate::sys::file::{self, cwd};
+use crate::sys::{Answer, Errno, cred, ns, task};
+use crate::wire::{self, Cause};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Joins namespaces of a process. `EINVAL` with a user namespace among them means that it is our own.
+pub(super) fn join(process: BorrowedFd<'_>, kinds: Namespaces) -> Done {
+    match ns::join(process, kinds) {
+        Err(Errno::EINVAL) if kinds.has(Namespace::User) => {
+            let mut others = kinds;
+            others.remove(Namespace::User);
+            if others.is_empty() { Ok(()) } else { Ok(ns::join(process, others)?) }
+        }
+        answer => Ok(answer?),
+    }
+}
+
+/// Groups of the host mean nothing in the namespace; where `setgroups` is denied they can't be dropped and stay.
+pub(super) fn become_root() -> Done {
+    match cred::set_groups(&[]) {
+        Ok(()) | Err(Errno::EPERM) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    cred::set_gid(0)?;
+    Ok(cred::set_uid(0)?)
+}
+
+/// A kernel without keyrings, a seccomp profile around us that denies them and a full quota are forgiven.
+pub(super) fn keyring(name: &CStr) -> Done {
+    match task::join_keyring(name) {
+        Ok(()) | Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES | Errno::EDQUOT) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Capabilities that we do not have ourselves can't be given: they are left out, as runc does.
+pub(super) fn set_caps(sets: &CapSets) -> Done {
+    match cred::set_caps(sets) {
+        Err(Errno::EPERM) => {}
+        answer => return Ok(answer?),
+    }
+    let have = cred::caps()?.permitted;
+    let permitted = sets.permitted & have;
+    let inheritable = sets.inheritable & have;
+    Ok(cred::set_caps(&CapSets { permitted, effective: sets.effective & permitted, inheritable })?)
+}
+
+/// Installs the filter; a listener goes to the host half before the filter can stop anything else.
+pub(super) fn seccomp(program: &[seccompiler::sock_filter], flags: u32, listen: bool, scene: &mut Scene<'_>) -> Done {
+    let number = task::install_filter(program, flags)?;
+    if listen {
+        let listener = i32::try_from(number).ok().and_then(file::adopt).ok_or(Errno::EBADF)?;
+        wire::hand(scene.wire, Slot::LISTENER, listener.as_fd())?;
+    }
+    Ok(())
+}
+
+/// Makes the working directory (0755) with its parents.
+fn make_cwd(path: &CStr) -> Answer<()> {
+    let mut walked = Scratch::new(c"")?;
+    for name in path.to_bytes().split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+        walked.push(b"/")?;
+        walked.push(name)?;
+        match file::mkdir(cwd(), walked.as_c()?, 0o755) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    enter(path)
+}
+
+/// Changes directory; no link of `/proc` is followed on the way, so that no descriptor that we or our caller have open
+/// leads out of the root (CVE-2024-21626).
+pub(super) fn chdir(path: &CStr, lenient: bool, make: bool, scene: &mut Scene<'_>) -> Done {
+    if scene.entered {
+        return Ok(());
+    }
+    let entered = match enter(path) {
+        Err(Errno::ENOENT) if make => make_cwd(path),
+        answer => answer,
+    };
+    match entered {
+        Ok(()) => {
+            scene.entered = true;
+            Ok(())
+        }
+        Err(Errno::EACCES | Errno::EPERM) if lenient => Ok(()),
+        Err(Errno::ELOOP) => Err(Cause::CwdOutside.into()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn enter(path: &CStr) -> Answer<()> {
+    let dir = file::openat2(cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0, file::RESOLVE_NO_MAGICLINKS)?;
+    file::enter(dir.as_fd())
+}
+
+/// Adds `HOME` from the container's own `/etc/passwd`, or `/`. An unreadable file is as good as none.
+pub(super) fn home(uid: u32, image: &mut Image) {
+    let mut buffer = [0; 8192];
+    let mut found = [0; 4096];
+    let length = search_passwd(uid, &mut buffer, &mut found).unwrap_or(0);
+    let home = if length == 0 { b"/" } else { &found[..length] };
+    image.envp.append(&[b"HOME=", home]);
+}
+
+/// Reads `/etc/passwd` line by line through a buffer; lines longer than it are not looked at.
+fn search_passwd(uid: u32, buffer: &mut [u8], found: &mut [u8]) -> Answer<usize> {
+    let passwd = file::open(cwd(), c"/etc/passwd", libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0)?;
+    let mut filled = 0;
+    loop {
+        let length = read_more(passwd.as_fd(), buffer, filled)?;
+        let end = length == filled;
+        filled = length;
+        let mut start = 0;
+        while let Some(line) = line_at(&buffer[start..filled], end) {
+            if let Some(home) = home_of(line, uid) {
+                let length = home.len().min(found.len());
+                found[..length].copy_from_slice(&home[..length]);
+                return Ok(length);
+            }
+            start += line.len() + 1;
+            if start >= filled {
+                break;
+            }
+        }
+        if end {
+            return Ok(0);
+        }
+        let start = if start == 0 && filled == buffer.len() { filled } else { start.min(filled) };
+        buffer.copy_within(start..filled, 0);
+        filled -= start;
+    }
+}
+
+fn read_more(file: BorrowedFd<'_>, buffer: &mut [u8], filled: usize) -> Answer<usize> {
+    Ok(filled + file::read(file, &mut buffer[filled..])?)
+}
+
+/// The first line of some bytes: up to its end, or at the end of the file all that is left.
+fn line_at(bytes: &[u8], end: bool) -> Option<&[u8]> {
+    match bytes.iter().position(|byte| *byte == b'\n') {
+        Some(at) => Some(&bytes[..at]),
+        None => (end && !bytes.is_empty()).then_some(bytes),
+    }
+}
+
+/// The home directory of a line of `passwd(5)` if it is that user's and not empty.
+fn home_of(line: &[u8], uid: u32) -> Option<&[u8]> {
+    let mut fields = line.split(|byte| *byte == b':');
+    let id = std::str::from_utf8(fields.nth(2)?).ok()?;
+    if id.parse() != Ok(uid) {
+        return None;
+    }
+    fields.nth(2).filter(|home| !home.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_home() {
+        let line = b"web:x:33:33:www:/var/www:/bin/sh";
+        assert_eq!(home_of(line, 33), Some(&b"/var/www"[..]));
+        assert_eq!(home_of(line, 3), None);
+        assert_eq!(home_of(b"web:x:33:33:www::/bin/sh", 33), None);
+        assert_eq!(home_of(b"garbage", 33), None);
+        assert_eq!(line_at(b"a\nb", false), Some(&b"a"[..]));
+        assert_eq!(line_at(b"b", false), None);
+        assert_eq!(line_at(b"b", true), Some(&b"b"[..]));
+    }
+}

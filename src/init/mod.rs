@@ -1,0 +1,243 @@
+//! The child half: walks the steps of the plan. It decides nothing, formats nothing, allocates nothing.
+//!
+//! It runs between the clone and execve, as the only thread, on the memory that it shares copy-on-write with the host
+//! half. A step that fails is told to the host as `(step, errno)`; the host still holds the plan and makes the sentence.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set")]
+
+mod copy;
+mod creds;
+mod hook;
+mod mount;
+mod path;
+mod root;
+mod tty;
+
+use crate::plan::Plan;
+use crate::plan::image::Image;
+use crate::plan::step::{Slot, Step};
+use crate::sys::signal::Mask;
+use crate::sys::{Errno, cred, exec, file, net, ns, signal, task};
+use crate::wire::{self, Cause, Failure, Message};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Status of an init that could not become the payload.
+pub const FAILED: i32 = 1;
+
+/// Why a step failed, without its number.
+#[derive(Debug, Clone, Copy)]
+struct Trouble {
+    cause: Cause,
+    errno: i32,
+    detail: i32,
+}
+
+impl From<Errno> for Trouble {
+    fn from(errno: Errno) -> Self {
+        Self { cause: Cause::Kernel, errno: errno as i32, detail: 0 }
+    }
+}
+
+impl From<Cause> for Trouble {
+    fn from(cause: Cause) -> Self {
+        Self { cause, errno: 0, detail: 0 }
+    }
+}
+
+type Done = Result<(), Trouble>;
+
+/// Leaves a descriptor to execve, which closes them all at once: a call less for each. Bundles with many mounts, and
+/// callers with few descriptors to give, would run into the limit of open files that way: higher numbers are closed.
+fn leave<T: AsFd>(fd: T) {
+    const HIGHEST: i32 = 48;
+    if file::number(&fd) < HIGHEST {
+        std::mem::forget(fd);
+    }
+}
+
+/// The descriptors that steps leave for one another.
+struct Scene<'a> {
+    slots: &'a mut [Option<OwnedFd>],
+    wire: BorrowedFd<'a>,
+    /// The working directory was entered with the rights of root.
+    entered: bool,
+}
+
+impl Scene<'_> {
+    /// What lies in a slot; `EBADF` if the plan forgot to fill it.
+    fn get(&self, slot: Slot) -> Result<BorrowedFd<'_>, Errno> {
+        self.slots.get(usize::from(slot.0)).and_then(Option::as_ref).map(AsFd::as_fd).ok_or(Errno::EBADF)
+    }
+
+    /// Puts a descriptor in a slot; the one before is closed.
+    fn put(&mut self, slot: Slot, fd: OwnedFd) {
+        if let Some(place) = self.slots.get_mut(usize::from(slot.0)) {
+            *place = Some(fd);
+        }
+    }
+
+    /// Takes a descriptor out of a slot.
+    fn take(&mut self, slot: Slot) -> Result<OwnedFd, Errno> {
+        self.slots.get_mut(usize::from(slot.0)).and_then(Option::take).ok_or(Errno::EBADF)
+    }
+
+    /// The container's root: before the pivot the descriptor, behind it the same.
+    fn root(&self) -> Result<BorrowedFd<'_>, Errno> {
+        self.get(Slot::ROOT)
+    }
+}
+
+/// Walks all steps and becomes the payload; never comes back.
+pub fn walk(plan: &mut Plan, slots: &mut [Option<OwnedFd>], wire: BorrowedFd<'_>, mask: Option<&Mask>) -> ! {
+    #[cfg(debug_assertions)]
+    crate::sys::alloc::forbid();
+    let mut scene = Scene { slots, wire, entered: false };
+    let mut gate = false;
+    for (index, step) in plan.steps.iter().enumerate() {
+        if let Err(trouble) = perform(step, &mut plan.image, &mut scene, mask) {
+            let step = u16::try_from(index).unwrap_or(u16::MAX);
+            report(&scene, Failure { step, cause: trouble.cause, errno: trouble.errno, detail: trouble.detail }, gate);
+        }
+        gate |= matches!(step, Step::Gate);
+    }
+    task::leave(FAILED)
+}
+
+/// Says what failed to whoever still listens: the host half, or behind the gate `start`, which reads the locked file.
+fn report(scene: &Scene<'_>, failure: Failure, gate: bool) -> ! {
+    let message = Message::Failed(failure);
+    if gate {
+        if let Ok(lock) = scene.get(Slot::LOCK) {
+            let _ = file::write(lock, &message.encode());
+            hook::copy_output(scene, lock);
+        }
+    } else {
+        let _ = wire::say(scene.wire, message);
+    }
+    task::leave(FAILED)
+}
+
+// check: table: one line a step: which call it is
+fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&Mask>) -> Done {
+    match step {
+        Step::Tell(sync) => wire::say(scene.wire, Message::Reached(*sync))?,
+        Step::Await(sync) => wire::wait(scene.wire, *sync)?,
+        Step::Enter(slot, kind) => {
+            let mut kinds = crate::abi::ns::Namespaces::default();
+            kinds.insert(*kind);
+            ns::join(scene.get(*slot)?, kinds)?;
+        }
+        Step::Join(slot, kinds) => creds::join(scene.get(*slot)?, *kinds)?,
+        Step::Unshare(kinds) => ns::unshare(*kinds)?,
+        Step::BecomeRoot => creds::become_root()?,
+        Step::Session => task::new_session(),
+        Step::Keyring(name) => creds::keyring(name)?,
+        Step::Hostname(name) => ns::set_hostname(name)?,
+        Step::Domainname(name) => ns::set_domainname(name)?,
+        Step::Loopback => net::loopback_up()?,
+        Step::Umask(mask) => drop(file::umask(*mask)),
+        Step::Propagate(flags) => crate::sys::mount::propagate(c"/", *flags)?,
+        Step::PrivateParent(path) => root::private_parent(path)?,
+        Step::OpenRoot { path, tree } => root::open(path, *tree, scene)?,
+        Step::Chroot(path) => root::change(path, scene)?,
+        Step::Pivot { cut } => root::pivot(*cut, scene)?,
+        Step::MoveRoot => root::shift(scene)?,
+        Step::ReadonlyRoot => root::readonly(scene)?,
+        Step::Mount { .. }
+        | Step::MountCgroup { .. }
+        | Step::Remount { .. }
+        | Step::Clone { .. }
+        | Step::Take { .. }
+        | Step::Attr { .. }
+        | Step::AttrKeepLocked { .. }
+        | Step::Attach { .. }
+        | Step::AttrAt { .. }
+        | Step::Link { .. }
+        | Step::LinkTo { .. }
+        | Step::OpenDev
+        | Step::Node { .. }
+        | Step::Unlink { .. }
+        | Step::OpenProc
+        | Step::WriteProc { .. }
+        | Step::ReadonlyPath(_)
+        | Step::Mask { .. } => mount::perform(step, scene)?,
+        Step::OpenTerminal { size, ptmx } => tty::open(*size, ptmx, scene)?,
+        Step::BindConsole => tty::bind_console(scene)?,
+        Step::SendTerminal { socket } => tty::send(*socket, scene)?,
+        Step::TakeTerminal(uid) => tty::take(*uid, scene)?,
+        Step::OwnStdio(uid) => tty::own_stdio(*uid),
+        Step::Limit { resource, soft, hard, .. } => task::set_limit(0, *resource, *soft, *hard)?,
+        Step::Scheduler(attr, _) => task::set_scheduler(attr)?,
+        Step::IoPriority(class, level) => task::set_io_priority(*class, *level)?,
+        Step::Affinity(mask) => task::set_affinity(mask)?,
+        Step::MemoryPolicy(mode, nodes) => task::set_memory_policy(*mode, nodes)?,
+        Step::Personality(persona) => task::set_personality(*persona)?,
+        Step::Undumpable => cred::set_dumpable(false)?,
+        Step::NoNewPrivs => cred::no_new_privs()?,
+        Step::Bound(keep) => cred::bound(*keep)?,
+        Step::KeepCaps(on) => cred::keep_caps(*on)?,
+        Step::Groups(groups) => cred::set_groups(groups)?,
+        Step::Gid(gid) => cred::set_gid(*gid)?,
+        Step::Uid(uid) => cred::set_uid(*uid)?,
+        Step::Caps(sets) => creds::set_caps(sets)?,
+        Step::Ambient(set) => cred::set_ambient(*set)?,
+        Step::Seccomp { program, flags, listen } => creds::seccomp(program, *flags, *listen, scene)?,
+        Step::Chdir { path, lenient, make } => creds::chdir(path, *lenient, *make, scene)?,
+        Step::Home(uid) => creds::home(*uid, image),
+        Step::Find => find(image)?,
+        Step::Hook(hook) => hook::run(hook, scene)?,
+        Step::CloseFds(first) => file::close_from_on_exec(*first)?,
+        Step::Gate => gate(scene)?,
+        Step::Signals => signals(mask)?,
+        Step::Exec => return Err(execute(image).into()),
+    }
+    Ok(())
+}
+
+/// Waits for the byte that `start` writes into the fifo.
+fn gate(scene: &Scene<'_>) -> Done {
+    let mut byte = [0];
+    match file::read(scene.get(Slot::GATE)?, &mut byte)? {
+        1 => Ok(()),
+        _ => Err(Errno::EPIPE.into()),
+    }
+}
+
+fn signals(mask: Option<&Mask>) -> Done {
+    if let Some(mask) = mask {
+        signal::set_mask(mask)?;
+    }
+    Ok(())
+}
+
+/// The first candidate that may be executed. A file that is there but may not be executed decides the reason if no
+/// later one can.
+fn find(image: &mut Image) -> Done {
+    let mut reason = Errno::ENOENT;
+    for (index, candidate) in image.candidates.iter().enumerate() {
+        match executable(candidate) {
+            Ok(()) => {
+                image.chosen = index;
+                return Ok(());
+            }
+            Err(Errno::ENOENT | Errno::ENOTDIR) if image.searched => {}
+            Err(errno) => reason = errno,
+        }
+    }
+    Err(Trouble { cause: Cause::NoProgram, errno: reason as i32, detail: 0 })
+}
+
+fn executable(path: &std::ffi::CStr) -> Result<(), Errno> {
+    let found = file::stat_at(file::cwd(), path, 0)?;
+    if found.st_mode & libc::S_IFMT == libc::S_IFDIR {
+        return Err(Errno::EISDIR);
+    }
+    file::may_execute(path)
+}
+
+fn execute(image: &Image) -> Errno {
+    match image.candidates.get(image.chosen) {
+        Some(path) => exec::exec(path, &image.argv, &image.envp),
+        None => Errno::ENOENT,
+    }
+}

@@ -1,0 +1,338 @@
+//! Mounts, devices and what is hidden: each step by descriptors, never by a path twice.
+
+use super::path::{self, Scratch};
+use super::{Done, Scene, copy, leave};
+use crate::abi::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, MS_REMOUNT, MountAttr};
+use crate::plan::step::{Slot, Step, Str};
+use crate::sys::file::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, cwd, open_in};
+use crate::sys::{Answer, Errno, mount};
+use crate::wire::Cause;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// `PROC_SUPER_MAGIC` (`statfs(2)`).
+const PROC_MAGIC: i64 = 0x9fa0;
+
+pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
+    match step {
+        Step::Mount { source, fstype, target, flags, data, copy_up } => {
+            filesystem(scene, &Fs { source, fstype, target, flags: *flags, data }, *copy_up)
+        }
+        Step::MountCgroup { target, flags, data } => cgroup2(scene, target, *flags, data),
+        Step::Remount { target, flags, data } => {
+            let place = open_in(scene.root()?, target, libc::O_PATH, 0)?;
+            file::enter(place.as_fd())?;
+            Ok(mount::filesystem(c"", c".", c"", *flags | MS_REMOUNT, data)?)
+        }
+        Step::Clone { source, recursive } => {
+            let tree = mount::clone_tree(cwd(), source, *recursive, true)?;
+            scene.put(Slot::TREE, tree);
+            Ok(())
+        }
+        Step::Take { slot, .. } => {
+            let tree = scene.take(*slot)?;
+            scene.put(Slot::TREE, tree);
+            Ok(())
+        }
+        Step::Attr { attr, recursive } => Ok(mount::set_attr(scene.get(Slot::TREE)?, attr, *recursive)?),
+        Step::AttrKeepLocked { attr, explicit } => keep_locked(scene.get(Slot::TREE)?, attr, *explicit),
+        Step::Attach { target } => attach(scene, target),
+        Step::AttrAt { target, attr, recursive } => {
+            let place = open_in(scene.root()?, target, libc::O_PATH, 0)?;
+            Ok(mount::set_attr(place.as_fd(), attr, *recursive)?)
+        }
+        Step::Link { at, path, target } => link(scene, *at, path, target),
+        Step::LinkTo { name, target } => match open_in(scene.root()?, target, libc::O_PATH, 0) {
+            Ok(found) => {
+                leave(found);
+                link(scene, Slot::DEV, name, target)
+            }
+            Err(_) => Ok(()),
+        },
+        Step::OpenDev => {
+            let dev = path::directory(scene.root()?, c"/dev")?;
+            scene.put(Slot::DEV, dev);
+            Ok(())
+        }
+        Step::Node { at, path, mode, device, owner } => node(scene, *at, path, *mode, *device, *owner),
+        Step::Unlink { at, path } => match file::unlink(scene.get(*at)?, path, false) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        },
+        Step::OpenProc => open_proc(scene),
+        Step::WriteProc { file, value, .. } => write_proc(scene, file, value),
+        Step::ReadonlyPath(path) => readonly_path(path),
+        Step::Mask { path, label } => mask(scene, path, label.as_deref()),
+        // `super::perform` sends nothing else here
+        _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+struct Fs<'a> {
+    source: &'a CStr,
+    fstype: &'a CStr,
+    target: &'a CStr,
+    flags: u64,
+    data: &'a CStr,
+}
+
+/// procfs and sysfs hold what the host protects itself with: they go on plain directories of the root, not through
+/// links that an image brings (CVE-2019-19921, CVE-2023-27561).
+fn ordinary(fstype: &CStr) -> bool {
+    fstype == c"proc" || fstype == c"sysfs"
+}
+
+fn filesystem(scene: &mut Scene<'_>, fs: &Fs<'_>, copy_up: bool) -> Done {
+    if ordinary(fs.fstype) {
+        return over(plain_directory(scene, fs.target)?, fs, fs.data);
+    }
+    if fs.fstype != c"tmpfs" || (!copy_up && says_mode(fs.data)) {
+        return over(path::directory(scene.root()?, fs.target)?, fs, fs.data);
+    }
+    match open_in(scene.root()?, fs.target, libc::O_PATH | libc::O_DIRECTORY, 0) {
+        Ok(place) => tmpfs(scene, place, fs, copy_up),
+        Err(Errno::ENOENT) => over(path::directory(scene.root()?, fs.target)?, fs, fs.data),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn over(place: OwnedFd, fs: &Fs<'_>, data: &CStr) -> Done {
+    file::enter(place.as_fd())?;
+    leave(place);
+    Ok(mount::filesystem(fs.source, c".", fs.fstype, fs.flags, data)?)
+}
+
+fn says_mode(data: &CStr) -> bool {
+    data.to_bytes().split(|byte| *byte == b',').any(|option| option.starts_with(b"mode="))
+}
+
+/// A tmpfs over a directory that is there takes its permissions, unless its options say others, which come later and
+/// win; and its contents, if asked.
+fn tmpfs(scene: &Scene<'_>, place: OwnedFd, fs: &Fs<'_>, copy_up: bool) -> Done {
+    let mut mode = file::stat(place.as_fd())?.st_mode & 0o7777;
+    let mut digits = *b"mode=00000";
+    for digit in digits[5..].iter_mut().rev() {
+        *digit = b'0' + u8::try_from(mode & 7).unwrap_or_default();
+        mode >>= 3;
+    }
+    let mut data = Scratch::new(c"")?;
+    data.push(&digits)?;
+    if !fs.data.is_empty() {
+        data.push(b",")?;
+        data.push(fs.data.to_bytes())?;
+    }
+    if !copy_up {
+        return over(place, fs, data.as_c()?);
+    }
+    let below = file::open(place.as_fd(), c".", libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
+    over(place, fs, data.as_c()?)?;
+    let new = open_in(scene.root()?, fs.target, libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
+    copy::tree(below.as_fd(), new.as_fd())
+}
+
+fn plain_directory(scene: &Scene<'_>, target: &CStr) -> Result<OwnedFd, super::Trouble> {
+    let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
+    let open = || file::openat2(scene.root()?, target, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0, resolve);
+    match open() {
+        Err(Errno::ENOENT) => {
+            path::directory(scene.root()?, target)?;
+            Ok(open()?)
+        }
+        Err(Errno::ELOOP | Errno::ENOTDIR) => Err(Cause::NotOrdinary.into()),
+        answer => Ok(answer?),
+    }
+}
+
+/// Mounts cgroup2. Refused where the cgroup namespace is not this user namespace's: then the host's tree is bound.
+fn cgroup2(scene: &mut Scene<'_>, target: &Str, flags: u64, data: &CStr) -> Done {
+    let place = path::directory(scene.root()?, target)?;
+    file::enter(place.as_fd())?;
+    match mount::filesystem(c"cgroup", c".", c"cgroup2", flags, data) {
+        Err(Errno::EPERM | Errno::EBUSY) => {}
+        answer => {
+            leave(place);
+            return Ok(answer?);
+        }
+    }
+    let tree = mount::clone_tree(cwd(), c"/sys/fs/cgroup", true, true)?;
+    let mut attr = MountAttr { set: ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC, ..MountAttr::default() };
+    attr.set |= flags & ATTR_RDONLY;
+    mount::set_attr(tree.as_fd(), &attr, true)?;
+    Ok(mount::attach(tree.as_fd(), place.as_fd())?)
+}
+
+/// What a remount would do; in a user namespace some flags of the source are locked, and those stay that nobody asked
+/// to be cleared.
+fn keep_locked(tree: BorrowedFd<'_>, attr: &MountAttr, explicit: u64) -> Done {
+    match mount::set_attr(tree, attr, false) {
+        Err(Errno::EPERM) => Ok(mount::set_attr(tree, &MountAttr { clear: attr.clear & explicit, ..*attr }, false)?),
+        answer => Ok(answer?),
+    }
+}
+
+fn attach(scene: &mut Scene<'_>, target: &CStr) -> Done {
+    let tree = scene.take(Slot::TREE)?;
+    let is_directory = file::stat(tree.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR;
+    if target == c"/proc" && file::filesystem(tree.as_fd())? != PROC_MAGIC {
+        return Err(Cause::NotProcfs.into());
+    }
+    let place = path::target(scene.root()?, target, is_directory)?;
+    match mount::attach(tree.as_fd(), place.as_fd()) {
+        // what mount(2) says when only one of the two is a directory
+        Err(Errno::EINVAL) if (file::stat(place.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR) != is_directory => {
+            return Err(Errno::ENOTDIR.into());
+        }
+        answer => answer?,
+    }
+    leave(tree);
+    leave(place);
+    Ok(())
+}
+
+/// Relative to a directory that is known, a name needs no resolving; a path from the root gets its parents made.
+fn within<T>(scene: &Scene<'_>, at: Slot, path: &CStr, act: impl Fn(BorrowedFd<'_>, &CStr) -> Answer<T>) -> Answer<T> {
+    if at == Slot::ROOT {
+        let (parent, name) = path::parent(scene.root()?, path)?;
+        act(parent.as_fd(), name.as_c()?)
+    } else {
+        act(scene.get(at)?, path)
+    }
+}
+
+fn link(scene: &Scene<'_>, at: Slot, path: &CStr, target: &CStr) -> Done {
+    match within(scene, at, path, |dir, name| file::symlink(target, dir, name)) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn node(scene: &Scene<'_>, at: Slot, path: &CStr, mode: u32, device: u64, owner: Option<(u32, u32)>) -> Done {
+    let nofollow = libc::AT_SYMLINK_NOFOLLOW;
+    match within(scene, at, path, |dir, name| file::mknod(dir, name, mode, device)) {
+        Ok(()) => {}
+        Err(Errno::EEXIST) => {
+            let found = within(scene, at, path, |dir, name| file::stat_at(dir, name, nofollow))?;
+            let fifo = mode & libc::S_IFMT == libc::S_IFIFO;
+            if found.st_mode & libc::S_IFMT != mode & libc::S_IFMT || (!fifo && found.st_rdev != device) {
+                return Err(Cause::OtherNode.into());
+            }
+        }
+        Err(errno) => return Err(errno.into()),
+    }
+    if let Some((uid, gid)) = owner {
+        within(scene, at, path, |dir, name| file::chown(dir, name, Some(uid), Some(gid), nofollow))?;
+    }
+    Ok(())
+}
+
+fn open_proc(scene: &mut Scene<'_>) -> Done {
+    let proc = match mount::detached(c"proc", &[], ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC) {
+        Ok(proc) => proc,
+        Err(_) => mounted_proc()?,
+    };
+    scene.put(Slot::PROC, proc);
+    Ok(())
+}
+
+fn mounted_proc() -> Result<OwnedFd, super::Trouble> {
+    let proc = file::open(cwd(), c"/proc", libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0)?;
+    if file::filesystem(proc.as_fd())? == PROC_MAGIC { Ok(proc) } else { Err(Cause::NotProcfs.into()) }
+}
+
+fn open_proc_file(proc: BorrowedFd<'_>, name: &CStr) -> Answer<OwnedFd> {
+    let resolve = file::RESOLVE_BENEATH | file::RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS;
+    file::openat2(proc, name, libc::O_WRONLY, 0, resolve)
+}
+
+/// Some security modules judge a detached procfs by a path that their rules do not know (AppArmor in LXC): what they
+/// deny there is tried on the mounted procfs, which is verified.
+fn write_proc(scene: &Scene<'_>, name: &CStr, value: &CStr) -> Done {
+    let opened = match open_proc_file(scene.get(Slot::PROC)?, name) {
+        Err(Errno::EACCES | Errno::EPERM) => open_proc_file(mounted_proc()?.as_fd(), name),
+        // kernels before 5.8 have AppArmor's file one level up only
+        Err(Errno::ENOENT) if name == c"self/attr/apparmor/exec" => {
+            open_proc_file(scene.get(Slot::PROC)?, c"self/attr/exec")
+        }
+        answer => answer,
+    };
+    Ok(file::write(opened?.as_fd(), value.to_bytes())?)
+}
+
+/// Opens a path of the finished root; none if there is nothing to hide.
+fn existing(path: &CStr) -> Answer<Option<OwnedFd>> {
+    match file::open(cwd(), path, libc::O_PATH, 0) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn readonly_path(path: &CStr) -> Done {
+    let Some(place) = existing(path)? else { return Ok(()) };
+    let tree = mount::clone_tree(place.as_fd(), c"", true, true)?;
+    let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
+    mount::set_attr(tree.as_fd(), &attr, true)?;
+    mount::attach(tree.as_fd(), place.as_fd())?;
+    leave(tree);
+    leave(place);
+    Ok(())
+}
+
+fn mask(scene: &mut Scene<'_>, path: &CStr, label: Option<&CStr>) -> Done {
+    // a file says so by refusing to be a directory
+    let place = match file::open(cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0) {
+        Ok(place) => {
+            cover(scene, label, place.as_fd())?;
+            place
+        }
+        Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::ENOTDIR) => {
+            let Some(place) = existing(path)? else { return Ok(()) };
+            let null = null(scene)?;
+            mount::attach(null.as_fd(), place.as_fd())?;
+            leave(null);
+            place
+        }
+        Err(errno) => return Err(errno.into()),
+    };
+    leave(place);
+    Ok(())
+}
+
+/// Covers a directory with an empty, read-only file system: one for all, of which each but the first gets a clone.
+fn cover(scene: &mut Scene<'_>, label: Option<&CStr>, place: BorrowedFd<'_>) -> Answer<()> {
+    if let Ok(first) = scene.get(Slot::COVER) {
+        let copy = mount::clone_tree(first, c"", false, true)?;
+        mount::attach(copy.as_fd(), place)?;
+        leave(copy);
+    } else {
+        let mut strings: [(&CStr, &CStr); 3] = [(c"nr_blocks", c"1"), (c"nr_inodes", c"2"), (c"", c"")];
+        let used = match label {
+            Some(label) => {
+                strings[2] = (c"context", label);
+                &strings[..]
+            }
+            None => &strings[..2],
+        };
+        let attr = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
+        let cover = mount::detached(c"tmpfs", used, attr)?;
+        mount::attach(cover.as_fd(), place)?;
+        scene.put(Slot::COVER, cover);
+    }
+    Ok(())
+}
+
+/// The container's `/dev/null`, after a look at what it is: an image may bring something else under that name
+/// (CVE-2025-31133).
+fn null(scene: &mut Scene<'_>) -> Result<OwnedFd, super::Trouble> {
+    if scene.get(Slot::NULL).is_err() {
+        let null = file::open(cwd(), c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW, 0)?;
+        let found = file::stat(null.as_fd())?;
+        if found.st_mode & libc::S_IFMT != libc::S_IFCHR || found.st_rdev != file::device(1, 3) {
+            return Err(Cause::NotNull.into());
+        }
+        scene.put(Slot::NULL, null);
+    }
+    let null = scene.get(Slot::NULL)?;
+    Ok(mount::clone_tree(null, c"", false, true)?)
+}

@@ -1,0 +1,132 @@
+//! Paths inside the container's root: opened as descriptors, made if they are missing. No link leads out.
+
+use crate::sys::file::{self, open_in};
+use crate::sys::{Answer, Errno};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A path that is cut and put together without allocating.
+pub(super) struct Scratch {
+    bytes: [u8; libc::PATH_MAX as usize],
+    length: usize,
+}
+
+impl Scratch {
+    /// Copies a path.
+    pub(super) fn new(path: &CStr) -> Answer<Self> {
+        let mut scratch = Self { bytes: [0; libc::PATH_MAX as usize], length: 0 };
+        scratch.push(path.to_bytes())?;
+        Ok(scratch)
+    }
+
+    /// Appends bytes.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Answer<()> {
+        let end = self.length + bytes.len();
+        if end >= self.bytes.len() {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        self.bytes[self.length..end].copy_from_slice(bytes);
+        self.bytes[end] = 0;
+        self.length = end;
+        Ok(())
+    }
+
+    /// Cuts it to a length.
+    pub(super) fn cut(&mut self, length: usize) {
+        self.length = length.min(self.length);
+        self.bytes[self.length] = 0;
+    }
+
+    /// Bytes so far.
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// The path, up to the first zero byte.
+    pub(super) fn as_c(&self) -> Answer<&CStr> {
+        CStr::from_bytes_until_nul(&self.bytes[..=self.length]).map_err(|_| Errno::EINVAL)
+    }
+}
+
+/// Splits a path into the directory and the last name.
+fn split(path: &CStr) -> (&[u8], &[u8]) {
+    let bytes = path.to_bytes();
+    match bytes.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (&bytes[..at], &bytes[at + 1..]),
+        None => (b"", bytes),
+    }
+}
+
+fn scratch(bytes: &[u8]) -> Answer<Scratch> {
+    let mut scratch = Scratch::new(c"")?;
+    scratch.push(bytes)?;
+    Ok(scratch)
+}
+
+/// Opens a directory inside the root (`O_PATH`); makes it and its parents (0755) if they are missing.
+pub(super) fn directory(root: BorrowedFd<'_>, path: &CStr) -> Answer<OwnedFd> {
+    match open_in(root, path, libc::O_PATH | libc::O_DIRECTORY, 0) {
+        Err(Errno::ENOENT) => make_directory(root, path),
+        answer => answer,
+    }
+}
+
+fn make_directory(root: BorrowedFd<'_>, path: &CStr) -> Answer<OwnedFd> {
+    let bytes = path.to_bytes();
+    // most often only the last name is missing
+    let (up, name) = split(path);
+    if !up.is_empty()
+        && !name.is_empty()
+        && let Ok(up) = open_in(root, scratch(up)?.as_c()?, libc::O_PATH | libc::O_DIRECTORY, 0)
+    {
+        let name = scratch(name)?;
+        if file::mkdir(up.as_fd(), name.as_c()?, 0o755).is_ok() {
+            // what has just been made is no link; one that took its place is refused
+            let made = file::open(up.as_fd(), name.as_c()?, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0);
+            super::leave(up);
+            return made;
+        }
+    }
+    let mut at = open_in(root, c".", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    let mut walked = Scratch::new(c"")?;
+    for name in bytes.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+        walked.push(b"/")?;
+        walked.push(name)?;
+        at = match open_in(root, walked.as_c()?, libc::O_PATH | libc::O_DIRECTORY, 0) {
+            Err(Errno::ENOENT) => {
+                // the parent is known by its descriptor; a link that leads nowhere is answered with EEXIST here
+                match file::mkdir(at.as_fd(), scratch(name)?.as_c()?, 0o755) {
+                    Ok(()) | Err(Errno::EEXIST) => {}
+                    Err(errno) => return Err(errno),
+                }
+                open_in(root, walked.as_c()?, libc::O_PATH | libc::O_DIRECTORY, 0)?
+            }
+            answer => answer?,
+        };
+    }
+    Ok(at)
+}
+
+/// Opens what a mount will cover (`O_PATH`); if it is missing it is made, as a directory or as an empty file.
+pub(super) fn target(root: BorrowedFd<'_>, path: &CStr, as_directory: bool) -> Answer<OwnedFd> {
+    if as_directory {
+        return directory(root, path);
+    }
+    match open_in(root, path, libc::O_PATH, 0) {
+        Err(Errno::ENOENT) => {}
+        answer => return answer,
+    }
+    let (parent, name) = parent(root, path)?;
+    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_RDONLY;
+    match file::open(parent.as_fd(), name.as_c()?, flags, 0o755) {
+        Ok(_) | Err(Errno::EEXIST) => open_in(root, path, libc::O_PATH, 0),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The directory that a path lies in, made if missing, and the last name.
+pub(super) fn parent(root: BorrowedFd<'_>, path: &CStr) -> Answer<(OwnedFd, Scratch)> {
+    let (dir, name) = split(path);
+    let dir = if dir.is_empty() { scratch(b".")? } else { scratch(dir)? };
+    Ok((directory(root, dir.as_c()?)?, scratch(name)?))
+}

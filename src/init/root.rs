@@ -1,0 +1,83 @@
+//! The root: found, bound, made `/`.
+
+use super::path::Scratch;
+use super::{Done, Scene, leave};
+use crate::abi::mount::{ATTR_RDONLY, MS_PRIVATE, MS_REC, MS_SLAVE, MountAttr};
+use crate::plan::step::Slot;
+use crate::sys::file::{self, cwd};
+use crate::sys::{Errno, mount};
+use std::ffi::CStr;
+use std::os::fd::AsFd;
+
+/// Tries the path and then each of its parents, until one is a mount point (`EINVAL` says that it is none).
+pub(super) fn private_parent(path: &CStr) -> Done {
+    let mut walked = Scratch::new(path)?;
+    loop {
+        match mount::propagate(walked.as_c()?, MS_PRIVATE) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EINVAL) if walked.len() > 1 => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let up = walked.as_c()?.to_bytes().iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        walked.cut(up.max(1));
+    }
+}
+
+/// Binds the root on itself by descriptor. From a user namespace the path may be out of reach: then the host's clone
+/// goes over `/`, which is about to be left anyway.
+pub(super) fn open(path: &CStr, tree: Option<Slot>, scene: &mut Scene<'_>) -> Done {
+    let place = match file::open(cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0) {
+        Err(Errno::EACCES) if tree.is_some() => file::open(cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0),
+        answer => answer,
+    }?;
+    let tree = match tree {
+        Some(slot) => scene.take(slot)?,
+        None => mount::clone_tree(place.as_fd(), c"", true, true)?,
+    };
+    mount::attach(tree.as_fd(), place.as_fd())?;
+    leave(place);
+    scene.put(Slot::ROOT, tree);
+    Ok(())
+}
+
+/// Without a mount namespace there is nothing to pivot.
+pub(super) fn change(path: &CStr, scene: &mut Scene<'_>) -> Done {
+    file::chroot(path)?;
+    file::chdir(c"/")?;
+    scene.put(Slot::ROOT, file::open(cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?);
+    Ok(())
+}
+
+/// The old root comes to lie on top of the new one, under the same name, and is taken off there.
+pub(super) fn pivot(cut: bool, scene: &Scene<'_>) -> Done {
+    file::enter(scene.root()?)?;
+    mount::pivot_here()?;
+    if cut {
+        mount::propagate(c".", MS_SLAVE | MS_REC)?;
+    }
+    mount::unmount(c".")?;
+    file::chdir(c"/")?;
+    Ok(())
+}
+
+/// For roots that can't be pivoted (an initramfs): the old root stays underneath, out of reach behind the chroot.
+pub(super) fn shift(scene: &Scene<'_>) -> Done {
+    file::enter(scene.root()?)?;
+    // full instances of proc and sysfs underneath would stay reachable through unmounting: cover goes with them
+    for path in [c"/proc", c"/sys"] {
+        match mount::unmount(path) {
+            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT | Errno::EPERM) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    mount::shift(c".", c"/")?;
+    file::chroot(c".")?;
+    file::chdir(c"/")?;
+    Ok(())
+}
+
+/// The root mount alone; what is mounted in it keeps its own mode.
+pub(super) fn readonly(scene: &Scene<'_>) -> Done {
+    let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
+    Ok(mount::set_attr(scene.root()?, &attr, false)?)
+}

@@ -1,0 +1,126 @@
+//! The container's terminal: from its own devpts, by descriptor all the way (CVE-2025-52565).
+
+use super::{Done, Scene};
+use crate::plan::step::Slot;
+use crate::sys::file::{self, cwd, given};
+use crate::sys::tty::{self, Size};
+use crate::sys::{Answer, Errno, mount, socket};
+use crate::wire;
+use std::ffi::CStr;
+use std::os::fd::AsFd;
+
+pub(super) fn open(size: Option<Size>, ptmx: &CStr, scene: &mut Scene<'_>) -> Done {
+    let flags = libc::O_RDWR | libc::O_NOCTTY;
+    let master = match file::open(cwd(), ptmx, flags, 0) {
+        Err(Errno::ENOENT) => file::open(cwd(), c"/dev/ptmx", flags, 0),
+        answer => answer,
+    }?;
+    // a container that runs already may have put anything there
+    let found = file::stat(master.as_fd())?;
+    if found.st_mode & libc::S_IFMT != libc::S_IFCHR || found.st_rdev != file::device(5, 2) {
+        return Err(Errno::ENOTTY.into());
+    }
+    tty::unlock(master.as_fd())?;
+    let terminal = tty::peer(master.as_fd())?;
+    if let Some(size) = size {
+        tty::set_size(master.as_fd(), size)?;
+    }
+    scene.put(Slot::PTY, master);
+    scene.put(Slot::TTY, terminal);
+    Ok(())
+}
+
+/// `/dev/console` is a file that the terminal covers.
+pub(super) fn bind_console(scene: &Scene<'_>) -> Done {
+    let flags = libc::O_CREAT | libc::O_NOFOLLOW | libc::O_RDONLY | libc::O_NOCTTY | libc::O_NONBLOCK;
+    let dev = scene.get(Slot::DEV)?;
+    let place = match file::open(dev, c"console", libc::O_PATH | libc::O_NOFOLLOW, 0) {
+        Err(Errno::ENOENT) => {
+            drop(file::open(dev, c"console", flags | libc::O_EXCL, 0o666)?);
+            file::open(dev, c"console", libc::O_PATH | libc::O_NOFOLLOW, 0)
+        }
+        answer => answer,
+    }?;
+    let tree = mount::clone_tree(scene.get(Slot::TTY)?, c"", false, true)?;
+    Ok(mount::attach(tree.as_fd(), place.as_fd())?)
+}
+
+/// Sends the master and keeps no copy.
+pub(super) fn send(to_socket: bool, scene: &mut Scene<'_>) -> Done {
+    let master = scene.take(Slot::PTY)?;
+    if to_socket {
+        let mut name = *b"/dev/pts/\0\0\0\0\0\0\0\0\0\0";
+        let length = name_of(tty::index(master.as_fd())?, &mut name);
+        let console = scene.take(Slot::CONSOLE)?;
+        socket::send(console.as_fd(), &name[..length], Some(master.as_fd()))?;
+    } else {
+        wire::hand(scene.wire, Slot::PTY, master.as_fd())?;
+    }
+    Ok(())
+}
+
+/// Writes a number in decimal behind `/dev/pts/`.
+fn name_of(mut index: u32, name: &mut [u8; 19]) -> usize {
+    const HEAD: usize = 9;
+    let mut digits = [0; 10];
+    let mut count = 0;
+    loop {
+        digits[count] = b'0' + u8::try_from(index % 10).unwrap_or_default();
+        index /= 10;
+        count += 1;
+        if index == 0 {
+            break;
+        }
+    }
+    for (at, digit) in digits[..count].iter().rev().enumerate() {
+        name[HEAD + at] = *digit;
+    }
+    HEAD + count
+}
+
+/// The group stays: it is devpts' `gid=` option, which may have no mapping here.
+pub(super) fn take(uid: u32, scene: &mut Scene<'_>) -> Done {
+    let terminal = scene.take(Slot::TTY)?;
+    own(&terminal, uid)?;
+    tty::control(terminal.as_fd())?;
+    for number in 0..3 {
+        file::place(terminal.as_fd(), number)?;
+    }
+    Ok(())
+}
+
+fn own(fd: &impl AsFd, uid: u32) -> Answer<()> {
+    match file::chown(fd.as_fd(), c"", Some(uid), None, libc::AT_EMPTY_PATH) {
+        Ok(()) | Err(Errno::EPERM | Errno::EROFS | Errno::EINVAL) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Pipes and files that were handed to us become the user's, so that `/dev/stdout` can be opened again; devices that
+/// everybody shares stay as they are.
+pub(super) fn own_stdio(uid: u32) {
+    let null = file::device(1, 3);
+    for number in 0..3 {
+        let fd = given(number);
+        let Ok(found) = file::stat(fd) else { continue };
+        let shared = found.st_mode & libc::S_IFMT == libc::S_IFCHR && found.st_rdev == null;
+        if !shared && found.st_uid != uid {
+            // not ours to give: sockets and read-only file systems say so
+            let _ = file::chown(fd, c"", Some(uid), None, libc::AT_EMPTY_PATH);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_terminals() {
+        for (index, expected) in [(0, "/dev/pts/0"), (12, "/dev/pts/12"), (u32::MAX, "/dev/pts/4294967295")] {
+            let mut name = *b"/dev/pts/\0\0\0\0\0\0\0\0\0\0";
+            let length = name_of(index, &mut name);
+            assert_eq!(&name[..length], expected.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The foreground: signals go to the payload, orphans are reaped, and a terminal is copied through.
+//!
+//! All signals are blocked from before the clone on and waited for, so that none is lost. Whatever ends us but SIGKILL
+//! passes through here, so the caller's terminal gets its modes back.
+
+use super::Child;
+use crate::error::{Context, Result};
+use crate::sys::file::{self, given};
+use crate::sys::signal::{self, Caught, End};
+use crate::sys::tty::{self, Modes};
+use crate::sys::{Answer, Errno};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Waits for the payload's end, without a terminal.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn wait(child: &Child) -> Result<End> {
+    // blocked since before the clone: the signal of an end that has come already is pending
+    loop {
+        let caught = signal::wait_any().context(|| "wait for signals")?;
+        never_ran(child, caught)?;
+        if caught.signal != libc::SIGCHLD {
+            forward(child, caught);
+        } else if let Some(end) = reap_all(child)? {
+            return Ok(end);
+        }
+    }
+}
+
+/// An init that was killed before it had executed the payload (by the memory limit, say) is a failure to start.
+fn never_ran(child: &Child, caught: Caught) -> Result<()> {
+    match caught.killed.then(|| super::never_ran(child)).flatten() {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// Reaps whoever has ended; as a subreaper we are given strangers too. Answers the payload's end.
+fn reap_all(child: &Child) -> Result<Option<End>> {
+    loop {
+        match signal::reap(-1, false) {
+            Ok(Some((ended, end))) if ended == child.pid => return Ok(Some(end)),
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(None),
+            Err(errno) => return Err(errno).context(|| "wait for children"),
+        }
+    }
+}
+
+/// Passes a signal on. Those that are about us stay: our children's ends, our terminal's size, Go's preemption signal.
+fn forward(child: &Child, caught: Caught) {
+    if !matches!(caught.signal, libc::SIGCHLD | libc::SIGWINCH | libc::SIGURG) {
+        // one that has ended needs none
+        let _ = signal::send(child.pidfd.as_fd(), caught.signal);
+    }
+}
+
+/// The caller's terminal in raw mode; dropped, it has its modes back.
+struct Raw<'a> {
+    tty: BorrowedFd<'a>,
+    before: Modes,
+}
+
+impl<'a> Raw<'a> {
+    fn new(tty: BorrowedFd<'a>) -> Option<Self> {
+        let before = tty::modes(tty).ok()?;
+        tty::set_modes(tty, &before.raw()).ok()?;
+        Some(Self { tty, before })
+    }
+}
+
+impl Drop for Raw<'_> {
+    fn drop(&mut self) {
+        let _ = tty::set_modes(self.tty, &self.before);
+    }
+}
+
+/// Bytes on their way from one side to the other.
+struct Pipe {
+    buffer: Vec<u8>,
+    from: usize,
+    to: usize,
+    closed: bool,
+}
+
+impl Pipe {
+    fn new() -> Self {
+        Self { buffer: vec![0; 16384], from: 0, to: 0, closed: false }
+    }
+
+    fn wants_input(&self) -> bool {
+        !self.closed && self.from == self.to
+    }
+
+    fn wants_output(&self) -> bool {
+        self.from < self.to
+    }
+
+    fn fill(&mut self, source: BorrowedFd<'_>) {
+        match file::read(source, &mut self.buffer) {
+            // a terminal whose last user is gone answers EIO
+            Ok(0) | Err(Errno::EIO) => self.closed = true,
+            Ok(length) => (self.from, self.to) = (0, length),
+            Err(Errno::EAGAIN) => {}
+            Err(_) => self.closed = true,
+        }
+    }
+
+    fn pour(&mut self, target: BorrowedFd<'_>) {
+        match file::write_some(target, &self.buffer[self.from..self.to]) {
+            Ok(length) => self.from += length,
+            Err(Errno::EAGAIN) => {}
+            Err(_) => (self.from, self.to) = (0, 0),
+        }
+    }
+}
+
+/// Copies between the caller's terminal and the container's until the payload has ended and all it wrote is out.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn relay(child: &Child, master: &OwnedFd) -> Result<End> {
+    let (stdin, stdout) = (given(0), given(1));
+    let _raw = Raw::new(stdin);
+    resize(stdin, master);
+    let signals = signal::descriptor().context(|| "signalfd")?;
+    let (mut up, mut down) = (Pipe::new(), Pipe::new());
+    let mut end = None;
+    while end.is_none() || (!down.closed && (down.wants_output() || readable(master)?)) {
+        let [signalled, typed, master_ready, screen] =
+            turn(&signals, (stdin, stdout), master, (&up, &down)).context(|| "poll")?;
+        if signalled != 0 {
+            while let Some(caught) = signal::next(signals.as_fd()).context(|| "read signals")? {
+                never_ran(child, caught)?;
+                match caught.signal {
+                    libc::SIGWINCH => resize(stdin, master),
+                    _ => forward(child, caught),
+                }
+            }
+        }
+        if end.is_none() {
+            end = reap_all(child)?;
+        }
+        if typed != 0 {
+            up.fill(stdin);
+        }
+        if master_ready & (libc::POLLIN | libc::POLLHUP | libc::POLLERR) != 0 && down.wants_input() {
+            down.fill(master.as_fd());
+        }
+        if up.wants_output() {
+            up.pour(master.as_fd());
+        }
+        if screen != 0 || down.wants_output() {
+            down.pour(stdout);
+        }
+    }
+    end.ok_or_else(|| crate::error::Error::msg("the payload ended without a status"))
+}
+
+fn turn(
+    signals: &OwnedFd,
+    outside: (BorrowedFd<'_>, BorrowedFd<'_>),
+    master: &OwnedFd,
+    pipes: (&Pipe, &Pipe),
+) -> Answer<[i16; 4]> {
+    let (up, down) = pipes;
+    let mut wanted = 0;
+    if down.wants_input() {
+        wanted |= libc::POLLIN;
+    }
+    if up.wants_output() {
+        wanted |= libc::POLLOUT;
+    }
+    let master = (wanted != 0).then(|| master.as_fd());
+    tty::poll(
+        [
+            (Some(signals.as_fd()), libc::POLLIN),
+            (up.wants_input().then_some(outside.0), libc::POLLIN),
+            (master, wanted),
+            (down.wants_output().then_some(outside.1), libc::POLLOUT),
+        ],
+        -1,
+    )
+}
+
+fn readable(master: &OwnedFd) -> Result<bool> {
+    let [ready] = tty::poll([(Some(master.as_fd()), libc::POLLIN)], 0).context(|| "poll")?;
+    Ok(ready & libc::POLLIN != 0)
+}
+
+fn resize(from: BorrowedFd<'_>, master: &OwnedFd) {
+    if let Ok(size) = tty::size(from) {
+        let _ = tty::set_size(master.as_fd(), size);
+    }
+}

@@ -1,0 +1,73 @@
+//! Opening what the plan wants opened before the clone.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set, and most steps explain themselves")]
+
+use super::hooks::Files;
+use crate::abi::mount::{MS_SLAVE, MountAttr};
+use crate::error::{Context, Error, Result};
+use crate::plan::step::Slot;
+use crate::plan::{Open, Plan};
+use crate::sys::file::{self, cwd};
+use crate::sys::{Answer, Errno, mount, ns, socket};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+/// The table of descriptors, filled as the plan says.
+///
+/// # Errors
+/// What can't be opened, with its JSON path where it has one.
+pub(super) fn open(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
+    let mut slots: Vec<Option<OwnedFd>> = Vec::new();
+    slots.resize_with(plan.slots.into(), || None);
+    for (slot, open) in &plan.opens {
+        match open {
+            Open::HookFiles => {
+                for (slot, fd) in Slot::HOOK.into_iter().zip(Files::new()?.into_inner()) {
+                    slots[usize::from(slot.0)] = Some(fd);
+                }
+                slots[usize::from(Slot::HOOK_START.0)] = Some(file::memory(c"hook").context(|| "memfd_create")?);
+            }
+            open => slots[usize::from(slot.0)] = Some(one(open)?),
+        }
+    }
+    Ok(slots)
+}
+
+fn one(open: &Open) -> Result<OwnedFd> {
+    match open {
+        Open::Namespace { path, kind, at } => {
+            let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::spec(at, "holds a zero byte"))?;
+            let fd = file::open(cwd(), &name, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0)
+                .context(|| format!("{at}: open {}", path.display()))?;
+            match ns::kind(fd.as_fd()) {
+                Some(found) if found == *kind => Ok(fd),
+                Some(found) => {
+                    let text = format!("{} is a {} namespace, not {}", path.display(), found.name(), kind.name());
+                    Err(Error::spec(at, text))
+                }
+                None => Err(Error::spec(at, format!("{} is no namespace", path.display()))),
+            }
+        }
+        Open::Tree { source, recursive } => tree(source, *recursive).map_err(|errno| {
+            let path = source.to_string_lossy();
+            match errno {
+                Errno::ENOENT => Error::from(errno).context(format!("failed to fulfil mount request: open {path}")),
+                _ => Error::from(errno).context(format!("open_tree({path:?})")),
+            }
+        }),
+        Open::Console(path) => {
+            socket::connect_stream(path).context(|| format!("connect to console socket {}", path.display()))
+        }
+        Open::HookFiles => Err(Error::msg("hook files are three")),
+    }
+}
+
+/// A clone that receives what the host mounts and sends nothing back, as it would be had init cloned it in its own
+/// mount namespace.
+fn tree(source: &CStr, recursive: bool) -> Answer<OwnedFd> {
+    let tree = mount::clone_tree(cwd(), source, recursive, true)?;
+    let slave = MountAttr { propagation: MS_SLAVE, ..MountAttr::default() };
+    mount::set_attr(tree.as_fd(), &slave, true)?;
+    Ok(tree)
+}

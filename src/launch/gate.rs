@@ -1,0 +1,110 @@
+//! The gate between `create` and `start`: a fifo through which init is let go, and a locked file that says whether it
+//! still waits.
+//!
+//! Init holds both open; its execve closes them. The lock is a fact of the kernel's: it is gone exactly when the
+//! payload runs or init is dead. If a step behind the gate fails, init writes its twelve bytes, and what a hook has
+//! written, into the locked file, where `start` finds them.
+
+use super::hooks;
+use crate::error::{Context, Error, Kind, Result, reason};
+use crate::plan::step::Slot;
+use crate::state::Dir;
+use crate::sys::Errno;
+use crate::sys::file::{self, cwd};
+use crate::sys::signal::End;
+use crate::wire::{Cause, Message, SIZE};
+use oci_spec::runtime::Spec;
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// The fifo's name, as runc's.
+const FIFO: &str = "exec.fifo";
+
+fn fifo(directory: &Path) -> PathBuf {
+    directory.join(FIFO)
+}
+
+/// Makes both ends of the gate, for init alone.
+///
+/// # Errors
+/// The kernel's answer.
+pub(super) fn make(dir: &Dir, slots: &mut [Option<OwnedFd>]) -> Result<()> {
+    let path = fifo(dir.path());
+    let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::msg("a path with a zero byte"))?;
+    file::mknod(cwd(), &name, libc::S_IFIFO | 0o622, 0).context(|| format!("mkfifo {}", path.display()))?;
+    // open for both: reading then waits for a writer instead of ending when the last one leaves
+    let gate = file::open(cwd(), &name, libc::O_RDWR, 0).context(|| format!("open {}", path.display()))?;
+    slots[usize::from(Slot::GATE.0)] = Some(gate);
+    slots[usize::from(Slot::LOCK.0)] = Some(dir.make_gate()?.into());
+    Ok(())
+}
+
+/// Lets init go and waits until the payload runs. Of two that try, one does.
+///
+/// # Errors
+/// Somebody else was faster, init is dead, or a step behind the gate failed.
+pub fn open(dir: &Dir, spec: &Spec) -> Result<()> {
+    let path = fifo(dir.path());
+    let opened = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path);
+    let mut fifo = match opened {
+        Ok(fifo) => fifo,
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {
+            return Err(Error::new(Kind::NotRunning, "cannot start a container that has stopped"));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(already()),
+        Err(error) => return Err(Error::from(error).context(format!("open {}", path.display()))),
+    };
+    let mut lock = OpenOptions::new().read(true).write(true).open(dir.gate()).context(|| "open the gate")?;
+    match std::fs::remove_file(&path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(already()),
+        Err(error) => return Err(Error::from(error).context(format!("remove {}", path.display()))),
+    }
+    fifo.write_all(&[0]).context(|| format!("write {}", path.display()))?;
+    lock.lock_shared().context(|| "wait for the payload")?;
+    late_failure(&mut lock, spec)
+}
+
+fn already() -> Error {
+    Error::msg("cannot start an already running container")
+}
+
+/// What init has written after the gate, if it failed there.
+fn late_failure(lock: &mut File, spec: &Spec) -> Result<()> {
+    let mut bytes = Vec::new();
+    lock.rewind().and_then(|()| lock.read_to_end(&mut bytes)).context(|| "read the gate")?;
+    let Some(Message::Failed(failure)) = bytes.get(..SIZE).and_then(Message::decode) else { return Ok(()) };
+    let mut rest = &bytes[SIZE..];
+    let mut piece = || -> String {
+        let Some((length, more)) = rest.split_first_chunk::<4>() else { return String::new() };
+        let (text, more) = more.split_at(more.len().min(u32::from_ne_bytes(*length) as usize));
+        rest = more;
+        String::from_utf8_lossy(text).into_owned()
+    };
+    let (stdout, stderr) = (piece(), piece());
+    let errno = Errno::from_raw(failure.errno);
+    let end = match failure.cause {
+        Cause::HookExited => Some(End::Exited(failure.detail)),
+        Cause::HookKilled => Some(End::Killed(failure.detail)),
+        Cause::HookTimeout => None,
+        Cause::Kernel
+        | Cause::NoProgram
+        | Cause::CwdOutside
+        | Cause::NotOrdinary
+        | Cause::NotProcfs
+        | Cause::OtherNode
+        | Cause::NotNull => {
+            let program = spec.process().as_ref().and_then(|p| p.args().as_ref()?.first().cloned()).unwrap_or_default();
+            return Err(Error::new(Kind::Launch, format!("exec {program}: {}", reason(errno))).fact("phase", "start"));
+        }
+    };
+    let list = spec.hooks().as_ref().and_then(|h| h.start_container().clone()).unwrap_or_default();
+    let timeout = list.iter().find_map(|hook| u32::try_from(hook.timeout()?).ok());
+    let how = hooks::how(end, timeout);
+    Err(hooks::failed("startContainer hook", "", &how, &stdout, &stderr).kind(Kind::Launch).fact("phase", "start"))
+}

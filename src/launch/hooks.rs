@@ -1,0 +1,163 @@
+//! Hooks that the host runs, and the state document that every hook reads.
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::log::Log;
+use crate::plan::hooks::{Planned, host};
+use crate::sys::signal::End;
+use crate::sys::{exec, file};
+use oci_spec::runtime::Hook;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// The state document of the spec (runtime.md, State), as hooks get it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StateDocument<'a> {
+    /// The version of the spec.
+    pub oci_version: &'a str,
+    /// The container's id.
+    pub id: &'a str,
+    /// The container's status.
+    pub status: &'a str,
+    /// The process, as the reader counts; absent when there is none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub pid: i32,
+    /// The bundle.
+    pub bundle: &'a Path,
+    /// The annotations.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: &'a BTreeMap<String, String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for a reference
+fn is_zero(pid: &i32) -> bool {
+    *pid == 0
+}
+
+impl StateDocument<'_> {
+    /// The document as bytes.
+    ///
+    /// # Errors
+    /// A path that is no text.
+    pub fn bytes(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(|error| Error::msg(format!("write the state document: {error}")))
+    }
+}
+
+/// Memory files for input, output and error of hooks: nobody blocks on them, whatever a hook reads or leaves behind.
+#[derive(Debug)]
+pub struct Files([OwnedFd; 3]);
+
+/// What of a hook's output goes into an error.
+const MOST: usize = 4096;
+
+impl Files {
+    /// Makes three empty ones.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn new() -> Result<Self> {
+        let memory = || file::memory(c"hook").context(|| "memfd_create");
+        Ok(Self([memory()?, memory()?, memory()?]))
+    }
+
+    /// The descriptors.
+    pub(super) fn into_inner(self) -> [OwnedFd; 3] {
+        self.0
+    }
+
+    fn borrow(&self) -> [BorrowedFd<'_>; 3] {
+        [self.0[0].as_fd(), self.0[1].as_fd(), self.0[2].as_fd()]
+    }
+}
+
+/// Fills the input of hooks.
+///
+/// # Errors
+/// The kernel's answer.
+pub(super) fn fill(stdin: BorrowedFd<'_>, document: &StateDocument<'_>) -> Result<()> {
+    let bytes = document.bytes()?;
+    file::empty(stdin)
+        .and_then(|()| file::write(stdin, &bytes))
+        .and_then(|()| file::rewind(stdin))
+        .context(|| "write the state document")
+}
+
+/// What a hook has written.
+pub(super) fn output(of: BorrowedFd<'_>) -> String {
+    let mut buffer = [0; MOST];
+    let length = file::rewind(of).and_then(|()| file::read(of, &mut buffer)).unwrap_or(0);
+    String::from_utf8_lossy(&buffer[..length]).into_owned()
+}
+
+/// The sentence about a hook that failed, in runc's words.
+pub(super) fn failed(name: &str, program: &str, how: &str, stdout: &str, stderr: &str) -> Error {
+    Error::msg(format!("error running {name}: {how}, stdout: {stdout}, stderr: {stderr}")).fact("path", program)
+}
+
+/// How an end reads.
+pub(super) fn how(end: Option<End>, timeout: Option<u32>) -> String {
+    match end {
+        None => format!("hook ran past specified timeout of {}.0s", timeout.unwrap_or_default()),
+        Some(End::Exited(status)) => format!("exit status {status}"),
+        Some(End::Killed(signal)) => format!("signal: {signal}"),
+    }
+}
+
+/// Runs hooks one after another until one fails.
+///
+/// # Errors
+/// Which hook failed, how, and what it wrote.
+pub fn run(hooks: &[Planned], document: &StateDocument<'_>, log: &Log) -> Result<()> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let files = Files::new()?;
+    for hook in hooks {
+        log.debug(|| format!("run {} {}", hook.name, hook.image));
+        one(hook, &files, document)?;
+    }
+    Ok(())
+}
+
+fn one(hook: &Planned, files: &Files, document: &StateDocument<'_>) -> Result<()> {
+    let [stdin, stdout, stderr] = files.borrow();
+    fill(stdin, document)?;
+    for output in [stdout, stderr] {
+        file::empty(output).context(|| "empty a hook's output")?;
+    }
+    let image = &hook.image;
+    let Some(path) = image.candidates.first() else { return Err(Error::msg("a hook without a program")) };
+    let limit = hook.timeout.map(|seconds| u64::from(seconds) * 1000);
+    let end = exec::run(path, &image.argv, &image.envp, [stdin, stdout, stderr], limit).map_err(|errno| {
+        Error::from(errno).context(format!("error running {}: fork/exec {}", hook.name, image.program))
+    })?;
+    if end == Some(End::Exited(0)) {
+        return Ok(());
+    }
+    let how = how(end, hook.timeout);
+    Err(failed(&hook.name, &image.program, &how, &output(stdout), &output(stderr)))
+}
+
+/// Runs `poststart` hooks of a record.
+///
+/// # Errors
+/// As [`run`]; the container is to be ended then (runtime-spec 1.3).
+pub fn poststart(hooks: &[Hook], document: &StateDocument<'_>, log: &Log) -> Result<()> {
+    run(&host("poststart", Some(hooks))?, document, log)
+}
+
+/// Runs `poststop` hooks: each one, whatever the others did; failures are warned of (runtime.md, Lifecycle 13).
+pub fn poststop(hooks: &[Hook], document: &StateDocument<'_>, log: &Log) {
+    let planned = match host("poststop", Some(hooks)) {
+        Ok(planned) => planned,
+        Err(error) => return log.warn(&error.to_string()),
+    };
+    for hook in planned {
+        if let Err(error) = run(std::slice::from_ref(&hook), document, log) {
+            log.warn(&error.kind(Kind::Other).to_string());
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Writing the maps of a new user namespace (`user_namespaces(7)`).
+
+use crate::error::{Context, Error, Result};
+use crate::plan::{IdRange, Maps};
+use crate::sys::{Errno, cred};
+use std::fmt::Write as _;
+use std::process::Command;
+
+/// Writes `uid_map` and `gid_map` of a process; where we may not, `newuidmap(1)` and `newgidmap(1)` do.
+///
+/// # Errors
+/// The kernel's answer, or what the helper said.
+pub(super) fn write(pid: i32, maps: &Maps) -> Result<()> {
+    if cred::euid() != 0 {
+        // without privileges a group map is only accepted when nobody can drop groups by it
+        let path = format!("/proc/{pid}/setgroups");
+        let own = maps.gids.iter().all(|range| range.count == 1 && range.outside == cred::egid());
+        if own {
+            std::fs::write(&path, "deny").context(|| format!("write \"deny\" to {path}"))?;
+        }
+    }
+    one(pid, "uid_map", "newuidmap", &maps.uids)?;
+    one(pid, "gid_map", "newgidmap", &maps.gids)
+}
+
+fn one(pid: i32, file: &str, helper: &str, ranges: &[IdRange]) -> Result<()> {
+    let path = format!("/proc/{pid}/{file}");
+    let mut text = String::new();
+    for range in ranges {
+        // writing to a string does not fail
+        let _ = writeln!(text, "{} {} {}", range.inside, range.outside, range.count);
+    }
+    match std::fs::write(&path, &text) {
+        Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) && cred::euid() != 0 => {
+            by_helper(pid, helper, ranges)
+        }
+        answer => answer.context(|| format!("write {path} {text:?}")),
+    }
+}
+
+fn by_helper(pid: i32, helper: &str, ranges: &[IdRange]) -> Result<()> {
+    let mut command = Command::new(helper);
+    command.arg(pid.to_string());
+    for range in ranges {
+        command.args([range.inside.to_string(), range.outside.to_string(), range.count.to_string()]);
+    }
+    let output = command.output().context(|| format!("run {helper}")).map_err(|error| {
+        error.hint(format!("{helper} comes with the package uidmap; ranges are given in /etc/subuid and /etc/subgid"))
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::msg(format!("{helper}: {}", String::from_utf8_lossy(&output.stderr).trim())))
+}

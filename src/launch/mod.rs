@@ -1,0 +1,470 @@
+//! **The story** of the host half: from a loaded bundle to a container that runs, or waits for `start`.
+//!
+//! Straight line, one clone. Every effect pushes its undo; success disarms it. What the child does not need before it
+//! mounts (limits, record, pid file) is done while it mounts.
+
+mod clone;
+pub mod console;
+mod fds;
+pub mod gate;
+pub mod hooks;
+mod idmap;
+pub mod notify;
+mod sentence;
+pub mod tenant;
+mod undo;
+
+pub use clone::{Child, reap};
+
+use crate::abi::ns::Namespace;
+use crate::cgroup;
+use crate::cgroup::Handle;
+use crate::error::{Context, Error, Result};
+use crate::facts::Facts;
+use crate::log::Log;
+use crate::plan::cgroup::{CgroupFacts, CgroupPlan, Driver};
+use crate::plan::container::{self, Request};
+use crate::plan::mounts::CgroupTree;
+use crate::plan::step::{Slot, Step, Sync};
+use crate::plan::{self, Plan};
+use crate::spec::Loaded;
+use crate::state::{self, Claim, Root};
+use crate::sys::signal::{self, Mask};
+use crate::sys::{clock, file, socket, task};
+use crate::wire::{self, Message};
+use hooks::StateDocument;
+use nix::unistd::Pid;
+use oci_spec::runtime::Spec;
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use undo::Undo;
+
+/// What is to be launched.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// Where containers are remembered.
+    pub root: &'a Root,
+    /// The bundle, absolute.
+    pub bundle: &'a Path,
+    /// Its configuration.
+    pub loaded: &'a Loaded<Spec>,
+    /// `create`: init waits for `start`.
+    pub gate: bool,
+    /// Somebody waits for the payload's end, and learns then how it ended.
+    pub foreground: bool,
+    /// Who makes cgroups.
+    pub driver: Driver,
+    /// Permission errors of cgroups are forgiven where nothing was asked of them.
+    pub rootless: bool,
+    /// `--console-socket`.
+    pub console_socket: Option<&'a Path>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<&'a Path>,
+    /// `--pid-file`.
+    pub pid_file: Option<&'a Path>,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// `--preserve-fds` and `LISTEN_FDS`.
+    pub preserve_fds: u32,
+    /// `LISTEN_FDS`.
+    pub listen_fds: u32,
+    /// The caller's `NOTIFY_SOCKET`.
+    pub notify: Option<PathBuf>,
+    /// The caller's signal mask, if it was changed.
+    pub mask: Option<Mask>,
+}
+
+/// What is remembered of a container.
+pub type Record = state::Record<Handle>;
+
+/// A launched container.
+#[derive(Debug)]
+pub struct Launched {
+    /// Its first process.
+    pub child: Child,
+    /// Its directory and record.
+    pub container: state::Container<Handle>,
+    /// The terminal's master, for a terminal in the foreground.
+    pub terminal: Option<OwnedFd>,
+    /// The notify socket of a container that runs already.
+    pub relay: Option<notify::Relay>,
+}
+
+/// Plans a bundle against this machine, for `plan` and for [`launch`].
+///
+/// # Errors
+/// The bundle asks for what can't be.
+pub fn plan(job: &Job<'_>) -> Result<(Plan, CgroupPlan)> {
+    let linux = job.loaded.spec.linux().as_ref();
+    let wanted = plan::cgroup::Wanted {
+        resources: linux.and_then(|linux| linux.resources().as_ref()),
+        cgroups_path: linux.and_then(|linux| linux.cgroups_path().as_deref()),
+        annotations: job.loaded.spec.annotations().as_ref(),
+        id: job.id,
+        driver: job.driver,
+        owner: plan::cgroup::owner(&job.loaded.spec),
+        rootless: job.rootless,
+    };
+    let facts = cgroup::facts(plan::cgroup::wants_own(&wanted))?;
+    let mut notes = Vec::new();
+    let cgroups = plan::cgroup::plan(&wanted, &facts, &mut notes)?;
+    let tree = tree(&facts, &cgroups);
+    let notify = job.notify.as_ref().map(|_| notify::directory(&job.root.path().join(job.id)));
+    let request = Request {
+        id: job.id,
+        bundle: job.bundle,
+        gate: job.gate,
+        console_socket: job.console_socket,
+        no_pivot: job.no_pivot,
+        no_new_keyring: job.no_new_keyring,
+        preserve_fds: job.preserve_fds,
+        listen_fds: job.listen_fds,
+        notify: notify.as_deref(),
+        cgroups: &tree,
+        placed_late: cgroups.paths.keys().any(|key| !key.is_empty()) || cgroups.driver == Driver::Systemd,
+    };
+    let mut plan = container::plan(&job.loaded.spec, &request, &Facts::ask(labels(&job.loaded.spec)))?;
+    plan.notes.extend(notes);
+    Ok((plan, cgroups))
+}
+
+fn labels(spec: &Spec) -> bool {
+    let process = spec.process().as_ref();
+    process.is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some())
+}
+
+/// Where the container's cgroups lie, for mounts of type `cgroup`.
+fn tree(facts: &CgroupFacts, plan: &CgroupPlan) -> CgroupTree {
+    match facts {
+        CgroupFacts::Unified(_) => CgroupTree::Unified,
+        CgroupFacts::Legacy { hierarchies, .. } => {
+            let place = |hierarchy: &plan::cgroup::Hierarchy| {
+                let names: Vec<String> = hierarchy.keys().collect();
+                let directory = names.first().and_then(|name| plan.paths.get(name)).cloned();
+                (names, directory.unwrap_or_else(|| hierarchy.mountpoint.clone()))
+            };
+            CgroupTree::Legacy(hierarchies.iter().map(place).collect())
+        }
+    }
+}
+
+/// Launches a container: comes back when it runs, or with a gate when it waits.
+///
+/// # Errors
+/// Any step that failed; then nothing is left of the container.
+pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
+    let (mut plan, cgroups) = plan(job)?;
+    plan.notes.iter().for_each(|note| log.warn(note));
+    plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
+    log.debug(|| format!("container {}: {} steps, new namespaces {}", job.id, plan.steps.len(), plan.birth.new));
+    let mut undo = Undo::new(log);
+    let claim = job.root.claim(job.id)?;
+    let directory = claim.dir.path().to_owned();
+    undo.push("remove the state directory", move || remove_directory(&directory));
+    let relay = job.notify.as_ref().map(|to| notify::prepare(claim.dir.path(), to, job.gate)).transpose()?.flatten();
+    // whoever kills us from now on leaves word of the cgroup for `delete --force`
+    claim.dir.announce(&record(job, Handle::planned(&cgroups))?)?;
+    let made = cgroup::make(&cgroups)?;
+    let leftover = made.handle().clone();
+    undo.push("remove the cgroup", move || leftover.remove());
+    let mut slots = fds::open(&plan)?;
+    if job.gate {
+        gate::make(&claim.dir, &mut slots)?;
+    }
+    let (host, init) = socket::pair().context(|| "socketpair")?;
+    let luggage = clone::Luggage {
+        plan: &mut plan,
+        slots: &mut slots,
+        wire: init,
+        host: &host,
+        mask: job.mask,
+        cgroup: made.into_fd(),
+    };
+    let child = std::rc::Rc::new(clone::birth(luggage, |errno| made.refused(errno, &cgroups))?);
+    let doomed = std::rc::Rc::clone(&child);
+    undo.push("end init", move || clone::end(&doomed));
+    // the lock on the gate is init's alone
+    for slot in [Slot::GATE, Slot::LOCK, Slot::CONSOLE] {
+        slots[usize::from(slot.0)] = None;
+    }
+    let mut launch = Launch { plan: &plan, job, claim: &claim, host: &host, slots: &mut slots, log, child: &child };
+    let (record, terminal) = launch.accompany(&made, &cgroups)?;
+    undo.disarm();
+    let child = std::rc::Rc::into_inner(child).ok_or_else(|| Error::msg("init is still to be undone"))?;
+    Ok(Launched { child, container: state::Container { dir: claim.dir, record }, terminal, relay })
+}
+
+fn remove_directory(path: &Path) -> Result<()> {
+    std::fs::remove_dir_all(path).context(|| format!("remove {}", path.display()))
+}
+
+/// What is remembered of a container; without the process, which is not there yet.
+fn record(job: &Job<'_>, cgroup: Handle) -> Result<Record> {
+    let spec = &job.loaded.spec;
+    let hooks = spec.hooks().as_ref();
+    Ok(Record {
+        oci_version: spec.version().clone(),
+        id: job.id.to_owned(),
+        init_process_pid: 0,
+        init_process_start: 0,
+        created: clock::now().nanos(),
+        bundle: job.bundle.to_owned(),
+        rootfs: container::rootfs(spec, job.bundle)?,
+        annotations: annotations(spec),
+        rootless: job.rootless,
+        namespace_paths: BTreeMap::new(),
+        external_descriptors: Vec::new(),
+        // nobody is to be killed on the word of a record without a process
+        private_pid: true,
+        no_new_keyring: job.no_new_keyring,
+        cgroup,
+        poststart: hooks.and_then(|h| h.poststart().clone()).unwrap_or_default(),
+        poststop: hooks.and_then(|h| h.poststop().clone()).unwrap_or_default(),
+    })
+}
+
+/// The host half beside a living child.
+struct Launch<'a> {
+    plan: &'a Plan,
+    job: &'a Job<'a>,
+    claim: &'a Claim,
+    host: &'a OwnedFd,
+    slots: &'a mut [Option<OwnedFd>],
+    log: &'a Log,
+    child: &'a Child,
+}
+
+impl Launch<'_> {
+    fn go(&self, sync: Sync) -> Result<()> {
+        // a child that is gone is noticed by whoever listens next, with its reason
+        match wire::tell(self.host.as_fd(), Message::Go(sync)) {
+            Ok(()) | Err(crate::sys::Errno::EPIPE | crate::sys::Errno::ECONNRESET) => Ok(()),
+            Err(errno) => Err(errno).context(|| "talk to init"),
+        }
+    }
+
+    /// Everything from the clone to the moment when the container may be told of.
+    fn accompany(&mut self, made: &cgroup::Made, cgroups: &CgroupPlan) -> Result<(Record, Option<OwnedFd>)> {
+        let pid = self.child.pid;
+        made.place(pid, cgroups)?;
+        if let Some(maps) = &self.plan.birth.maps {
+            idmap::write(pid, maps)?;
+        }
+        // the device rules of v1 deny everything before they allow something: init must not make its nodes meanwhile
+        if made.needs_placing() {
+            made.limit(cgroups)?;
+        }
+        if self.waits_for(Sync::Mapped) {
+            self.go(Sync::Mapped)?;
+        }
+        if let Some(score) = self.plan.oom_score_adj {
+            oom_score(pid, score, self.job.rootless)?;
+        }
+        if !made.needs_placing() {
+            made.limit(cgroups)?;
+        }
+        let record = self.record(made.handle())?;
+        self.claim.dir.save_config(&self.job.loaded.bytes)?;
+        self.claim.dir.save(&record)?;
+        if let Some(path) = self.job.pidfd_socket {
+            send_pidfd(path, self.child, b"standard")?;
+        }
+        if let Some(path) = self.job.pid_file {
+            state::replace(path, pid.to_string().as_bytes(), 0o666)?;
+        }
+        let terminal = self.attend(&record).inspect_err(|_| {
+            // a caller takes a pid file for success
+            if let Some(path) = self.job.pid_file {
+                let _ = std::fs::remove_file(path);
+            }
+        })?;
+        Ok((record, terminal))
+    }
+
+    fn waits_for(&self, sync: Sync) -> bool {
+        self.plan.steps.iter().any(|step| matches!(step, Step::Await(known) if *known == sync))
+    }
+
+    fn record(&self, cgroup: &Handle) -> Result<Record> {
+        let pid = self.child.pid;
+        let stat = crate::sys::proc::stat(Pid::from_raw(pid)).context(|| format!("read /proc/{pid}/stat"))?;
+        let stat = stat.ok_or_else(|| sentence::vanished(None))?;
+        let namespace =
+            |kind: Namespace| (kind.runc_key().to_owned(), PathBuf::from(format!("/proc/{pid}/ns/{}", kind.file())));
+        let mut record = record(self.job, cgroup.clone())?;
+        record.init_process_pid = pid;
+        record.init_process_start = stat.start;
+        record.namespace_paths = Namespace::ALL.map(namespace).into();
+        record.private_pid = self.plan.birth.new.has(Namespace::Pid);
+        Ok(record)
+    }
+
+    /// Listens until init waits at the gate or has become the payload.
+    fn attend(&mut self, record: &Record) -> Result<Option<OwnedFd>> {
+        let asks = |step: &&Step| matches!(step, Step::Tell(Sync::Rooted | Sync::Limited));
+        let mut open_questions = self.plan.steps.iter().filter(asks).count();
+        let mut terminal = None;
+        if open_questions == 0 {
+            self.go(Sync::Ready)?;
+        }
+        loop {
+            match wire::hear(self.host.as_fd()).context(|| "listen to init")? {
+                Some((Message::Reached(Sync::Ready), _)) => return Ok(terminal),
+                Some((Message::Reached(sync), _)) => {
+                    self.answer(sync, record)?;
+                    open_questions = open_questions.saturating_sub(1);
+                    if open_questions == 0 {
+                        self.go(Sync::Ready)?;
+                    }
+                }
+                Some((Message::Handed(Slot::PTY), fd)) => terminal = fd,
+                Some((Message::Handed(_), Some(fd))) => self.listener(&fd, record)?,
+                Some((Message::Failed(failure), _)) => return Err(sentence::of(self.plan, failure, self.slots)),
+                Some((Message::Handed(_) | Message::Go(_), _)) => {
+                    return Err(Error::msg("init says what it can't say"));
+                }
+                None => return self.silence().map(|()| terminal),
+            }
+        }
+    }
+
+    /// The end of the stream: the payload runs, or init is gone.
+    fn silence(&self) -> Result<()> {
+        if self.job.gate {
+            return Err(sentence::vanished(reap(self.child)?));
+        }
+        if self.job.foreground {
+            return Ok(());
+        }
+        let [gone] = crate::sys::tty::poll([(Some(self.child.pidfd.as_fd()), libc::POLLIN)], 0)?;
+        if gone == 0 || became_payload(self.child.pid) {
+            return Ok(());
+        }
+        Err(sentence::vanished(reap(self.child)?))
+    }
+
+    fn answer(&mut self, sync: Sync, record: &Record) -> Result<()> {
+        match sync {
+            Sync::Rooted => {
+                let document = document(record, "creating", record.init_process_pid);
+                hooks::run(&self.plan.hooks.runtime, &document, self.log)?;
+                self.fill_hooks(record)?;
+            }
+            Sync::Limited => {
+                for limit in &self.plan.limits {
+                    task::set_limit(self.child.pid, limit.resource, limit.soft, limit.hard)
+                        .context(|| format!("prlimit({}, {}, {})", limit.name, limit.soft, limit.hard))?;
+                }
+            }
+            Sync::Mapped | Sync::Ready => {}
+        }
+        self.go(sync)
+    }
+
+    /// Hooks in the container count processes as the container does, and those of the start read another status.
+    fn fill_hooks(&self, record: &Record) -> Result<()> {
+        let slot = |slot: Slot| self.slots.get(usize::from(slot.0)).and_then(Option::as_ref);
+        for (slot, status) in [(slot(Slot::HOOK[0]), "creating"), (slot(Slot::HOOK_START), "created")] {
+            if let Some(stdin) = slot {
+                let pid = inner_pid(record.init_process_pid)?;
+                hooks::fill(stdin.as_fd(), &document(record, status, pid))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the seccomp listener to the agent that the profile names (config-linux.md, Container Process State).
+    fn listener(&self, fd: &OwnedFd, record: &Record) -> Result<()> {
+        let Some((path, metadata)) = &self.plan.listener else { return Err(Error::msg("a listener without a path")) };
+        send_listener(path, metadata, fd, record, record.init_process_pid, "creating")
+    }
+}
+
+/// As runc: a score that we may not give is an error only for those who asked for less than there is.
+fn oom_score(pid: i32, score: i32, rootless: bool) -> Result<()> {
+    let path = format!("/proc/{pid}/oom_score_adj");
+    match std::fs::write(&path, score.to_string()) {
+        Err(error) if rootless && error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        answer => answer.context(|| format!("write {path} \"{score}\" (process.oomScoreAdj)")),
+    }
+}
+
+/// Sends the seccomp listener with the `ContainerProcessState`.
+///
+/// # Errors
+/// Nobody listens at the path.
+pub fn send_listener(path: &Path, metadata: &str, fd: &OwnedFd, record: &Record, pid: i32, status: &str) -> Result<()> {
+    let state = document(record, status, record.init_process_pid);
+    let text = serde_json::json!({
+        "ociVersion": record.oci_version, "fds": ["seccompFd"], "pid": pid, "metadata": metadata, "state": state,
+    });
+    let socket = socket::connect_stream(path)
+        .context(|| format!("failed to connect with seccomp agent {} (linux.seccomp.listenerPath)", path.display()))?;
+    socket::send(socket.as_fd(), text.to_string().as_bytes(), Some(fd.as_fd())).context(|| "send the seccomp listener")
+}
+
+/// Sends a pidfd to `--pidfd-socket`.
+///
+/// # Errors
+/// Nobody listens at the path.
+pub fn send_pidfd(path: &Path, child: &Child, word: &[u8]) -> Result<()> {
+    let socket = socket::connect_stream(path).context(|| format!("connect to pidfd socket {}", path.display()))?;
+    socket::send(socket.as_fd(), word, Some(child.pidfd.as_fd())).context(|| "send the pidfd")
+}
+
+/// The error for a foreground container that was killed before it had executed its program; to be asked before it is
+/// reaped.
+#[must_use]
+pub fn never_ran(child: &Child) -> Option<Error> {
+    (!became_payload(child.pid)).then(|| sentence::vanished(Some(signal::End::Killed(libc::SIGKILL))))
+}
+
+/// Whether a process that has ended, and is not reaped yet, had executed a program: the kernel's `PF_FORKNOEXEC`
+/// (field 9 of `/proc/PID/stat`, proc(5)) says that it had not.
+fn became_payload(pid: i32) -> bool {
+    let stat = procfs::process::Process::new(pid).and_then(|process| process.stat());
+    let flags = stat.ok().and_then(|stat| stat.flags().ok());
+    flags.is_none_or(|flags| !flags.contains(procfs::process::StatFlags::PF_FORKNOEXEC))
+}
+
+fn annotations(spec: &Spec) -> BTreeMap<String, String> {
+    spec.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The state document of a record.
+#[must_use]
+pub fn document<'a>(record: &'a Record, status: &'a str, pid: i32) -> StateDocument<'a> {
+    StateDocument {
+        oci_version: &record.oci_version,
+        id: &record.id,
+        status,
+        pid,
+        bundle: &record.bundle,
+        annotations: &record.annotations,
+    }
+}
+
+/// The number of a process as its own pid namespace counts (`NSpid` of `/proc/PID/status`, proc(5)).
+fn inner_pid(pid: i32) -> Result<i32> {
+    let failed = |error: procfs::ProcError| Error::msg(error.to_string()).context(format!("read /proc/{pid}/status"));
+    let status = procfs::process::Process::new(pid).and_then(|process| process.status()).map_err(failed)?;
+    let inner = status.nspid.and_then(|numbers| numbers.last().copied());
+    inner.ok_or_else(|| Error::msg(format!("/proc/{pid}/status has no NSpid")))
+}
+
+/// Gives descriptors above 2 that the caller asked to preserve a look: they must be open.
+///
+/// # Errors
+/// One that is not.
+pub fn check_preserved(count: u32) -> Result<()> {
+    for number in 3..3 + count {
+        let number = i32::try_from(number).unwrap_or(i32::MAX);
+        file::close_on_exec(number, false).context(|| format!("--preserve-fds {count}: descriptor {number}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! What init's twelve bytes mean, as a sentence: the host still holds the plan.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set, and most steps explain themselves")]
+
+use super::hooks;
+use crate::error::{Error, Kind, reason};
+use crate::plan::Plan;
+use crate::plan::image::Image;
+use crate::plan::step::{Slot, Step};
+use crate::sys::Errno;
+use crate::sys::signal::End;
+use crate::wire::{Cause, Failure};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// In front of everything that went wrong in init, as runc has it.
+const INIT: &str = "unable to start container process: error during container init";
+
+/// In front of everything that went wrong in a process of `exec`, as runc has it.
+pub(super) const TENANT: &str = "unable to start container process";
+
+/// The sentence for a failure of init.
+pub(super) fn of(plan: &Plan, failure: Failure, slots: &[Option<OwnedFd>]) -> Error {
+    told(plan, failure, slots).context(INIT)
+}
+
+/// The sentence for a failure of a process of `exec`, without what stands in front of it.
+pub(super) fn told(plan: &Plan, failure: Failure, slots: &[Option<OwnedFd>]) -> Error {
+    let index = usize::from(failure.step);
+    let Some(step) = plan.steps.get(index) else { return Error::msg(format!("step {index} failed")) };
+    let errno = Errno::from_raw(failure.errno);
+    let place = format!("step {}/{}", index + 1, plan.steps.len());
+    let error = phrase(step, failure, errno, &plan.image, slots).unwrap_or_else(|| {
+        let why = cause(failure.cause).map_or_else(|| reason(errno), str::to_owned);
+        Error::msg(format!("{place}: {step}: {why}"))
+    });
+    let error = match hint(step, errno) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    };
+    error.fact("phase", "init").fact("step", place).fact("code", format!("{errno:?}"))
+}
+
+/// The failures that engines and people know by their words.
+fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[Option<OwnedFd>]) -> Option<Error> {
+    match (step, failure.cause) {
+        (Step::Find, Cause::NoProgram) | (Step::Exec, Cause::Kernel) => Some(program(image, step, errno)),
+        (Step::Hook(hook), cause) => {
+            let end = match cause {
+                Cause::HookExited => Some(End::Exited(failure.detail)),
+                Cause::HookKilled => Some(End::Killed(failure.detail)),
+                Cause::HookTimeout => None,
+                _ => {
+                    let text = format!("error running {}: fork/exec {}", hook.name, hook.image.program);
+                    return Some(Error::from(errno).context(text));
+                }
+            };
+            let text = |slot: Slot| {
+                slots
+                    .get(usize::from(slot.0))
+                    .and_then(Option::as_ref)
+                    .map(|fd| hooks::output(fd.as_fd()))
+                    .unwrap_or_default()
+            };
+            let how = hooks::how(end, hook.timeout);
+            let failed =
+                hooks::failed(&hook.name, &hook.image.program, &how, &text(Slot::HOOK[1]), &text(Slot::HOOK[2]));
+            // by then the container was created: what fails is the launch of the payload
+            Some(if hook.late { failed.kind(Kind::Launch) } else { failed })
+        }
+        (Step::Chdir { .. }, Cause::CwdOutside) => Some(Error::msg(
+            "current working directory is outside of container mount namespace root -- possible container breakout detected",
+        )),
+        (Step::Chdir { path, .. }, _) => {
+            let path = path.to_string_lossy();
+            Some(Error::msg(format!("chdir to cwd ({path:?}) set in config.json failed: {}", reason(errno))))
+        }
+        (Step::Clone { source, .. }, _) if errno == Errno::ENOENT => {
+            let path = source.to_string_lossy();
+            Some(Error::msg(format!("failed to fulfil mount request: open {path}: {}", reason(errno))))
+        }
+        (Step::OpenRoot { path, .. } | Step::Chroot(path), _) if matches!(errno, Errno::ENOENT | Errno::ENOTDIR) => {
+            Some(Error::new(Kind::Spec, format!("invalid rootfs: stat {}: {}", path.to_string_lossy(), reason(errno))))
+        }
+        (Step::Mount { target, fstype, .. }, Cause::NotOrdinary) => {
+            let (fstype, target) = (fstype.to_string_lossy(), target.to_string_lossy());
+            Some(Error::msg(format!(
+                "filesystem {fstype:?} must be mounted on ordinary directory, but {target} is none"
+            )))
+        }
+        (Step::Attach { target }, Cause::NotProcfs) => {
+            let target = target.to_string_lossy();
+            Some(Error::msg(format!("{target:?} cannot be mounted because it is not of type proc")))
+        }
+        _ => None,
+    }
+}
+
+/// A program that can't be found or executed, as Go's `exec.LookPath` and runc's own execve word it.
+pub(super) fn program(image: &Image, step: &Step, errno: Errno) -> Error {
+    let name = &image.program;
+    let missing = matches!(errno, Errno::ENOENT | Errno::ENOTDIR);
+    let text = if matches!(step, Step::Exec) {
+        format!("exec {name}: {}", reason(errno))
+    } else if image.searched && missing {
+        format!("exec: {name:?}: executable file not found in $PATH")
+    } else if missing {
+        format!("exec: {name:?}: stat {name}: {}", reason(errno))
+    } else {
+        format!("exec: {name:?}: {}", reason(errno))
+    };
+    let error = Error::msg(text).fact("path", name.clone());
+    match errno {
+        // the file was found and may be executed: what is missing is what its first line names, or its loader
+        Errno::ENOENT if matches!(step, Step::Exec) => {
+            error.hint("the interpreter or the loader of the program is missing")
+        }
+        Errno::ENOEXEC => error.hint("the program is of another architecture, or a script without #! line"),
+        _ => error,
+    }
+}
+
+fn cause(cause: Cause) -> Option<&'static str> {
+    match cause {
+        Cause::OtherNode => Some("another node is there already"),
+        Cause::NotNull => Some("/dev/null of the container is not the null device"),
+        Cause::NotProcfs => Some("/proc is no procfs"),
+        Cause::NotOrdinary => Some("not an ordinary directory"),
+        Cause::CwdOutside => Some("outside of the root"),
+        Cause::Kernel | Cause::NoProgram | Cause::HookExited | Cause::HookKilled | Cause::HookTimeout => None,
+    }
+}
+
+fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
+    match (step, errno) {
+        (Step::Mount { fstype, .. }, Errno::EPERM) if fstype.as_c_str() == c"proc" || fstype.as_c_str() == c"sysfs" => {
+            Some("in a user namespace a fresh instance is refused while the host's own is partly covered")
+        }
+        (Step::Limit { .. }, Errno::EPERM) => Some("raising a hard limit needs CAP_SYS_RESOURCE"),
+        (Step::Scheduler(..), Errno::EPERM) => Some("SCHED_DEADLINE is refused under a restricted set of processors"),
+        (Step::Seccomp { .. }, Errno::EACCES) => {
+            Some("loading a filter needs process.noNewPrivileges or CAP_SYS_ADMIN")
+        }
+        (Step::Pivot { .. }, Errno::EINVAL) => Some("where the root is an initramfs, --no-pivot"),
+        _ => None,
+    }
+}
+
+/// Init is gone without a word.
+pub(super) fn vanished(end: Option<End>) -> Error {
+    gone(end).context(INIT)
+}
+
+/// A process of `exec` is gone without a word.
+pub(super) fn tenant_vanished(end: Option<End>) -> Error {
+    match end {
+        // runc's words for it: somebody in the cgroup was killed, perhaps this one
+        Some(End::Killed(libc::SIGKILL)) => Error::msg("killed by signal 9 (possibly OOM-killed)"),
+        Some(End::Killed(_) | End::Exited(_)) | None => gone(end),
+    }
+}
+
+fn gone(end: Option<End>) -> Error {
+    let text = match end {
+        // nobody else sends it to a process that nobody knows yet
+        Some(End::Killed(libc::SIGKILL)) => "container init was OOM-killed (memory limit too low?)".to_owned(),
+        Some(End::Killed(libc::SIGSYS)) => "the seccomp profile forbids a system call that starting needs".to_owned(),
+        Some(End::Killed(signal)) => format!("killed by signal {signal}"),
+        Some(End::Exited(status)) => format!("left with status {status}"),
+        None => "init is gone".to_owned(),
+    };
+    Error::msg(text)
+}

@@ -1,0 +1,254 @@
+//! **The story** of the host half of exec: one more process for a container that is there.
+//!
+//! Straight line, one clone, like its neighbour `launch`; there is only one thing to take back, the process itself. The
+//! process is born in the container's cgroup; from before the clone on nobody may look into it (CVE-2016-9962).
+
+use super::clone::{self, Child, Luggage};
+use super::{Record, fds, sentence};
+use crate::cgroup::Sub;
+use crate::error::{Context, Error, Result};
+use crate::facts::Facts;
+use crate::log::Log;
+use crate::plan::Plan;
+use crate::plan::step::{Slot, Step, Sync};
+use crate::plan::tenant::{self, Request};
+use crate::state::{self, Held};
+use crate::sys::signal::Mask;
+use crate::sys::{Answer, Errno, cred, ns, socket, task, tty};
+use crate::wire::{self, Message};
+use oci_spec::runtime::{Linux, Process};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// What is to be done.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// What is remembered of the container.
+    pub record: &'a Record,
+    /// The process.
+    pub process: &'a Process,
+    /// `linux` of the container's configuration.
+    pub linux: Option<&'a Linux>,
+    /// `--console-socket`.
+    pub console_socket: Option<&'a Path>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<&'a Path>,
+    /// `--pid-file`.
+    pub pid_file: Option<&'a Path>,
+    /// `--preserve-fds`.
+    pub preserve_fds: u32,
+    /// `--cgroup`.
+    pub subs: &'a [Sub],
+    /// The caller's signal mask, if it was changed: somebody waits for the process's end.
+    pub mask: Option<Mask>,
+}
+
+/// A process that joined a container.
+#[derive(Debug)]
+pub struct Tenant {
+    /// The process.
+    pub child: Child,
+    /// The terminal's master, for a terminal in the foreground.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// Plans a process for a container.
+///
+/// # Errors
+/// The process asks for what can't be.
+pub fn plan(job: &Job<'_>) -> Result<Plan> {
+    let process = job.process;
+    let labels = process.apparmor_profile().is_some() || process.selinux_label().is_some();
+    let request = Request {
+        id: &job.record.id,
+        process,
+        linux: job.linux,
+        rootfs: &job.record.rootfs,
+        console_socket: job.console_socket,
+        no_new_keyring: job.record.no_new_keyring,
+        preserve_fds: job.preserve_fds,
+        privileged: cred::euid() == 0,
+        placed_late: job.record.cgroup.cgroup_paths.keys().any(|key| !key.is_empty()),
+    };
+    tenant::plan(&request, &Facts::ask(labels))
+}
+
+/// Launches a process in a container: comes back when it runs.
+///
+/// # Errors
+/// Any step that failed; then there is no process.
+pub fn launch(job: &Job<'_>, init: Held, log: &Log) -> Result<Tenant> {
+    let mut plan = plan(job)?;
+    plan.notes.iter().for_each(|note| log.warn(note));
+    plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
+    let mut slots = fds::open(&plan)?;
+    let (first, place) = (init.pid.as_raw(), usize::from(Slot::INIT.0));
+    slots[place] = Some(init.into_pidfd());
+    enter(&mut plan, &mut slots, job, first, log).map_err(|error| match slots[place].as_ref().map(ended) {
+        // whatever went wrong, that is why: no more processes in its pid namespace, nobody to join
+        Some(Ok(true)) => error.context("cannot exec in a stopped container"),
+        Some(Ok(false) | Err(_)) | None => error,
+    })
+}
+
+/// Whether the process that a pidfd means has ended.
+fn ended(pidfd: &OwnedFd) -> Answer<bool> {
+    tty::poll([(Some(pidfd.as_fd()), libc::POLLIN)], 0).map(|[ready]| ready != 0)
+}
+
+fn enter(plan: &mut Plan, slots: &mut [Option<OwnedFd>], job: &Job<'_>, first: i32, log: &Log) -> Result<Tenant> {
+    move_to(&plan.birth.affinity)?;
+    // the child has it from us; who is not root could not write the child's, into which nobody may look
+    if let Some(score) = plan.oom_score_adj.filter(|_| cred::euid() != 0) {
+        let _unchanged_where_refused = std::fs::write("/proc/self/oom_score_adj", score.to_string());
+    }
+    cred::set_dumpable(false).context(|| "prctl(PR_SET_DUMPABLE, 0)")?;
+    let ahead = plan.birth.ahead;
+    if let Some(pidfd) = slots[usize::from(Slot::INIT.0)].as_ref().filter(|_| !ahead.is_empty()) {
+        ns::join(pidfd.as_fd(), ahead).context(|| format!("{}: setns({ahead} of {first})", sentence::TENANT))?;
+    }
+    let (child, host) = born(plan, slots, job, first).map_err(|error| error.context(sentence::TENANT))?;
+    let launch = Launch { plan, job, host: &host, slots, child: &child };
+    match launch.accompany() {
+        Ok(terminal) => Ok(Tenant { child, terminal }),
+        Err(error) => {
+            if let Err(left) = clone::end(&child) {
+                log.warn(&format!("end the process after a failure: {left}"));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Where the process begins to run: where the document says; else on all processors that its cgroup will leave it, not on
+/// those that our caller happens to be bound to, which the kernel would remember.
+fn move_to(processors: &[u64]) -> Result<()> {
+    const ALL: [u64; 128] = [u64::MAX; 128];
+    if processors.is_empty() {
+        let _some_sandboxes_refuse_it = task::set_affinity(&ALL);
+        return Ok(());
+    }
+    task::set_affinity(processors).context(|| "sched_setaffinity (process.execCPUAffinity.initial)")
+}
+
+/// Has the process born in the container's cgroup. Where that takes none, because the payload has given its controllers on
+/// to cgroups of its own, the first process is in one of these, and so will be this one.
+fn born(plan: &mut Plan, slots: &mut [Option<OwnedFd>], job: &Job<'_>, first: i32) -> Result<(Child, OwnedFd)> {
+    let mut attempt =
+        |cgroup: Option<&OwnedFd>| -> Result<(Child, OwnedFd)> {
+            let (host, wire) = socket::pair().context(|| "socketpair")?;
+            let cgroup = cgroup.map(AsFd::as_fd);
+            let child = clone::birth(Luggage { plan, slots, wire, host: &host, mask: job.mask, cgroup }, |errno| {
+                Err(errno.into())
+            })?;
+            Ok((child, host))
+        };
+    let handle = &job.record.cgroup;
+    let tried = handle.dir_fd(job.subs).and_then(|cgroup| attempt(cgroup.as_ref())).map_err(|error| {
+        let cgroup = matches!(error.errno(), Some(Errno::EBUSY | Errno::ENOENT | Errno::EOPNOTSUPP | Errno::ENODEV));
+        if cgroup { error.context("error adding pid of the process to cgroups") } else { error }
+    });
+    match tried.as_ref().err().and_then(Error::errno) {
+        Some(Errno::EBUSY | Errno::ENOENT) if job.subs.is_empty() => {
+            handle.dir_fd_of(first).and_then(|cgroup| attempt(cgroup.as_ref())).or(tried)
+        }
+        // rootless containers have the cgroup that they may have
+        Some(Errno::EACCES | Errno::EPERM) if job.record.rootless && job.subs.is_empty() => attempt(None).or(tried),
+        Some(_) | None => tried,
+    }
+}
+
+/// The host half beside a living child.
+struct Launch<'a> {
+    plan: &'a Plan,
+    job: &'a Job<'a>,
+    host: &'a OwnedFd,
+    slots: &'a [Option<OwnedFd>],
+    child: &'a Child,
+}
+
+impl Launch<'_> {
+    /// Everything from the clone to the moment when the payload runs. The pid file comes last: callers take it for success.
+    fn accompany(&self) -> Result<Option<OwnedFd>> {
+        self.provide().map_err(|error| error.context(sentence::TENANT))?;
+        let terminal = self.attend()?;
+        if let Some(path) = self.job.pid_file {
+            state::replace(path, self.child.pid.to_string().as_bytes(), 0o666)?;
+        }
+        Ok(terminal)
+    }
+
+    /// What the child cannot do itself.
+    fn provide(&self) -> Result<()> {
+        let pid = self.child.pid;
+        if self.waits_for(Sync::Mapped) {
+            match self.job.record.cgroup.join(pid, self.job.subs, true) {
+                Err(error)
+                    if self.job.record.rootless
+                        && self.job.subs.is_empty()
+                        && matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM)) => {}
+                answer => answer?,
+            }
+            self.go(Sync::Mapped)?;
+        }
+        if let Some(score) = self.plan.oom_score_adj {
+            super::oom_score(pid, score, self.job.record.rootless)?;
+        }
+        for limit in &self.plan.limits {
+            task::set_limit(pid, limit.resource, limit.soft, limit.hard)
+                .context(|| format!("prlimit({}, {}, {})", limit.name, limit.soft, limit.hard))?;
+        }
+        if self.waits_for(Sync::Ready) {
+            self.go(Sync::Ready)?;
+        }
+        match self.job.pidfd_socket {
+            Some(path) => super::send_pidfd(path, self.child, b"setns"),
+            None => Ok(()),
+        }
+    }
+
+    fn waits_for(&self, sync: Sync) -> bool {
+        self.plan.steps.iter().any(|step| matches!(step, Step::Await(known) if *known == sync))
+    }
+
+    fn go(&self, sync: Sync) -> Result<()> {
+        // a child that is gone is noticed by whoever listens next, with its reason
+        match wire::tell(self.host.as_fd(), Message::Go(sync)) {
+            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(errno) => Err(errno).context(|| "talk to the process"),
+        }
+    }
+
+    /// Listens until the child has become the payload.
+    fn attend(&self) -> Result<Option<OwnedFd>> {
+        let mut terminal = None;
+        loop {
+            match wire::hear(self.host.as_fd()).context(|| "listen to the process")? {
+                Some((Message::Handed(Slot::PTY), fd)) => terminal = fd,
+                Some((Message::Handed(_), Some(fd))) => self.listener(&fd)?,
+                Some((Message::Failed(failure), _)) => {
+                    return Err(sentence::told(self.plan, failure, self.slots).context(sentence::TENANT));
+                }
+                Some((Message::Handed(_) | Message::Go(_) | Message::Reached(_), _)) => {
+                    return Err(Error::msg("the process says what it can't say"));
+                }
+                None => return self.silence().map(|()| terminal),
+            }
+        }
+    }
+
+    /// The end of the stream: the payload runs, or the process is going. Whoever waits for its end learns of that then;
+    /// for others the kernel's word counts, which has changed before execve closes the stream.
+    fn silence(&self) -> Result<()> {
+        if self.job.mask.is_some() || super::became_payload(self.child.pid) {
+            return Ok(());
+        }
+        Err(sentence::tenant_vanished(super::reap(self.child)?).context(sentence::TENANT))
+    }
+
+    /// Sends the seccomp listener to the agent that the profile names: each process has a filter of its own.
+    fn listener(&self, fd: &OwnedFd) -> Result<()> {
+        let Some((path, metadata)) = &self.plan.listener else { return Err(Error::msg("a listener without a path")) };
+        super::send_listener(path, metadata, fd, self.job.record, self.child.pid, "running")
+    }
+}

@@ -1,0 +1,355 @@
+//! `linux.resources.devices` → writes for the v1 devices controller, or a BPF program for cgroup2.
+//!
+//! Pure. The rules are taken in their order, on top of "nothing is allowed" and followed by the nodes that every
+//! container has. v1 understands a list of exceptions only; the program means exactly what the rules say: for each of
+//! read, write and mknod the last rule that fits decides.
+
+use super::{Absent, CgroupFacts, Home, Write};
+use crate::error::{Error, Result};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// What is done about device nodes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Devices {
+    /// Nothing: everything is allowed, or there is no cgroup.
+    #[default]
+    Unrestricted,
+    /// Writes to `devices.deny` and `devices.allow`.
+    V1(Vec<Write>),
+    /// A program of type `BPF_PROG_TYPE_CGROUP_DEVICE`; each element is one `struct bpf_insn`.
+    Bpf(Vec<u64>),
+}
+
+/// A kind of node, numbered as `BPF_DEVCG_DEV_*`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Type {
+    Block = 1,
+    Char = 2,
+}
+
+const MKNOD: u8 = 1;
+const READ: u8 = 2;
+const WRITE: u8 = 4;
+const ALL: u8 = MKNOD | READ | WRITE;
+
+/// One rule; `None` stands for "any".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Rule {
+    allow: bool,
+    node: Option<Type>,
+    major: Option<u32>,
+    minor: Option<u32>,
+    /// `MKNOD`, `READ`, `WRITE`.
+    access: u8,
+}
+
+const fn allow(node: Type, major: Option<u32>, minor: Option<u32>, access: u8) -> Rule {
+    Rule { allow: true, node: Some(node), major, minor, access }
+}
+
+/// Allowed in every container, whatever the rules say: making any node (using it is another thing), the nodes that the
+/// spec demands, terminals, and the tun device as runc has it.
+const DEFAULTS: [Rule; 11] = [
+    allow(Type::Char, None, None, MKNOD),
+    allow(Type::Block, None, None, MKNOD),
+    allow(Type::Char, Some(1), Some(3), ALL),    // null
+    allow(Type::Char, Some(1), Some(8), ALL),    // random
+    allow(Type::Char, Some(1), Some(7), ALL),    // full
+    allow(Type::Char, Some(5), Some(0), ALL),    // tty
+    allow(Type::Char, Some(1), Some(5), ALL),    // zero
+    allow(Type::Char, Some(1), Some(9), ALL),    // urandom
+    allow(Type::Char, Some(136), None, ALL),     // pts/*
+    allow(Type::Char, Some(5), Some(2), ALL),    // ptmx
+    allow(Type::Char, Some(10), Some(200), ALL), // net/tun
+];
+
+/// Plans the filter.
+pub(super) fn plan(list: &[LinuxDeviceCgroup], facts: &CgroupFacts) -> Result<Devices> {
+    let rules = rules(list)?;
+    match facts.home("devices", "devices") {
+        Home::V1 => v1(&rules).map(Devices::V1),
+        // in a hybrid world the tree does not list it: it is no controller there
+        Home::V2 | Home::Nowhere if facts.tree().is_some() => {
+            Ok(bpf(&rules)?.map_or(Devices::Unrestricted, Devices::Bpf))
+        }
+        Home::V2 | Home::Nowhere => Err(Error::msg("mountpoint for devices not found")
+            .hint("without the devices controller of cgroup v1 or a cgroup2 mount no device rule would hold")),
+    }
+}
+
+/// The bundle's rules and the defaults, in their order.
+fn rules(list: &[LinuxDeviceCgroup]) -> Result<Vec<Rule>> {
+    let mut rules = list.iter().enumerate().map(|(i, rule)| parse(rule, i)).collect::<Result<Vec<_>>>()?;
+    rules.extend(DEFAULTS);
+    Ok(rules)
+}
+
+fn parse(rule: &LinuxDeviceCgroup, i: usize) -> Result<Rule> {
+    let wrong = |key: &str, what: String| Error::spec(format!("linux.resources.devices[{i}].{key}"), what);
+    let node = match rule.typ() {
+        None | Some(LinuxDeviceType::A) => None,
+        Some(LinuxDeviceType::B) => Some(Type::Block),
+        Some(LinuxDeviceType::C | LinuxDeviceType::U) => Some(Type::Char),
+        Some(LinuxDeviceType::P) => return Err(wrong("type", "invalid cgroup device type \"p\"".to_owned())),
+    };
+    let mut access = 0;
+    for letter in rule.access().iter().flat_map(|text| text.chars()) {
+        access |= match letter {
+            'm' => MKNOD,
+            'r' => READ,
+            'w' => WRITE,
+            other => return Err(wrong("access", format!("unknown access {:?}", other.to_string()))),
+        };
+    }
+    if access == 0 {
+        return Err(wrong("access", format!("device access at {i} field cannot be empty")));
+    }
+    let number = |key: &str, value: Option<i64>| match value {
+        None | Some(-1) => Ok(None),
+        Some(n) => u32::try_from(n).map(Some).map_err(|_| wrong(key, format!("{n} is no device number"))),
+    };
+    let (major, minor) = (number("major", rule.major())?, number("minor", rule.minor())?);
+    Ok(Rule { allow: rule.allow(), node, major, minor, access })
+}
+
+/// What systemd can be told of the rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Allowed {
+    /// No filter.
+    Everything,
+    /// `DeviceAllow=`: nodes and accesses; nothing else is allowed.
+    These(Vec<(String, String)>),
+    /// It has no words for them.
+    Inexpressible,
+}
+
+/// The rules in systemd's words (systemd.resource-control(5)): `/dev/char/1:3`, `char-136` for all of a major number,
+/// `char-*` for all.
+pub(super) fn for_systemd(list: &[LinuxDeviceCgroup]) -> Result<Allowed> {
+    let rules = rules(list)?;
+    let (decisive, default) = decisive(&rules);
+    if default {
+        return Ok(if decisive.is_empty() { Allowed::Everything } else { Allowed::Inexpressible });
+    }
+    // exceptions without holes in them, as v1's, are what can be said
+    let Ok((false, exceptions)) = exceptions(&rules) else { return Ok(Allowed::Inexpressible) };
+    let mut these = Vec::new();
+    for ((kind, major, minor), access) in &exceptions {
+        let word = if *kind == Type::Block { "block" } else { "char" };
+        let node = match (major, minor) {
+            (Some(major), Some(minor)) => format!("/dev/{word}/{major}:{minor}"),
+            (Some(major), None) => format!("{word}-{major}"),
+            (None, None) => format!("{word}-*"),
+            (None, Some(_)) => return Ok(Allowed::Inexpressible),
+        };
+        these.push((node, letters(*access)));
+    }
+    Ok(Allowed::These(these))
+}
+
+/// What a v1 exception is about; `None` stands for `*`.
+type Node = (Type, Option<u32>, Option<u32>);
+
+/// The rules as exceptions to "everything" (`true`) or to "nothing".
+fn exceptions(rules: &[Rule]) -> Result<(bool, BTreeMap<Node, u8>)> {
+    let mut allow_all = false;
+    let mut exceptions: BTreeMap<Node, u8> = BTreeMap::new();
+    for rule in rules {
+        if (rule.node, rule.major, rule.minor, rule.access) == (None, None, None, ALL) {
+            allow_all = rule.allow;
+            exceptions.clear();
+            continue;
+        }
+        let types = rule.node.map_or_else(|| vec![Type::Block, Type::Char], |node| vec![node]);
+        for node in types {
+            let node = (node, rule.major, rule.minor);
+            if rule.allow != allow_all {
+                *exceptions.entry(node).or_default() |= rule.access;
+            } else {
+                take_back(&mut exceptions, node, rule.access)?;
+            }
+        }
+    }
+    Ok((allow_all, exceptions))
+}
+
+/// The writes that bring a fresh v1 cgroup (which allows what its parent allows) to the rules.
+fn v1(rules: &[Rule]) -> Result<Vec<Write>> {
+    let (allow_all, exceptions) = exceptions(rules)?;
+    let write = |allow: bool, value: String| Write {
+        hierarchy: Cow::Borrowed("devices"),
+        file: Cow::Borrowed(if allow { "devices.allow" } else { "devices.deny" }),
+        value,
+        field: Cow::Borrowed("linux.resources.devices"),
+        absent: Absent::Fail,
+        again: false,
+    };
+    let mut writes = vec![write(allow_all, "a".to_owned())];
+    writes.extend(exceptions.iter().map(|(node, access)| write(!allow_all, spell(node, *access))));
+    Ok(writes)
+}
+
+/// Removes an exception. The kernel drops exact matches only and ignores the rest in silence, so a hole in a wider
+/// exception would not hold: that is refused.
+fn take_back(exceptions: &mut BTreeMap<Node, u8>, node: Node, access: u8) -> Result<()> {
+    let (kind, major, minor) = node;
+    for wider in [(kind, None, minor), (kind, major, None), (kind, None, None)] {
+        let Some(held) = exceptions.get(&wider).filter(|held| wider != node && **held & access != 0) else { continue };
+        let (node, wider) = (spell(&node, access), spell(&wider, *held));
+        return Err(Error::spec(
+            "linux.resources.devices",
+            format!("rule {node:?} not supported by devices cgroupv1 (cannot punch hole in existing rule {wider:?})"),
+        ));
+    }
+    if let Some(held) = exceptions.get_mut(&node) {
+        *held &= !access;
+    }
+    exceptions.retain(|_, held| *held != 0);
+    Ok(())
+}
+
+/// An exception as the v1 files take it: `c 1:3 rwm`.
+fn spell((kind, major, minor): &Node, access: u8) -> String {
+    let number = |n: &Option<u32>| n.map_or_else(|| "*".to_owned(), |n| n.to_string());
+    let letter = if *kind == Type::Block { 'b' } else { 'c' };
+    format!("{letter} {}:{} {}", number(major), number(minor), letters(access))
+}
+
+fn letters(access: u8) -> String {
+    [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')].iter().filter(|(bit, _)| access & bit != 0).map(|(_, c)| c).collect()
+}
+
+/// Instructions of the kernel's `bpf-docs`, `standardization/instruction-set.rst`, as `struct bpf_insn` in one word.
+mod insn {
+    const fn word(op: u8, dst: u8, src: u8, off: u16, imm: u32) -> u64 {
+        let (op, dst, src, off, imm) = (op as u64, dst as u64, src as u64, off as u64, imm as u64);
+        if cfg!(target_endian = "big") {
+            op << 56 | dst << 52 | src << 48 | off << 32 | imm
+        } else {
+            op | dst << 8 | src << 12 | off << 16 | imm << 32
+        }
+    }
+    /// `dst = *(u32 *)(src + off)`
+    pub(super) const fn load(dst: u8, src: u8, off: u16) -> u64 {
+        word(0x61, dst, src, off, 0)
+    }
+    /// `dst = src`, 32 bits.
+    pub(super) const fn copy(dst: u8, src: u8) -> u64 {
+        word(0xbc, dst, src, 0, 0)
+    }
+    /// `dst = imm`, 32 bits.
+    pub(super) const fn set(dst: u8, imm: u32) -> u64 {
+        word(0xb4, dst, 0, 0, imm)
+    }
+    /// `dst &= imm`, 32 bits.
+    pub(super) const fn and(dst: u8, imm: u32) -> u64 {
+        word(0x54, dst, 0, 0, imm)
+    }
+    /// `dst >>= imm`, 32 bits.
+    pub(super) const fn shift_right(dst: u8, imm: u32) -> u64 {
+        word(0x74, dst, 0, 0, imm)
+    }
+    /// Over `off` instructions if `dst != imm`, 32 bits.
+    pub(super) const fn skip_unless(dst: u8, imm: u32, off: u16) -> u64 {
+        word(0x56, dst, 0, off, imm)
+    }
+    /// Over `off` instructions if `dst == imm`, 32 bits.
+    pub(super) const fn skip_if(dst: u8, imm: u32, off: u16) -> u64 {
+        word(0x16, dst, 0, off, imm)
+    }
+    /// Returns r0.
+    pub(super) const EXIT: u64 = word(0x95, 0, 0, 0, 0);
+}
+
+/// r0: the answer.
+const ANSWER: u8 = 0;
+/// r1: at the start `struct bpf_cgroup_dev_ctx { u32 access_type, major, minor; }`; then scratch.
+const SCRATCH: u8 = 1;
+/// r2: block or char.
+const TYPE: u8 = 2;
+/// r3: which accesses are asked for and not yet allowed by a rule.
+const ACCESS: u8 = 3;
+/// r4, r5: the device's numbers.
+const MAJOR: u8 = 4;
+const MINOR: u8 = 5;
+
+fn answer(allow: bool) -> [u64; 2] {
+    [insn::set(ANSWER, u32::from(allow)), insn::EXIT]
+}
+
+/// The rules as a program: last rule first, each deciding about those accesses that no later rule has decided about.
+/// `None` if they allow everything.
+fn bpf(rules: &[Rule]) -> Result<Option<Vec<u64>>> {
+    let (rules, default) = decisive(rules);
+    if default && rules.is_empty() {
+        return Ok(None);
+    }
+    let mut code = vec![
+        insn::load(TYPE, SCRATCH, 0),
+        insn::copy(ACCESS, TYPE),
+        insn::and(TYPE, 0xffff),
+        insn::shift_right(ACCESS, 16),
+        insn::load(MAJOR, SCRATCH, 4),
+        insn::load(MINOR, SCRATCH, 8),
+    ];
+    for rule in rules {
+        let verdict = verdict(&rule);
+        let tests = [
+            rule.node.map(|node| (TYPE, node as u32)),
+            rule.major.map(|major| (MAJOR, major)),
+            rule.minor.map(|minor| (MINOR, minor)),
+        ];
+        let tests: Vec<(u8, u32)> = tests.into_iter().flatten().collect();
+        for (i, (register, value)) in tests.iter().enumerate() {
+            let over = tests.len() - 1 - i + verdict.len();
+            code.push(insn::skip_unless(*register, *value, u16::try_from(over).unwrap_or(u16::MAX)));
+        }
+        code.extend(verdict);
+    }
+    code.extend(answer(default));
+    // a million are allowed to the privileged; this many rules mean a mistake
+    if code.len() > usize::from(u16::MAX) {
+        return Err(Error::spec("linux.resources.devices", "too many rules for one BPF program"));
+    }
+    Ok(Some(code))
+}
+
+/// The rules that can change an answer, from the last to the first, and what holds where none of them fits.
+fn decisive(rules: &[Rule]) -> (Vec<Rule>, bool) {
+    let mut decisive: Vec<Rule> = Vec::new();
+    let mut default = false;
+    for rule in rules.iter().rev() {
+        if (rule.node, rule.major, rule.minor, rule.access) == (None, None, None, ALL) {
+            default = rule.allow;
+            break;
+        }
+        let same = |later: &&Rule| (later.node, later.major, later.minor) == (rule.node, rule.major, rule.minor);
+        let decided = decisive.iter().filter(same).fold(0, |bits, later| bits | later.access);
+        if rule.access & !decided != 0 {
+            decisive.push(Rule { access: rule.access & !decided, ..*rule });
+        }
+    }
+    while decisive.last().is_some_and(|rule| rule.allow == default) {
+        decisive.pop();
+    }
+    (decisive, default)
+}
+
+/// What a rule does once the device fits.
+fn verdict(rule: &Rule) -> Vec<u64> {
+    let mut code = match (rule.allow, rule.access) {
+        (_, ALL) => Vec::new(),
+        // allowed so far; go on with what is left, if anything
+        (true, access) => vec![insn::and(ACCESS, u32::from(!access & ALL)), insn::skip_unless(ACCESS, 0, 2)],
+        (false, access) => {
+            vec![insn::copy(SCRATCH, ACCESS), insn::and(SCRATCH, u32::from(access)), insn::skip_if(SCRATCH, 0, 2)]
+        }
+    };
+    code.extend(answer(rule.allow));
+    code
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! Devices: the default nodes and links, the configured ones, `/dev/ptmx`.
+
+use super::image::c_string;
+use super::step::{Slot, Step};
+use super::{Open, Plan};
+use crate::error::{Error, Result};
+use crate::sys::file::device;
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
+use std::path::Path;
+
+/// Nodes that every container has (config-linux.md, Default Devices): name, major, minor.
+const NODES: [(&str, u32, u32); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+/// Links that every container has (runtime-linux.md, Dev symbolic links).
+const LINKS: [(&str, &str); 4] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+];
+
+/// Whether the container's `/dev` is ours to fill: not if the host's is bound there.
+#[must_use]
+pub(super) fn ours(mounts: &[Mount]) -> bool {
+    !mounts.iter().any(|mount| {
+        let bind = mount.options().iter().flatten().any(|o| o == "bind" || o == "rbind");
+        (bind || mount.typ().as_deref() == Some("bind")) && mount.destination().as_os_str() == "/dev"
+    })
+}
+
+/// The steps that fill `/dev`; `fresh`: a file system was mounted there that holds nothing yet.
+///
+/// # Errors
+/// A device that can't be.
+pub(super) fn steps(
+    devices: &[LinuxDevice],
+    user: bool,
+    fresh: bool,
+    opens: &mut Vec<(Slot, Open)>,
+    slots: &mut u16,
+) -> Result<Vec<Step>> {
+    let mut steps = vec![Step::OpenDev];
+    let mut taken: Vec<String> = Vec::new();
+    for (i, node) in devices.iter().enumerate() {
+        let at = format!("linux.devices[{i}]");
+        let path = node.path().to_string_lossy().into_owned();
+        if !path.starts_with('/') || path.ends_with('/') {
+            return Err(Error::spec(format!("{at}.path"), format!("{path:?} is no absolute path of a file")));
+        }
+        // the container's own multiplexer and console are what these are: links and binds of the runtime
+        if matches!(path.as_str(), "/dev/ptmx" | "/dev/console") || taken.contains(&path) {
+            continue;
+        }
+        let mode = file_type(node.typ(), &at)? | node.file_mode().unwrap_or(0o666) & 0o7777;
+        let number = |value: i64, field: &str| {
+            u32::try_from(value)
+                .map_err(|_| Error::spec(format!("{at}.{field}"), format!("{value} is no device number")))
+        };
+        let number = device(number(node.major(), "major")?, number(node.minor(), "minor")?);
+        let owner = Some((node.uid().unwrap_or(0), node.gid().unwrap_or(0))).filter(|owner| *owner != (0, 0));
+        push(&mut steps, Node { at: &format!("{at}.path"), path: &path, mode, number, owner }, user, opens, slots)?;
+        taken.push(path);
+    }
+    for (name, major, minor) in NODES {
+        let path = format!("/dev/{name}");
+        if !taken.contains(&path) {
+            let node =
+                Node { at: "dev", path: &path, mode: libc::S_IFCHR | 0o666, number: device(major, minor), owner: None };
+            push(&mut steps, node, user, opens, slots)?;
+        }
+    }
+    for (name, target) in LINKS {
+        steps.push(link(name, target)?);
+    }
+    steps.push(Step::LinkTo { name: c_string("dev", "core")?, target: c_string("dev", "/proc/kcore")? });
+    if !fresh {
+        // an image may bring one of its own
+        steps.push(Step::Unlink { at: Slot::DEV, path: c_string("dev", "ptmx")? });
+    }
+    steps.push(link("ptmx", "pts/ptmx")?);
+    Ok(steps)
+}
+
+fn link(name: &str, target: &str) -> Result<Step> {
+    Ok(Step::Link { at: Slot::DEV, path: c_string("dev", name)?, target: c_string("dev", target)? })
+}
+
+fn file_type(typ: LinuxDeviceType, at: &str) -> Result<u32> {
+    match typ {
+        LinuxDeviceType::C | LinuxDeviceType::U => Ok(libc::S_IFCHR),
+        LinuxDeviceType::B => Ok(libc::S_IFBLK),
+        LinuxDeviceType::P => Ok(libc::S_IFIFO),
+        LinuxDeviceType::A => {
+            Err(Error::spec(format!("{at}.type"), "\"a\" is a rule for all types, not a type of node"))
+        }
+    }
+}
+
+struct Node<'a> {
+    at: &'a str,
+    path: &'a str,
+    mode: u32,
+    number: u64,
+    owner: Option<(u32, u32)>,
+}
+
+/// A node is made, or in a user namespace, where making is not allowed, bound from the host.
+fn push(
+    steps: &mut Vec<Step>,
+    node: Node<'_>,
+    user: bool,
+    opens: &mut Vec<(Slot, Open)>,
+    slots: &mut u16,
+) -> Result<()> {
+    let path = c_string(node.at, node.path)?;
+    if user && node.mode & libc::S_IFMT != libc::S_IFIFO {
+        let slot = Plan::open(opens, slots, Open::Tree { source: path.clone(), recursive: false });
+        steps.push(Step::Take { slot, source: path.clone() });
+        steps.push(Step::Attach { target: path });
+        return Ok(());
+    }
+    let short = node.path.strip_prefix("/dev/").filter(|name| Path::new(name).components().count() == 1);
+    let (at, path) = match short {
+        Some(name) => (Slot::DEV, c_string(node.at, name)?),
+        None => (Slot::ROOT, path),
+    };
+    steps.push(Step::Node { at, path, mode: node.mode, device: node.number, owner: node.owner });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_yield_to_configured_nodes() {
+        let mut null = LinuxDevice::default();
+        null.set_path("/dev/null".into())
+            .set_typ(LinuxDeviceType::C)
+            .set_major(1)
+            .set_minor(3)
+            .set_file_mode(Some(0o600));
+        let steps = steps(&[null], false, true, &mut Vec::new(), &mut 16).unwrap();
+        let nulls = steps.iter().filter(|s| matches!(s, Step::Node { path, .. } if path.as_c_str() == c"null"));
+        assert_eq!(nulls.count(), 1);
+        assert_eq!(steps.iter().filter(|s| matches!(s, Step::Node { .. })).count(), 6);
+    }
+}

@@ -1,0 +1,356 @@
+//! Who the process is and what it may do: labels, limits, scheduling, ids, capabilities, seccomp, working directory.
+
+use super::capabilities::mask;
+use super::image::c_string;
+use super::step::Step;
+use super::{Limit, seccomp};
+use crate::error::{Error, Result};
+use crate::facts::Lsm;
+use crate::sys::cred::CapSets;
+use crate::sys::task::SchedAttr;
+use oci_spec::runtime::{
+    Capabilities, IOPriorityClass, LinuxCapabilities, LinuxMemoryPolicy, LinuxPersonality, LinuxPersonalityDomain,
+    LinuxSchedulerFlag, LinuxSchedulerPolicy, LinuxSeccomp, MemoryPolicyFlagType, MemoryPolicyModeType,
+    PosixRlimitType, Process, Scheduler,
+};
+use std::path::PathBuf;
+
+fn resource(typ: PosixRlimitType) -> (u32, &'static str) {
+    match typ {
+        PosixRlimitType::RlimitCpu => (0, "RLIMIT_CPU"),
+        PosixRlimitType::RlimitFsize => (1, "RLIMIT_FSIZE"),
+        PosixRlimitType::RlimitData => (2, "RLIMIT_DATA"),
+        PosixRlimitType::RlimitStack => (3, "RLIMIT_STACK"),
+        PosixRlimitType::RlimitCore => (4, "RLIMIT_CORE"),
+        PosixRlimitType::RlimitRss => (5, "RLIMIT_RSS"),
+        PosixRlimitType::RlimitNproc => (6, "RLIMIT_NPROC"),
+        PosixRlimitType::RlimitNofile => (7, "RLIMIT_NOFILE"),
+        PosixRlimitType::RlimitMemlock => (8, "RLIMIT_MEMLOCK"),
+        PosixRlimitType::RlimitAs => (9, "RLIMIT_AS"),
+        PosixRlimitType::RlimitLocks => (10, "RLIMIT_LOCKS"),
+        PosixRlimitType::RlimitSigpending => (11, "RLIMIT_SIGPENDING"),
+        PosixRlimitType::RlimitMsgqueue => (12, "RLIMIT_MSGQUEUE"),
+        PosixRlimitType::RlimitNice => (13, "RLIMIT_NICE"),
+        PosixRlimitType::RlimitRtprio => (14, "RLIMIT_RTPRIO"),
+        PosixRlimitType::RlimitRttime => (15, "RLIMIT_RTTIME"),
+    }
+}
+
+/// The limits of `process.rlimits`.
+///
+/// # Errors
+/// A type that stands twice (config.md: an error must be generated).
+pub(super) fn limits(process: &Process) -> Result<Vec<Limit>> {
+    let mut limits: Vec<Limit> = Vec::new();
+    for (i, limit) in process.rlimits().iter().flatten().enumerate() {
+        let (resource, name) = resource(limit.typ());
+        if limits.iter().any(|known| known.resource == resource) {
+            return Err(Error::spec(format!("process.rlimits[{i}].type"), format!("duplicated rlimit {name}")));
+        }
+        limits.push(Limit { resource, name, soft: limit.soft(), hard: limit.hard() });
+    }
+    Ok(limits)
+}
+
+/// Limits as steps of init itself.
+pub(super) fn limit_steps(limits: &[Limit]) -> impl Iterator<Item = Step> {
+    limits.iter().map(|l| Step::Limit { resource: l.resource, name: l.name, soft: l.soft, hard: l.hard })
+}
+
+/// Scheduler, I/O priority, memory policy, personality.
+///
+/// # Errors
+/// A value that the kernel has no number for.
+pub(super) fn scheduling(
+    process: &Process,
+    memory: Option<&LinuxMemoryPolicy>,
+    persona: Option<&LinuxPersonality>,
+) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    if let Some(scheduler) = process.scheduler() {
+        steps.push(schedule(scheduler)?);
+    }
+    if let Some(priority) = process.io_priority() {
+        let class = match priority.class() {
+            IOPriorityClass::IoprioClassRt => 1,
+            IOPriorityClass::IoprioClassBe => 2,
+            IOPriorityClass::IoprioClassIdle => 3,
+        };
+        let level = u16::try_from(priority.priority()).ok().filter(|level| *level < 8);
+        let level = level.ok_or_else(|| {
+            Error::spec("process.ioPriority.priority", format!("invalid ioPriority.Priority: {}", priority.priority()))
+        })?;
+        steps.push(Step::IoPriority(class, level));
+    }
+    if let Some(policy) = memory {
+        steps.push(memory_policy(policy)?);
+    }
+    if let Some(personality) = persona {
+        if personality.flags().iter().flatten().next().is_some() {
+            return Err(Error::spec("linux.personality.flags", "no flag is known to the spec"));
+        }
+        steps.push(Step::Personality(match personality.domain() {
+            LinuxPersonalityDomain::PerLinux => 0,
+            LinuxPersonalityDomain::PerLinux32 => 8,
+        }));
+    }
+    Ok(steps)
+}
+
+fn schedule(scheduler: &Scheduler) -> Result<Step> {
+    let (policy, name) = match scheduler.policy() {
+        LinuxSchedulerPolicy::SchedOther => (0, "SCHED_OTHER"),
+        LinuxSchedulerPolicy::SchedFifo => (1, "SCHED_FIFO"),
+        LinuxSchedulerPolicy::SchedRr => (2, "SCHED_RR"),
+        LinuxSchedulerPolicy::SchedBatch => (3, "SCHED_BATCH"),
+        LinuxSchedulerPolicy::SchedIso => (4, "SCHED_ISO"),
+        LinuxSchedulerPolicy::SchedIdle => (5, "SCHED_IDLE"),
+        LinuxSchedulerPolicy::SchedDeadline => (6, "SCHED_DEADLINE"),
+    };
+    let nice = scheduler.nice().unwrap_or_default();
+    if !(-20..=19).contains(&nice) {
+        return Err(Error::spec("process.scheduler.nice", format!("invalid scheduler.nice: {nice}")));
+    }
+    let flags = scheduler.flags().iter().flatten().fold(0, |flags, flag| {
+        flags
+            | match flag {
+                LinuxSchedulerFlag::SchedResetOnFork => 0x01,
+                LinuxSchedulerFlag::SchedFlagReclaim => 0x02,
+                LinuxSchedulerFlag::SchedFlagDLOverrun => 0x04,
+                LinuxSchedulerFlag::SchedFlagKeepPolicy => 0x08,
+                LinuxSchedulerFlag::SchedFlagKeepParams => 0x10,
+                LinuxSchedulerFlag::SchedFlagUtilClampMin => 0x20,
+                LinuxSchedulerFlag::SchedFlagUtilClampMax => 0x40,
+            }
+    });
+    let priority = u32::try_from(scheduler.priority().unwrap_or_default())
+        .map_err(|_| Error::spec("process.scheduler.priority", "must not be negative"))?;
+    let attr = SchedAttr {
+        policy,
+        flags,
+        nice,
+        priority,
+        runtime: scheduler.runtime().unwrap_or_default(),
+        deadline: scheduler.deadline().unwrap_or_default(),
+        period: scheduler.period().unwrap_or_default(),
+        ..SchedAttr::default()
+    };
+    Ok(Step::Scheduler(attr, name))
+}
+
+fn memory_policy(policy: &LinuxMemoryPolicy) -> Result<Step> {
+    let mode = match policy.mode() {
+        MemoryPolicyModeType::MpolDefault => 0,
+        MemoryPolicyModeType::MpolPreferred => 1,
+        MemoryPolicyModeType::MpolBind => 2,
+        MemoryPolicyModeType::MpolInterleave => 3,
+        MemoryPolicyModeType::MpolLocal => 4,
+        MemoryPolicyModeType::MpolPreferredMany => 5,
+        MemoryPolicyModeType::MpolWeightedInterleave => 6,
+    };
+    let flags = policy.flags().iter().flatten().fold(0, |flags, flag| {
+        flags
+            | match flag {
+                MemoryPolicyFlagType::MpolFNumaBalancing => 1 << 13,
+                MemoryPolicyFlagType::MpolFRelativeNodes => 1 << 14,
+                MemoryPolicyFlagType::MpolFStaticNodes => 1 << 15,
+            }
+    });
+    let nodes = bit_list("linux.memoryPolicy.nodes", policy.nodes().as_deref().unwrap_or_default())?;
+    Ok(Step::MemoryPolicy(mode | flags, nodes))
+}
+
+/// `0-3,7` as bits, lowest first (`cpuset(7)`, List format).
+///
+/// # Errors
+/// What is not of that form.
+pub(super) fn bit_list(at: &str, list: &str) -> Result<Box<[u64]>> {
+    const MOST: usize = 8192;
+    let wrong = || Error::spec(at, format!("{list:?} is no list of numbers and ranges"));
+    let mut bits: Vec<u64> = Vec::new();
+    for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let first: usize = first.trim().parse().map_err(|_| wrong())?;
+        let last: usize = last.trim().parse().map_err(|_| wrong())?;
+        if first > last || last >= MOST {
+            return Err(wrong());
+        }
+        bits.resize(bits.len().max(last / 64 + 1), 0);
+        (first..=last).for_each(|bit| bits[bit / 64] |= 1 << (bit % 64));
+    }
+    Ok(bits.into())
+}
+
+/// The labels that the next execve takes on (`PROC` must be open).
+///
+/// # Errors
+/// A label of a security module that is off.
+pub(super) fn labels(process: &Process, lsm: &Lsm) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    if let Some(profile) = process.apparmor_profile().as_deref().filter(|profile| !profile.is_empty()) {
+        let at = "process.apparmorProfile";
+        if !lsm.apparmor {
+            return Err(Error::spec(at, "apparmor: config provided but apparmor not supported"));
+        }
+        let value = c_string(at, format!("exec {profile}"))?;
+        let file = c"self/attr/apparmor/exec".to_owned();
+        steps.push(Step::WriteProc { file, value, what: at });
+    }
+    if let Some(label) = process.selinux_label().as_deref().filter(|label| !label.is_empty()) {
+        let at = "process.selinuxLabel";
+        if !lsm.selinux {
+            return Err(Error::spec(
+                at,
+                "selinux label is specified in config, but selinux is disabled or not supported",
+            ));
+        }
+        let value = c_string(at, label)?;
+        for file in [c"self/attr/keycreate", c"self/attr/exec"] {
+            steps.push(Step::WriteProc { file: file.to_owned(), value: value.clone(), what: at });
+        }
+    }
+    Ok(steps)
+}
+
+/// How the process is confined and who it becomes.
+#[derive(Debug)]
+pub(super) struct Confinement {
+    /// Before the program is looked up.
+    pub before: Vec<Step>,
+    /// The last thing before execve, with `noNewPrivileges`.
+    pub last: Option<Step>,
+    /// Where the seccomp listener goes.
+    pub listener: Option<(PathBuf, String)>,
+}
+
+/// The filter as a step, and who gets its listener.
+#[allow(clippy::type_complexity, reason = "a step and an address")]
+fn filter(
+    profile: Option<&LinuxSeccomp>,
+    details: &mut Vec<String>,
+) -> Result<(Option<Step>, Option<(PathBuf, String)>)> {
+    let Some(profile) = profile else { return Ok((None, None)) };
+    let filter = seccomp::filter(profile, "linux.seccomp")?;
+    details.extend(filter.notes);
+    let listener = filter.listener.map(|listener| (listener.path, listener.metadata));
+    let step = Step::Seccomp { program: filter.program, flags: filter.flags, listen: listener.is_some() };
+    Ok((Some(step), listener))
+}
+
+/// Which process of a container it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The first: its working directory is made if it is missing.
+    First,
+    /// One that comes later (`exec`).
+    Tenant,
+}
+
+/// Seccomp, groups, ids, capabilities, working directory: the order in which each still has the rights it needs.
+///
+/// # Errors
+/// A seccomp profile that can't be.
+pub(super) fn confine(
+    process: &Process,
+    profile: Option<&LinuxSeccomp>,
+    may_set_groups: bool,
+    is_root: bool,
+    role: Role,
+    details: &mut Vec<String>,
+) -> Result<Confinement> {
+    let user = process.user();
+    let cwd = c_string("process.cwd", process.cwd().as_os_str().as_encoded_bytes())?;
+    let (filter, listener) = filter(profile, details)?;
+    let mut before = Vec::new();
+    let mut last = None;
+    if process.no_new_privileges().unwrap_or_default() {
+        before.push(Step::NoNewPrivs);
+        last = filter;
+    } else {
+        // loading a filter without no_new_privs takes CAP_SYS_ADMIN, which goes next
+        before.extend(filter);
+    }
+    let caps = process.capabilities().as_ref();
+    let set =
+        |choose: fn(&LinuxCapabilities) -> &Option<Capabilities>| mask(caps.and_then(|caps| choose(caps).as_ref()));
+    before.push(Step::Bound(set(LinuxCapabilities::bounding)));
+    let changes_uid = user.uid() != 0;
+    // behind the pivot we are in / already
+    let moves = cwd.as_c_str() != c"/";
+    if moves {
+        before.push(Step::Chdir { path: cwd.clone(), lenient: changes_uid, make: role == Role::First });
+    }
+    if changes_uid {
+        before.push(Step::OwnStdio(user.uid()));
+        before.push(Step::KeepCaps(true));
+    }
+    before.push(Step::Umask(user.umask().unwrap_or(0o022)));
+    let groups: Box<[u32]> = user.additional_gids().clone().unwrap_or_default().into();
+    if may_set_groups {
+        before.push(Step::Groups(groups));
+    } else if !groups.is_empty() {
+        let text = "cannot set any additional groups in a rootless container";
+        return Err(Error::spec("process.user.additionalGids", text));
+    }
+    if !(is_root && user.gid() == 0) {
+        before.push(Step::Gid(user.gid()));
+    }
+    if !(is_root && user.uid() == 0) {
+        before.push(Step::Uid(user.uid()));
+    }
+    // what root could not enter the user perhaps can (NFS); otherwise this does nothing
+    if moves && changes_uid {
+        before.push(Step::Chdir { path: cwd, lenient: false, make: false });
+    }
+    if changes_uid {
+        before.push(Step::KeepCaps(false));
+    }
+    before.push(Step::Caps(CapSets {
+        effective: set(LinuxCapabilities::effective),
+        permitted: set(LinuxCapabilities::permitted),
+        inheritable: set(LinuxCapabilities::inheritable),
+    }));
+    let ambient = set(LinuxCapabilities::ambient);
+    if ambient != 0 {
+        before.push(Step::Ambient(ambient));
+    }
+    Ok(Confinement { before, last, listener })
+}
+
+/// Whether a procfs is needed: it is opened only for those who write to it.
+pub(super) fn wants_proc(steps: &[Step]) -> bool {
+    steps.iter().any(|step| matches!(step, Step::WriteProc { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_numbers() {
+        assert_eq!(*bit_list("x", "0-3,7").unwrap(), [0b1000_1111]);
+        assert_eq!(*bit_list("x", "64").unwrap(), [0, 1]);
+        assert!(bit_list("x", "").unwrap().is_empty());
+        for wrong in ["3-1", "a", "1-", "99999"] {
+            assert!(bit_list("x", wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn seccomp_comes_before_the_capabilities_go_or_last() {
+        let profile: LinuxSeccomp = serde_json::from_str(r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["kexec_load"], "action": "SCMP_ACT_ERRNO"}]}"#).unwrap();
+        let mut process = Process::default();
+        let place = |process: &Process| {
+            let confined = confine(process, Some(&profile), true, true, Role::First, &mut Vec::new()).unwrap();
+            let at = confined.before.iter().position(|s| matches!(s, Step::Seccomp { .. }));
+            let caps = confined.before.iter().position(|s| matches!(s, Step::Bound(_)));
+            (at, caps, confined.last.is_some())
+        };
+        process.set_no_new_privileges(Some(true));
+        assert!(matches!(place(&process), (None, Some(_), true)));
+        for without in [Some(false), None] {
+            process.set_no_new_privileges(without);
+            assert!(matches!(place(&process), (Some(s), Some(c), false) if s < c));
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! Mounts: one entry of the spec becomes a few primitive steps. The option strings are in `abi::mount`.
+
+use super::image::c_string;
+use super::step::{Slot, Step, Str};
+use super::{Open, Plan};
+use crate::abi::mount::{
+    ATTR_ATIME, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_NOSYMFOLLOW, ATTR_RDONLY,
+    ATTR_STRICTATIME, MS_BIND, MS_NOATIME, MS_NODEV, MS_NODIRATIME, MS_NOEXEC, MS_NOSUID, MS_NOSYMFOLLOW, MS_RDONLY,
+    MS_REC, MS_RELATIME, MS_REMOUNT, MS_STRICTATIME, Meaning, MountAttr, option,
+};
+use crate::error::{Error, Result};
+use oci_spec::runtime::Mount;
+use std::path::{Path, PathBuf};
+
+/// Where the container's cgroups lie, for mounts of type `cgroup`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CgroupTree {
+    /// One hierarchy (cgroup v2).
+    Unified,
+    /// A hierarchy for each set of controllers (v1): names (`cpu`, `name=systemd`) and the container's directory.
+    Legacy(Vec<(Vec<String>, PathBuf)>),
+}
+
+/// What the mounts are planned against.
+#[derive(Debug)]
+pub struct Place<'a> {
+    /// The bundle: relative sources start here.
+    pub bundle: &'a Path,
+    /// The container has a user namespace: sources are opened by the host.
+    pub user: bool,
+    /// The container has a cgroup namespace of its own.
+    pub cgroup_namespace: bool,
+    /// The cgroup trees.
+    pub cgroups: &'a CgroupTree,
+    /// SELinux label of new file systems.
+    pub label: Option<&'a str>,
+}
+
+/// An entry's options, sorted.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Options {
+    set: u64,
+    cleared: u64,
+    data: String,
+    propagation: Option<u64>,
+    recursive: MountAttr,
+    copy_up: bool,
+}
+
+fn options(at: &str, list: &[String]) -> Result<Options> {
+    let mut sorted = Options::default();
+    for (i, name) in list.iter().enumerate() {
+        match option(name) {
+            Some(Meaning::Set(flags)) => {
+                sorted.set |= flags;
+                sorted.cleared &= !flags;
+            }
+            Some(Meaning::Clear(flags)) => {
+                sorted.set &= !flags;
+                sorted.cleared |= flags;
+            }
+            Some(Meaning::Nothing) => {}
+            Some(Meaning::Propagation(flags)) => sorted.propagation = Some(flags),
+            Some(Meaning::Recursive(set, clear)) => recursive(&mut sorted.recursive, set, clear),
+            Some(Meaning::CopyUp) => sorted.copy_up = true,
+            Some(Meaning::IdMap(_)) => {
+                let text = format!("{name:?}: mounts with mapped ids are not supported yet");
+                return Err(Error::spec(format!("{at}.options[{i}]"), text));
+            }
+            None if name.is_empty() => {}
+            None => {
+                if !sorted.data.is_empty() {
+                    sorted.data.push(',');
+                }
+                sorted.data.push_str(name);
+            }
+        }
+    }
+    Ok(sorted)
+}
+
+/// Access times are one field, not a bit each: setting or clearing one mode replaces the field.
+fn recursive(attr: &mut MountAttr, set: u64, clear: u64) {
+    let field =
+        (set | clear) & !(ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_NODIRATIME | ATTR_NOSYMFOLLOW);
+    let atime = field != 0 || (set == 0 && clear == 0);
+    if atime {
+        attr.set = (attr.set & !ATTR_ATIME) | set;
+        attr.clear |= ATTR_ATIME;
+    } else {
+        attr.set = (attr.set | set) & !clear;
+        attr.clear = (attr.clear | clear) & !set;
+    }
+}
+
+/// `mount(2)` flags as attributes of a mount: what is not set is cleared, as a remount would, but access times stay
+/// when nothing is said of them.
+fn attributes(set: u64, cleared: u64) -> (MountAttr, u64) {
+    const PAIRS: [(u64, u64); 6] = [
+        (MS_RDONLY, ATTR_RDONLY),
+        (MS_NOSUID, ATTR_NOSUID),
+        (MS_NODEV, ATTR_NODEV),
+        (MS_NOEXEC, ATTR_NOEXEC),
+        (MS_NOSYMFOLLOW, ATTR_NOSYMFOLLOW),
+        (MS_NODIRATIME, ATTR_NODIRATIME),
+    ];
+    let atime = MS_NOATIME | MS_STRICTATIME | MS_RELATIME | MS_NODIRATIME;
+    let keep_atime = (set | cleared) & atime == 0;
+    let mut attr = MountAttr::default();
+    let mut explicit = 0;
+    for (flag, attribute) in PAIRS {
+        if attribute == ATTR_NODIRATIME && keep_atime {
+            continue;
+        }
+        if set & flag != 0 {
+            attr.set |= attribute;
+        } else {
+            attr.clear |= attribute;
+        }
+        if cleared & flag != 0 {
+            explicit |= attribute;
+        }
+    }
+    if !keep_atime {
+        attr.clear |= ATTR_ATIME;
+        explicit |= ATTR_ATIME;
+        if set & MS_NOATIME != 0 {
+            attr.set |= ATTR_NOATIME;
+        } else if set & MS_STRICTATIME != 0 {
+            attr.set |= ATTR_STRICTATIME;
+        }
+    }
+    (attr, explicit)
+}
+
+/// What below `/proc` may be covered by a mount: files that lxcfs and the like provide.
+const PROC_COVERS: [&str; 10] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+
+/// Removes `.`, `..` and doubled slashes, as seen from `/`; no file is looked at.
+fn clean(path: &Path) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    let text = path.to_string_lossy();
+    for part in text.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+fn target(at: &str, mount: &Mount, notes: &mut Vec<String>) -> Result<String> {
+    let at = format!("{at}.destination");
+    if !mount.destination().is_absolute() {
+        notes.push(format!("mount destination {} is not absolute", mount.destination().display()));
+    }
+    let target = clean(mount.destination());
+    if target == "/" {
+        return Err(Error::spec(at, "mounting over / is not possible: the root is what root.path says"));
+    }
+    let pseudo = matches!(mount.typ().as_deref(), Some("proc" | "sysfs"));
+    if target.starts_with("/proc/") && !pseudo && !PROC_COVERS.contains(&target.as_str()) {
+        return Err(Error::spec(at, format!("{target:?} cannot be mounted because it is inside /proc")));
+    }
+    Ok(target)
+}
+
+/// The steps of all mounts, in the order of the spec.
+///
+/// # Errors
+/// An option or a destination that can't be.
+pub fn steps(
+    mounts: &[Mount],
+    place: &Place<'_>,
+    opens: &mut Vec<(Slot, Open)>,
+    slots: &mut u16,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Step>> {
+    let mut steps = Vec::with_capacity(mounts.len() * 2);
+    for (i, mount) in mounts.iter().enumerate() {
+        let at = format!("mounts[{i}]");
+        let target = target(&at, mount, notes)?;
+        let mut options = options(&at, mount.options().as_deref().unwrap_or_default())?;
+        let typ = mount.typ().as_deref().unwrap_or_default();
+        if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
+            return Err(Error::spec(format!("{at}.uidMappings"), "mounts with mapped ids are not supported yet"));
+        }
+        if typ == "bind" {
+            options.set |= MS_BIND;
+        }
+        let one = One { at: &at, target: &target, options: &options, mount, place };
+        if options.set & MS_BIND != 0 {
+            one.bind(&mut steps, opens, slots)?;
+        } else if typ == "cgroup" || typ == "cgroup2" {
+            one.cgroup(&mut steps)?;
+        } else {
+            one.filesystem(&mut steps, typ)?;
+        }
+    }
+    Ok(steps)
+}
+
+fn turns_readonly(typ: &str) -> bool {
+    typ == "tmpfs"
+}
+
+/// The steps that make read-only what was mounted writable, so that it could be filled.
+///
+/// # Errors
+/// As [`steps`].
+pub(super) fn readonly(mounts: &[Mount]) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for (i, mount) in mounts.iter().enumerate() {
+        let at = format!("mounts[{i}]");
+        let options = options(&at, mount.options().as_deref().unwrap_or_default())?;
+        let late = turns_readonly(mount.typ().as_deref().unwrap_or_default());
+        if late && options.set & MS_RDONLY != 0 && options.set & (MS_BIND | MS_REMOUNT) == 0 {
+            let target = c_string(&format!("{at}.destination"), clean(mount.destination()))?;
+            let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
+            steps.push(Step::AttrAt { target, attr, recursive: false });
+        }
+    }
+    Ok(steps)
+}
+
+struct One<'a> {
+    at: &'a str,
+    target: &'a str,
+    options: &'a Options,
+    mount: &'a Mount,
+    place: &'a Place<'a>,
+}
+
+impl One<'_> {
+    fn c_target(&self) -> Result<Str> {
+        c_string(&format!("{}.destination", self.at), self.target)
+    }
+
+    /// Propagation and recursive attributes as one call.
+    fn after(&self) -> Option<(MountAttr, bool)> {
+        let mut attr = self.options.recursive;
+        attr.propagation = self.options.propagation.unwrap_or_default() & !MS_REC;
+        let recursive = self.options.recursive != MountAttr::default()
+            || self.options.propagation.unwrap_or_default() & MS_REC != 0;
+        (!attr.is_empty()).then_some((attr, recursive))
+    }
+
+    fn bind(&self, steps: &mut Vec<Step>, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Result<()> {
+        if !self.options.data.is_empty() {
+            let text =
+                format!("bind mounts cannot have any filesystem-specific options applied: {:?}", self.options.data);
+            return Err(Error::spec(format!("{}.options", self.at), text));
+        }
+        if self.options.set & MS_REMOUNT != 0 {
+            return self.remount_bind(steps);
+        }
+        let at = format!("{}.source", self.at);
+        let source = self.mount.source().as_deref().unwrap_or_else(|| Path::new(""));
+        if source.as_os_str().is_empty() {
+            return Err(Error::spec(at, "a bind mount needs a source"));
+        }
+        let source = c_string(&at, self.place.bundle.join(source).into_os_string().into_encoded_bytes())?;
+        let recursive = self.options.set & MS_REC != 0;
+        if self.place.user {
+            let open = Open::Tree { source: source.clone(), recursive };
+            let slot = Plan::open(opens, slots, open);
+            steps.push(Step::Take { slot, source });
+        } else {
+            steps.push(Step::Clone { source, recursive });
+        }
+        let flags = self.options.set & !(MS_BIND | MS_REC);
+        if flags != 0 || self.options.cleared != 0 {
+            let (attr, explicit) = attributes(flags, self.options.cleared);
+            steps.push(Step::AttrKeepLocked { attr, explicit });
+        }
+        if let Some((attr, recursive)) = self.after() {
+            steps.push(Step::Attr { attr, recursive });
+        }
+        steps.push(Step::Attach { target: self.c_target()? });
+        Ok(())
+    }
+
+    fn remount_bind(&self, steps: &mut Vec<Step>) -> Result<()> {
+        let (attr, _) = attributes(self.options.set & !(MS_BIND | MS_REC | MS_REMOUNT), self.options.cleared);
+        steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive: false });
+        if let Some((attr, recursive)) = self.after() {
+            steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive });
+        }
+        Ok(())
+    }
+
+    fn filesystem(&self, steps: &mut Vec<Step>, typ: &str) -> Result<()> {
+        let at = |field: &str| format!("{}.{field}", self.at);
+        let mut data = self.options.data.clone();
+        if !matches!(typ, "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2") {
+            label(&mut data, self.place.label);
+        }
+        let source = self.mount.source().as_deref().unwrap_or_else(|| Path::new("")).as_os_str().as_encoded_bytes();
+        let data = c_string(&at("options"), data)?;
+        if self.options.set & MS_REMOUNT != 0 {
+            steps.push(Step::Remount { target: self.c_target()?, flags: self.options.set, data });
+        } else {
+            if typ.is_empty() {
+                return Err(Error::spec(at("type"), "a mount that is no bind mount needs a type"));
+            }
+            // what is mounted below, and the nodes of /dev, need room to be made in: see `readonly`
+            let late = if turns_readonly(typ) { MS_RDONLY } else { 0 };
+            steps.push(Step::Mount {
+                source: c_string(&at("source"), if source.is_empty() { typ.as_bytes() } else { source })?,
+                fstype: c_string(&at("type"), typ)?,
+                target: self.c_target()?,
+                flags: self.options.set & !(MS_REC | late),
+                data,
+                copy_up: self.options.copy_up && typ == "tmpfs",
+            });
+        }
+        if let Some((attr, recursive)) = self.after() {
+            steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive });
+        }
+        Ok(())
+    }
+
+    fn cgroup(&self, steps: &mut Vec<Step>) -> Result<()> {
+        match self.place.cgroups {
+            CgroupTree::Unified => {
+                let flags = self.options.set & !MS_REC;
+                steps.push(Step::MountCgroup { target: self.c_target()?, flags, data: self.data()? });
+            }
+            CgroupTree::Legacy(hierarchies) => self.legacy(steps, hierarchies)?,
+        }
+        if let Some((attr, recursive)) = self.after() {
+            steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive });
+        }
+        Ok(())
+    }
+
+    fn data(&self) -> Result<Str> {
+        c_string(&format!("{}.options", self.at), self.options.data.as_str())
+    }
+
+    /// A tmpfs with a directory for each hierarchy: the hierarchy itself where a cgroup namespace narrows it to the
+    /// container, else a bind of the container's own cgroup; links for controllers that share one.
+    fn legacy(&self, steps: &mut Vec<Step>, hierarchies: &[(Vec<String>, PathBuf)]) -> Result<()> {
+        let at = format!("{}.destination", self.at);
+        let mut data = "mode=755".to_owned();
+        label(&mut data, self.place.label);
+        steps.push(Step::Mount {
+            source: c"tmpfs".to_owned(),
+            fstype: c"tmpfs".to_owned(),
+            target: self.c_target()?,
+            flags: MS_NOEXEC | MS_NOSUID | MS_NODEV,
+            data: c_string(&at, data)?,
+            copy_up: false,
+        });
+        for (names, directory) in hierarchies {
+            let joined = names.join(",");
+            let folder = joined.strip_prefix("name=").unwrap_or(&joined);
+            let target = c_string(&at, format!("{}/{folder}", self.target))?;
+            if self.place.cgroup_namespace {
+                steps.push(Step::Mount {
+                    source: c"cgroup".to_owned(),
+                    fstype: c"cgroup".to_owned(),
+                    target,
+                    flags: self.options.set & !MS_REC,
+                    data: c_string(&at, if folder == joined { joined.clone() } else { format!("none,{joined}") })?,
+                    copy_up: false,
+                });
+            } else {
+                let source = c_string(&at, directory.as_os_str().as_encoded_bytes())?;
+                steps.push(Step::Clone { source, recursive: true });
+                let (attr, explicit) = attributes(self.options.set & !MS_REC, self.options.cleared);
+                steps.push(Step::AttrKeepLocked { attr, explicit });
+                steps.push(Step::Attach { target });
+            }
+            for name in names.iter().filter(|_| names.len() > 1) {
+                let path = c_string(&at, format!("{}/{name}", self.target))?;
+                steps.push(Step::Link { at: Slot::ROOT, path, target: c_string(&at, joined.as_str())? });
+            }
+        }
+        if self.options.set & MS_RDONLY != 0 {
+            let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
+            steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive: false });
+        }
+        Ok(())
+    }
+}
+
+/// Adds the SELinux context for a new file system to its options.
+pub(super) fn label(data: &mut String, label: Option<&str>) {
+    if let Some(label) = label.filter(|label| !label.is_empty()) {
+        if !data.is_empty() {
+            data.push(',');
+        }
+        data.push_str(&format!("context=\"{label}\""));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::mount::{ATTR_RELATIME, MS_PRIVATE, MS_SLAVE};
+
+    fn parse(list: &[&str]) -> Options {
+        options("mounts[0]", &list.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn sorts_options() {
+        let sorted = parse(&["rbind", "ro", "nosuid", "suid", "rslave", "size=1k", "mode=755"]);
+        assert_eq!(sorted.set, MS_BIND | MS_REC | MS_RDONLY);
+        assert_eq!(sorted.cleared, MS_NOSUID);
+        assert_eq!(sorted.propagation, Some(MS_SLAVE | MS_REC));
+        assert_eq!(sorted.data, "size=1k,mode=755");
+        assert_eq!(parse(&["rslave", "private"]).propagation, Some(MS_PRIVATE));
+    }
+
+    #[test]
+    fn recursive_access_times_replace_the_field() {
+        let attr = |list: &[&str]| parse(list).recursive;
+        let field = |set| MountAttr { set, clear: ATTR_ATIME, ..MountAttr::default() };
+        assert_eq!(attr(&["rnoatime"]), field(ATTR_NOATIME));
+        assert_eq!(attr(&["rnoatime", "rrelatime"]), field(ATTR_RELATIME));
+        assert_eq!(attr(&["rstrictatime"]), field(ATTR_STRICTATIME));
+        assert_eq!(attr(&["ratime"]), field(0));
+        assert_eq!(attr(&["rro", "rrw"]), MountAttr { clear: ATTR_RDONLY, ..MountAttr::default() });
+        let both = MountAttr { set: ATTR_RDONLY, clear: ATTR_NODEV, ..MountAttr::default() };
+        assert_eq!(attr(&["rro", "rdev"]), both);
+    }
+
+    #[test]
+    fn bind_attributes_are_those_of_a_remount() {
+        let (attr, explicit) = attributes(MS_RDONLY, MS_NOSUID);
+        assert_eq!(attr.set, ATTR_RDONLY);
+        assert_eq!(attr.clear, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_NOSYMFOLLOW);
+        assert_eq!(explicit, ATTR_NOSUID);
+        let (attr, _) = attributes(MS_NOATIME, 0);
+        assert_eq!(attr.set, ATTR_NOATIME);
+        assert_ne!(attr.clear & ATTR_ATIME, 0);
+    }
+
+    #[test]
+    fn destinations_stay_inside() {
+        assert_eq!(clean(Path::new("/a/../../b/./c//")), "/b/c");
+        assert_eq!(clean(Path::new("rel")), "/rel");
+    }
+}

@@ -1,0 +1,192 @@
+//! Namespaces: which are made, which are joined, and by whom; id maps and clock offsets.
+
+use super::image::c_string;
+use super::step::{Slot, Step};
+use super::{Birth, IdRange, Maps, Open, Plan, TimeOffset};
+use crate::abi::ns::{Namespace, Namespaces};
+use crate::error::{Error, Result};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Spec};
+
+/// The kind of a namespace of the spec.
+#[must_use]
+pub fn kind(typ: LinuxNamespaceType) -> Namespace {
+    match typ {
+        LinuxNamespaceType::Mount => Namespace::Mount,
+        LinuxNamespaceType::Cgroup => Namespace::Cgroup,
+        LinuxNamespaceType::Uts => Namespace::Uts,
+        LinuxNamespaceType::Ipc => Namespace::Ipc,
+        LinuxNamespaceType::User => Namespace::User,
+        LinuxNamespaceType::Pid => Namespace::Pid,
+        LinuxNamespaceType::Network => Namespace::Network,
+        LinuxNamespaceType::Time => Namespace::Time,
+    }
+}
+
+/// What the namespaces mean for the rest of the plan.
+#[derive(Debug, Default)]
+pub struct Chosen {
+    /// How the child comes to be.
+    pub birth: Birth,
+    /// Namespaces that init joins itself.
+    pub enter: Vec<(Slot, Namespace)>,
+    /// Namespaces that are not the runtime's own, made or joined.
+    pub own: Namespaces,
+    /// Made ones among them.
+    pub made: Namespaces,
+    /// Whether there is a user namespace, made or joined.
+    pub user: bool,
+    /// Whether there is a mount namespace, made or joined: in a joined one the root is set up like in a new one.
+    pub mount: bool,
+}
+
+/// Sorts the namespaces of the spec.
+///
+/// # Errors
+/// A namespace that stands twice, a path that is not absolute, mappings or offsets without their namespace.
+pub fn choose(spec: &Spec, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Result<Chosen> {
+    let mut chosen = Chosen::default();
+    let mut joined = Vec::new();
+    let Some(linux) = spec.linux() else { return Ok(chosen) };
+    for (i, namespace) in linux.namespaces().iter().flatten().enumerate() {
+        let kind = kind(namespace.typ());
+        let at = format!("linux.namespaces[{i}]");
+        if chosen.own.has(kind) {
+            let path = namespace.path().as_deref().unwrap_or_else(|| "".as_ref()).display().to_string();
+            let name = kind.name();
+            return Err(Error::spec(at, format!("malformed spec file: duplicated ns {{{name:?} {path:?}}}")));
+        }
+        chosen.own.insert(kind);
+        match namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty()) {
+            None => chosen.made.insert(kind),
+            Some(path) if path.is_absolute() => {
+                let open = Open::Namespace { path: path.clone(), kind, at: format!("{at}.path") };
+                joined.push((Plan::open(opens, slots, open), kind));
+            }
+            Some(path) => {
+                let text = format!("namespace path {:?} must be absolute", path.display().to_string());
+                return Err(Error::spec(format!("{at}.path"), text));
+            }
+        }
+    }
+    chosen.user = chosen.own.has(Namespace::User);
+    chosen.mount = chosen.own.has(Namespace::Mount);
+    chosen.birth.new = chosen.made;
+    chosen.birth.maps = maps(linux, chosen.made.has(Namespace::User))?;
+    chosen.birth.offsets = offsets(linux, chosen.made.has(Namespace::Time))?;
+    if !chosen.birth.offsets.is_empty() {
+        // the go-between makes it, since offsets can't be written any more once a process is in it
+        chosen.birth.new.remove(Namespace::Time);
+    }
+    joined.sort_by_key(|(_, kind)| Namespace::ALL.iter().position(|known| known == kind));
+    // a time namespace is joined by a process that shares its memory with nobody: init itself
+    let between = chosen.user || joined.iter().any(|(_, kind)| *kind == Namespace::Pid);
+    let itself = |kind: Namespace| !between || kind == Namespace::Time;
+    (chosen.enter, chosen.birth.through) = joined.into_iter().partition(|(_, kind)| itself(*kind));
+    Ok(chosen)
+}
+
+/// The namespaces of a container that is there already.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Own {
+    /// All that are not the runtime's.
+    pub all: Namespaces,
+    /// Those among them that were made for it.
+    pub made: Namespaces,
+}
+
+/// Tells the namespaces of a container by its configuration.
+pub(super) fn own(linux: Option<&Linux>) -> Own {
+    let mut own = Own::default();
+    for namespace in linux.into_iter().filter_map(|linux| linux.namespaces().as_ref()).flatten() {
+        own.all.insert(kind(namespace.typ()));
+        if namespace.path().as_ref().is_none_or(|path| path.as_os_str().is_empty()) {
+            own.made.insert(kind(namespace.typ()));
+        }
+    }
+    own
+}
+
+fn maps(linux: &Linux, made: bool) -> Result<Option<Maps>> {
+    let ranges = |list: &Option<Vec<LinuxIdMapping>>, at: &str| -> Result<Vec<IdRange>> {
+        let list = list.as_deref().unwrap_or_default();
+        for (i, range) in list.iter().enumerate() {
+            if range.size() == 0 {
+                return Err(Error::spec(format!("linux.{at}[{i}].size"), "a mapping of no ids"));
+            }
+        }
+        Ok(list.iter().map(|r| IdRange { inside: r.container_id(), outside: r.host_id(), count: r.size() }).collect())
+    };
+    let maps =
+        Maps { uids: ranges(linux.uid_mappings(), "uidMappings")?, gids: ranges(linux.gid_mappings(), "gidMappings")? };
+    if !made {
+        let wanted = linux.namespaces().iter().flatten().any(|n| n.typ() == LinuxNamespaceType::User);
+        let mapped = !maps.uids.is_empty() || !maps.gids.is_empty();
+        if !wanted && mapped {
+            let text = "User namespace mappings specified, but USER namespace isn't enabled in the config";
+            return Err(Error::spec("linux.uidMappings", text));
+        }
+        return Ok(None);
+    }
+    if maps.uids.is_empty() || maps.gids.is_empty() {
+        let at = if maps.uids.is_empty() { "linux.uidMappings" } else { "linux.gidMappings" };
+        return Err(Error::spec(at, "rootless containers requires at least one UID and GID mapping")
+            .hint("a new user namespace needs uidMappings and gidMappings"));
+    }
+    Ok(Some(maps))
+}
+
+fn offsets(linux: &Linux, made: bool) -> Result<Vec<TimeOffset>> {
+    let mut list = Vec::new();
+    for (clock, offset) in linux.time_offsets().iter().flatten() {
+        let at = format!("linux.timeOffsets.{clock}");
+        if !made {
+            return Err(Error::spec(
+                at,
+                "time namespace offsets specified, but time namespace isn't enabled in the config",
+            ));
+        }
+        let clock = match clock.as_str() {
+            "monotonic" => "monotonic",
+            "boottime" => "boottime",
+            other => return Err(Error::spec(at, format!("unknown clock {other:?}"))),
+        };
+        let nanoseconds = offset.nanosecs().unwrap_or_default();
+        if nanoseconds >= 1_000_000_000 {
+            return Err(Error::spec(format!("{at}.nanosecs"), "more than a second"));
+        }
+        list.push(TimeOffset { clock, seconds: offset.secs().unwrap_or_default(), nanoseconds });
+    }
+    list.sort_by_key(|offset| offset.clock);
+    Ok(list)
+}
+
+/// The steps that join what init joins itself. The mount namespace comes last: it changes every path.
+#[must_use]
+pub fn join(chosen: &Chosen) -> Vec<Step> {
+    chosen.enter.iter().map(|(slot, kind)| Step::Enter(*slot, *kind)).collect()
+}
+
+/// The steps that give names.
+///
+/// # Errors
+/// A name without a namespace to give it in.
+pub fn names(spec: &Spec, chosen: &Chosen) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    let private = chosen.own.has(Namespace::Uts);
+    if let Some(name) = spec.hostname().as_deref().filter(|name| !name.is_empty()) {
+        if !private {
+            return Err(Error::spec("hostname", "unable to set hostname without a private UTS namespace"));
+        }
+        steps.push(Step::Hostname(c_string("hostname", name)?));
+    }
+    if let Some(name) = spec.domainname().as_deref().filter(|name| !name.is_empty()) {
+        if !private {
+            return Err(Error::spec("domainname", "unable to set domainname without a private UTS namespace"));
+        }
+        steps.push(Step::Domainname(c_string("domainname", name)?));
+    }
+    if chosen.made.has(Namespace::Network) {
+        steps.push(Step::Loopback);
+    }
+    Ok(steps)
+}

@@ -1,0 +1,76 @@
+//! A plan as text: `onggi plan`, and the goldens beside the sample bundles.
+
+use super::cgroup::CgroupPlan;
+use super::step::Slot;
+use super::{Open, Plan};
+use std::fmt::{self, Write as _};
+
+/// The whole plan, a line a step, numbered as errors number them.
+#[must_use]
+pub fn text(plan: &Plan, cgroups: &CgroupPlan) -> String {
+    let mut out = String::new();
+    // writing to a string does not fail
+    let _ = write_cgroups(cgroups, &mut out).and_then(|()| write(plan, &mut out));
+    out
+}
+
+fn write_cgroups(cgroups: &CgroupPlan, out: &mut String) -> fmt::Result {
+    for (name, path) in &cgroups.paths {
+        let name = if name.is_empty() { "cgroup2" } else { name };
+        writeln!(out, "host  {name} cgroup {path:?}")?;
+    }
+    for write in cgroups.early.iter().chain(&cgroups.writes) {
+        writeln!(out, "host  write {write}")?;
+    }
+    Ok(())
+}
+
+fn write(plan: &Plan, out: &mut String) -> fmt::Result {
+    writeln!(out, "clone {}", plan.birth.new)?;
+    if let Some(maps) = &plan.birth.maps {
+        for (name, ranges) in [("uid_map", &maps.uids), ("gid_map", &maps.gids)] {
+            for range in ranges {
+                writeln!(out, "host  {name} {} {} {}", range.inside, range.outside, range.count)?;
+            }
+        }
+    }
+    for offset in &plan.birth.offsets {
+        writeln!(out, "host  timens_offsets {} {} {}", offset.clock, offset.seconds, offset.nanoseconds)?;
+    }
+    if !plan.birth.ahead.is_empty() {
+        writeln!(out, "host  setns({} of the process of slot {}) for the child", plan.birth.ahead, Slot::INIT.0)?;
+    }
+    for (slot, kind) in &plan.birth.through {
+        writeln!(out, "host  join {} (slot {})", kind.name(), slot.0)?;
+    }
+    for (slot, open) in &plan.opens {
+        writeln!(out, "host  slot {}: {open}", slot.0)?;
+    }
+    if let Some(score) = plan.oom_score_adj {
+        writeln!(out, "host  oom_score_adj {score}")?;
+    }
+    for limit in &plan.limits {
+        writeln!(out, "host  prlimit({}, {}, {})", limit.name, limit.soft, limit.hard)?;
+    }
+    for hook in plan.hooks.runtime.iter().chain(&plan.hooks.poststart) {
+        writeln!(out, "host  {} {}", hook.name, hook.image)?;
+    }
+    let total = plan.steps.len();
+    for (i, step) in plan.steps.iter().enumerate() {
+        writeln!(out, "{:>3}/{total} {step}", i + 1)?;
+    }
+    writeln!(out, "exec  {}", plan.image)
+}
+
+impl fmt::Display for Open {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Namespace { path, kind, .. } => write!(f, "{} namespace {:?}", kind.name(), path),
+            Self::Tree { source, recursive } => {
+                write!(f, "open_tree({:?}{})", source, if *recursive { ", recursive" } else { "" })
+            }
+            Self::HookFiles => f.write_str("files for hooks"),
+            Self::Console(path) => write!(f, "console socket {path:?}"),
+        }
+    }
+}

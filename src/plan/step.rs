@@ -1,0 +1,492 @@
+//! The steps that init walks: a closed list of primitives, each one kernel call or one small, documented fallback.
+//!
+//! A step is fully resolved when it is made: strings are C strings, numbers are the kernel's. What can be known only
+//! inside the container (is the masked path a file?) is a choice within one step, said in its doc.
+
+use super::fmt::{Flags, Quoted};
+use crate::abi::mount::MountAttr;
+use crate::abi::ns::{Namespace, Namespaces};
+use crate::sys::cred::CapSets;
+use crate::sys::task::SchedAttr;
+use crate::sys::tty::Size;
+use std::ffi::CString;
+use std::fmt;
+
+/// A string ready for the kernel.
+pub type Str = CString;
+
+/// A place in the table of descriptors that both halves know: the host fills some before the clone, steps the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot(pub u16);
+
+impl Slot {
+    /// The container's root directory, as a mount of its own.
+    pub const ROOT: Self = Self(0);
+    /// A procfs that nothing is mounted over.
+    pub const PROC: Self = Self(1);
+    /// The container's `/dev`.
+    pub const DEV: Self = Self(2);
+    /// A detached mount being made.
+    pub const TREE: Self = Self(3);
+    /// The master of the container's terminal.
+    pub const PTY: Self = Self(4);
+    /// The container's side of its terminal.
+    pub const TTY: Self = Self(5);
+    /// The read-only, empty directory that covers masked directories.
+    pub const COVER: Self = Self(6);
+    /// The container's verified `/dev/null`.
+    pub const NULL: Self = Self(7);
+    /// The fifo through which `start` lets init go (`create`).
+    pub const GATE: Self = Self(8);
+    /// A pidfd of the container's first process (`exec`).
+    pub const INIT: Self = Self(9);
+    /// The seccomp listener.
+    pub const LISTENER: Self = Self(10);
+    /// The locked file that says that the container is created and not started, and that takes a late failure.
+    pub const LOCK: Self = Self(11);
+    /// The socket of `--console-socket`.
+    pub const CONSOLE: Self = Self(12);
+    /// Standard input, output and error of hooks in the container.
+    pub const HOOK: [Self; 3] = [Self(13), Self(14), Self(15)];
+    /// Standard input of hooks at the start: another status stands in it.
+    pub const HOOK_START: Self = Self(16);
+    /// The first one that a plan may number itself.
+    pub const FREE: u16 = 17;
+}
+
+/// The moments at which the halves meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// Id maps are written, the process is in its cgroups.
+    Mapped,
+    /// The root is complete and not yet pivoted to: runtime hooks may look at it.
+    Rooted,
+    /// The host has set the limits that init may not set.
+    Limited,
+    /// Limits, record and pid file are written.
+    Ready,
+}
+
+/// What a hook in the container runs.
+#[derive(Debug)]
+pub struct HookStep {
+    /// Which kind, and which of its list.
+    pub name: String,
+    /// The program.
+    pub image: super::image::Image,
+    /// Seconds; none means no limit.
+    pub timeout: Option<u32>,
+    /// It runs at the start, not at the creation.
+    pub late: bool,
+}
+
+/// One primitive.
+#[derive(Debug)]
+pub enum Step {
+    // -- meet
+    /// Tells the host that a moment has come.
+    Tell(Sync),
+    /// Waits for the host's word.
+    Await(Sync),
+    // -- join
+    /// `setns(2)` into a namespace that the host opened.
+    Enter(Slot, Namespace),
+    /// `setns(2)` into namespaces of the process that a pidfd means, in one call (Linux 5.8). A user namespace that we
+    /// are in already is left out: the kernel lets nobody join his own.
+    Join(Slot, Namespaces),
+    /// `unshare(2)` of what could not be made by the clone.
+    Unshare(Namespaces),
+    /// Becomes id 0 of the new user namespace; groups are dropped where the namespace allows it.
+    BecomeRoot,
+    // -- name
+    /// `setsid(2)`.
+    Session,
+    /// Joins a session keyring of that name; a kernel without keyrings or a full quota is forgiven.
+    Keyring(Str),
+    /// `sethostname(2)`.
+    Hostname(Str),
+    /// `setdomainname(2)`.
+    Domainname(Str),
+    /// Brings `lo` up.
+    Loopback,
+    // -- root
+    /// Changes how `/` and all below it propagate.
+    Propagate(u64),
+    /// Makes the mount that a path lies on private: the longest prefix that is a mount point.
+    PrivateParent(Str),
+    /// Clones the tree at the path and attaches it over itself; fills `ROOT`. If the path can't be reached from a user
+    /// namespace and the host has cloned the tree already, it is attached over `/`.
+    OpenRoot {
+        /// The directory.
+        path: Str,
+        /// A clone that the host made.
+        tree: Option<Slot>,
+    },
+    /// Takes `/` as the root without a mount namespace of our own, after `chroot(2)`; fills `ROOT`.
+    Chroot(Str),
+    // -- mounts
+    /// Mounts a new file system; the directory is made if it is missing.
+    Mount {
+        /// As it will stand in `mountinfo`.
+        source: Str,
+        /// The file system.
+        fstype: Str,
+        /// Where, inside the root.
+        target: Str,
+        /// `MS_*`.
+        flags: u64,
+        /// What the file system parses itself.
+        data: Str,
+        /// Copies what lies below into it first.
+        copy_up: bool,
+    },
+    /// Mounts cgroup2; where that is refused (no cgroup namespace of the user namespace's own), the host's is bound.
+    MountCgroup {
+        /// Where, inside the root.
+        target: Str,
+        /// `MS_*`.
+        flags: u64,
+        /// What the file system parses itself.
+        data: Str,
+    },
+    /// Changes the flags of the mount at a path (`MS_REMOUNT`).
+    Remount {
+        /// Where, inside the root.
+        target: Str,
+        /// `MS_*`.
+        flags: u64,
+        /// What the file system parses itself.
+        data: Str,
+    },
+    /// Clones the tree at a path of the host; fills `TREE`.
+    Clone {
+        /// The path.
+        source: Str,
+        /// With everything mounted below it.
+        recursive: bool,
+    },
+    /// Takes a clone that the host made as `TREE`.
+    Take {
+        /// Where the host put it.
+        slot: Slot,
+        /// The path that the host cloned.
+        source: Str,
+    },
+    /// Sets attributes on `TREE` before anybody sees it.
+    Attr {
+        /// Set, clear, propagation.
+        attr: MountAttr,
+        /// On everything below too.
+        recursive: bool,
+    },
+    /// Like `Attr` without recursion; a flag that is locked in this user namespace is kept where clearing it is refused.
+    AttrKeepLocked {
+        /// Set and clear.
+        attr: MountAttr,
+        /// What was asked to be cleared by name, and so may not be kept.
+        explicit: u64,
+    },
+    /// Attaches `TREE` at a path inside the root; a missing target is made, as a file or directory to fit.
+    Attach {
+        /// Where, inside the root.
+        target: Str,
+    },
+    /// Sets attributes of the mount at a path inside the root.
+    AttrAt {
+        /// Where, inside the root.
+        target: Str,
+        /// Set, clear, propagation.
+        attr: MountAttr,
+        /// On everything below too.
+        recursive: bool,
+    },
+    /// Makes a symbolic link; what is there already stays.
+    Link {
+        /// The directory it is relative to.
+        at: Slot,
+        /// Where.
+        path: Str,
+        /// What it says.
+        target: Str,
+    },
+    /// Makes a symbolic link in `DEV` to a path of the root, if that is there.
+    LinkTo {
+        /// Its name.
+        name: Str,
+        /// What it says, and what must be there.
+        target: Str,
+    },
+    // -- devices
+    /// Opens the root's `/dev` (made if missing); fills `DEV`.
+    OpenDev,
+    /// Makes a device node; one that is there already must be the same device.
+    Node {
+        /// The directory it is relative to: `DEV` for names right below it, else `ROOT`.
+        at: Slot,
+        /// Where.
+        path: Str,
+        /// Type and permissions.
+        mode: u32,
+        /// Number.
+        device: u64,
+        /// Owner and group, if not 0:0.
+        owner: Option<(u32, u32)>,
+    },
+    /// Removes a file, if it is there.
+    Unlink {
+        /// The directory it is relative to.
+        at: Slot,
+        /// Where.
+        path: Str,
+    },
+    // -- pivot
+    /// `pivot_root(2)` to `ROOT`, and away with the old root.
+    Pivot {
+        /// The old root may share its mounts with the host: cut it off first.
+        cut: bool,
+    },
+    /// Moves `ROOT` over `/` and changes root to it (`--no-pivot`).
+    MoveRoot,
+    // -- finish
+    /// Opens a procfs of our own; where that is refused (a covered `/proc` in a user namespace, a security module) the
+    /// mounted one after a check that it is procfs; fills `PROC`.
+    OpenProc,
+    /// Writes a file of `PROC`.
+    WriteProc {
+        /// Relative to procfs.
+        file: Str,
+        /// What.
+        value: Str,
+        /// The key in the configuration, for the message.
+        what: &'static str,
+    },
+    /// Makes the root mount read-only.
+    ReadonlyRoot,
+    /// Makes a path read-only, if it exists.
+    ReadonlyPath(Str),
+    /// Covers a path, if it exists: a file by `/dev/null`, a directory by an empty one.
+    Mask {
+        /// The path.
+        path: Str,
+        /// Options for the covering tmpfs (an SELinux context).
+        label: Option<Str>,
+    },
+    // -- terminal
+    /// Opens a terminal in the container's devpts; fills `PTY` and `TTY`; gives it a size.
+    OpenTerminal {
+        /// The size, if it is known.
+        size: Option<Size>,
+        /// The path of devpts' multiplexer.
+        ptmx: Str,
+    },
+    /// Binds the terminal on `/dev/console`.
+    BindConsole,
+    /// Sends the master: to `--console-socket`, or to the host half.
+    SendTerminal {
+        /// Whether a console socket waits in `CONSOLE`.
+        socket: bool,
+    },
+    /// Makes the terminal 0, 1, 2 and our controlling one, owned by the user.
+    TakeTerminal(u32),
+    /// Gives 0, 1, 2 to the user where they are ours to give.
+    OwnStdio(u32),
+    // -- limit
+    /// `prlimit(2)` of ourselves.
+    Limit {
+        /// `RLIMIT_*`.
+        resource: u32,
+        /// Its name.
+        name: &'static str,
+        /// Soft limit.
+        soft: u64,
+        /// Hard limit.
+        hard: u64,
+    },
+    /// `sched_setattr(2)`.
+    Scheduler(SchedAttr, &'static str),
+    /// `ioprio_set(2)`: class and level.
+    IoPriority(u16, u16),
+    /// `sched_setaffinity(2)`.
+    Affinity(Box<[u64]>),
+    /// `set_mempolicy(2)`.
+    MemoryPolicy(u32, Box<[u64]>),
+    /// `personality(2)`.
+    Personality(u64),
+    // -- drop
+    /// `prctl(PR_SET_DUMPABLE)` 0.
+    Undumpable,
+    /// `prctl(PR_SET_NO_NEW_PRIVS)`.
+    NoNewPrivs,
+    /// `prctl(PR_CAPBSET_DROP)` of all but these.
+    Bound(u64),
+    /// `prctl(PR_SET_KEEPCAPS)`.
+    KeepCaps(bool),
+    /// `setgroups(2)`.
+    Groups(Box<[u32]>),
+    /// `setresgid(2)`.
+    Gid(u32),
+    /// `setresuid(2)`.
+    Uid(u32),
+    /// `capset(2)`.
+    Caps(CapSets),
+    /// `prctl(PR_CAP_AMBIENT)`.
+    Ambient(u64),
+    /// `umask(2)`.
+    Umask(u32),
+    // -- seal
+    /// `seccomp(2)`; fills `LISTENER` if asked for one.
+    Seccomp {
+        /// The program.
+        program: Vec<seccompiler::sock_filter>,
+        /// `SECCOMP_FILTER_FLAG_*`.
+        flags: u32,
+        /// Hands the listener to the host half.
+        listen: bool,
+    },
+    // -- go
+    /// Goes to the working directory, made if missing; refuses one outside the root.
+    Chdir {
+        /// The directory.
+        path: Str,
+        /// First try: not being allowed is forgiven, the second try comes as the user.
+        lenient: bool,
+        /// Makes it (0755), with its parents, if it is missing.
+        make: bool,
+    },
+    /// Adds `HOME` from the container's `/etc/passwd` to the environment, `/` if the user is not in it.
+    Home(u32),
+    /// Finds the program among the candidates.
+    Find,
+    /// Runs a hook in the container and waits for it.
+    Hook(Box<HookStep>),
+    /// Lets everything above the given number close on execve, but these keep open.
+    CloseFds(u32),
+    /// Waits for a byte through the fifo (`create`).
+    Gate,
+    /// Puts signals back to how the caller had them.
+    Signals,
+    /// `execve(2)`.
+    Exec,
+}
+
+impl fmt::Display for Sync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mapped => "mapped",
+            Self::Rooted => "rooted",
+            Self::Limited => "limited",
+            Self::Ready => "ready",
+        })
+    }
+}
+
+impl fmt::Display for Step {
+    // check: table: one line a step: how it reads in a plan and in an error
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tell(sync) => write!(f, "tell the host: {sync}"),
+            Self::Await(sync) => write!(f, "wait for the host: {sync}"),
+            Self::Enter(slot, kind) => write!(f, "setns({} namespace of slot {})", kind.name(), slot.0),
+            Self::Join(slot, kinds) => write!(f, "setns({kinds} of the process of slot {})", slot.0),
+            Self::Unshare(kinds) => write!(f, "unshare({kinds})"),
+            Self::BecomeRoot => f.write_str("become id 0 of the user namespace"),
+            Self::Session => f.write_str("setsid()"),
+            Self::Keyring(name) => write!(f, "join session keyring {}", Quoted(name)),
+            Self::Hostname(name) => write!(f, "sethostname({})", Quoted(name)),
+            Self::Domainname(name) => write!(f, "setdomainname({})", Quoted(name)),
+            Self::Loopback => f.write_str("bring lo up"),
+            Self::Chdir { path, .. } => write!(f, "chdir({})", Quoted(path)),
+            Self::Home(uid) => write!(f, "look up HOME of uid {uid} in /etc/passwd"),
+            Self::Find => f.write_str("find the program"),
+            Self::Hook(hook) => write!(f, "{} hook {}", hook.name, hook.image),
+            Self::CloseFds(first) => write!(f, "close_range({first}.., cloexec)"),
+            Self::Gate => f.write_str("wait for start"),
+            Self::Signals => f.write_str("restore signals"),
+            Self::Exec => f.write_str("execve"),
+            Self::Propagate(flags) => write!(f, "mount(\"/\", {})", Flags(*flags)),
+            Self::PrivateParent(path) => write!(f, "make the mount that {} lies on private", Quoted(path)),
+            Self::OpenRoot { path, tree: None } => write!(f, "bind root {}", Quoted(path)),
+            Self::OpenRoot { path, tree: Some(slot) } => write!(f, "attach root {} (slot {})", Quoted(path), slot.0),
+            Self::Chroot(path) => write!(f, "chroot({})", Quoted(path)),
+            Self::Mount { source, fstype, target, flags, data, copy_up } => write!(
+                f,
+                "mount({}, {}, {}, {}, {}){}",
+                Quoted(source),
+                Quoted(target),
+                Quoted(fstype),
+                Flags(*flags),
+                Quoted(data),
+                if *copy_up { " with a copy of what is below" } else { "" }
+            ),
+            Self::MountCgroup { target, flags, data } => {
+                write!(f, "mount(\"cgroup\", {}, \"cgroup2\", {}, {})", Quoted(target), Flags(*flags), Quoted(data))
+            }
+            Self::Remount { target, flags, data } => {
+                write!(f, "remount({}, {}, {})", Quoted(target), Flags(*flags), Quoted(data))
+            }
+            Self::Clone { source, recursive } => {
+                write!(f, "open_tree({}{})", Quoted(source), if *recursive { ", recursive" } else { "" })
+            }
+            Self::Take { slot, source } => write!(f, "take the tree of {} (slot {})", Quoted(source), slot.0),
+            Self::Attr { attr, recursive } => write!(f, "mount_setattr({attr}{})", recursion(*recursive)),
+            Self::AttrKeepLocked { attr, .. } => write!(f, "mount_setattr({attr}) keeping locked flags"),
+            Self::Attach { target } => write!(f, "move_mount({})", Quoted(target)),
+            Self::AttrAt { target, attr, recursive } => {
+                write!(f, "mount_setattr({}, {attr}{})", Quoted(target), recursion(*recursive))
+            }
+            Self::Link { path, target, .. } => write!(f, "symlink({}, {})", Quoted(target), Quoted(path)),
+            Self::LinkTo { name, target } => {
+                write!(f, "symlink({}, {}) if it exists", Quoted(target), Quoted(name))
+            }
+            Self::OpenDev => f.write_str("open /dev"),
+            Self::Node { path, mode, device, .. } => {
+                write!(f, "mknod({}, {mode:#o}, {}:{})", Quoted(path), libc::major(*device), libc::minor(*device))
+            }
+            Self::Unlink { path, .. } => write!(f, "unlink({})", Quoted(path)),
+            Self::Pivot { cut } => write!(f, "pivot_root(){}", if *cut { ", cut the old root off" } else { "" }),
+            Self::MoveRoot => f.write_str("move the root over / and chroot"),
+            Self::OpenProc => f.write_str("open a procfs"),
+            Self::WriteProc { file, value, .. } => {
+                write!(f, "write {} to /proc/{}", Quoted(value), file.to_string_lossy())
+            }
+            Self::ReadonlyRoot => f.write_str("make / read-only"),
+            Self::ReadonlyPath(path) => write!(f, "make {} read-only", Quoted(path)),
+            Self::Mask { path, .. } => write!(f, "mask {}", Quoted(path)),
+            Self::OpenTerminal { ptmx, .. } => write!(f, "open a terminal from {}", Quoted(ptmx)),
+            Self::BindConsole => f.write_str("bind the terminal on /dev/console"),
+            Self::SendTerminal { socket: true } => f.write_str("send the terminal to the console socket"),
+            Self::SendTerminal { socket: false } => f.write_str("send the terminal to the host"),
+            Self::TakeTerminal(_) => f.write_str("make the terminal the controlling one"),
+            Self::OwnStdio(uid) => write!(f, "give stdio to uid {uid}"),
+            Self::Limit { name, soft, hard, .. } => write!(f, "prlimit({name}, {soft}, {hard})"),
+            Self::Scheduler(attr, policy) => {
+                write!(f, "sched_setattr({policy}, nice {}, priority {})", attr.nice, attr.priority)
+            }
+            Self::IoPriority(class, level) => write!(f, "ioprio_set(class {class}, level {level})"),
+            Self::Affinity(_) => f.write_str("sched_setaffinity()"),
+            Self::MemoryPolicy(mode, _) => write!(f, "set_mempolicy({mode:#x})"),
+            Self::Personality(persona) => write!(f, "personality({persona:#x})"),
+            Self::Undumpable => f.write_str("prctl(PR_SET_DUMPABLE, 0)"),
+            Self::NoNewPrivs => f.write_str("prctl(PR_SET_NO_NEW_PRIVS)"),
+            Self::Bound(keep) => write!(f, "bound capabilities to {keep:#x}"),
+            Self::KeepCaps(on) => write!(f, "prctl(PR_SET_KEEPCAPS, {})", u8::from(*on)),
+            Self::Groups(groups) => write!(f, "setgroups({groups:?})"),
+            Self::Gid(gid) => write!(f, "setresgid({gid})"),
+            Self::Uid(uid) => write!(f, "setresuid({uid})"),
+            Self::Caps(sets) => write!(
+                f,
+                "capset(effective {:#x}, permitted {:#x}, inheritable {:#x})",
+                sets.effective, sets.permitted, sets.inheritable
+            ),
+            Self::Ambient(set) => write!(f, "ambient capabilities {set:#x}"),
+            Self::Umask(mask) => write!(f, "umask({mask:#o})"),
+            Self::Seccomp { program, flags, .. } => {
+                write!(f, "seccomp({} instructions, flags {flags:#x})", program.len())
+            }
+        }
+    }
+}
+
+fn recursion(on: bool) -> &'static str {
+    if on { ", recursive" } else { "" }
+}

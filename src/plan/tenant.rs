@@ -1,0 +1,289 @@
+//! **The order** of exec: what a process does that joins a container, one call a line, each with the reason why it stands
+//! there. The words are those of `container.rs`, and so is the executor.
+
+use super::step::{Slot, Step, Sync};
+use super::{Birth, Plan, container, identity, image, namespaces, terminal};
+use crate::abi::ns::{Namespace, Namespaces};
+use crate::error::Result;
+use crate::facts::Facts;
+use crate::plan::hooks::Hooks;
+use oci_spec::runtime::{Linux, Process};
+use std::path::Path;
+
+/// What exec's plan depends on, beside the machine.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// The process.
+    pub process: &'a Process,
+    /// `linux` of the container's configuration.
+    pub linux: Option<&'a Linux>,
+    /// The container's root, as the host sees it.
+    pub rootfs: &'a Path,
+    /// `--console-socket`.
+    pub console_socket: Option<&'a Path>,
+    /// The container was made with `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// `--preserve-fds`.
+    pub preserve_fds: u32,
+    /// The caller is root, of his own user namespace at least.
+    pub privileged: bool,
+    /// The process is put into cgroups of v1 after the clone.
+    pub placed_late: bool,
+}
+
+/// Plans a process of `exec`.
+///
+/// # Errors
+/// The process asks for what can't be; the error names the JSON path.
+pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
+    let (process, linux) = (request.process, request.linux);
+    let (mut opens, mut details) = (Vec::new(), Vec::new());
+    let own = namespaces::own(linux);
+    let user = own.all.has(Namespace::User);
+    let (birth, join) = split(own.all, request)?;
+    let limits = identity::limits(process)?;
+    let home = container::home_wanted(process);
+    let env = process.env().iter().flatten().map(String::as_str).filter(|variable| *variable != "HOME=");
+    let env: Vec<&str> = env.collect();
+    let env = image::environment(env.into_iter());
+    let image = image::Image::new("process", process.args().as_deref().unwrap_or_default(), &env, home)?;
+    let profile = linux.and_then(|linux| linux.seccomp().as_ref());
+    let is_root = facts.root && !user;
+    let confined = identity::confine(process, profile, true, is_root, identity::Role::Tenant, &mut details)?;
+    let has_terminal = process.terminal().unwrap_or_default();
+    let labels = identity::labels(process, &facts.lsm)?;
+
+    let mut steps = Vec::with_capacity(40);
+    enter(request, &own, labels, join, &mut steps)?;
+    // from the container's devpts, so that the terminal's path is the container's
+    if has_terminal {
+        steps.extend(terminal::steps(process, request.console_socket, false, &mut opens)?);
+    }
+    // from here on the process is what the payload will be, bit by bit
+    steps.extend(affinity(process)?);
+    let memory = linux.and_then(|linux| linux.memory_policy().as_ref());
+    steps.extend(identity::scheduling(process, memory, linux.and_then(|linux| linux.personality().as_ref()))?);
+    // raising a limit takes a right that a user namespace does not give: there the host does it
+    let host_limits = if user { limits.clone() } else { Vec::new() };
+    steps.extend(identity::limit_steps(if user { &[] } else { &limits }));
+    // no descriptor of ours outlives execve, whatever opened it
+    steps.push(Step::CloseFds(3 + request.preserve_fds));
+    steps.extend(confined.before);
+    go(process, home, !host_limits.is_empty(), &mut steps);
+    steps.extend(confined.last);
+    steps.push(Step::Exec);
+
+    Ok(Plan {
+        id: request.id.to_owned(),
+        opens,
+        slots: Slot::FREE,
+        birth,
+        limits: host_limits,
+        oom_score_adj: process.oom_score_adj(),
+        hooks: Hooks::default(),
+        terminal: has_terminal && request.console_socket.is_none(),
+        steps,
+        image,
+        listener: confined.listener,
+        notes: Vec::new(),
+        details,
+    })
+}
+
+/// Into the container.
+fn enter(
+    request: &Request<'_>,
+    own: &namespaces::Own,
+    labels: Vec<Step>,
+    join: Namespaces,
+    steps: &mut Vec<Step>,
+) -> Result<()> {
+    // whatever we open or use up in the container, its limits and device rules hold for it
+    if request.placed_late {
+        steps.push(Step::Await(Sync::Mapped));
+    }
+    // through a procfs of our own, with the rights of the host, while nothing of the container's can be in the way
+    if !labels.is_empty() {
+        steps.push(Step::OpenProc);
+        steps.extend(labels);
+    }
+    // all at once, so that each is judged by the rights we came with and their order does not matter
+    if !join.is_empty() {
+        steps.push(Step::Join(Slot::INIT, join));
+    }
+    // without a mount namespace made for it the container's root is not the namespace's
+    if !own.made.has(Namespace::Mount) {
+        steps.push(Step::Chroot(image::c_string("root.path", request.rootfs.as_os_str().as_encoded_bytes())?));
+    }
+    // in a user namespace nobody is root before he becomes it
+    if own.all.has(Namespace::User) {
+        steps.push(Step::BecomeRoot);
+    }
+    // a session of our own: signals for the caller's terminal are not ours, and a controlling one may be taken later
+    steps.push(Step::Session);
+    // all processes of a container share its ring
+    if !request.no_new_keyring {
+        steps.push(Step::Keyring(image::c_string("id", format!("_ses.{}", request.id))?));
+    }
+    Ok(())
+}
+
+/// The last looks before the payload.
+fn go(process: &Process, home: bool, limited: bool, steps: &mut Vec<Step>) {
+    // a change of ids may have opened us to the container's debuggers; execve, which ends this, is yet to come
+    steps.push(Step::Undumpable);
+    if home {
+        steps.push(Step::Home(process.user().uid()));
+    }
+    steps.push(Step::Find);
+    // the host has set what only it may set
+    if process.oom_score_adj().is_some() || limited {
+        steps.push(Step::Await(Sync::Ready));
+    }
+    steps.push(Step::Signals);
+}
+
+/// Who joins what: the pid namespace is joined before the clone, since a process stays in the one it was born in. Root
+/// takes it for its children and the child joins the rest. Anybody else has rights over it only in the container's user
+/// namespace, into which a go-between goes; not the cgroup namespace, which would hide from the clone where it comes from.
+fn split(own: Namespaces, request: &Request<'_>) -> Result<(Birth, Namespaces)> {
+    let mut birth = Birth::default();
+    let initial = request.process.exec_cpu_affinity().as_ref().and_then(|affinity| affinity.initial().as_deref());
+    birth.affinity = identity::bit_list("process.execCPUAffinity.initial", initial.unwrap_or_default())?;
+    let mut rest = own;
+    for kind in [Namespace::User, Namespace::Pid] {
+        if !own.has(kind) || (request.privileged && kind == Namespace::User) {
+            continue;
+        }
+        rest.remove(kind);
+        if request.privileged {
+            birth.ahead.insert(kind);
+        } else {
+            birth.through.push((Slot::INIT, kind));
+        }
+    }
+    Ok((birth, rest))
+}
+
+/// Where the process runs when it is in the container's cgroups.
+fn affinity(process: &Process) -> Result<Option<Step>> {
+    let list = process.exec_cpu_affinity().as_ref().and_then(|affinity| affinity.cpu_affinity_final().as_deref());
+    let mask = identity::bit_list("process.execCPUAffinity.final", list.unwrap_or_default())?;
+    Ok((!mask.is_empty()).then_some(Step::Affinity(mask)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::cgroup::CgroupPlan;
+    use crate::plan::show;
+
+    fn request<'a>(process: &'a Process, linux: &'a Linux) -> Request<'a> {
+        Request {
+            id: "web",
+            process,
+            linux: Some(linux),
+            rootfs: Path::new("/b/rootfs"),
+            console_socket: None,
+            no_new_keyring: false,
+            preserve_fds: 0,
+            privileged: true,
+            placed_late: false,
+        }
+    }
+
+    fn shown(linux: &str, process: &str, change: impl FnOnce(&mut Request<'_>)) -> String {
+        let process: Process = serde_json::from_str(process).unwrap();
+        let linux: Linux = serde_json::from_str(linux).unwrap();
+        let mut request = request(&process, &linux);
+        change(&mut request);
+        let facts = Facts { root: request.privileged, ..Facts::default() };
+        show::text(&plan(&request, &facts).unwrap(), &CgroupPlan::default())
+    }
+
+    const ALL: &str = r#"{"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "network", "path": "/run/n"},
+        {"type": "user"}, {"type": "time"}, {"type": "cgroup"}]}"#;
+    const TRUE: &str = r#"{"cwd": "/", "args": ["/bin/true"], "env": ["HOME=/"], "user": {"uid": 0, "gid": 0}}"#;
+
+    #[test]
+    fn the_order() {
+        let plain = r#"{"namespaces": [{"type": "pid"}, {"type": "mount"}]}"#;
+        let full = r#"{"cwd": "/w", "args": ["ls"], "env": ["PATH=/bin"], "user": {"uid": 5, "gid": 6}, "oomScoreAdj": 3,
+            "noNewPrivileges": true, "rlimits": [{"type": "RLIMIT_CORE", "soft": 1, "hard": 2}], "terminal": true,
+            "execCPUAffinity": {"initial": "0", "final": "1"}, "capabilities": {"bounding": ["CAP_KILL"]}}"#;
+        let text = shown(plain, full, |request| request.placed_late = true);
+        let order = [
+            "host  setns(pid of the process of slot 9) for the child",
+            "host  oom_score_adj 3",
+            "wait for the host: mapped",
+            "setns(mount of the process of slot 9)",
+            "setsid()",
+            "join session keyring \"_ses.web\"",
+            "open a terminal from \"/dev/ptmx\"",
+            "send the terminal to the host",
+            "make the terminal the controlling one",
+            "sched_setaffinity()",
+            "prlimit(RLIMIT_CORE, 1, 2)",
+            "close_range(3.., cloexec)",
+            "prctl(PR_SET_NO_NEW_PRIVS)",
+            "bound capabilities to 0x20",
+            "chdir(\"/w\")",
+            "setgroups([])",
+            "setresgid(6)",
+            "setresuid(5)",
+            "chdir(\"/w\")",
+            "capset(",
+            "prctl(PR_SET_DUMPABLE, 0)",
+            "look up HOME of uid 5",
+            "find the program",
+            "wait for the host: ready",
+            "restore signals",
+            "execve",
+        ];
+        let mut rest = text.as_str();
+        for line in order {
+            let at = rest.find(line).unwrap_or_else(|| panic!("no {line:?} in the rest of\n{text}"));
+            rest = &rest[at + line.len()..];
+        }
+    }
+
+    #[test]
+    fn root_joins_everything_but_the_pid_namespace_at_once() {
+        let text = shown(ALL, TRUE, |_| {});
+        assert!(text.contains("host  setns(pid of"), "{text}");
+        assert!(text.contains("setns(user|network|cgroup|time|mount of the process of slot 9)"), "{text}");
+        assert!(text.contains("become id 0"), "{text}");
+    }
+
+    #[test]
+    fn others_go_through_the_user_namespace_first() {
+        let text = shown(ALL, TRUE, |request| request.privileged = false);
+        assert!(text.contains("host  join user (slot 9)\nhost  join pid (slot 9)\n"), "{text}");
+        assert!(text.contains("setns(network|cgroup|time|mount of the process of slot 9)"), "{text}");
+    }
+
+    #[test]
+    fn what_nobody_needs_is_not_there() {
+        let text = shown(r#"{"namespaces": [{"type": "mount"}]}"#, TRUE, |request| request.no_new_keyring = true);
+        for absent in ["wait for", "keyring", "pid", "chroot", "setresuid", "HOME", "chdir", "procfs", "become"] {
+            assert!(!text.contains(absent), "{absent} in {text}");
+        }
+        let chroot = shown(r#"{"namespaces": [{"type": "mount", "path": "/proc/1/ns/mnt"}]}"#, TRUE, |_| {});
+        assert!(chroot.contains("setns(mount of") && chroot.contains("chroot(\"/b/rootfs\")"), "{chroot}");
+        assert!(shown("{}", TRUE, |_| {}).contains("chroot(\"/b/rootfs\")"));
+    }
+
+    #[test]
+    fn labels_are_written_before_the_container_is_entered() {
+        let process = r#"{"cwd": "/", "args": ["x"], "user": {}, "apparmorProfile": "p"}"#;
+        let process: Process = serde_json::from_str(process).unwrap();
+        let linux: Linux = serde_json::from_str(ALL).unwrap();
+        let request = request(&process, &linux);
+        let facts = Facts { root: true, lsm: crate::facts::Lsm { apparmor: true, selinux: false } };
+        let steps = plan(&request, &facts).unwrap().steps;
+        assert!(matches!(steps.as_slice(), [Step::OpenProc, Step::WriteProc { .. }, Step::Join(..), ..]));
+        assert!(plan(&request, &Facts::default()).is_err());
+    }
+}

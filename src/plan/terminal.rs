@@ -1,0 +1,37 @@
+//! The terminal of a process: where it is opened, how large it is, and who gets its master.
+
+use super::Open;
+use super::step::{Slot, Step};
+use crate::error::{Error, Result};
+use crate::sys::tty::Size;
+use oci_spec::runtime::Process;
+use std::path::Path;
+
+/// The steps that give a process its terminal. `console`: `/dev` is the container's own and this is its first process,
+/// so that the terminal is `/dev/console` too.
+///
+/// # Errors
+/// A size that is none.
+pub(super) fn steps(
+    process: &Process,
+    socket: Option<&Path>,
+    console: bool,
+    opens: &mut Vec<(Slot, Open)>,
+) -> Result<Vec<Step>> {
+    let side = |length: u64| u16::try_from(length).map_err(|_| Error::spec("process.consoleSize", "too large"));
+    let size = process.console_size().filter(|size| size.height() > 0 || size.width() > 0);
+    let size = size
+        .map(|size| Ok::<_, Error>(Size { rows: side(size.height())?, columns: side(size.width())? }))
+        .transpose()?;
+    if let Some(path) = socket {
+        opens.push((Slot::CONSOLE, Open::Console(path.to_owned())));
+    }
+    let ptmx = if console { c"/dev/pts/ptmx" } else { c"/dev/ptmx" }.to_owned();
+    let mut steps = vec![Step::OpenTerminal { size, ptmx }];
+    if console {
+        steps.push(Step::BindConsole);
+    }
+    steps.push(Step::SendTerminal { socket: socket.is_some() });
+    steps.push(Step::TakeTerminal(process.user().uid()));
+    Ok(steps)
+}

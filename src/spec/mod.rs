@@ -1,0 +1,129 @@
+//! What the bundle says: `config.json`, or the process document of `exec`, read and parsed into the types of
+//! `oci-spec`. Depends on the error type only.
+//!
+//! A document that fits is parsed once, straight from its bytes. Only one that does not is looked at again
+//! (`mend.rs`): it may hold what runc lets pass, and if it does not, its mistake is to be named with its place.
+
+use crate::error::{Context, Error, Kind, Result};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
+use serde::de::DeserializeOwned;
+use std::io::Read;
+use std::path::Path;
+
+mod check;
+mod mend;
+mod place;
+mod starter;
+
+pub use check::{validate, validate_process};
+pub use starter::template;
+
+/// The version of the OCI runtime spec that we follow.
+pub const VERSION: &str = "1.3.0";
+
+/// A document, its bytes, and what was passed over in it.
+#[derive(Debug)]
+pub struct Loaded<T> {
+    /// What it says.
+    pub spec: T,
+    /// The file as it was read.
+    pub bytes: Vec<u8>,
+    /// Warnings for the log.
+    pub notes: Vec<String>,
+}
+
+/// Reads a bundle's `config.json`. Nothing is checked that its types do not demand: see `validate`.
+///
+/// # Errors
+/// When the file cannot be read, is no JSON, or holds a value that does not fit.
+pub fn load(path: &Path) -> Result<Loaded<Spec>> {
+    let bytes = read(path).map_err(|error| {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        if error.kind() == std::io::ErrorKind::NotFound {
+            let sentence = format!("JSON specification file {name} not found");
+            return Error::new(Kind::Spec, sentence).fact("path", path.to_string_lossy());
+        }
+        Error::from(error).context(format!("open {}", path.display())).kind(Kind::Spec)
+    })?;
+    let (spec, notes) = parse(&bytes, mend::config).context(|| path.display().to_string())?;
+    Ok(Loaded { spec, bytes, notes })
+}
+
+/// Reads a regular file with two calls where `std::fs::read` makes four: a read that comes short is the last one.
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    const USUAL: usize = 64 * 1024;
+    let mut file = std::fs::File::open(path)?;
+    let mut bytes = vec![0; USUAL];
+    let mut length = 0;
+    loop {
+        match file.read(&mut bytes[length..]) {
+            Ok(got) if got < bytes.len() - length => {
+                bytes.truncate(length + got);
+                return Ok(bytes);
+            }
+            Ok(got) => {
+                length += got;
+                bytes.resize(bytes.len() * 2, 0);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Reads a process document: `exec --process FILE`.
+///
+/// # Errors
+/// When the file cannot be read, is no JSON, or holds a value that does not fit.
+pub fn load_process(path: &Path) -> Result<Loaded<Process>> {
+    let bytes = std::fs::read(path).context(|| format!("open {}", path.display()))?;
+    let (spec, notes) = parse(&bytes, mend::process).context(|| path.display().to_string())?;
+    Ok(Loaded { spec, bytes, notes })
+}
+
+/// Parses `config.json` from memory: the copy that lies beside a container's record.
+///
+/// # Errors
+/// When it is no JSON or holds a value that does not fit.
+pub fn from_slice(bytes: &[u8]) -> Result<Spec> {
+    parse(bytes, mend::config).map(|(spec, _)| spec)
+}
+
+/// Parses a document with limits alone: `update --resources`.
+///
+/// # Errors
+/// When it is no JSON or holds a value that does not fit.
+pub fn resources(bytes: &[u8]) -> Result<LinuxResources> {
+    parse(bytes, mend::resources).map(|(resources, _)| resources)
+}
+
+/// Parses, and looks again with `mend` when that fails.
+fn parse<T: DeserializeOwned>(
+    bytes: &[u8],
+    mend: fn(&mut serde_json::Value, &mut Vec<String>) -> Result<()>,
+) -> Result<(T, Vec<String>)> {
+    if let Ok(spec) = serde_json::from_slice(bytes) {
+        return Ok((spec, Vec::new()));
+    }
+    let mut value = serde_json::from_slice(bytes).map_err(|error| Error::new(Kind::Spec, error.to_string()))?;
+    let mut notes = Vec::new();
+    mend(&mut value, &mut notes)?;
+    // as text once more: a second way to read each type would be paid for in size
+    let text = serde_json::to_vec(&value).map_err(|error| Error::new(Kind::Spec, error.to_string()))?;
+    let spec = serde_json::from_slice(&text).map_err(|error| named(&text, &error))?;
+    Ok((spec, notes))
+}
+
+/// A mistake in a text of one line, with its JSON path in the place of the column.
+fn named(text: &[u8], error: &serde_json::Error) -> Error {
+    let sentence = error.to_string();
+    let column = format!(" at line {} column {}", error.line(), error.column());
+    let sentence = sentence.strip_suffix(&column).unwrap_or(&sentence);
+    match place::path_at(text, error.column()) {
+        path if path.is_empty() => Error::new(Kind::Spec, sentence),
+        path => Error::spec(path, sentence),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+//! Documents by table: a mistake each in one that works, and what is said of it. Words compared with runc.
+
+use super::*;
+use serde_json::{Value, json};
+
+/// The template, changed at one place; `null` takes the value out.
+fn changed(changes: &[(&str, Value)]) -> Value {
+    let mut document: Value = serde_json::from_str(&template(None, true)).unwrap();
+    for (pointer, value) in changes {
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        match (document.pointer_mut(parent).unwrap_or_else(|| panic!("{pointer}")), value) {
+            (Value::Object(members), Value::Null) => drop(members.remove(key)),
+            (Value::Object(members), value) => drop(members.insert(key.to_owned(), value.clone())),
+            (Value::Array(members), value) if key == "-" => members.push(value.clone()),
+            (Value::Array(members), Value::Null) => drop(members.remove(key.parse().unwrap())),
+            (Value::Array(members), value) => members[key.parse::<usize>().unwrap()] = value.clone(),
+            (other, _) => panic!("{pointer}: {other}"),
+        }
+    }
+    document
+}
+
+/// What is said of a document: the notes, or the error.
+fn verdict(document: &Value) -> std::result::Result<Vec<String>, String> {
+    let bytes = serde_json::to_vec(document).unwrap();
+    let (spec, notes) = parse(&bytes, mend::config).map_err(|error| error.to_string())?;
+    validate(&spec, true).map_err(|error| error.to_string())?;
+    Ok(notes)
+}
+
+// check: table: one row for each mistake
+#[test]
+fn a_mistake_is_named() {
+    let rows = [
+        ("/root", json!(null), "root: must be specified"),
+        ("/process", json!(null), "process property must not be empty"),
+        ("/process/cwd", json!(null), "Cwd property must not be empty"),
+        ("/process/cwd", json!(""), "Cwd property must not be empty"),
+        ("/process/cwd", json!("tmp"), "Cwd must be an absolute path"),
+        ("/process/args", json!(null), "args must not be empty"),
+        ("/process/args", json!([]), "args must not be empty"),
+        ("/process/args", json!(["a\0b"]), "process.args: \"a\\0b\" holds a zero byte"),
+        ("/process/args", json!("sh"), "process.args: invalid type: string \"sh\", expected a sequence"),
+        ("/process/args", json!(["a", 1]), "process.args[1]: invalid type: integer `1`, expected a string"),
+        ("/process/rlimits/0/type", json!("RLIMIT_BOGUS"), "wrong rlimit value: RLIMIT_BOGUS"),
+        (
+            "/process/rlimits/-",
+            json!({"type": "RLIMIT_NOFILE", "hard": 1, "soft": 1}),
+            "process.rlimits[1].type: duplicate RLIMIT_NOFILE",
+        ),
+        ("/process/user/uid", json!(u32::MAX), "process.user.uid: 4294967295 is nobody's id"),
+        ("/process/user/gid", json!(u32::MAX), "process.user.gid: 4294967295 is nobody's id"),
+        (
+            "/process/user/additionalGids",
+            json!([1, u32::MAX]),
+            "process.user.additionalGids: 4294967295 is nobody's id",
+        ),
+        ("/process/rlimits/0/soft", json!(2000), "process.rlimits[0].soft: 2000 is above the hard limit 1024"),
+        ("/linux/namespaces/0/type", json!("bogus"), "namespace {\"bogus\" \"\"} does not exist"),
+        ("/linux/namespaces/-", json!({"type": "pid"}), "malformed spec file: duplicated ns {\"pid\" \"\"}"),
+        (
+            "/linux/namespaces/-",
+            json!({"type": "uts", "path": "/x"}),
+            "malformed spec file: duplicated ns {\"uts\" \"/x\"}",
+        ),
+        ("/linux/namespaces/1/path", json!("ns/x"), "linux.namespaces[1].path: must be an absolute path"),
+        ("/linux/namespaces/3", json!(null), "unable to set hostname without a private UTS namespace"),
+        ("/linux", json!(null), "unable to set hostname without a private UTS namespace"),
+        ("/linux/namespaces/4", json!(null), "unable to restrict sys entries without a private MNT namespace"),
+        (
+            "/linux/uidMappings",
+            json!([{"containerID": 0, "hostID": 0, "size": 1}]),
+            "User namespace mappings specified, but USER namespace isn't enabled in the config",
+        ),
+        ("/linux/namespaces/-", json!({"type": "user"}), "User namespaces enabled, but no uid mappings found"),
+        ("/linux/timeOffsets", json!({"monotonic": {"secs": 5}}), "linux.timeOffsets: needs a time namespace"),
+        ("/hooks", json!({"prestart": [{"path": "x"}]}), "hooks.prestart[0].path: \"x\" must be an absolute path"),
+        (
+            "/hooks",
+            json!({"poststop": [{"path": "/x"}, {"path": ""}]}),
+            "hooks.poststop[1].path: \"\" must be an absolute path",
+        ),
+        (
+            "/hooks",
+            json!({"createRuntime": [{"path": "/x", "timeout": 0}]}),
+            "hooks.createRuntime[0].timeout: must be greater than zero",
+        ),
+        ("/mounts/1/destination", json!(""), "mounts[1].destination: must not be empty"),
+        ("/linux/sysctl", json!({"kernel.foo": "1"}), "sysctl \"kernel.foo\" is not in a separate kernel namespace"),
+        ("/linux/sysctl", json!({"user.x": "1"}), "sysctl \"user.x\" is not in a separate kernel namespace"),
+        (
+            "/linux/sysctl",
+            json!({"kernel.hostname": "x"}),
+            "sysctl \"kernel.hostname\" is not allowed as it conflicts with the OCI \"hostname\" field",
+        ),
+        (
+            "/linux/sysctl",
+            json!({"net/../kernel/x": "1"}),
+            "linux.sysctl.net/../kernel/x: is not a name, or there twice",
+        ),
+        ("/process/user", json!(3), "process.user: invalid type: integer `3`, expected struct User"),
+        ("/process/user", json!({"uid": -1}), "process.user.uid: invalid value: integer `-1`, expected u32"),
+        ("/process/terminal", json!({}), "process.terminal: invalid type: map, expected a boolean"),
+        ("/mounts/2", json!({"source": "x"}), "mounts[2]: missing field `destination`"),
+        (
+            "/linux/seccomp",
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["x"], "action": "FOO"}]}),
+            "linux.seccomp.syscalls[0].action: unknown variant `FOO`, expected one of `SCMP_ACT_KILL`, \
+             `SCMP_ACT_KILL_THREAD`, `SCMP_ACT_KILL_PROCESS`, `SCMP_ACT_TRAP`, `SCMP_ACT_ERRNO`, `SCMP_ACT_NOTIFY`, \
+             `SCMP_ACT_TRACE`, `SCMP_ACT_LOG`, `SCMP_ACT_ALLOW`",
+        ),
+    ];
+    for (pointer, value, expected) in rows {
+        let said = verdict(&changed(&[(pointer, value.clone())]));
+        assert_eq!(said, Err(expected.to_owned()), "{pointer} = {value}");
+    }
+}
+
+#[test]
+fn two_changes_make_a_mistake() {
+    let rows: [(&[(&str, Value)], &str); 5] = [
+        (
+            &[("/hostname", json!(null)), ("/domainname", json!("x")), ("/linux/namespaces/3", json!(null))],
+            "unable to set domainname without a private UTS namespace",
+        ),
+        (
+            &[("/linux/sysctl", json!({"net.ipv4.ip_forward": "1"})), ("/linux/namespaces/1", json!(null))],
+            "sysctl \"net.ipv4.ip_forward\" not allowed in host network namespace",
+        ),
+        (
+            &[("/linux/sysctl", json!({"fs/mqueue/msg_max": "1"})), ("/linux/namespaces/2", json!(null))],
+            "sysctl \"fs.mqueue.msg_max\" is not allowed in the hosts ipc namespace",
+        ),
+        (
+            &[
+                ("/linux/timeOffsets", json!({"boottime": {"secs": 5}})),
+                ("/linux/namespaces/-", json!({"type": "time", "path": "/proc/1/ns/time"})),
+            ],
+            "linux.timeOffsets: not possible in a time namespace that is joined",
+        ),
+        (
+            &[("/linux/timeOffsets", json!({"x": {}})), ("/linux/namespaces/-", json!({"type": "time"}))],
+            "linux.timeOffsets.x: is not monotonic or boottime",
+        ),
+    ];
+    for (changes, expected) in rows {
+        assert_eq!(verdict(&changed(changes)), Err(expected.to_owned()), "{changes:?}");
+    }
+}
+
+#[test]
+fn what_runc_lets_pass_passes() {
+    let user = json!({"type": "user"});
+    let maps = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+    let rows: [&[(&str, Value)]; 13] = [
+        &[],
+        &[("/bogus", json!({"a": 1}))],
+        &[("/ociVersion", json!("9.9.9"))],
+        &[("/process/user", json!(null))],
+        &[("/process/capabilities", json!(null))],
+        &[("/windows", json!("nonsense")), ("/vm", json!(3))],
+        &[("/hostname", json!("")), ("/linux/namespaces/3", json!(null))],
+        &[("/linux/namespaces/1/path", json!("/proc/1/ns/net"))],
+        &[("/linux/namespaces/1/path", json!(""))],
+        &[("/linux/namespaces/-", user), ("/linux/uidMappings", maps.clone()), ("/linux/gidMappings", maps)],
+        &[("/linux/namespaces/-", json!({"type": "user", "path": "/proc/1/ns/user"}))],
+        &[("/linux/sysctl", json!({"net.ipv4.conf.eth0/1.x": "1", "kernel/sem": "1", "kernel.domainname": "d"}))],
+        &[(
+            "/linux/seccomp",
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["x"], "action": "SCMP_ACT_LOG", "args": [{"op": "SCMP_CMP_EQ"}]}]}),
+        )],
+    ];
+    for changes in rows {
+        assert_eq!(verdict(&changed(changes)), Ok(vec![]), "{changes:?}");
+    }
+}
+
+#[test]
+fn nulls_are_absent_as_go_writes_them() {
+    let mut document = changed(&[]);
+    for pointer in
+        ["/process/env", "/process/user", "/mounts/0/options", "/linux/maskedPaths", "/linux/namespaces/0/path"]
+    {
+        let (parent, key) = pointer.rsplit_once('/').unwrap();
+        document.pointer_mut(parent).unwrap()[key] = Value::Null;
+    }
+    assert_eq!(verdict(&document), Ok(vec![]));
+}
+
+#[test]
+fn unknown_capabilities_are_noted_and_left_out() {
+    let more = json!(["CAP_KILL", "CAP_ZZZ", "CAP_BOGUS"]);
+    let document =
+        changed(&[("/process/capabilities/bounding", more.clone()), ("/process/capabilities/ambient", more)]);
+    let bytes = serde_json::to_vec(&document).unwrap();
+    let (spec, notes) = parse::<Spec>(&bytes, mend::config).unwrap();
+    assert_eq!(notes, ["ignoring unknown or unavailable capabilities: [CAP_BOGUS CAP_ZZZ]"]);
+    let capabilities = spec.process().as_ref().and_then(|process| process.capabilities().clone()).unwrap();
+    assert_eq!(capabilities.bounding().as_ref().map(|set| set.len()), Some(1));
+
+    let process = serde_json::to_vec(&document["process"]).unwrap();
+    let (process, notes) = parse::<Process>(&process, mend::process).unwrap();
+    assert_eq!(notes.len(), 1);
+    assert_eq!(validate_process(&process).map_err(|error| error.to_string()), Ok(()));
+}
+
+#[test]
+fn a_process_may_be_absent_until_start() {
+    let bytes = serde_json::to_vec(&changed(&[("/process", Value::Null)])).unwrap();
+    let spec = from_slice(&bytes).unwrap();
+    assert!(validate(&spec, false).is_ok());
+    assert!(validate(&spec, true).is_err());
+}
+
+#[test]
+fn files_that_are_missing_or_no_json() {
+    let text = |path: &str| load(Path::new(path)).err().map(|error| error.to_string());
+    assert_eq!(text("/nonexistent/config.json").as_deref(), Some("JSON specification file config.json not found"));
+    let path = std::env::temp_dir().join(format!("onggi-spec-{}", std::process::id()));
+    std::fs::write(&path, "{\"ociVersion\":\n").unwrap();
+    let said = text(&path.to_string_lossy());
+    std::fs::remove_file(&path).unwrap();
+    let expected = format!("{}: EOF while parsing a value at line 2 column 0", path.display());
+    assert_eq!(said, Some(expected));
+}
+
+/// The whole text, as `runc spec` of runc 1.3.6 writes it on cgroup v2, but for the host name and the version.
+#[test]
+fn the_template_is_runcs() {
+    let value: Value = serde_json::from_str(&template(None, true)).unwrap();
+    assert_eq!(value["linux"]["namespaces"].as_array().map(Vec::len), Some(6));
+    assert_eq!(value["mounts"][2]["options"].as_array().map(Vec::len), Some(6));
+    let rootless: Value = serde_json::from_str(&template(Some((1000, 100)), false)).unwrap();
+    assert_eq!(rootless["linux"]["resources"], Value::Null);
+    assert_eq!(rootless["linux"]["uidMappings"][0], json!({"containerID": 0, "hostID": 1000, "size": 1}));
+    assert_eq!(rootless["linux"]["gidMappings"][0]["hostID"], json!(100));
+    let types: Vec<_> =
+        rootless["linux"]["namespaces"].as_array().unwrap().iter().map(|ns| ns["type"].clone()).collect();
+    assert_eq!(types, ["pid", "ipc", "uts", "mount", "user"]);
+    assert_eq!(rootless["mounts"][5]["source"], json!("/sys"));
+}

@@ -1,0 +1,189 @@
+//! The directory of one container, and the files in it.
+
+use super::Record;
+use crate::error::{Context, Error, Result};
+use crate::sys::lock;
+use serde::Serialize;
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The file with the record.
+pub(super) const RECORD: &str = "state.json";
+/// The copy of the bundle's configuration.
+const CONFIG: &str = "config.json";
+/// The file that init keeps locked until it becomes the payload.
+const GATE: &str = "gate";
+
+/// A directory that is ours: made by this call, and locked as long as this value lives. The lock is the process's own:
+/// init does not inherit it.
+#[derive(Debug)]
+pub struct Claim {
+    /// The directory.
+    pub dir: Dir,
+    pub(super) _lock: File,
+}
+
+/// The directory of a container.
+#[derive(Debug)]
+pub struct Dir {
+    pub(super) path: PathBuf,
+}
+
+impl Dir {
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of the gate.
+    #[must_use]
+    pub fn gate(&self) -> PathBuf {
+        self.path.join(GATE)
+    }
+
+    /// The path of the copy of the bundle's configuration.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.path.join(CONFIG)
+    }
+
+    pub(super) fn lock(&self) -> Result<File> {
+        let dir = File::open(&self.path).context(|| format!("open {}", self.path.display()))?;
+        lock::hold(&dir).context(|| format!("lock {}", self.path.display()))?;
+        Ok(dir)
+    }
+
+    /// Whether the call that made the directory is still at work. Not to be asked by that call itself.
+    #[must_use]
+    pub fn claimed(&self) -> bool {
+        File::open(&self.path).is_ok_and(|dir| lock::is_held(&dir).unwrap_or(false))
+    }
+
+    /// Makes the gate and locks it. The open file is for init alone: whoever keeps a copy keeps the container in
+    /// status created.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make_gate(&self) -> Result<File> {
+        let path = self.gate();
+        let open = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let gate = open.context(|| format!("open {}", path.display()))?;
+        gate.lock().context(|| format!("lock {}", path.display()))?;
+        Ok(gate)
+    }
+
+    /// Writes the first record of a directory that was just claimed. Nobody has read an earlier one, and a reader that
+    /// meets half of it takes it for a container that is being created, which it is: a rename is spared.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn announce<C: Serialize>(&self, record: &Record<C>) -> Result<()> {
+        let path = self.path.join(RECORD);
+        let text = serde_json::to_vec(record)
+            .map_err(|error| Error::msg(error.to_string()).context(format!("write {}", path.display())))?;
+        let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        open.and_then(|mut file| file.write_all(&text)).context(|| format!("write {}", path.display()))
+    }
+
+    /// Stores the record; whoever reads it meanwhile sees the old one or the new one.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save<C: Serialize>(&self, record: &Record<C>) -> Result<()> {
+        let path = self.path.join(RECORD);
+        let text = serde_json::to_vec(record)
+            .map_err(|error| Error::msg(error.to_string()).context(format!("write {}", path.display())))?;
+        replace(&path, &text, 0o600)
+    }
+
+    /// Keeps the bundle's configuration as it was read: later changes of the file must not change the container.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save_config(&self, bytes: &[u8]) -> Result<()> {
+        let path = self.config();
+        let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        open.and_then(|mut file| file.write_all(bytes)).context(|| format!("write {}", path.display()))
+    }
+
+    /// Removes the directory. The record goes first: with it the container is gone for everybody who asks.
+    ///
+    /// # Errors
+    /// When it cannot be removed; that it is gone already is none.
+    pub fn remove(&self) -> Result<()> {
+        for name in [RECORD, CONFIG, GATE] {
+            match std::fs::remove_file(self.path.join(name)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(Error::from(error).context(format!("remove {}", self.path.join(name).display())));
+                }
+            }
+        }
+        match std::fs::remove_dir(&self.path) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            // a notify socket, or what a killed call left behind
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+                std::fs::remove_dir_all(&self.path).context(|| format!("remove {}", self.path.display()))
+            }
+            Err(error) => Err(Error::from(error).context(format!("remove {}", self.path.display()))),
+        }
+    }
+
+    /// The name of the user who made the container, or `#` and his id.
+    #[must_use]
+    pub fn owner(&self) -> String {
+        let Ok(meta) = std::fs::metadata(&self.path) else { return String::new() };
+        let uid = meta.uid();
+        // the file is read as it is: a static program has no name service
+        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        user_name(&users, uid).map_or_else(|| format!("#{uid}"), str::to_owned)
+    }
+}
+
+/// The name of a user in the text of `/etc/passwd`.
+pub(super) fn user_name(users: &str, uid: u32) -> Option<&str> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    })
+}
+
+/// Whether somebody holds a lock on the file. Asking takes a shared lock for a moment, which no other asker minds.
+pub(super) fn held(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// Writes a file beside its place and moves it there, so that nobody ever reads half of it (also the pid file, whose
+/// readers take the whole content for a number). `mode` is cut by the umask.
+///
+/// # Errors
+/// When it cannot be written or moved.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let name = path.file_name().ok_or_else(|| Error::msg(format!("{} is no file", path.display())))?;
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    hidden.push(format!(".{}", std::process::id()));
+    let beside = path.with_file_name(hidden);
+    // never through a link that somebody else laid there
+    let open = || {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&beside)
+    };
+    let written = open().and_then(|mut file| file.write_all(bytes)).and_then(|()| std::fs::rename(&beside, path));
+    written.map_err(|error| {
+        let _was_never_there = std::fs::remove_file(&beside);
+        Error::from(error).context(format!("write {}", path.display())).fact("path", path.to_string_lossy())
+    })
+}

@@ -1,0 +1,275 @@
+//! Directories, records, and the status against real processes and locks.
+
+use super::dir::{RECORD, user_name};
+use super::root::is_user;
+use super::*;
+use crate::error::Kind;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A root of its own for each test, removed at its end.
+struct Scratch(Root);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("onggi-state-{name}-{}", std::process::id()));
+        let _stale = std::fs::remove_dir_all(&path);
+        Self(Root { path, named: true, sticky: false })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_dir_all(&self.0.path);
+    }
+}
+
+/// Stands for what the cgroup side keeps.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Cgroup {
+    #[serde(default)]
+    cgroup_paths: BTreeMap<String, PathBuf>,
+}
+
+fn open(root: &Root) -> Result<Container<Cgroup>> {
+    root.open("web")
+}
+
+fn record(id: &str, pid: i32, start: u64) -> Record<Cgroup> {
+    Record {
+        oci_version: "1.3.0".into(),
+        id: id.into(),
+        init_process_pid: pid,
+        init_process_start: start,
+        created: "2026-11-21T02:53:50.292325438Z".into(),
+        bundle: "/b".into(),
+        rootfs: "/b/rootfs".into(),
+        annotations: BTreeMap::new(),
+        rootless: false,
+        namespace_paths: BTreeMap::new(),
+        external_descriptors: Vec::new(),
+        no_new_keyring: false,
+        private_pid: true,
+        cgroup: Cgroup::default(),
+        poststart: Vec::new(),
+        poststop: Vec::new(),
+    }
+}
+
+fn sleeper() -> (Child, Pid) {
+    // it holds no pipe of a test that fails before it ends it
+    let child = Command::new("/bin/sleep").arg("100").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    (child, pid)
+}
+
+#[test]
+fn ids() {
+    for good in ["a", "web-1", "A_b+c.d", "...", "0", &"x".repeat(64)] {
+        assert!(check_id(good).is_ok(), "{good}");
+    }
+    let said = |id| check_id(id).err().map(|error| error.to_string());
+    assert_eq!(said("").as_deref(), Some("container id cannot be empty"));
+    for bad in [".", "..", "a/b", "@", "a b", "ä", "a\n", "../x"] {
+        assert_eq!(said(bad).as_deref(), Some("invalid container ID format"), "{bad}");
+    }
+}
+
+#[test]
+fn who_has_a_root_of_his_own() {
+    // (euid is 0, in a user namespace, USER) → below the runtime directory
+    let rows = [
+        (true, false, Some("root"), false),
+        (true, false, Some("ann"), false),
+        (true, true, Some("root"), false),
+        (true, true, Some("ann"), true),
+        (true, true, None, true),
+        (false, false, Some("ann"), true),
+        (false, false, None, true),
+    ];
+    for (root, namespace, user, expected) in rows {
+        assert_eq!(is_user(root, || namespace, user.map(OsStr::new)), expected, "{root} {namespace} {user:?}");
+    }
+    assert_eq!(Root::default_below(None).path(), Path::new("/run/onggi"));
+    assert_eq!(Root::default_below(Some("/run/user/7".into())).path(), Path::new("/run/user/7/onggi"));
+}
+
+#[test]
+fn of_two_creates_one_wins() {
+    let Scratch(root) = &Scratch::new("claim");
+    let claim = root.claim("web").unwrap();
+    let mode = std::fs::metadata(claim.dir.path()).unwrap().mode();
+    assert_eq!(mode & 0o7777, 0o711);
+    assert_eq!(std::fs::metadata(root.path()).unwrap().mode() & 0o7777, 0o700);
+    let error = root.claim("web").err().unwrap();
+    assert_eq!((error.of(), error.to_string().as_str()), (Kind::Exists, "container with given ID already exists"));
+
+    let winners = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| root.claim("race").is_ok())).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).filter(|won| *won).count()
+    });
+    assert_eq!(winners, 1);
+}
+
+#[test]
+fn a_record_is_stored_and_read_back() {
+    let Scratch(root) = &Scratch::new("record");
+    let claim = root.claim("web").unwrap();
+    let absent = open(root).err().unwrap();
+    assert_eq!((absent.of(), absent.to_string().as_str()), (Kind::NotFound, "container does not exist"));
+
+    let mut stored = record("web", 7, 8);
+    stored.annotations.insert("a".into(), "b".into());
+    stored.cgroup.cgroup_paths.insert(String::new(), "/x".into());
+    stored.poststop = serde_json::from_str(r#"[{"path": "/bin/true", "timeout": 3}]"#).unwrap();
+    claim.dir.save(&record("web", 0, 0)).unwrap();
+    claim.dir.save(&stored).unwrap();
+    claim.dir.save_config(b"{}").unwrap();
+    let read = open(root).unwrap();
+    assert_eq!(read.record, stored);
+    let text = std::fs::read_to_string(read.dir.path().join(RECORD)).unwrap();
+    assert!(text.contains(r#""init_process_pid":7,"init_process_start":8"#), "{text}");
+    assert!(text.contains(r#""cgroup_paths":{"":"/x"}"#), "{text}");
+    let names = std::fs::read_dir(read.dir.path()).unwrap().count();
+    assert_eq!(names, 2, "nothing beside the record and the configuration");
+
+    assert_eq!(root.ids().unwrap(), ["web"]);
+    std::fs::write(read.dir.path().join("left-behind"), "").unwrap();
+    read.dir.remove().unwrap();
+    read.dir.remove().unwrap();
+    assert_eq!(root.ids().unwrap(), Vec::<String>::new());
+    assert_eq!(root.dir("web").err().map(|error| error.of()), Some(Kind::NotFound));
+}
+
+#[test]
+fn a_default_root_need_not_be_there() {
+    let missing = PathBuf::from("/nonexistent/onggi");
+    let root = |named| Root { path: missing.clone(), named, sticky: false };
+    assert_eq!(root(false).ids().unwrap(), Vec::<String>::new());
+    let said = root(true).ids().err().map(|error| error.to_string());
+    assert_eq!(said.as_deref(), Some("open /nonexistent/onggi: no such file or directory"));
+}
+
+#[test]
+fn the_status_follows_the_process_the_gate_and_the_cgroup() {
+    let Scratch(root) = &Scratch::new("status");
+    let claim = root.claim("web").unwrap();
+    let status = |frozen: bool| open(root).and_then(|container| container.status(|| Ok(frozen))).unwrap();
+    let (mut child, pid) = sleeper();
+    let start = proc::stat(pid).unwrap().unwrap().start;
+    let gate = claim.dir.make_gate().unwrap();
+    claim.dir.save(&record("web", pid.as_raw(), start)).unwrap();
+    drop(claim);
+    assert_eq!(status(false), Status::Created);
+    assert_eq!(status(false), Status::Created, "asking does not open the gate");
+    assert_eq!(status(true), Status::Paused);
+    drop(gate);
+    assert_eq!(status(false), Status::Running);
+    assert_eq!(status(true), Status::Paused);
+
+    child.kill().unwrap();
+    let held = open(root).unwrap();
+    proc::pidfd_wait(proc::pidfd_open(pid).unwrap().as_fd(), std::time::Duration::from_secs(10)).unwrap();
+    assert_eq!(status(false), Status::Stopped, "a zombie has stopped");
+    assert!(held.hold().unwrap().is_none());
+    child.wait().unwrap();
+    assert_eq!(status(true), Status::Stopped);
+}
+
+#[test]
+fn a_number_that_was_used_again_is_not_believed() {
+    let Scratch(root) = &Scratch::new("reuse");
+    let claim = root.claim("web").unwrap();
+    let (mut child, pid) = sleeper();
+    let start = proc::stat(pid).unwrap().unwrap().start;
+    claim.dir.save(&record("web", pid.as_raw(), start + 1)).unwrap();
+    let container = open(root).unwrap();
+    assert_eq!(container.status(|| Ok(false)).unwrap(), Status::Stopped);
+    assert!(container.hold().unwrap().is_none());
+    claim.dir.save(&record("web", pid.as_raw(), start)).unwrap();
+    assert_eq!(open(root).unwrap().hold().unwrap().map(|held| held.pid), Some(pid));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// A claim belongs to a process: this test runs once more in a process of its own, which claims and waits.
+#[test]
+fn a_container_is_being_created_as_long_as_its_creator_lives() {
+    const ROLE: &str = "ONGGI_TEST_CLAIM";
+    let (mut payload, pid) = sleeper();
+    if let Some(path) = std::env::var_os(ROLE) {
+        let claim = Root { path: path.into(), named: true, sticky: false }.claim("web").unwrap();
+        let start = proc::stat(pid).unwrap().unwrap().start;
+        claim.dir.save(&record("web", pid.as_raw(), start)).unwrap();
+        // the payload outlives its creator and inherits what is not close-on-exec; neither makes it a creator
+        println!("claimed");
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        drop(claim);
+        println!("released");
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        payload.kill().unwrap();
+        payload.wait().unwrap();
+        return;
+    }
+    payload.kill().unwrap();
+    payload.wait().unwrap();
+    let Scratch(root) = &Scratch::new("creator");
+    let name = "state::tests::a_container_is_being_created_as_long_as_its_creator_lives";
+    let mut creator = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(ROLE, root.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(creator.stdout.take().unwrap()).lines();
+    let mut until = |word: &str| assert!(told.by_ref().any(|line| line.unwrap().contains(word)), "{word}");
+    let status = || open(root).unwrap().status(|| Ok(false)).unwrap();
+    until("claimed");
+    assert_eq!(status(), Status::Creating);
+    assert!(root.dir("web").unwrap().claimed());
+    let mut stdin = creator.stdin.take().unwrap();
+    stdin.write_all(b"\n").unwrap();
+    until("released");
+    assert_eq!(status(), Status::Running);
+    drop(stdin);
+    assert!(creator.wait().unwrap().success());
+    assert_eq!(status(), Status::Stopped);
+}
+
+#[test]
+fn a_create_that_was_killed_has_stopped() {
+    let Scratch(root) = &Scratch::new("killed");
+    let claim = root.claim("web").unwrap();
+    claim.dir.save(&record("web", 0, 0)).unwrap();
+    drop(claim);
+    assert_eq!(open(root).unwrap().status(|| Ok(false)).unwrap(), Status::Stopped);
+}
+
+#[test]
+fn the_document_is_runcs() {
+    let mut record = record("c1", 13680, 1);
+    let text = |record: &Record<Cgroup>, status, owner: &str| {
+        serde_json::to_string_pretty(&record.document(status, owner.to_owned())).unwrap()
+    };
+    let expected = "{\n  \"ociVersion\": \"1.3.0\",\n  \"id\": \"c1\",\n  \"pid\": 13680,\n  \"status\": \"running\",\n  \
+                    \"bundle\": \"/b\",\n  \"rootfs\": \"/b/rootfs\",\n  \
+                    \"created\": \"2026-11-21T02:53:50.292325438Z\",\n  \"owner\": \"\"\n}";
+    assert_eq!(text(&record, Status::Running, ""), expected);
+    record.annotations.insert("k".into(), "v".into());
+    let stopped = text(&record, Status::Stopped, "root");
+    assert!(stopped.contains("\"pid\": 0,\n  \"status\": \"stopped\""), "{stopped}");
+    assert!(stopped.contains("\"annotations\": {\n    \"k\": \"v\"\n  },\n  \"owner\": \"root\""), "{stopped}");
+}
+
+#[test]
+fn owners() {
+    let users = "root:x:0:0:root:/root:/bin/sh\nbroken\nann:x:1000:100::/home/ann:\n";
+    assert_eq!(user_name(users, 0), Some("root"));
+    assert_eq!(user_name(users, 1000), Some("ann"));
+    assert_eq!(user_name(users, 7), None);
+}

@@ -1,0 +1,155 @@
+//! Turning into another program: `execve(2)` with pointer arrays that are ready before the clone.
+
+use super::signal::{self, End};
+use super::{Answer, Errno, call, file, task, tty};
+use std::ffi::{CStr, CString, c_char};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Longest string that [`Strings::append`] takes.
+const SPARE: usize = 4200;
+
+/// Strings and the null-terminated array of pointers to them, as `execve(2)` wants it.
+pub struct Strings {
+    /// Never changed: the pointers point into these.
+    strings: Vec<CString>,
+    pointers: Vec<*const c_char>,
+    /// Room for one string that is known only after the clone.
+    spare: Vec<u8>,
+}
+
+impl Strings {
+    /// Makes the array.
+    #[must_use]
+    pub fn new(strings: Vec<CString>) -> Self {
+        let mut pointers: Vec<_> = Vec::with_capacity(strings.len() + 2);
+        pointers.extend(strings.iter().map(|s| s.as_ptr()));
+        pointers.push(std::ptr::null());
+        Self { strings, pointers, spare: Vec::new() }
+    }
+
+    /// Makes the array, with room for one string more (see [`Strings::append`]).
+    #[must_use]
+    pub fn with_spare(strings: Vec<CString>) -> Self {
+        Self { spare: Vec::with_capacity(SPARE), ..Self::new(strings) }
+    }
+
+    /// The strings.
+    #[must_use]
+    pub fn strings(&self) -> &[CString] {
+        &self.strings
+    }
+
+    /// The array, for calls other than [`exec`].
+    pub(super) fn pointers(&self) -> *const *const c_char {
+        self.pointers.as_ptr()
+    }
+
+    /// Appends one string, made of parts; allocates nothing. Once only, and only if there is room.
+    pub fn append(&mut self, parts: &[&[u8]]) {
+        let length: usize = parts.iter().map(|part| part.len()).sum();
+        if !self.spare.is_empty() || length >= self.spare.capacity() {
+            return;
+        }
+        for part in parts {
+            self.spare.extend_from_slice(part);
+        }
+        self.spare.push(0);
+        self.pointers.insert(self.strings.len(), self.spare.as_ptr().cast());
+    }
+}
+
+impl std::fmt::Debug for Strings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.strings.fmt(f)
+    }
+}
+
+/// `execve(2)`; comes back only if it failed.
+#[must_use]
+pub fn exec(path: &CStr, argv: &Strings, envp: &Strings) -> Errno {
+    // SAFETY: both arrays are null-terminated and point to strings that they own or that are static.
+    unsafe { libc::execve(path.as_ptr(), argv.pointers.as_ptr(), envp.pointers.as_ptr()) };
+    Errno::last()
+}
+
+/// `struct clone_args` of `clone3(2)`, as of Linux 5.7.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub struct CloneArgs {
+    /// `CLONE_*`.
+    pub flags: u64,
+    /// Where the pidfd's number goes (`CLONE_PIDFD`): the address of an `i32`.
+    pub pidfd: u64,
+    /// Unused here.
+    pub child_tid: u64,
+    /// Unused here.
+    pub parent_tid: u64,
+    /// What the parent is told when the child ends: `SIGCHLD`.
+    pub exit_signal: u64,
+    /// Zero: a copy of the caller's stack.
+    pub stack: u64,
+    /// Zero.
+    pub stack_size: u64,
+    /// Unused here.
+    pub tls: u64,
+    /// Unused here.
+    pub set_tid: u64,
+    /// Unused here.
+    pub set_tid_size: u64,
+    /// A cgroup v2 directory (`CLONE_INTO_CGROUP`).
+    pub cgroup: u64,
+}
+
+/// Runs a program with these as 0, 1 and 2 and waits for its end; after `limit` milliseconds it is killed, and the
+/// answer is none. A program that can't be executed ends with status 127.
+///
+/// # Errors
+/// The file is not there or may not be executed, or there can be no more processes.
+pub fn run(
+    path: &CStr,
+    argv: &Strings,
+    envp: &Strings,
+    files: [BorrowedFd<'_>; 3],
+    limit: Option<u64>,
+) -> Answer<Option<End>> {
+    const CLONE_PIDFD: u64 = 0x1000;
+    file::may_execute(path)?;
+    let mut pidfd: i32 = -1;
+    let args = CloneArgs {
+        flags: CLONE_PIDFD,
+        pidfd: &raw mut pidfd as u64,
+        exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
+        ..CloneArgs::default()
+    };
+    // SAFETY: no memory is shared with the child, which runs the lines below on its own copy and leaves by execve or
+    // _exit; both halves are single-threaded here or, in the host half, the child calls only async-signal-safe code.
+    let pid = unsafe { call(libc::SYS_clone3, [&raw const args as usize, size_of::<CloneArgs>(), 0, 0, 0]) }?;
+    if pid == 0 {
+        become_program(path, argv, envp, files);
+    }
+    // SAFETY: the kernel has just stored the number of a new descriptor there.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    let pid = i32::try_from(pid).map_err(|_| Errno::ESRCH)?;
+    let limit = limit.map_or(-1, |limit| i32::try_from(limit).unwrap_or(i32::MAX));
+    let [ended] = tty::poll([(Some(pidfd.as_fd()), libc::POLLIN)], limit)?;
+    if ended == 0 {
+        signal::send(pidfd.as_fd(), libc::SIGKILL)?;
+        signal::reap(pid, true)?;
+        return Ok(None);
+    }
+    Ok(signal::reap(pid, true)?.map(|(_, end)| end))
+}
+
+fn become_program(path: &CStr, argv: &Strings, envp: &Strings, files: [BorrowedFd<'_>; 3]) -> ! {
+    signal::default_all();
+    for (number, fd) in files.into_iter().enumerate() {
+        let number = i32::try_from(number).unwrap_or_default();
+        if file::place(fd, number).is_err() {
+            task::leave(127);
+        }
+    }
+    if file::close_from_on_exec(3).is_ok() {
+        let _ = exec(path, argv, envp);
+    }
+    task::leave(127)
+}

@@ -1,0 +1,427 @@
+//! Files, directories and descriptors.
+
+use super::{Answer, Errno, call, check};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// `AT_FDCWD` as a directory descriptor.
+///
+/// # Panics
+/// Never: the value is not -1.
+#[must_use]
+pub fn cwd() -> BorrowedFd<'static> {
+    // SAFETY: AT_FDCWD is not -1, is never closed, and every *at call accepts it.
+    unsafe { BorrowedFd::borrow_raw(libc::AT_FDCWD) }
+}
+
+/// A standard descriptor (0, 1 or 2), or one that the caller was given by number.
+#[must_use]
+pub fn given(number: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: the number is not negative (asserted); a descriptor that isn't open answers EBADF in every call.
+    unsafe { BorrowedFd::borrow_raw(number.max(0)) }
+}
+
+/// Makes sure that 0, 1 and 2 are open, so that no file of ours ever gets one of these numbers: a closed one becomes
+/// `/dev/null`. One call where nothing is wrong.
+pub fn ensure_standard() {
+    let mut set = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
+    // SAFETY: the set lives through the call and the length is its own.
+    if unsafe { libc::poll(set.as_mut_ptr(), 3, 0) } <= 0 {
+        return;
+    }
+    for entry in set.iter().filter(|entry| entry.revents & libc::POLLNVAL != 0) {
+        // the lowest free number is taken: the closed ones in turn
+        let null = open(cwd(), c"/dev/null", libc::O_RDWR, 0);
+        if let Ok(null) = null.and_then(|null| place(null.as_fd(), entry.fd).map(|()| null)) {
+            std::mem::forget(null);
+        }
+    }
+}
+
+/// Takes ownership of a descriptor that was handed to us by number (`LISTEN_FDS`, `--preserve-fds`).
+#[must_use]
+pub fn adopt(number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: F_GETFD on any number is harmless and says whether it is open.
+    let open = number >= 0 && unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;
+    // SAFETY: it is open, and the caller says that nobody else owns it.
+    open.then(|| unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn owned(number: usize) -> OwnedFd {
+    // SAFETY: called right behind a successful call that made this descriptor; nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(RawFd::try_from(number).unwrap_or(-1)) }
+}
+
+/// `struct open_how` of `openat2(2)`.
+#[repr(C)]
+struct OpenHow {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+/// `RESOLVE_NO_XDEV`: no mount point is crossed.
+pub const RESOLVE_NO_XDEV: u64 = 0x01;
+/// `RESOLVE_NO_MAGICLINKS`: links of `/proc` are not followed.
+pub const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
+/// `RESOLVE_NO_SYMLINKS`: no link is followed.
+pub const RESOLVE_NO_SYMLINKS: u64 = 0x04;
+/// `RESOLVE_BENEATH`: leaving the directory is an error (`EXDEV`).
+pub const RESOLVE_BENEATH: u64 = 0x08;
+/// `RESOLVE_IN_ROOT`: the directory is `/`, also for absolute links and `..`.
+pub const RESOLVE_IN_ROOT: u64 = 0x10;
+
+/// `openat2(2)` (Linux 5.6), close-on-exec. `EAGAIN` means that a rename elsewhere raced with `..`: it is tried again
+/// a bounded number of times.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve: u64) -> Answer<OwnedFd> {
+    let how = OpenHow { flags: u64::from((flags | libc::O_CLOEXEC).cast_unsigned()), mode: u64::from(mode), resolve };
+    let mut tries = 0;
+    loop {
+        // SAFETY: path and how live through the call; the size is that of how.
+        let answer = unsafe {
+            call(
+                libc::SYS_openat2,
+                [
+                    dir.as_raw_fd().cast_unsigned() as usize,
+                    path.as_ptr() as usize,
+                    &raw const how as usize,
+                    size_of::<OpenHow>(),
+                    0,
+                ],
+            )
+        };
+        match answer {
+            Err(Errno::EAGAIN) if tries < 128 => tries += 1,
+            Err(errno) => return Err(errno),
+            Ok(fd) => return Ok(owned(fd)),
+        }
+    }
+}
+
+/// Opens a path as seen from `root` as `/`: no link leads out of it, and links of `/proc` are refused.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn open_in(root: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32) -> Answer<OwnedFd> {
+    openat2(root, path, flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+}
+
+/// `openat(2)`, close-on-exec.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn open(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32) -> Answer<OwnedFd> {
+    // SAFETY: path lives through the call.
+    let fd = check(unsafe { libc::openat(dir.as_raw_fd(), path.as_ptr(), flags | libc::O_CLOEXEC, mode) })?;
+    Ok(owned(fd.cast_unsigned() as usize))
+}
+
+/// `mkdirat(2)`.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn mkdir(dir: BorrowedFd<'_>, path: &CStr, mode: u32) -> Answer<()> {
+    // SAFETY: path lives through the call.
+    check(unsafe { libc::mkdirat(dir.as_raw_fd(), path.as_ptr(), mode) }).map(drop)
+}
+
+/// `mknodat(2)`.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn mknod(dir: BorrowedFd<'_>, path: &CStr, mode: u32, device: u64) -> Answer<()> {
+    // SAFETY: path lives through the call.
+    check(unsafe { libc::mknodat(dir.as_raw_fd(), path.as_ptr(), mode, device) }).map(drop)
+}
+
+/// `makedev(3)`: a device number from its halves.
+#[must_use]
+pub fn device(major: u32, minor: u32) -> u64 {
+    libc::makedev(major, minor)
+}
+
+/// `symlinkat(2)`.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn symlink(target: &CStr, dir: BorrowedFd<'_>, path: &CStr) -> Answer<()> {
+    // SAFETY: both strings live through the call.
+    check(unsafe { libc::symlinkat(target.as_ptr(), dir.as_raw_fd(), path.as_ptr()) }).map(drop)
+}
+
+/// `unlinkat(2)`; with `directory`, `rmdir`.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn unlink(dir: BorrowedFd<'_>, path: &CStr, directory: bool) -> Answer<()> {
+    let flags = if directory { libc::AT_REMOVEDIR } else { 0 };
+    // SAFETY: path lives through the call.
+    check(unsafe { libc::unlinkat(dir.as_raw_fd(), path.as_ptr(), flags) }).map(drop)
+}
+
+/// `readlinkat(2)` of a path into a buffer; the part of it that was filled.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn readlink<'b>(dir: BorrowedFd<'_>, path: &CStr, buffer: &'b mut [u8]) -> Answer<&'b [u8]> {
+    // SAFETY: path and buffer live through the call, and the length is the buffer's.
+    let length = unsafe { libc::readlinkat(dir.as_raw_fd(), path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
+    let length = usize::try_from(length).map_err(|_| Errno::last())?;
+    Ok(&buffer[..length])
+}
+
+/// `fstatat(2)` with `AT_EMPTY_PATH`: what the descriptor is.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn stat(fd: BorrowedFd<'_>) -> Answer<libc::stat> {
+    stat_at(fd, c"", libc::AT_EMPTY_PATH)
+}
+
+/// `fstatat(2)`.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn stat_at(dir: BorrowedFd<'_>, path: &CStr, flags: i32) -> Answer<libc::stat> {
+    let mut out = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: path lives through the call and out has room for the answer.
+    check(unsafe { libc::fstatat(dir.as_raw_fd(), path.as_ptr(), out.as_mut_ptr(), flags) })?;
+    // SAFETY: the call succeeded and filled it.
+    Ok(unsafe { out.assume_init() })
+}
+
+/// `fstatfs(2)`: the magic number of the file system (`statfs(2)`).
+///
+/// # Errors
+/// The kernel's answer.
+pub fn filesystem(fd: BorrowedFd<'_>) -> Answer<i64> {
+    let mut out = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: out has room for the answer.
+    check(unsafe { libc::fstatfs(fd.as_raw_fd(), out.as_mut_ptr()) })?;
+    // SAFETY: the call succeeded and filled it.
+    #[allow(clippy::unnecessary_cast)]
+    Ok(unsafe { out.assume_init() }.f_type as i64)
+}
+
+/// `fchownat(2)` with flags (`AT_EMPTY_PATH`, `AT_SYMLINK_NOFOLLOW`); `None` leaves an id as it is.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn chown(dir: BorrowedFd<'_>, path: &CStr, uid: Option<u32>, gid: Option<u32>, flags: i32) -> Answer<()> {
+    let (uid, gid) = (uid.unwrap_or(u32::MAX), gid.unwrap_or(u32::MAX));
+    // SAFETY: path lives through the call.
+    check(unsafe { libc::fchownat(dir.as_raw_fd(), path.as_ptr(), uid, gid, flags) }).map(drop)
+}
+
+/// `fchmodat(2)`; follows links.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn chmod(dir: BorrowedFd<'_>, path: &CStr, mode: u32) -> Answer<()> {
+    // SAFETY: path lives through the call.
+    check(unsafe { libc::fchmodat(dir.as_raw_fd(), path.as_ptr(), mode, 0) }).map(drop)
+}
+
+/// `faccessat2(2)` with the effective ids (`AT_EACCESS`), to ask whether a file may be executed.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn may_execute(path: &CStr) -> Answer<()> {
+    // SAFETY: path lives through the call.
+    unsafe {
+        call(
+            libc::SYS_faccessat2,
+            [
+                libc::AT_FDCWD.cast_unsigned() as usize,
+                path.as_ptr() as usize,
+                libc::X_OK as usize,
+                libc::AT_EACCESS as usize,
+                0,
+            ],
+        )
+    }
+    .map(drop)
+}
+
+/// `read(2)`, tried again when a signal came between.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Answer<usize> {
+    loop {
+        // SAFETY: buffer lives through the call and the length is its own.
+        let length = unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
+        match usize::try_from(length) {
+            Ok(length) => return Ok(length),
+            Err(_) if Errno::last() == Errno::EINTR => {}
+            Err(_) => return Err(Errno::last()),
+        }
+    }
+}
+
+/// `write(2)` in one call, as pseudo-file systems want it; a short write is `EIO`.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Answer<()> {
+    // SAFETY: bytes live through the call and the length is their own.
+    let length = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+    match usize::try_from(length) {
+        Ok(length) if length == bytes.len() => Ok(()),
+        Ok(_) => Err(Errno::EIO),
+        Err(_) => Err(Errno::last()),
+    }
+}
+
+/// `write(2)`; answers how much was taken.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn write_some(fd: BorrowedFd<'_>, bytes: &[u8]) -> Answer<usize> {
+    // SAFETY: bytes live through the call and the length is their own.
+    let length = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+    usize::try_from(length).map_err(|_| Errno::last())
+}
+
+/// `dup3(2)`, or `fcntl(F_SETFD)` where both numbers are one: `to` becomes a copy of `from` that outlives execve.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn place(from: BorrowedFd<'_>, to: RawFd) -> Answer<()> {
+    let from = from.as_raw_fd();
+    // SAFETY: both are plain numbers; `to` is one of the standard descriptors or one the caller reserved.
+    check(unsafe { if from == to { libc::fcntl(to, libc::F_SETFD, 0) } else { libc::dup3(from, to, 0) } }).map(drop)
+}
+
+/// `fcntl(F_SETFD)`: whether the descriptor closes on execve.
+///
+/// # Errors
+/// `EBADF`: it isn't open.
+pub fn close_on_exec(number: RawFd, on: bool) -> Answer<()> {
+    let flag = if on { libc::FD_CLOEXEC } else { 0 };
+    // SAFETY: setting a flag of any number is harmless.
+    check(unsafe { libc::fcntl(number, libc::F_SETFD, flag) }).map(drop)
+}
+
+/// `fcntl(F_DUPFD_CLOEXEC)` from `lowest` on: a copy out of the way of the numbers below it.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn duplicate(fd: BorrowedFd<'_>, lowest: RawFd) -> Answer<OwnedFd> {
+    // SAFETY: plain numbers.
+    let copy = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) })?;
+    Ok(owned(copy.cast_unsigned() as usize))
+}
+
+/// `close_range(2)` with `CLOSE_RANGE_CLOEXEC` (Linux 5.11): everything from `first` on closes on execve.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn close_from_on_exec(first: u32) -> Answer<()> {
+    const CLOSE_RANGE_CLOEXEC: usize = 4;
+    // SAFETY: no pointers; the descriptors stay open until execve.
+    unsafe { call(libc::SYS_close_range, [first as usize, u32::MAX as usize, CLOSE_RANGE_CLOEXEC, 0, 0]) }.map(drop)
+}
+
+/// `memfd_create(2)`.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn memory(name: &CStr) -> Answer<OwnedFd> {
+    // SAFETY: name lives through the call.
+    let fd = check(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) })?;
+    Ok(owned(fd.cast_unsigned() as usize))
+}
+
+/// `lseek(2)` to the start.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn rewind(fd: BorrowedFd<'_>) -> Answer<()> {
+    // SAFETY: plain numbers.
+    if unsafe { libc::lseek(fd.as_raw_fd(), 0, libc::SEEK_SET) } < 0 { Err(Errno::last()) } else { Ok(()) }
+}
+
+/// `ftruncate(2)` to nothing, and back to the start.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn empty(fd: BorrowedFd<'_>) -> Answer<()> {
+    // SAFETY: plain numbers.
+    check(unsafe { libc::ftruncate(fd.as_raw_fd(), 0) })?;
+    rewind(fd)
+}
+
+/// `flock(2)`; `shared` or exclusive, without waiting. `EWOULDBLOCK`: somebody holds it.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn lock(fd: BorrowedFd<'_>, shared: bool) -> Answer<()> {
+    let how = if shared { libc::LOCK_SH } else { libc::LOCK_EX };
+    // SAFETY: plain numbers.
+    check(unsafe { libc::flock(fd.as_raw_fd(), how | libc::LOCK_NB) }).map(drop)
+}
+
+/// `fchdir(2)`. Needs search permission, not read: an `O_PATH` descriptor does.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn enter(dir: BorrowedFd<'_>) -> Answer<()> {
+    // SAFETY: plain number.
+    check(unsafe { libc::fchdir(dir.as_raw_fd()) }).map(drop)
+}
+
+/// `chdir(2)`.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn chdir(path: &CStr) -> Answer<()> {
+    // SAFETY: path lives through the call.
+    check(unsafe { libc::chdir(path.as_ptr()) }).map(drop)
+}
+
+/// `chroot(2)`.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn chroot(path: &CStr) -> Answer<()> {
+    // SAFETY: path lives through the call.
+    check(unsafe { libc::chroot(path.as_ptr()) }).map(drop)
+}
+
+/// `umask(2)`; answers the old one.
+pub fn umask(mask: u32) -> u32 {
+    // SAFETY: no pointers, cannot fail.
+    unsafe { libc::umask(mask) }
+}
+
+/// `getdents64(2)`: the next records of a directory.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn entries(dir: BorrowedFd<'_>, buffer: &mut [u8]) -> Answer<usize> {
+    // SAFETY: buffer lives through the call and the length is its own.
+    unsafe {
+        call(
+            libc::SYS_getdents64,
+            [dir.as_raw_fd().cast_unsigned() as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0],
+        )
+    }
+}
+
+/// Whether two descriptors are one file, by device and inode.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn same(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> Answer<bool> {
+    let (a, b) = (stat(a)?, stat(b)?);
+    Ok(a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+}
+
+/// The descriptor's number, for messages and for `/proc/self/fd`.
+pub fn number(fd: &impl AsFd) -> RawFd {
+    fd.as_fd().as_raw_fd()
+}

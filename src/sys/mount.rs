@@ -1,0 +1,161 @@
+//! Mounts: `mount(2)` taken apart by what it does, and the descriptor-based calls of Linux 5.2 and later.
+
+use super::{Answer, call, check};
+use crate::abi::mount::{MS_REC, MountAttr};
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+fn raw(fd: BorrowedFd<'_>) -> usize {
+    fd.as_raw_fd().cast_unsigned() as usize
+}
+
+fn owned(number: usize) -> OwnedFd {
+    // SAFETY: called right behind a successful call that made this descriptor; nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(RawFd::try_from(number).unwrap_or(-1)) }
+}
+
+/// `mount(2)` of a new file system (or a remount, with `MS_REMOUNT`) on a path; `"."` after `file::enter` is a path
+/// that can't be exchanged.
+///
+/// # Errors
+/// `EPERM` in a user namespace also means that the host's instance is partly covered (`mount_too_revealing`).
+pub fn filesystem(source: &CStr, target: &CStr, fstype: &CStr, flags: u64, data: &CStr) -> Answer<()> {
+    let data = if data.is_empty() { ptr::null() } else { data.as_ptr().cast() };
+    // SAFETY: all strings live through the call.
+    check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), fstype.as_ptr(), flags, data) }).map(drop)
+}
+
+/// `mount(2)` that changes how a mount propagates (`MS_SHARED`, `MS_SLAVE`, … with or without `MS_REC`).
+///
+/// # Errors
+/// `EINVAL`: the path is no mount point.
+pub fn propagate(target: &CStr, flags: u64) -> Answer<()> {
+    // SAFETY: the target lives through the call; the other pointers may be null for a change of propagation.
+    check(unsafe { libc::mount(ptr::null(), target.as_ptr(), ptr::null(), flags, ptr::null()) }).map(drop)
+}
+
+/// `mount(2)` with `MS_MOVE`: the mount under `source` moves to `target`.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn shift(source: &CStr, target: &CStr) -> Answer<()> {
+    // SAFETY: both strings live through the call.
+    check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), ptr::null(), libc::MS_MOVE, ptr::null()) }).map(drop)
+}
+
+/// `open_tree(2)` with `OPEN_TREE_CLONE` (Linux 5.2): a detached copy of what is mounted there. An empty path means the
+/// descriptor itself.
+///
+/// # Errors
+/// `EINVAL`: the place belongs to another mount namespace, or is unbindable.
+pub fn clone_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool, follow: bool) -> Answer<OwnedFd> {
+    const OPEN_TREE_CLONE: usize = 1;
+    let mut flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as usize | libc::AT_NO_AUTOMOUNT as usize;
+    if path.is_empty() {
+        flags |= libc::AT_EMPTY_PATH as usize;
+    }
+    if recursive {
+        flags |= libc::AT_RECURSIVE as usize;
+    }
+    if !follow {
+        flags |= libc::AT_SYMLINK_NOFOLLOW as usize;
+    }
+    // SAFETY: path lives through the call.
+    unsafe { call(libc::SYS_open_tree, [raw(dir), path.as_ptr() as usize, flags, 0, 0]) }.map(owned)
+}
+
+/// `move_mount(2)` (Linux 5.2) of a detached mount onto what a descriptor names.
+///
+/// # Errors
+/// `ENOTDIR`: one is a directory and the other is not.
+pub fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Answer<()> {
+    attach_at(mount, target, c"")
+}
+
+/// `move_mount(2)` of a detached mount onto a path below a directory; links are followed.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn attach_at(mount: BorrowedFd<'_>, dir: BorrowedFd<'_>, path: &CStr) -> Answer<()> {
+    const F_EMPTY_PATH: usize = 0x04;
+    const T_SYMLINKS: usize = 0x10;
+    const T_EMPTY_PATH: usize = 0x40;
+    let flags = F_EMPTY_PATH | if path.is_empty() { T_EMPTY_PATH } else { T_SYMLINKS };
+    // SAFETY: the strings live through the call.
+    unsafe { call(libc::SYS_move_mount, [raw(mount), c"".as_ptr() as usize, raw(dir), path.as_ptr() as usize, flags]) }
+        .map(drop)
+}
+
+/// `mount_setattr(2)` (Linux 5.12) on what a descriptor names, with everything below it if `recursive`.
+///
+/// # Errors
+/// `EINVAL`: it is no mount, or an attribute is unknown to the kernel. `EPERM`: a locked flag would be cleared.
+pub fn set_attr(mount: BorrowedFd<'_>, attr: &MountAttr, recursive: bool) -> Answer<()> {
+    let mut attr = *attr;
+    attr.propagation &= !MS_REC;
+    let flags = libc::AT_EMPTY_PATH as usize | if recursive { libc::AT_RECURSIVE as usize } else { 0 };
+    // SAFETY: attr lives through the call and the size is its own.
+    unsafe {
+        call(
+            libc::SYS_mount_setattr,
+            [raw(mount), c"".as_ptr() as usize, flags, &raw const attr as usize, size_of::<MountAttr>()],
+        )
+    }
+    .map(drop)
+}
+
+/// `fsopen(2)`, `fsconfig(2)`, `fsmount(2)` (Linux 5.2): a detached instance of a file system, attached nowhere.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn detached(fstype: &CStr, strings: &[(&CStr, &CStr)], attr: u64) -> Answer<OwnedFd> {
+    const FSOPEN_CLOEXEC: usize = 1;
+    const FSCONFIG_SET_STRING: usize = 1;
+    const FSCONFIG_CMD_CREATE: usize = 6;
+    const FSMOUNT_CLOEXEC: usize = 1;
+    // SAFETY: the string lives through the call.
+    let config = owned(unsafe { call(libc::SYS_fsopen, [fstype.as_ptr() as usize, FSOPEN_CLOEXEC, 0, 0, 0]) }?);
+    let fd = config.as_raw_fd().cast_unsigned() as usize;
+    for (key, value) in strings {
+        let (key, value) = (key.as_ptr() as usize, value.as_ptr() as usize);
+        // SAFETY: both strings live through the call.
+        unsafe { call(libc::SYS_fsconfig, [fd, FSCONFIG_SET_STRING, key, value, 0]) }?;
+    }
+    // SAFETY: no pointers.
+    unsafe { call(libc::SYS_fsconfig, [fd, FSCONFIG_CMD_CREATE, 0, 0, 0]) }?;
+    // SAFETY: no pointers; the attributes are plain bits.
+    unsafe { call(libc::SYS_fsmount, [fd, FSMOUNT_CLOEXEC, attr as usize, 0, 0]) }.map(owned)
+}
+
+/// `umount2(2)` with `MNT_DETACH`: gone from sight at once, for good when the last user leaves.
+///
+/// # Errors
+/// `EINVAL`: nothing is mounted there.
+pub fn unmount(path: &CStr) -> Answer<()> {
+    // SAFETY: path lives through the call.
+    check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) }).map(drop)
+}
+
+/// `pivot_root(2)` with both paths `"."`: the working directory becomes the root, and the old root lies on top of it
+/// until it is unmounted.
+///
+/// # Errors
+/// `EINVAL`: the directory is no mount point, or its parent mount is shared, or the root is the initramfs.
+pub fn pivot_here() -> Answer<()> {
+    let here = c".".as_ptr() as usize;
+    // SAFETY: the string is static.
+    unsafe { call(libc::SYS_pivot_root, [here, here, 0, 0, 0]) }.map(drop)
+}
+
+/// `fstatvfs(3)`: the flags of the mount that a descriptor lies on (`ST_RDONLY`, …), for keeping locked flags.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn flags_of(fd: BorrowedFd<'_>) -> Answer<u64> {
+    let mut out = std::mem::MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: out has room for the answer.
+    check(unsafe { libc::fstatvfs(fd.as_raw_fd(), out.as_mut_ptr()) })?;
+    // SAFETY: the call succeeded and filled it.
+    Ok(unsafe { out.assume_init() }.f_flag)
+}

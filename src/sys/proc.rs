@@ -1,0 +1,142 @@
+//! Facts about a process, and a hold on it that survives the reuse of its number: `/proc/PID/stat` and pidfds.
+
+use super::Errno;
+use super::wait::Until;
+use nix::unistd::Pid;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// What `/proc/PID/stat` says of a process (proc_pid_stat(5)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// Field 3: one letter; `Z` and `X` are dead.
+    pub state: char,
+    /// Field 22: when it was started, in clock ticks since boot. With the number it names one process for ever.
+    pub start: u64,
+}
+
+impl Stat {
+    /// Whether there is still something that runs: a zombie has only its exit status left.
+    #[must_use]
+    pub fn alive(self) -> bool {
+        !matches!(self.state, 'Z' | 'X' | 'x')
+    }
+}
+
+/// Reads `/proc/PID/stat`; `None` when there is no such process.
+///
+/// # Errors
+/// What open(2) or read(2) say, but for ENOENT and ESRCH.
+pub fn stat(pid: Pid) -> Result<Option<Stat>, Errno> {
+    let mut name = [0_u8; 32];
+    let mut text = [0_u8; 1024];
+    let path = stat_path(pid, &mut name)?;
+    let length = match File::open(path).and_then(|mut file| file.read(&mut text)) {
+        Ok(length) => length,
+        Err(error) => {
+            return match error.raw_os_error().map(Errno::from_raw) {
+                // ENOENT: gone before open; ESRCH: gone between open and read
+                Some(Errno::ENOENT | Errno::ESRCH) => Ok(None),
+                Some(errno) => Err(errno),
+                None => Err(Errno::EIO),
+            };
+        }
+    };
+    Ok(parse_stat(text.get(..length).unwrap_or_default()))
+}
+
+/// `/proc/PID/stat`, without an allocation.
+fn stat_path(pid: Pid, name: &mut [u8]) -> Result<&Path, Errno> {
+    let room = name.len();
+    let mut rest = &mut *name;
+    write!(rest, "/proc/{pid}/stat").map_err(|_| Errno::ENAMETOOLONG)?;
+    let used = room - rest.len();
+    Ok(Path::new(OsStr::from_bytes(name.get(..used).unwrap_or_default())))
+}
+
+/// Field 2 is the program's name in parentheses and may itself hold any of `) (` and spaces: count from the last `)`.
+fn parse_stat(text: &[u8]) -> Option<Stat> {
+    let behind = text.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = text.get(behind + 2..)?.split(|byte| *byte == b' ');
+    let state = char::from(*fields.next()?.first()?);
+    // the state is field 3 and consumed; 22 - 4 further ones stand before the start time
+    let start = std::str::from_utf8(fields.nth(18)?).ok()?.parse().ok()?;
+    Some(Stat { state, start })
+}
+
+/// `pidfd_open(pid, 0)`: a descriptor that means this process and no later one of its number. Linux 5.3.
+///
+/// # Errors
+/// ESRCH when there is no such process; a zombie can still be opened.
+pub fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
+    // SAFETY: the call takes two integers and no pointers
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    let fd = Errno::result(fd).and_then(|fd| RawFd::try_from(fd).map_err(|_| Errno::EOVERFLOW))?;
+    // SAFETY: the kernel has just made this descriptor for us, close-on-exec, and nobody else knows its number
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `pidfd_send_signal(fd, signal, NULL, 0)`: as kill(2), and 0 only asks. Linux 5.1.
+///
+/// # Errors
+/// ESRCH when the process has been reaped; EINVAL for a number that is no signal; EPERM.
+pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
+    let info: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: the descriptor is open for as long as it is borrowed; a null siginfo asks the kernel to fill its own
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0) };
+    Errno::result(sent).map(drop)
+}
+
+/// Waits until the process has ended, reaped or not; says whether it did in that time.
+///
+/// # Errors
+/// What poll(2) says, but for EINTR.
+pub fn pidfd_wait(pidfd: BorrowedFd<'_>, within: Duration) -> Result<bool, Errno> {
+    super::wait::first([(pidfd, Until::Readable)], within).map(|ended| ended.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let tail = " S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 201845 2 3\n";
+        for name in ["sleep", "a b", ") S 1", "((", "x) Z 9 9"] {
+            let text = format!("7 ({name}){tail}");
+            assert_eq!(parse_stat(text.as_bytes()), Some(Stat { state: 'S', start: 201_845 }), "{name}");
+        }
+        for broken in ["", "7 (x", "7 (x)", "7 (x) S 1 2"] {
+            assert_eq!(parse_stat(broken.as_bytes()), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_process_lives_is_a_zombie_and_is_gone() {
+        let mut child =
+            Command::new("/bin/sleep").arg("100").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let pidfd = pidfd_open(pid).unwrap();
+        let born = stat(pid).unwrap().unwrap();
+        assert!(born.alive());
+        assert!(!pidfd_wait(pidfd.as_fd(), Duration::from_millis(20)).unwrap());
+        pidfd_send_signal(pidfd.as_fd(), 0).unwrap();
+        assert_eq!(pidfd_send_signal(pidfd.as_fd(), 99), Err(Errno::EINVAL));
+
+        pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL).unwrap();
+        assert!(pidfd_wait(pidfd.as_fd(), Duration::from_secs(10)).unwrap());
+        let dead = stat(pid).unwrap().unwrap();
+        assert_eq!((dead.alive(), dead.state, dead.start), (false, 'Z', born.start));
+
+        child.wait().unwrap();
+        assert_eq!(stat(pid).unwrap(), None);
+        assert_eq!(pidfd_send_signal(pidfd.as_fd(), 0), Err(Errno::ESRCH));
+    }
+}

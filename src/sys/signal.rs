@@ -1,0 +1,192 @@
+//! Signals: masks, dispositions, waiting, and children's ends.
+
+use super::{Answer, Errno, call, check};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// A signal mask.
+#[derive(Clone, Copy)]
+pub struct Mask(libc::sigset_t);
+
+impl std::fmt::Debug for Mask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Mask")
+    }
+}
+
+/// Lets children's ends be heard: a caller that ignores `SIGCHLD` hands that on, and the kernel then reaps children
+/// without a word.
+pub fn default_sigchld() {
+    // SAFETY: sets a disposition to the default; no handler is involved.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+}
+
+/// Blocks every signal; answers what was blocked before.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn block_all() -> Answer<Mask> {
+    let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    let mut old = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigfillset fills the set; sigprocmask fills the old one.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        check(libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), old.as_mut_ptr()))?;
+        Ok(Mask(old.assume_init()))
+    }
+}
+
+/// Sets the mask.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn set_mask(mask: &Mask) -> Answer<()> {
+    // SAFETY: the mask is a filled one.
+    check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const mask.0, std::ptr::null_mut()) }).map(drop)
+}
+
+/// Puts `SIGPIPE` back to what `execve` callers expect: the Rust runtime ignores it, and an ignored signal stays
+/// ignored in the payload.
+pub fn default_sigpipe() {
+    // SAFETY: sets a disposition to the default; no handler is involved.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+/// For a program that is no payload (a hook): nothing blocked, `SIGPIPE` as usual.
+pub fn default_all() {
+    default_sigpipe();
+    let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset fills the set.
+    unsafe {
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
+    }
+}
+
+/// A signal that was waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Caught {
+    /// Its number.
+    pub signal: i32,
+    /// `SIGCHLD` because a child was killed by a signal (`CLD_KILLED`, `CLD_DUMPED`).
+    pub killed: bool,
+}
+
+fn tells_of_a_kill(signal: i32, code: i32) -> bool {
+    signal == libc::SIGCHLD && matches!(code, libc::CLD_KILLED | libc::CLD_DUMPED)
+}
+
+/// `rt_sigtimedwait(2)` for any blocked signal, without an end.
+///
+/// # Errors
+/// The kernel's answer; an interruption is waited through.
+pub fn wait_any() -> Answer<Caught> {
+    let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::uninit();
+    loop {
+        // SAFETY: sigfillset fills the set; info has room for the answer.
+        let signal = unsafe {
+            libc::sigfillset(all.as_mut_ptr());
+            libc::sigwaitinfo(all.as_ptr(), info.as_mut_ptr())
+        };
+        if signal > 0 {
+            // SAFETY: a signal was taken, so the call has filled it.
+            let code = unsafe { info.assume_init() }.si_code;
+            return Ok(Caught { signal, killed: tells_of_a_kill(signal, code) });
+        }
+        match Errno::last() {
+            Errno::EINTR => {}
+            errno => return Err(errno),
+        }
+    }
+}
+
+/// `signalfd(2)` for every blocked signal, non-blocking.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn descriptor() -> Answer<OwnedFd> {
+    let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigfillset fills the set; the descriptor is new and ours.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        let fd = check(libc::signalfd(-1, all.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// The next signal from a `signalfd(2)`, if there is one.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn next(fd: BorrowedFd<'_>) -> Answer<Option<Caught>> {
+    let mut info = std::mem::MaybeUninit::<libc::signalfd_siginfo>::uninit();
+    let size = size_of::<libc::signalfd_siginfo>();
+    // SAFETY: the buffer has the size of one record.
+    let length = unsafe { libc::read(fd.as_raw_fd(), info.as_mut_ptr().cast(), size) };
+    if usize::try_from(length) == Ok(size) {
+        // SAFETY: one whole record was read.
+        let info = unsafe { info.assume_init() };
+        let signal = info.ssi_signo.cast_signed();
+        return Ok(Some(Caught { signal, killed: tells_of_a_kill(signal, info.ssi_code) }));
+    }
+    match Errno::last() {
+        Errno::EAGAIN | Errno::EINTR => Ok(None),
+        errno => Err(errno),
+    }
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It left with a status.
+    Exited(i32),
+    /// A signal killed it.
+    Killed(i32),
+}
+
+impl End {
+    /// The exit status that a shell, and runc, shows: the status, or 128 plus the signal.
+    #[must_use]
+    pub fn status(self) -> i32 {
+        match self {
+            Self::Exited(status) => status,
+            Self::Killed(signal) => 128 + signal,
+        }
+    }
+
+    fn from_raw(status: i32) -> Self {
+        if libc::WIFSIGNALED(status) {
+            Self::Killed(libc::WTERMSIG(status))
+        } else {
+            Self::Exited(libc::WEXITSTATUS(status))
+        }
+    }
+}
+
+/// `waitpid(2)`: reaps a child (or any, with -1). `None` only if `block` is false and none has ended.
+///
+/// # Errors
+/// `ECHILD`: there is no such child.
+pub fn reap(pid: i32, block: bool) -> Answer<Option<(i32, End)>> {
+    let mut status = 0;
+    loop {
+        // SAFETY: status lives through the call.
+        let done = unsafe { libc::waitpid(pid, &raw mut status, if block { 0 } else { libc::WNOHANG }) };
+        match done {
+            0 => return Ok(None),
+            done if done > 0 => return Ok(Some((done, End::from_raw(status)))),
+            _ if Errno::last() == Errno::EINTR => {}
+            _ => return Err(Errno::last()),
+        }
+    }
+}
+
+/// `pidfd_send_signal(2)` (Linux 5.1).
+///
+/// # Errors
+/// `ESRCH`: it has ended.
+pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> Answer<()> {
+    let fd = pidfd.as_raw_fd().cast_unsigned() as usize;
+    // SAFETY: no siginfo is given.
+    unsafe { call(libc::SYS_pidfd_send_signal, [fd, signal.cast_unsigned() as usize, 0, 0, 0]) }.map(drop)
+}

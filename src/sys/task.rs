@@ -1,0 +1,137 @@
+//! What belongs to a process besides its credentials: limits, scheduling, personality, keyring, memory policy, seccomp.
+
+use super::{Answer, Errno, call, check};
+use std::ffi::CStr;
+
+/// `prlimit(2)` of a process (0: ourselves).
+///
+/// # Errors
+/// `EPERM`: a hard limit would be raised without `CAP_SYS_RESOURCE`.
+pub fn set_limit(pid: i32, resource: u32, soft: u64, hard: u64) -> Answer<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: limit lives through the call; no old value is asked for.
+    unsafe {
+        call(libc::SYS_prlimit64, [pid.cast_unsigned() as usize, resource as usize, &raw const limit as usize, 0, 0])
+    }
+    .map(drop)
+}
+
+/// `struct sched_attr` of `sched_setattr(2)`, first version.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SchedAttr {
+    /// Size of this structure.
+    pub size: u32,
+    /// `SCHED_*`.
+    pub policy: u32,
+    /// `SCHED_FLAG_*`.
+    pub flags: u64,
+    /// Nice value, for `SCHED_OTHER` and `SCHED_BATCH`.
+    pub nice: i32,
+    /// Static priority, for `SCHED_FIFO` and `SCHED_RR`.
+    pub priority: u32,
+    /// For `SCHED_DEADLINE`, in nanoseconds.
+    pub runtime: u64,
+    /// For `SCHED_DEADLINE`, in nanoseconds.
+    pub deadline: u64,
+    /// For `SCHED_DEADLINE`, in nanoseconds.
+    pub period: u64,
+}
+
+/// `sched_setattr(2)` of ourselves.
+///
+/// # Errors
+/// `EPERM`: `SCHED_DEADLINE` with a restricted affinity, or no `CAP_SYS_NICE`.
+pub fn set_scheduler(attr: &SchedAttr) -> Answer<()> {
+    #[allow(clippy::cast_possible_truncation)]
+    let attr = SchedAttr { size: size_of::<SchedAttr>() as u32, ..*attr };
+    // SAFETY: attr lives through the call and says its own size.
+    unsafe { call(libc::SYS_sched_setattr, [0, &raw const attr as usize, 0, 0, 0]) }.map(drop)
+}
+
+/// `ioprio_set(2)` of ourselves.
+///
+/// # Errors
+/// `EPERM`: the real-time class without `CAP_SYS_ADMIN` or `CAP_SYS_NICE`.
+pub fn set_io_priority(class: u16, level: u16) -> Answer<()> {
+    const IOPRIO_WHO_PROCESS: usize = 1;
+    let value = (usize::from(class) << 13) | usize::from(level);
+    // SAFETY: plain numbers.
+    unsafe { call(libc::SYS_ioprio_set, [IOPRIO_WHO_PROCESS, 0, value, 0, 0]) }.map(drop)
+}
+
+/// `sched_setaffinity(2)` of ourselves; bits of processor numbers, lowest first.
+///
+/// # Errors
+/// `EINVAL`: none of the processors is usable.
+pub fn set_affinity(mask: &[u64]) -> Answer<()> {
+    // SAFETY: the mask lives through the call and the length is its own, in bytes.
+    unsafe { call(libc::SYS_sched_setaffinity, [0, size_of_val(mask), mask.as_ptr() as usize, 0, 0]) }.map(drop)
+}
+
+/// `set_mempolicy(2)` of ourselves; bits of node numbers, lowest first.
+///
+/// # Errors
+/// `EINVAL`: mode, flags and nodes do not fit.
+pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> Answer<()> {
+    let (pointer, bits) = if nodes.is_empty() { (0, 0) } else { (nodes.as_ptr() as usize, nodes.len() * 64 + 1) };
+    // SAFETY: the mask lives through the call; the kernel reads one bit less than it is told.
+    unsafe { call(libc::SYS_set_mempolicy, [mode as usize, pointer, bits, 0, 0]) }.map(drop)
+}
+
+/// `personality(2)`.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn set_personality(persona: u64) -> Answer<()> {
+    // SAFETY: plain number.
+    check(unsafe { libc::personality(persona) }).map(drop)
+}
+
+/// Joins a new session keyring of that name and lets its owner's user search it (`keyctl(2)`,
+/// `KEYCTL_JOIN_SESSION_KEYRING`, `KEYCTL_SETPERM`), as runc does.
+///
+/// # Errors
+/// The kernel's answer; `ENOSYS`, `EDQUOT` and `EPERM` are for the caller to forgive.
+pub fn join_keyring(name: &CStr) -> Answer<()> {
+    const JOIN: usize = 1;
+    const SETPERM: usize = 5;
+    // the kernel's own default (all for the possessor; view, read and link for the user) plus search for the user
+    const PERM: usize = 0x3f1b_0000;
+    // SAFETY: name lives through the call.
+    let ring = unsafe { call(libc::SYS_keyctl, [JOIN, name.as_ptr() as usize, 0, 0, 0]) }?;
+    // SAFETY: plain numbers.
+    unsafe { call(libc::SYS_keyctl, [SETPERM, ring, PERM, 0, 0]) }.map(drop)
+}
+
+/// `seccomp(2)`, `SECCOMP_SET_MODE_FILTER`. Answers the listener's descriptor number if one was asked for, else 0.
+///
+/// # Errors
+/// `EACCES`: neither `no_new_privs` nor `CAP_SYS_ADMIN`. `EINVAL`: not a valid program.
+pub fn install_filter(program: &[seccompiler::sock_filter], flags: u32) -> Answer<usize> {
+    const SET_MODE_FILTER: usize = 1;
+    let length = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
+    // seccompiler's instruction has the layout of the kernel's `struct sock_filter`
+    let fprog = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
+    // SAFETY: the program lives through the call and is only read.
+    unsafe { call(libc::SYS_seccomp, [SET_MODE_FILTER, flags as usize, &raw const fprog as usize, 0, 0]) }
+}
+
+/// `setsid(2)`: a session of our own, without a terminal. `EPERM` (we lead one already) is as good.
+pub fn new_session() {
+    // SAFETY: no arguments.
+    let _ = unsafe { libc::setsid() };
+}
+
+/// `getpid(2)`, as the pid namespace of the caller sees it.
+#[must_use]
+pub fn pid() -> i32 {
+    // SAFETY: cannot fail.
+    unsafe { libc::getpid() }
+}
+
+/// Ends the process at once: no handlers, no flushing, no destructors.
+pub fn leave(status: i32) -> ! {
+    // SAFETY: never returns; nothing of ours runs afterwards.
+    unsafe { libc::_exit(status) }
+}

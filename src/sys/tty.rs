@@ -1,0 +1,137 @@
+//! Terminals: pseudo-terminals of a `devpts`, sizes, modes (`pts(4)`, `ioctl_tty(2)`).
+
+use super::{Answer, Errno, check};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// `TIOCSPTLCK` with 0: the other side may be opened.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn unlock(master: BorrowedFd<'_>) -> Answer<()> {
+    let unlocked: libc::c_int = 0;
+    // SAFETY: the argument is an int that lives through the call.
+    check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) }).map(drop)
+}
+
+/// `TIOCGPTPEER` (Linux 4.13): opens the other side without a path that could be exchanged.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn peer(master: BorrowedFd<'_>) -> Answer<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: the argument is a number; the descriptor it answers is new and ours.
+    unsafe { check(libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags)).map(|fd| OwnedFd::from_raw_fd(fd)) }
+}
+
+/// `TIOCGPTN`: the number of the pseudo-terminal, which is its name in `/dev/pts`.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn index(master: BorrowedFd<'_>) -> Answer<u32> {
+    let mut number: libc::c_uint = 0;
+    // SAFETY: the argument is an unsigned int that lives through the call.
+    check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTN, &raw mut number) })?;
+    Ok(number)
+}
+
+/// Rows and columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Lines.
+    pub rows: u16,
+    /// Characters a line.
+    pub columns: u16,
+}
+
+/// `TIOCSWINSZ`.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn set_size(tty: BorrowedFd<'_>, size: Size) -> Answer<()> {
+    let size = libc::winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the argument is a winsize that lives through the call.
+    check(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
+}
+
+/// `TIOCGWINSZ`.
+///
+/// # Errors
+/// `ENOTTY`: not a terminal.
+pub fn size(tty: BorrowedFd<'_>) -> Answer<Size> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the argument is a winsize that lives through the call.
+    check(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) })?;
+    Ok(Size { rows: size.ws_row, columns: size.ws_col })
+}
+
+/// `TIOCSCTTY`: makes it the controlling terminal of the session that we lead.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn control(tty: BorrowedFd<'_>) -> Answer<()> {
+    // SAFETY: the argument is a number.
+    check(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSCTTY, 0) }).map(drop)
+}
+
+/// A terminal's modes, to be put back.
+#[derive(Clone, Copy)]
+pub struct Modes(libc::termios);
+
+impl std::fmt::Debug for Modes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Modes")
+    }
+}
+
+/// `tcgetattr(3)`.
+///
+/// # Errors
+/// `ENOTTY`: not a terminal.
+pub fn modes(tty: BorrowedFd<'_>) -> Answer<Modes> {
+    let mut modes = std::mem::MaybeUninit::<libc::termios>::uninit();
+    // SAFETY: modes has room for the answer, and is filled when the call succeeds.
+    unsafe {
+        check(libc::tcgetattr(tty.as_raw_fd(), modes.as_mut_ptr()))?;
+        Ok(Modes(modes.assume_init()))
+    }
+}
+
+/// `tcsetattr(3)`, at once.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn set_modes(tty: BorrowedFd<'_>, modes: &Modes) -> Answer<()> {
+    // SAFETY: modes is a filled termios.
+    check(unsafe { libc::tcsetattr(tty.as_raw_fd(), libc::TCSANOW, &raw const modes.0) }).map(drop)
+}
+
+impl Modes {
+    /// `cfmakeraw(3)`: every byte passes as it is.
+    #[must_use]
+    pub fn raw(mut self) -> Self {
+        // SAFETY: the termios is a filled one.
+        unsafe { libc::cfmakeraw(&raw mut self.0) };
+        self
+    }
+
+    /// Without `ONLCR`: what the payload writes reaches the engine unchanged, as runc does for detached terminals.
+    #[must_use]
+    pub fn without_onlcr(mut self) -> Self {
+        self.0.c_oflag &= !libc::ONLCR;
+        self
+    }
+}
+
+/// `poll(2)` without an end or for `timeout` milliseconds; answers what happened to each descriptor.
+///
+/// # Errors
+/// The kernel's answer; an interruption counts as nothing happened.
+pub fn poll<const N: usize>(fds: [(Option<BorrowedFd<'_>>, i16); N], timeout: i32) -> Answer<[i16; N]> {
+    let mut set = fds.map(|(fd, events)| libc::pollfd { fd: fd.map_or(-1, |fd| fd.as_raw_fd()), events, revents: 0 });
+    // SAFETY: the set lives through the call and the length is its own.
+    let answer = unsafe { libc::poll(set.as_mut_ptr(), N as libc::nfds_t, timeout) };
+    match check(answer) {
+        Ok(_) | Err(Errno::EINTR) => Ok(set.map(|entry| entry.revents)),
+        Err(errno) => Err(errno),
+    }
+}

@@ -1,0 +1,227 @@
+//! cgroups: made where the bundle says, the process in it, limits written and felt, removed at the end.
+//!
+//! A limit can only be felt where its controller is: in the pure v2 view of a machine whose controllers are v1's it must
+//! be refused instead, clearly and with nothing left.
+
+use crate::support::runtime::Call;
+use crate::support::world::{cgroup_dir, has_controller, hierarchies};
+use crate::support::{Bundle, Value, World, json, kernel, not_here, peer_differs, until, world};
+
+const CONTROLLERS: [&str; 4] = ["memory", "pids", "cpu", "devices"];
+
+#[test]
+fn the_process_is_in_the_cgroup_of_the_bundle() {
+    let bundle = Bundle::new("placed").sees(&["pause"]);
+    bundle.create().ok();
+    let pid = bundle.pid();
+    for controller in CONTROLLERS.into_iter().filter(|name| world() == World::V2 || has_controller(name)) {
+        assert_eq!(kernel::cgroup_of(pid, controller), bundle.cgroup(), "{controller}");
+        assert_eq!(bundle.cgroup_file(controller, "cgroup.procs"), pid.to_string(), "{controller}");
+    }
+    bundle.down();
+    assert_eq!(kernel::cgroups_with(&bundle.id), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn on_a_v1_machine_every_hierarchy_is_used() {
+    if world() == World::V2 && not_here("there is one hierarchy") {
+        return;
+    }
+    let bundle = Bundle::new("every-hierarchy").sees(&["pause"]);
+    let pid = bundle.up();
+    for top in hierarchies() {
+        let name = top.file_name().unwrap().to_string_lossy().into_owned();
+        if ["unified", "systemd"].contains(&name.as_str()) {
+            continue;
+        }
+        assert_eq!(kernel::cgroup_of(pid, &name), bundle.cgroup(), "{name}");
+    }
+    bundle.down();
+}
+
+#[test]
+fn the_process_is_born_in_its_cgroup() {
+    if (world() == World::V1 && not_here("v1 has no CLONE_INTO_CGROUP"))
+        || peer_differs(&["runc", "crun"], "moves the process, which costs a grace period")
+    {
+        return;
+    }
+    let bundle = Bundle::new("born").sees(&["true"]);
+    let trace = bundle.path("trace");
+    let mut command = std::process::Command::new("strace");
+    command.args(["-f", "-qq", "-e", "trace=clone3,openat,openat2", "-o"]).arg(&trace);
+    command.arg(&bundle.binary).arg("--root").arg(bundle.state_root()).current_dir(&bundle.dir);
+    bundle.verb(&["--version"]).ok();
+    Call::new(command, &bundle.path("strace")).args(["run", &bundle.id]).finish().ok();
+    let calls = std::fs::read_to_string(&trace).unwrap();
+    assert!(calls.contains("CLONE_INTO_CGROUP"), "{calls}");
+    // nor is it moved later
+    let moved = calls.lines().find(|line| line.contains("cgroup.procs") && !line.contains("O_RDONLY"));
+    assert_eq!(moved, None);
+}
+
+#[test]
+fn the_cgroup_may_lie_deep() {
+    let bundle = Bundle::new("deep");
+    let path = format!("/{}/a/b/c", bundle.id);
+    let bundle = bundle.set("/linux/cgroupsPath", path.as_str()).sees(&["pause"]);
+    let pid = bundle.up();
+    assert_eq!(kernel::cgroup_of(pid, "pids"), path);
+    bundle.down();
+    // the container's own is gone; what leads to it may be shared with others, and stays
+    assert!(!cgroup_dir("pids", &path).exists());
+    for cgroup in kernel::cgroups_with(&bundle.id) {
+        std::fs::remove_dir(cgroup).unwrap();
+    }
+}
+
+#[test]
+fn without_a_path_the_cgroup_has_the_name_of_the_container() {
+    let bundle = Bundle::new("unnamed").without("/linux/cgroupsPath").sees(&["pause"]);
+    let pid = bundle.up();
+    let path = kernel::cgroup_of(pid, "pids");
+    assert!(path.ends_with(&format!("/{}", bundle.id)), "{path}");
+    bundle.down();
+}
+
+#[test]
+fn a_cgroup_below_is_removed_too() {
+    let bundle = Bundle::new("below").sees(&["pause"]);
+    let pid = bundle.up();
+    let top = cgroup_dir("pids", &bundle.cgroup());
+    std::fs::create_dir_all(top.join("made/by/payload")).unwrap();
+    std::fs::write(top.join("made/by/payload/cgroup.procs"), pid.to_string()).unwrap();
+    bundle.kill("KILL").ok();
+    bundle.exit_code(pid);
+    bundle.wait_for("stopped");
+    bundle.delete().ok();
+    bundle.nothing_left();
+}
+
+#[test]
+fn a_cgroup_in_use_is_refused() {
+    if peer_differs(&["runc<1.4"], "only warns") || peer_differs(&["crun"], "takes it") {
+        return;
+    }
+    let first = Bundle::new("in-use").sees(&["pause"]);
+    let pid = first.up();
+    let second = Bundle::new("intruder").set("/linux/cgroupsPath", first.cgroup());
+    second.run_as_is().fails(1, "container's cgroup is not empty: 1 process(es) found");
+    assert!(kernel::process_state(pid).is_some(), "the first container's process was hurt");
+    first.down();
+}
+
+/// Sets a limit; reads it back where its controller is, and sees it refused elsewhere.
+fn limit(controller: &str, pointer: &str, value: Value, files: [(&str, &str); 2]) {
+    let bundle = Bundle::new(controller).set(&format!("/linux/resources/{pointer}"), value).sees(&["pause"]);
+    if !has_controller(controller) {
+        let output = bundle.create();
+        assert!(output.code != 0 && output.stderr.contains(controller), "{controller} is missing here: {output}");
+        return bundle.nothing_left();
+    }
+    bundle.create().ok();
+    let (file, expected) = files[usize::from(world() == World::V2)];
+    assert_eq!(bundle.cgroup_file(controller, file), expected, "{controller} {pointer}: {file}");
+    bundle.down();
+}
+
+#[test]
+fn memory_limits_are_written() {
+    limit(
+        "memory",
+        "memory/limit",
+        json!(67_108_864),
+        [("memory.limit_in_bytes", "67108864"), ("memory.max", "67108864")],
+    );
+    limit(
+        "memory",
+        "memory/reservation",
+        json!(33_554_432),
+        [("memory.soft_limit_in_bytes", "33554432"), ("memory.low", "33554432")],
+    );
+}
+
+#[test]
+fn pids_limits_are_written() {
+    limit("pids", "pids/limit", json!(77), [("pids.max", "77"), ("pids.max", "77")]);
+}
+
+#[test]
+fn cpu_limits_are_written() {
+    limit(
+        "cpu",
+        "cpu",
+        json!({"quota": 20_000, "period": 50_000}),
+        [("cpu.cfs_quota_us", "20000"), ("cpu.max", "20000 50000")],
+    );
+    limit("cpu", "cpu/shares", json!(512), [("cpu.shares", "512"), ("cpu.weight", "59")]);
+}
+
+#[test]
+fn limits_that_limit_nothing_are_taken_everywhere() {
+    let bundle = Bundle::new("unlimited").set("/linux/resources/memory", json!({"disableOOMKiller": false}));
+    let bundle = if peer_differs(&["crun"], "takes an empty blockIO for a limit") {
+        bundle
+    } else {
+        bundle.set("/linux/resources/blockIO", json!({}))
+    };
+    bundle.set("/linux/resources/cpu", json!({})).run(&["true"]).ok();
+    Bundle::new("no-resources").without("/linux/resources").run(&["true"]).ok();
+}
+
+#[test]
+fn too_many_processes_are_refused_by_the_kernel() {
+    if !has_controller("pids") {
+        return limit("pids", "pids/limit", json!(5), [("", ""), ("", "")]);
+    }
+    let output = Bundle::new("pids-felt").set("/linux/resources/pids/limit", 5).run(&["fork", "50"]).ok();
+    output.has("forked", "4 EAGAIN");
+}
+
+#[test]
+fn too_much_memory_is_death() {
+    if !has_controller("memory") {
+        return limit("memory", "memory/limit", json!(33_554_432), [("", ""), ("", "")]);
+    }
+    let bundle = Bundle::new("memory-felt").set("/linux/resources/memory", json!({"limit": 33_554_432}));
+    bundle.run(&["hog", "100000000"]).code(137);
+    let bundle = Bundle::new("memory-fits").set("/linux/resources/memory", json!({"limit": 67_108_864}));
+    bundle.run(&["hog", "20000000"]).ok().has("hogged", "20000000");
+}
+
+#[test]
+fn a_memory_limit_too_small_to_start_is_told_of() {
+    if !has_controller("memory") {
+        return limit("memory", "memory/limit", json!(4096), [("", ""), ("", "")]);
+    }
+    let bundle = Bundle::new("memory-tiny").set("/linux/resources/memory", json!({"limit": 4096})).sees(&["true"]);
+    let output = bundle.run_as_is();
+    assert_ne!(output.code, 0, "{output}");
+    if output.code != 137 && !peer_differs(&["crun"], "speaks of a closed socket") {
+        let said = output.stderr.to_lowercase();
+        assert!(said.contains("oom") || said.contains("memory"), "{output}");
+    }
+    bundle.nothing_left();
+}
+
+#[test]
+fn the_cgroup_of_a_stopped_container_goes_with_delete() {
+    let bundle = Bundle::new("stopped").sees(&["true"]);
+    let pid = bundle.up();
+    bundle.exit_code(pid);
+    bundle.wait_for("stopped");
+    bundle.delete().ok();
+    assert_eq!(kernel::cgroups_with(&bundle.id), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn what_the_first_process_leaves_behind_dies_with_the_container() {
+    if peer_differs(&["crun"], "waits for the orphan") {
+        return;
+    }
+    // the payload's child outlives it in the host's pid namespace
+    let bundle = Bundle::new("orphans").without_namespace("pid").sees(&["background", "pause", "+", "true"]);
+    let run = bundle.launch("run", &[]).start();
+    run.finish().ok();
+    until("the orphan to die", || kernel::processes_with(&bundle.id).is_empty().then_some(()));
+}

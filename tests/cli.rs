@@ -1,0 +1,265 @@
+//! The command line as callers use it: flags, usage errors, versions, logs, `spec`.
+
+use crate::support::{Bundle, Output, Value, json, peer_differs};
+
+fn onggi_or_runc() -> bool {
+    !peer_differs(&["crun"], "has a command line of its own")
+}
+
+#[test]
+fn the_version_begins_as_containerd_wants_it() {
+    let bundle = Bundle::new("version");
+    for flag in ["--version", "-v"] {
+        let output = bundle.verb(&[flag]).ok();
+        assert_eq!(output.stderr, "");
+        let first = output.stdout.lines().next().unwrap().to_owned();
+        let name = crate::support::Runtime::get().name.clone();
+        assert!(first.starts_with(&format!("{name} version ")), "{first}");
+        assert!(output.stdout.lines().any(|line| line.starts_with("spec: 1.")), "{output}");
+        if !onggi_or_runc() {
+            break;
+        }
+    }
+}
+
+#[test]
+fn called_as_runc_it_says_runc() {
+    let bundle = Bundle::new("argv0");
+    let mut command = std::process::Command::new(&crate::support::Runtime::get().path);
+    std::os::unix::process::CommandExt::arg0(&mut command, "/usr/bin/runc");
+    let output = crate::support::runtime::Call::new(command, &bundle.path("argv0")).args(["--version"]).finish().ok();
+    assert!(output.stdout.starts_with("runc version ") || peer_differs(&["crun"], "is itself"), "{output}");
+}
+
+#[test]
+fn help_is_no_mistake() {
+    let bundle = Bundle::new("help");
+    for args in [&[][..], &["--help"], &["-h"], &["create", "--help"], &["help"]] {
+        if (args.len() != 2 && args != ["--help"]) && !onggi_or_runc() {
+            continue;
+        }
+        let output = bundle.verb(args).ok();
+        assert!(output.stdout.to_lowercase().contains("usage"), "{args:?}: {output}");
+    }
+}
+
+#[test]
+fn mistakes_of_usage_have_runcs_statuses_and_words() {
+    if !onggi_or_runc() {
+        return;
+    }
+    let bundle = Bundle::new("usage");
+    bundle.verb(&["bogus"]).fails(3, "No help topic for 'bogus'");
+    bundle.verb(&["state", "--bogus", "x"]).fails(1, "flag provided but not defined: -bogus");
+    bundle.verb(&["--bogus", "state", "x"]).fails(1, "flag provided but not defined: -bogus");
+    bundle.verb(&["create", "--pid-file"]).fails(1, "flag needs an argument: -");
+    bundle.verb(&["state"]).fails(1, "\"state\" requires exactly 1 argument(s)");
+    bundle.verb(&["state", "a", "b"]).fails(1, "\"state\" requires exactly 1 argument(s)");
+    bundle.verb(&["kill"]).fails(1, "\"kill\" requires a minimum of 1 argument");
+    bundle.verb(&["kill", "a", "9", "c"]).fails(1, "\"kill\" requires a maximum of 2 argument");
+    bundle.verb(&["--log-format", "bogus", "list"]).fails(1, "bogus");
+}
+
+#[test]
+fn flags_are_taken_as_go_takes_them() {
+    if !onggi_or_runc() {
+        return;
+    }
+    let bundle = Bundle::new("go-flags").sees(&["exit", "4"]);
+    let dir = bundle.dir.display().to_string();
+    let run = |flags: &[&str]| bundle.runtime().args(["run"]).args(flags).args([&bundle.id]).finish();
+    run(&["--bundle", &dir]).code(4);
+    run(&[&format!("--bundle={dir}")]).code(4);
+    run(&["-bundle", &dir]).code(4);
+    run(&[&format!("-bundle={dir}")]).code(4);
+    run(&["-b", &dir]).code(4);
+    run(&["-b", &dir, "-no-subreaper"]).code(4);
+    run(&["-b", &dir, "-keep=false", "--no-pivot=false"]).code(4);
+}
+
+#[test]
+fn the_root_of_the_state_is_not_the_root_of_all() {
+    if onggi_or_runc() && !peer_differs(&["runc<1.2"], "takes it") {
+        let bundle = Bundle::new("slash");
+        let output = bundle.runtime().args(["--root", "/", "list"]).finish();
+        output.fails(1, "Option --root argument should not be set to /");
+    }
+}
+
+#[test]
+fn a_root_that_is_not_there_is_an_error_for_list() {
+    if onggi_or_runc() && !peer_differs(&["runc<1.2"], "shows an empty table") {
+        let bundle = Bundle::new("list-root");
+        bundle.verb(&["list"]).fails(1, "no such file or directory");
+    }
+}
+
+/// A failing call with a log file; gives the records.
+fn logged(format: &str, words: &[&str]) -> (Output, String) {
+    let bundle = Bundle::new("log");
+    let file = bundle.path("log");
+    let call = bundle.runtime().args(["--log"]).args([&file]).args(["--log-format", format]).args(words);
+    let output = call.finish();
+    (output, std::fs::read_to_string(file).unwrap_or_default())
+}
+
+#[test]
+fn a_failing_call_logs_one_json_record() {
+    let (output, log) = logged("json", &["state", "nosuch"]);
+    assert_ne!(output.code, 0);
+    if peer_differs(&["crun"], "prints a record over several lines") {
+        return;
+    }
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    let record: Value = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(record["level"], "error");
+    assert_eq!(record["msg"], "container does not exist");
+    let time = record["time"].as_str().unwrap();
+    assert_eq!(time.len(), "2026-11-20T23:49:41Z".len(), "{time}: RFC 3339 in seconds");
+    assert!(time.ends_with('Z') && time.as_bytes()[10] == b'T', "{time}");
+    // said on standard error as well, for people
+    assert!(output.stderr.contains("container does not exist"), "{output}");
+}
+
+#[test]
+fn a_text_record_is_as_logrus_has_it() {
+    if !onggi_or_runc() {
+        return;
+    }
+    let (_, log) = logged("text", &["state", "nosuch"]);
+    let rest = log.strip_prefix("time=\"").unwrap_or_else(|| panic!("{log}"));
+    assert!(rest.ends_with("Z\" level=error msg=\"container does not exist\"\n"), "{log}");
+}
+
+#[test]
+fn without_a_log_the_error_is_a_record_on_standard_error() {
+    if onggi_or_runc() {
+        let output = Bundle::new("stderr").verb(&["state", "nosuch"]).code(1);
+        assert!(output.stderr.contains("level=error msg=\"container does not exist\""), "{output}");
+        let bundle = Bundle::new("stderr-json");
+        let output = bundle.runtime().args(["--log-format", "json", "state", "nosuch"]).finish().code(1);
+        let record: Value = serde_json::from_str(output.stderr.lines().next().unwrap()).unwrap();
+        assert_eq!(record["msg"], "container does not exist");
+    }
+}
+
+#[test]
+fn a_log_is_appended_to_and_a_success_leaves_it_empty() {
+    let bundle = Bundle::new("append").sees(&["true"]);
+    let file = bundle.host_file("log", "");
+    let logged = || bundle.runtime().args(["--log"]).args([&file]).args(["--log-format", "json"]);
+    logged().args(["run", "--bundle"]).args([&bundle.dir]).args([&bundle.id]).finish().ok();
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "");
+    logged().args(["state", "nosuch"]).finish();
+    logged().args(["state", "nosuch"]).finish();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let records = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
+    assert_eq!(records.filter_map(Result::ok).filter(|record| record["level"] == "error").count(), 2, "{text}");
+}
+
+#[test]
+fn the_record_of_a_failed_launch_holds_the_whole_sentence() {
+    let bundle = Bundle::new("launch-log").args(&["nosuchcmd"]);
+    let file = bundle.path("log");
+    let call = bundle.runtime().args(["--log"]).args([&file]).args(["--log-format", "json", "create", "--bundle"]);
+    assert_ne!(call.args([&bundle.dir]).args([&bundle.id]).finish().code, 0);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let last = serde_json::Deserializer::from_str(&text).into_iter::<Value>().filter_map(Result::ok).last().unwrap();
+    assert_eq!(last["level"], "error");
+    let message = last["msg"].as_str().unwrap();
+    let phrase = "exec: \"nosuchcmd\": executable file not found in $PATH";
+    assert!(message.contains(phrase) || peer_differs(&["crun"], "has words of its own"), "{message}");
+}
+
+#[test]
+fn debug_says_more_and_changes_nothing() {
+    let bundle = Bundle::new("debug").sees(&["exit", "3"]);
+    let file = bundle.path("log");
+    let call = bundle.runtime().args(["--debug", "--log"]).args([&file]).args(["run", "--bundle"]);
+    let output = call.args([&bundle.dir]).args([&bundle.id]).finish().code(3);
+    assert_eq!(output.stdout, "");
+    let log = std::fs::read_to_string(&file).unwrap();
+    assert!(log.contains("debug") || peer_differs(&["crun"], "says no more"), "{log}");
+}
+
+#[test]
+fn global_flags_that_callers_always_give_are_taken() {
+    let bundle = Bundle::new("globals").sees(&["exit", "3"]);
+    for flags in
+        [&["--rootless=false"][..], &["--rootless", "false"], &["--rootless=auto"], &["--log-format=text", "--debug"]]
+    {
+        if flags[0].starts_with("--log") && !onggi_or_runc() {
+            continue;
+        }
+        bundle.runtime().args(flags).args(["run", "--bundle"]).args([&bundle.dir]).args([&bundle.id]).finish().code(3);
+    }
+}
+
+#[test]
+fn spec_writes_a_bundle_that_runs() {
+    let bundle = Bundle::new("spec");
+    let dir = bundle.host_directory("fresh");
+    let call = || bundle.runtime().args(["spec", "--bundle"]).args([&dir]);
+    call().finish().ok();
+    let written = std::fs::read_to_string(dir.join("config.json")).unwrap();
+    let config: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(config["process"]["args"], json!(["sh"]));
+    assert_eq!(config["root"]["path"], "rootfs");
+    assert_eq!(config["process"]["noNewPrivileges"], true);
+    assert!(config["linux"]["namespaces"].as_array().is_some_and(|all| all.len() >= 5), "{written}");
+    if onggi_or_runc() {
+        call().finish().fails(1, "File config.json exists. Remove it first");
+    }
+    // as a user goes on: another program, no terminal
+    let mut own = bundle;
+    own.config = config;
+    let path = format!("/{}", own.id);
+    let own = own.set("/process/terminal", false).set("/linux/cgroupsPath", path);
+    own.run(&["id", "+", "exit", "4"]).code(4).has("Pid", "1");
+}
+
+#[test]
+fn spec_for_a_user_has_a_user_namespace() {
+    let bundle = Bundle::new("spec-rootless");
+    let dir = bundle.host_directory("fresh");
+    bundle.runtime().args(["spec", "--rootless", "--bundle"]).args([&dir]).finish().ok();
+    let config: Value = serde_json::from_slice(&std::fs::read(dir.join("config.json")).unwrap()).unwrap();
+    let kinds: Vec<&str> =
+        config["linux"]["namespaces"].as_array().unwrap().iter().filter_map(|n| n["type"].as_str()).collect();
+    if peer_differs(&["crun"], "writes a network, and no mappings") {
+        return;
+    }
+    assert!(kinds.contains(&"user") && !kinds.contains(&"network"), "{kinds:?}");
+    assert_eq!(config["linux"]["uidMappings"][0]["containerID"], 0);
+}
+
+#[test]
+fn crun_callers_may_name_the_document() {
+    if peer_differs(&["runc"], "knows no --config") {
+        return;
+    }
+    let bundle = Bundle::new("config-flag").sees(&["exit", "6"]);
+    let other = bundle.host_file("other.json", &bundle.config.to_string());
+    let bundle = bundle.sees(&["exit", "5"]);
+    for flag in ["--config", "-f"] {
+        let call = bundle.runtime().args(["run", "--bundle"]).args([&bundle.dir]).args([flag]).args([&other]);
+        call.args([&bundle.id]).finish().code(6);
+    }
+}
+
+#[test]
+fn crun_callers_may_name_who_makes_cgroups() {
+    if peer_differs(&["runc"], "knows no --cgroup-manager") {
+        return;
+    }
+    for name in ["cgroupfs", "disabled"] {
+        let bundle = Bundle::new(name).sees(&["pause"]);
+        let call = || bundle.runtime().args(["--cgroup-manager", name]);
+        call().args(["create", "--bundle"]).args([&bundle.dir]).args([&bundle.id]).finish().ok();
+        let made = !crate::support::kernel::cgroups_with(&bundle.id).is_empty();
+        assert_eq!(made, name == "cgroupfs", "{name}");
+        call().args(["start", &bundle.id]).finish().ok();
+        call().args(["delete", "--force", &bundle.id]).finish().ok();
+    }
+}

@@ -1,0 +1,193 @@
+//! Terminals: through `--console-socket`, and in the foreground of a terminal of the caller's.
+
+use crate::support::tty::{Receiver, Terminal};
+use crate::support::{Bundle, json, peer_differs, until};
+use nix::sys::termios::{LocalFlags, tcgetattr};
+
+fn with_terminal(name: &str, words: &[&str]) -> Bundle {
+    Bundle::new(name).set("/process/terminal", true).sees(words)
+}
+
+/// Creates the container with a console socket, and takes the terminal's master.
+fn create(bundle: &Bundle) -> (Terminal, String) {
+    let receiver = Receiver::new(&bundle.path("c.sock"));
+    bundle.launch("create", &["--console-socket", receiver.path.to_str().unwrap()]).finish().ok();
+    let (master, name) = receiver.take();
+    (Terminal::of(master), name)
+}
+
+#[test]
+fn the_master_comes_through_the_console_socket() {
+    let bundle = with_terminal("socket", &["tty", "+", "stat", "/dev/console", "+", "echo", "done", "+", "pause"]);
+    let (mut terminal, name) = create(&bundle);
+    // a receiver may not depend on the text, but some text must come with a descriptor
+    assert!(!name.is_empty());
+    bundle.start().ok();
+    let seen = terminal.wait_for("done").replace("\r\n", "\n");
+    for line in ["isatty.0: true", "isatty.1: true", "isatty.2: true", "session: 1", "group: 1", "foreground: 1"] {
+        assert!(seen.lines().any(|seen| seen == line), "{line:?} in {seen}");
+    }
+    for line in ["tty.0: /dev/pts/0", "open /dev/tty: ok", "/dev/console.type: c", "/dev/console.rdev: 136:0"] {
+        if line.starts_with("/dev/console") && peer_differs(&["crun"], "makes /dev/console a link") {
+            continue;
+        }
+        assert!(seen.lines().any(|seen| seen == line), "{line:?} in {seen}");
+    }
+    bundle.down();
+}
+
+#[test]
+fn the_terminal_has_the_size_of_the_bundle() {
+    let size = json!({"height": 33, "width": 111});
+    let bundle = with_terminal("size", &["tty", "+", "pause"]).set("/process/consoleSize", size);
+    let (mut terminal, _) = create(&bundle);
+    assert_eq!(terminal.size(), (33, 111));
+    bundle.start().ok();
+    terminal.wait_for("size: 33 111");
+    bundle.down();
+}
+
+#[test]
+fn the_payload_sees_the_terminal_resized() {
+    let bundle = with_terminal("resized", &["wait-size", "44", "99", "+", "pause"]);
+    let (mut terminal, _) = create(&bundle);
+    bundle.start().ok();
+    terminal.resize(44, 99);
+    terminal.wait_for("size: 44 99");
+    bundle.down();
+}
+
+#[test]
+fn what_is_typed_arrives() {
+    let bundle = with_terminal("typed", &["stdin", "+", "pause"]);
+    let (mut terminal, _) = create(&bundle);
+    bundle.start().ok();
+    terminal.type_in("hello\n\u{4}");
+    terminal.wait_for("stdin: \"hello\\n\"");
+    bundle.down();
+}
+
+#[test]
+fn the_terminal_belongs_to_the_user() {
+    let words = ["stat", "/dev/pts/0", "+", "echo", "done", "+", "pause"];
+    let bundle = with_terminal("tty-owner", &words).set("/process/user", json!({"uid": 1000, "gid": 1000}));
+    let (mut terminal, _) = create(&bundle);
+    bundle.start().ok();
+    let seen = terminal.wait_for("done");
+    assert!(seen.contains("/dev/pts/0.owner: 1000:5") && seen.contains("/dev/pts/0.mode: 0620"), "{seen}");
+    bundle.down();
+}
+
+#[test]
+fn the_terminal_closes_with_the_container() {
+    let bundle = with_terminal("closes", &["echo", "last words"]);
+    let (mut terminal, _) = create(&bundle);
+    let pid = bundle.pid();
+    bundle.start().ok();
+    assert!(terminal.rest().contains("last words"));
+    assert_eq!(bundle.exit_code(pid), 0);
+    bundle.wait_for("stopped");
+    bundle.delete().ok();
+}
+
+#[test]
+fn without_a_terminal_there_is_no_console() {
+    Bundle::new("no-console").run(&["stat", "/dev/console"]).ok().has("/dev/console.stat", "ENOENT");
+}
+
+#[test]
+fn a_terminal_needs_somebody_who_takes_it() {
+    let phrase = "cannot allocate tty if runc will detach without setting console socket";
+    let bundle = with_terminal("nobody", &["true"]);
+    bundle.create().fails(1, phrase);
+    bundle.launch("run", &["--detach"]).finish().fails(1, phrase);
+    bundle.nothing_left();
+}
+
+#[test]
+fn a_socket_needs_a_terminal_to_send() {
+    if peer_differs(&["crun"], "ignores the socket") {
+        return;
+    }
+    let bundle = Bundle::new("no-terminal").sees(&["true"]);
+    let receiver = Receiver::new(&bundle.path("c.sock"));
+    let socket = receiver.path.to_str().unwrap();
+    let phrase = "cannot use console socket if runc will not detach or allocate tty";
+    bundle.launch("create", &["--console-socket", socket]).finish().fails(1, phrase);
+    bundle.nothing_left();
+}
+
+#[test]
+fn a_socket_that_nobody_listens_on_is_an_error() {
+    let bundle = with_terminal("deaf", &["true"]);
+    let socket = bundle.path("nobody.sock");
+    let output = bundle.launch("create", &["--console-socket", socket.to_str().unwrap()]).finish();
+    output.fails(1, "no such file or directory");
+    bundle.nothing_left();
+}
+
+/// What of a terminal's line discipline a raw mode takes away.
+fn cooked(slave: &std::os::fd::OwnedFd) -> bool {
+    tcgetattr(slave).unwrap().local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG)
+}
+
+#[test]
+fn in_the_foreground_the_callers_terminal_is_raw_until_the_end() {
+    for (words, code) in [(&["stdin", "+", "exit", "6"][..], 6), (&["stdin", "+", "die", "11"], 139)] {
+        let bundle = with_terminal("foreground", words);
+        let (mut terminal, slave) = Terminal::open();
+        let before = tcgetattr(&slave).unwrap();
+        assert!(cooked(&slave));
+        let run = bundle.launch("run", &[]).stdio(&slave).start();
+        until("the raw mode", || (!cooked(&slave)).then_some(()));
+        terminal.type_in("typed\n\u{4}");
+        terminal.wait_for("stdin: \"typed\\n\"");
+        run.finish().code(code);
+        let after = tcgetattr(&slave).unwrap();
+        assert_eq!(
+            (after.local_flags, after.input_flags, after.output_flags),
+            (before.local_flags, before.input_flags, before.output_flags)
+        );
+    }
+}
+
+#[test]
+fn in_the_foreground_sizes_are_passed_on() {
+    let bundle = with_terminal("foreground-size", &["tty", "+", "wait-size", "50", "120"]);
+    let (mut terminal, slave) = Terminal::open();
+    terminal.resize(40, 100);
+    let run = bundle.launch("run", &[]).stdio(&slave).start();
+    terminal.wait_for("isatty.0: true");
+    terminal.resize(50, 120);
+    // the terminal is nobody's controlling one, so the kernel tells nobody
+    run.kill(libc::SIGWINCH);
+    terminal.wait_for("size: 50 120");
+    run.finish().ok();
+}
+
+#[test]
+fn in_the_foreground_the_terminal_begins_with_the_callers_size() {
+    if peer_differs(&["crun"], "passes the size on only when it changes") {
+        return;
+    }
+    let bundle = with_terminal("foreground-first", &["wait-size", "40", "100"]);
+    let (mut terminal, slave) = Terminal::open();
+    terminal.resize(40, 100);
+    let run = bundle.launch("run", &[]).stdio(&slave).start();
+    terminal.wait_for("size: 40 100");
+    run.finish().ok();
+}
+
+#[test]
+fn in_the_foreground_output_is_whole() {
+    if peer_differs(&["crun"], "loses what it has not copied when the payload ends") {
+        return;
+    }
+    let bundle = with_terminal("foreground-whole", &["flood", "20000", "+", "echo", "the end"]);
+    let (mut terminal, slave) = Terminal::open();
+    let run = bundle.launch("run", &[]).stdio(&slave).start();
+    let seen = terminal.wait_for("the end").to_owned();
+    run.finish().ok();
+    let lines = seen.lines().filter(|line| line.starts_with("line ")).count();
+    assert_eq!(lines, 20000);
+}

@@ -1,0 +1,214 @@
+//! Device nodes: the default ones and their links, configured ones, and what the container may open.
+
+use crate::support::{Bundle, json, peer_differs};
+
+#[test]
+fn the_default_devices_are_there() {
+    let expected =
+        [("null", "1:3"), ("zero", "1:5"), ("full", "1:7"), ("random", "1:8"), ("urandom", "1:9"), ("tty", "5:0")];
+    let paths: Vec<String> = expected.iter().map(|(name, _)| format!("/dev/{name}")).collect();
+    let words: Vec<&str> = ["stat"].into_iter().chain(paths.iter().map(String::as_str)).collect();
+    let mut output = Bundle::new("default-devices").run(&words).ok();
+    for (path, (_, rdev)) in paths.iter().zip(expected) {
+        output = output.has(&format!("{path}.type"), "c").has(&format!("{path}.rdev"), rdev);
+        output = output.has(&format!("{path}.mode"), "0666").has(&format!("{path}.owner"), "0:0");
+    }
+}
+
+#[test]
+fn the_default_links_are_there() {
+    let words = ["stat", "/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/ptmx", "/dev/core"];
+    let output = Bundle::new("links").run(&words).ok();
+    let output = output.has("/dev/fd.link", "/proc/self/fd").has("/dev/stdin.link", "/proc/self/fd/0");
+    let output = output.has("/dev/stdout.link", "/proc/self/fd/1").has("/dev/stderr.link", "/proc/self/fd/2");
+    let output = output.has("/dev/ptmx.link", "pts/ptmx");
+    // a kernel may come without it
+    if std::path::Path::new("/proc/kcore").exists() {
+        output.has("/dev/core.link", "/proc/kcore");
+    } else if !peer_differs(&["crun"], "links /dev/core to a file that is not there") {
+        output.has("/dev/core.stat", "ENOENT");
+    }
+}
+
+#[test]
+fn the_default_devices_work() {
+    let words = [
+        "write",
+        "/dev/null",
+        "x",
+        "+",
+        "write",
+        "/dev/full",
+        "x",
+        "+",
+        "open",
+        "/dev/zero",
+        "r",
+        "+",
+        "open",
+        "/dev/urandom",
+        "r",
+        "+",
+        "open",
+        "/dev/random",
+        "r",
+        "+",
+        "open",
+        "/dev/ptmx",
+        "rw",
+        "+",
+        "open",
+        "/dev/tty",
+        "r",
+    ];
+    let output = Bundle::new("devices-work").run(&words).ok();
+    let output = output.has("write /dev/null", "ok").has("write /dev/full", "ENOSPC").has("open /dev/zero r", "ok");
+    let output = output.has("open /dev/urandom r", "ok").has("open /dev/random r", "ok");
+    // without a controlling terminal there is none to open; the device itself is allowed
+    output.has("open /dev/ptmx rw", "ok").has("open /dev/tty r", "ENXIO");
+}
+
+#[test]
+fn configured_devices_are_made() {
+    let bundle = Bundle::new("devices").set(
+        "/linux/devices",
+        json!([
+            {"path": "/dev/mine", "type": "c", "major": 1, "minor": 3, "fileMode": 0o640, "uid": 12, "gid": 34},
+            {"path": "/dev/deep/er/block", "type": "b", "major": 7, "minor": 200, "fileMode": 0o600},
+            {"path": "/dev/pipe", "type": "p", "fileMode": 0o622},
+            {"path": "/dev/unbuffered", "type": "u", "major": 1, "minor": 5, "fileMode": 0o604},
+            {"path": "/dev/plain", "type": "c", "major": 1, "minor": 7}
+        ]),
+    );
+    let output =
+        bundle.run(&["stat", "/dev/mine", "/dev/deep/er/block", "/dev/pipe", "/dev/unbuffered", "/dev/plain"]).ok();
+    let output = output.has("/dev/mine.type", "c").has("/dev/mine.rdev", "1:3").has("/dev/mine.mode", "0640");
+    let output = output.has("/dev/mine.owner", "12:34").has("/dev/deep/er/block.type", "b");
+    let output = output.has("/dev/deep/er/block.rdev", "7:200").has("/dev/deep/er/block.mode", "0600");
+    let output = output.has("/dev/pipe.type", "p").has("/dev/pipe.mode", "0622");
+    let output = output.has("/dev/unbuffered.type", "c").has("/dev/unbuffered.mode", "0604");
+    output.has("/dev/plain.mode", "0666").has("/dev/plain.owner", "0:0");
+}
+
+#[test]
+fn a_configured_device_takes_the_place_of_a_default_one() {
+    let device = json!([{"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600, "uid": 5}]);
+    let rule = json!({"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"});
+    let bundle = Bundle::new("own-null").set("/linux/devices", device).set("/linux/resources/devices/-", rule);
+    let output = bundle.run(&["stat", "/dev/null"]).ok();
+    if !peer_differs(&["crun"], "the default one comes first") {
+        output.has("/dev/null.mode", "0600").has("/dev/null.owner", "5:0");
+    }
+}
+
+#[test]
+fn a_device_of_an_unknown_type_is_refused() {
+    if peer_differs(&["crun"], "takes any letter") {
+        return;
+    }
+    let device = json!([{"path": "/dev/odd", "type": "x", "major": 1, "minor": 3}]);
+    let bundle = Bundle::new("odd-device").set("/linux/devices", device);
+    assert_ne!(bundle.run_as_is().code, 0);
+    bundle.nothing_left();
+}
+
+#[test]
+fn devices_that_no_rule_allows_cannot_be_opened() {
+    // kmsg, 1:11: no default rule knows it; making nodes is allowed, opening them is not
+    let words = [
+        "mknod",
+        "/tmp/kmsg",
+        "c",
+        "1",
+        "11",
+        "+",
+        "open",
+        "/tmp/kmsg",
+        "r",
+        "+",
+        "mknod",
+        "/tmp/null",
+        "c",
+        "1",
+        "3",
+        "+",
+        "open",
+        "/tmp/null",
+        "rw",
+    ];
+    let output = Bundle::new("denied-device").caps(&["CAP_MKNOD", "CAP_SYSLOG"]).run(&words).ok();
+    let output = output.has("mknod /tmp/kmsg", "ok").has("open /tmp/kmsg r", "EPERM");
+    output.has("mknod /tmp/null", "ok").has("open /tmp/null rw", "ok");
+}
+
+#[test]
+fn a_rule_allows_what_it_names() {
+    let rules = json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}]);
+    let bundle =
+        Bundle::new("allowed-device").caps(&["CAP_MKNOD", "CAP_SYSLOG"]).set("/linux/resources/devices", rules);
+    let words = ["mknod", "/tmp/kmsg", "c", "1", "11", "+", "open", "/tmp/kmsg", "r", "+", "open", "/tmp/kmsg", "w"];
+    bundle.run(&words).ok().has("open /tmp/kmsg r", "ok").has("open /tmp/kmsg w", "EPERM");
+}
+
+#[test]
+fn the_later_rule_wins() {
+    let rules = json!([
+        {"allow": false, "access": "rwm"},
+        {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rwm"},
+        {"allow": false, "type": "c", "major": 1, "minor": 11, "access": "w"}
+    ]);
+    let bundle = Bundle::new("later-rule").caps(&["CAP_MKNOD", "CAP_SYSLOG"]).set("/linux/resources/devices", rules);
+    let words = ["mknod", "/tmp/kmsg", "c", "1", "11", "+", "open", "/tmp/kmsg", "r", "+", "open", "/tmp/kmsg", "w"];
+    bundle.run(&words).ok().has("open /tmp/kmsg r", "ok").has("open /tmp/kmsg w", "EPERM");
+}
+
+#[test]
+fn without_rules_every_device_is_closed_but_the_default_ones() {
+    let words = ["mknod", "/tmp/kmsg", "c", "1", "11", "+", "open", "/tmp/kmsg", "r", "+", "open", "/dev/null", "rw"];
+    let bundle = Bundle::new("no-rules").caps(&["CAP_MKNOD", "CAP_SYSLOG"]).without("/linux/resources/devices");
+    let output = bundle.run(&words).ok().has("open /dev/null rw", "ok");
+    if !peer_differs(&["crun"], "leaves devices alone where there is no rule") {
+        output.has("open /tmp/kmsg r", "EPERM");
+    }
+}
+
+#[test]
+fn in_a_user_namespace_the_devices_are_the_hosts() {
+    let device = json!([{"path": "/dev/mine", "type": "c", "major": 1, "minor": 5}]);
+    let bundle = Bundle::new("userns-devices").user_namespace();
+    // the node to be bound is the host's of that path
+    let bundle = if std::path::Path::new("/dev/mine").exists() { bundle.set("/linux/devices", device) } else { bundle };
+    let words = [
+        "stat",
+        "/dev/null",
+        "/dev/zero",
+        "+",
+        "open",
+        "/dev/null",
+        "rw",
+        "+",
+        "open",
+        "/dev/zero",
+        "r",
+        "+",
+        "open",
+        "/dev/ptmx",
+        "rw",
+    ];
+    let output = bundle.run(&words).ok().has("/dev/null.rdev", "1:3").has("/dev/zero.rdev", "1:5");
+    output.has("open /dev/null rw", "ok").has("open /dev/zero r", "ok").has("open /dev/ptmx rw", "ok");
+}
+
+#[test]
+fn a_host_dev_bound_as_a_whole_is_left_alone() {
+    let before = std::fs::read_link("/dev/ptmx").map(|l| l.display().to_string()).unwrap_or_default();
+    let bundle = Bundle::new("bound-dev");
+    for mount in ["/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"] {
+        // all of the container's own
+        assert!(bundle.config["mounts"].as_array().unwrap().iter().any(|m| m["destination"] == mount));
+    }
+    let bundle = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"].iter().fold(bundle, |b, m| b.without_mount(m));
+    let output = bundle.bind("/dev", "/dev", &["rbind"]).run(&["open", "/dev/null", "rw"]).ok();
+    output.has("open /dev/null rw", "ok");
+    assert_eq!(std::fs::read_link("/dev/ptmx").map(|l| l.display().to_string()).unwrap_or_default(), before);
+}

@@ -1,0 +1,188 @@
+//! Descriptors: none leaks in, the ones that are meant to come through do, and the sockets that a caller hands over.
+
+use crate::support::runtime::Call;
+use crate::support::tty::{Receiver, high, inherit};
+use crate::support::{Bundle, Runtime, json, kernel, peer_differs, until};
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+
+fn open(bundle: &Bundle, name: &str, text: &str) -> OwnedFd {
+    high(&File::open(bundle.host_file(name, text)).unwrap())
+}
+
+#[test]
+fn the_payload_has_three_descriptors() {
+    let output = Bundle::new("three").run(&["fds"]).ok();
+    let open: Vec<&str> = output.stdout.lines().map(|line| line.split(':').next().unwrap()).collect();
+    assert_eq!(open, ["fd.0", "fd.1", "fd.2"], "{output}");
+}
+
+#[test]
+fn descriptors_of_the_caller_stay_outside() {
+    let bundle = Bundle::new("leak").sees(&["fds", "+", "pause"]);
+    let directory = high(&File::open("/").unwrap());
+    let fds = vec![(3, open(&bundle, "three", "3")), (7, directory), (40, open(&bundle, "forty", "40"))];
+    bundle.launch("create", &[]).with(|command| inherit(command, fds)).finish().ok();
+    let pid = bundle.pid();
+    bundle.start().ok();
+    bundle.hears("fd.2");
+    let names: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(names, ["0", "1", "2"], "{}", bundle.printed());
+    bundle.down();
+}
+
+#[test]
+fn descriptors_are_preserved_when_asked() {
+    let bundle = Bundle::new("preserve").sees(&["fds", "+", "read", "/proc/self/fd/3", "/proc/self/fd/4", "+", "env"]);
+    let fds = vec![(3, open(&bundle, "three", "3")), (4, open(&bundle, "four", "4")), (5, open(&bundle, "five", "5"))];
+    let call = bundle.launch("run", &["--preserve-fds", "2"]).with(|command| inherit(command, fds));
+    let output = call.finish().ok().has("read /proc/self/fd/3", "1 \"3\"").has("read /proc/self/fd/4", "1 \"4\"");
+    assert_eq!(output.get("fd.5"), None, "{output}");
+    assert!(!output.stdout.contains("LISTEN_FDS"), "{output}");
+}
+
+#[test]
+fn descriptors_of_socket_activation_are_preserved() {
+    if peer_differs(&["crun"], "sets LISTEN_PID only") {
+        return;
+    }
+    let bundle = Bundle::new("listen").sees(&["fds", "+", "read", "/proc/self/fd/3", "+", "env"]);
+    let fds = vec![(3, open(&bundle, "three", "3")), (4, open(&bundle, "four", "4"))];
+    // LISTEN_PID names the runtime's own process, as systemd would: a shell that becomes the runtime knows it
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"]).arg(&Runtime::get().path).current_dir(&bundle.dir);
+    bundle.verb(&["--version"]).ok();
+    let call = Call::new(shell, &bundle.path("shell")).args(["--root"]).args([bundle.state_root()]);
+    let call = call.args(["run", &bundle.id]).env("LISTEN_FDS", "1").with(|command| inherit(command, fds));
+    let output = call.finish().ok().has("read /proc/self/fd/3", "1 \"3\"").says("LISTEN_FDS=1").says("LISTEN_PID=1");
+    assert_eq!(output.get("fd.4"), None, "{output}");
+}
+
+#[test]
+fn a_descriptor_that_is_not_open_cannot_be_preserved() {
+    let bundle = Bundle::new("hole").sees(&["true"]);
+    if peer_differs(&["crun"], "preserves what there is") {
+        return;
+    }
+    let fds = vec![(3, open(&bundle, "three", "3"))];
+    let call = bundle.launch("run", &["--preserve-fds", "5"]).with(|command| inherit(command, fds));
+    let output = call.finish();
+    if !peer_differs(&["runc"], "starts all the same, or leaves its state behind") {
+        assert_ne!(output.code, 0);
+        bundle.nothing_left();
+    } else if output.code != 0 {
+        std::fs::remove_dir_all(bundle.state_root()).unwrap();
+    }
+}
+
+#[test]
+fn standard_files_belong_to_the_user() {
+    use std::os::unix::fs::MetadataExt;
+    let bundle = Bundle::new("stdio-owner").set("/process/user", json!({"uid": 1000, "gid": 1000})).sees(&["true"]);
+    let shared = std::fs::metadata("/dev/null").unwrap().uid();
+    bundle.launch("run", &["--detach"]).finish().ok();
+    let file = std::fs::metadata(bundle.path("call-0.out")).unwrap();
+    assert_eq!(file.uid(), 1000);
+    // standard input is /dev/null: what is shared with everybody is left alone
+    assert_eq!(std::fs::metadata("/dev/null").unwrap().uid(), shared);
+    bundle.wait_for("stopped");
+    bundle.delete().ok();
+}
+
+#[test]
+fn a_closed_standard_file_is_no_mistake() {
+    if peer_differs(&["crun"], "dies of a segmentation fault") {
+        return;
+    }
+    let bundle = Bundle::new("closed").sees(&["write", "/ran", "x"]);
+    let command = ["exec \"$@\" <&- >&- 2>&-", "sh"];
+    let mut shell = std::process::Command::new("sh");
+    shell.arg("-c").args(command).arg(&Runtime::get().path).current_dir(&bundle.dir);
+    bundle.verb(&["--version"]).ok();
+    let call = Call::new(shell, &bundle.path("shell")).args(["--root"]).args([bundle.state_root()]);
+    call.args(["run", &bundle.id]).finish().ok();
+    assert!(bundle.rootfs().join("ran").exists());
+}
+
+#[test]
+fn a_pidfd_is_sent_when_asked() {
+    if peer_differs(&["runc<1.2", "crun"], "knows no --pidfd-socket") {
+        return;
+    }
+    let bundle = Bundle::new("pidfd").sees(&["pause"]);
+    let receiver = Receiver::new(&bundle.path("p.sock"));
+    bundle.launch("create", &["--pidfd-socket", receiver.path.to_str().unwrap()]).finish().ok();
+    let (pidfd, text) = receiver.take();
+    assert_eq!(text, "standard");
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap();
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")).unwrap().trim().to_owned();
+    assert_eq!(pid, bundle.pid().to_string());
+    bundle.down();
+}
+
+/// Receives datagrams until one holds `word`; all of them together.
+fn told(socket: &UnixDatagram, word: &str) -> String {
+    socket.set_nonblocking(true).unwrap();
+    let mut all = String::new();
+    until(&format!("{word:?} on the notify socket"), || {
+        let mut bytes = [0; 4096];
+        if let Ok(n) = socket.recv(&mut bytes) {
+            all.push_str(&String::from_utf8_lossy(&bytes[..n]));
+            all.push('\n');
+        }
+        all.contains(word).then_some(())
+    });
+    all
+}
+
+#[test]
+fn a_notification_goes_out_with_the_hosts_pid() {
+    if !peer_differs(&["crun"], "hands the socket itself to the container") {
+        notified("READY=1|STATUS=busy");
+    }
+}
+
+#[test]
+fn a_notification_that_is_not_the_first_line_goes_out() {
+    if !peer_differs(&["runc", "crun"], "looks at the first line only") {
+        notified("STATUS=busy|READY=1");
+    }
+}
+
+fn notified(text: &str) {
+    let bundle = Bundle::new("notify").directory("/run").sees(&["env", "+", "notify", text, "+", "pause"]);
+    let socket = UnixDatagram::bind(bundle.path("n.sock")).unwrap();
+    let call = |call: Call| call.env("NOTIFY_SOCKET", bundle.path("n.sock"));
+    call(bundle.launch("create", &[])).finish().ok();
+    let start = call(bundle.runtime().args(["start", &bundle.id])).start();
+    let heard = told(&socket, "MAINPID=");
+    let pid = bundle.pid();
+    assert!(heard.contains("READY=1") && heard.contains(&format!("MAINPID={pid}")), "{heard}");
+    // the rest is the container's own affair
+    assert!(!heard.contains("STATUS="), "{heard}");
+    // whoever waits for the barrier is let go when the listener closes
+    drop(socket);
+    start.finish().ok();
+    assert!(bundle.printed().contains("NOTIFY_SOCKET=/run/notify/notify.sock\n"), "{}", bundle.printed());
+    assert!(kernel::process_state(pid).is_some());
+    bundle.down();
+}
+
+#[test]
+fn a_notification_of_a_foreground_run_goes_out() {
+    if peer_differs(&["crun"], "hands the socket itself to the container") {
+        return;
+    }
+    let bundle = Bundle::new("notify-run").directory("/run").sees(&["notify", "READY=1", "+", "wait-file", "/go"]);
+    let socket = UnixDatagram::bind(bundle.path("n.sock")).unwrap();
+    let run = bundle.launch("run", &[]).env("NOTIFY_SOCKET", bundle.path("n.sock")).start();
+    let heard = told(&socket, "MAINPID=");
+    assert!(heard.contains("READY=1"), "{heard}");
+    drop(socket);
+    std::fs::write(bundle.rootfs().join("go"), "").unwrap();
+    run.finish().ok();
+}

@@ -1,0 +1,116 @@
+//! Masked and read-only paths.
+
+use crate::support::kernel::{mount_at, mounts};
+use crate::support::{Bundle, json, peer_differs};
+
+#[test]
+fn a_masked_file_is_empty() {
+    let bundle = Bundle::new("masked-file").file("/secret", "secret").set("/linux/maskedPaths", json!(["/secret"]));
+    let output =
+        bundle.run(&["read", "/secret", "+", "stat", "/secret", "+", "write", "/secret", "x", "+", "read", "/secret"]);
+    output.ok().has("read /secret", "0 \"\"").has("/secret.type", "c").has("/secret.rdev", "1:3");
+}
+
+#[test]
+fn a_masked_directory_is_empty_and_cannot_be_written() {
+    let bundle =
+        Bundle::new("masked-directory").file("/secrets/key", "secret").set("/linux/maskedPaths", json!(["/secrets"]));
+    let output = bundle.run(&["ls", "/secrets", "+", "write", "/secrets/new", "x", "+", "mountinfo"]).ok();
+    let output = output.has("ls /secrets", "").has("write /secrets/new", "EROFS");
+    assert!(mount_at(&mounts(&output.stdout), "/secrets").has("ro"));
+}
+
+#[test]
+fn many_masked_directories_are_each_empty() {
+    let mut bundle = Bundle::new("masked-many");
+    let paths: Vec<String> = (0..20).map(|n| format!("/d{n}")).collect();
+    for path in &paths {
+        bundle = bundle.file(&format!("{path}/key"), "secret");
+    }
+    let bundle = bundle.set("/linux/maskedPaths", json!(paths));
+    let words: Vec<&str> = ["ls"].into_iter().chain(paths.iter().map(String::as_str)).collect();
+    let mut output = bundle.run(&words).ok();
+    for path in &paths {
+        output = output.has(&format!("ls {path}"), "");
+    }
+}
+
+#[test]
+fn a_mask_holds_against_the_containers_root() {
+    let caps = ["CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER"];
+    let bundle = Bundle::new("mask-root").caps(&caps);
+    bundle
+        .run(&["read", "/proc/keys", "+", "ls", "/sys/firmware"])
+        .ok()
+        .has("read /proc/keys", "0 \"\"")
+        .has("ls /sys/firmware", "");
+}
+
+#[test]
+fn missing_paths_are_passed_over() {
+    let missing = json!(["/nosuch", "/proc/nosuch/deeper", "/etc/nosuch"]);
+    let bundle = Bundle::new("missing").set("/linux/maskedPaths", missing.clone()).set("/linux/readonlyPaths", missing);
+    bundle.run(&["stat", "/nosuch"]).ok().has("/nosuch.stat", "ENOENT");
+}
+
+#[test]
+fn a_read_only_path_can_be_read() {
+    let bundle = Bundle::new("readonly-path").file("/kept/file", "text").file("/single", "text");
+    let bundle = bundle.set("/linux/readonlyPaths", json!(["/kept", "/single", "/proc/sys"]));
+    let output = bundle.run(&[
+        "read",
+        "/kept/file",
+        "+",
+        "write",
+        "/kept/file",
+        "x",
+        "+",
+        "write",
+        "/kept/new",
+        "x",
+        "+",
+        "write",
+        "/single",
+        "x",
+        "+",
+        "write",
+        "/proc/sys/kernel/hostname",
+        "x",
+        "+",
+        "write",
+        "/beside",
+        "x",
+    ]);
+    let output = output.ok().has("read /kept/file", "4 \"text\"").has("write /kept/file", "EROFS");
+    let output = output.has("write /kept/new", "EROFS").has("write /single", "EROFS");
+    output.has("write /proc/sys/kernel/hostname", "EROFS").has("write /beside", "ok");
+}
+
+#[test]
+fn a_read_only_path_is_read_only_all_the_way_down() {
+    let bundle = Bundle::new("readonly-deep").mount("/top/sub", "tmpfs", "tmpfs", &[]);
+    let output =
+        bundle.set("/linux/readonlyPaths", json!(["/top"])).run(&["write", "/top/x", "x", "+", "mountinfo"]).ok();
+    let all = mounts(&output.has("write /top/x", "EROFS").stdout);
+    assert!(mount_at(&all, "/top").has("ro"), "{all:?}");
+    // the bind is recursive: what was mounted below is still there
+    mount_at(&all, "/top/sub");
+}
+
+#[test]
+fn a_read_only_path_keeps_the_flags_of_its_mount() {
+    let bundle = Bundle::new("readonly-flags").mount("/top", "tmpfs", "tmpfs", &["nosuid", "nodev", "noexec"]);
+    let output = bundle.set("/linux/readonlyPaths", json!(["/top"])).run(&["mountinfo"]).ok();
+    let top = mount_at(&mounts(&output.stdout), "/top");
+    assert!(["ro", "nosuid", "nodev", "noexec"].iter().all(|flag| top.has(flag)), "{top:?}");
+}
+
+#[test]
+fn hiding_needs_a_mount_namespace() {
+    if peer_differs(&["crun"], "runs in the host's mount namespace") {
+        return;
+    }
+    let bundle = Bundle::new("no-mount-ns").without_namespace("mount");
+    bundle.run_as_is().fails(1, "unable to restrict sys entries without a private MNT namespace");
+    bundle.nothing_left();
+}

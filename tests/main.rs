@@ -1,0 +1,35 @@
+//! The integration tests: the real binary, real containers, and what the kernel says about them.
+//!
+//! One test program. Run as root: `cargo test --test integration`. `ONGGI_RUNTIME=/usr/sbin/runc` points it at another
+//! runtime, `ONGGI_CGROUP=v2` gives it a view in which only cgroup2 is mounted, `ONGGI_TEST_RUNS=2000` makes the test
+//! of lost wake-ups long, `ONGGI_KEEP_BUNDLES=1` keeps the bundles for a look. Each test has its own state root, id and
+//! cgroup, and fails when a process, a cgroup, a mount or a state directory is left behind.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that panics is a test that fails")]
+#![allow(clippy::zombie_processes, reason = "one thread reaps every child: support/reaper.rs")]
+#![allow(clippy::print_stderr, clippy::exit, reason = "a world that cannot be made must stop the run, loudly")]
+
+mod support;
+
+mod attacks;
+mod binds;
+mod cgroup;
+mod cli;
+mod console;
+mod creds;
+mod devices;
+mod errors;
+mod exec;
+mod exec_flags;
+mod exec_guard;
+mod exec_place;
+mod fds;
+mod hide;
+mod hooks;
+mod image;
+mod lifecycle;
+mod mounts;
+mod namespaces;
+mod races;
+mod regressions;
+mod seccomp;
+mod verbs;

@@ -1,0 +1,291 @@
+//! What the payload does: everything here changes something, waits, or ends the process.
+
+use crate::{call, facts, say, verdict};
+use std::fs::{self, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::exit;
+use std::time::Duration;
+
+// check: table: one line a subcommand
+/// Acts; false when the verb is not one of these.
+pub(crate) fn act(verb: &str, args: &[&str]) -> bool {
+    match (verb, args) {
+        ("true", []) => {}
+        ("exit", [code]) => exit(number(code)),
+        ("die", [signal]) => call::die(number(signal)),
+        ("pause", []) => loop {
+            std::thread::sleep(Duration::from_secs(3600));
+        },
+        ("sleep", [millis]) => std::thread::sleep(Duration::from_millis(number(millis))),
+        ("echo", [text]) => println!("{text}"),
+        ("flood", [lines]) => (0..number::<u32>(lines)).for_each(|n| println!("line {n}")),
+        ("complain", [text]) => eprintln!("{text}"),
+        ("stdin", []) => stdin(),
+        ("trap", []) => trap(),
+        ("open", [path, how]) => verdict(&format!("open {path} {how}"), open(path, how)),
+        ("write", [path, text]) => verdict(&format!("write {path}"), fs::write(path, text)),
+        ("append", [path, text]) => verdict(&format!("append {path}"), append(path, text)),
+        ("mkdir", [path]) => verdict(&format!("mkdir {path}"), fs::create_dir(path)),
+        ("rm", [path]) => verdict(&format!("rm {path}"), fs::remove_file(path)),
+        ("chmod", [path, mode]) => {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(u32::from_str_radix(mode, 8).unwrap());
+            verdict(&format!("chmod {path}"), fs::set_permissions(path, mode));
+        }
+        ("mknod", [path, kind, major, minor]) => mknod(path, kind, number(major), number(minor)),
+        ("mount", [fstype, target]) => verdict(&format!("mount {target}"), call::mount(fstype, target, 0)),
+        ("remount", [target, flags]) => {
+            verdict(&format!("remount {target}"), call::mount("none", target, hex(flags)));
+        }
+        ("adopt", [path, ..]) => adopt(path, &args[1..]),
+        ("exec", [path, ..]) => exec(path, &args[1..]),
+        ("become", [path, ..]) => become_other(path, &args[1..]),
+        ("syscall", [nr, ..]) => syscall(nr, &args[1..]),
+        ("wait-file", [path]) => wait_file(path),
+        ("fork", [count]) => fork_many(number(count)),
+        ("background", [..]) => background(args),
+        ("hog", [bytes]) => hog(number(bytes)),
+        ("burn", [millis]) => burn(number(millis)),
+        ("unshare", [flags]) => {
+            verdict("unshare", call::call(libc::SYS_unshare, &[i64::try_from(hex(flags)).unwrap()]));
+        }
+        ("kill", [pid, signal]) => verdict(&format!("kill {pid}"), call::kill(number(pid), number(signal))),
+        ("count", [file]) => loop {
+            append(file, "tick").unwrap();
+            std::thread::sleep(Duration::from_millis(5));
+        },
+        ("notify", [text]) => {
+            let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
+            let result = socket.send_to(text.replace('|', "\n").as_bytes(), std::env::var_os("NOTIFY_SOCKET").unwrap());
+            verdict("notify", result);
+        }
+        ("save", [file]) => {
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes).unwrap();
+            save(file, &bytes);
+        }
+        ("save-ns", [file]) => {
+            save(file, fs::read_link("/proc/self/ns/mnt").unwrap().as_os_str().as_encoded_bytes());
+        }
+        ("save-env", [file]) => {
+            let lines: Vec<String> = std::env::vars().map(|(key, value)| format!("{key}={value}\n")).collect();
+            save(file, lines.concat().as_bytes());
+        }
+        ("save-args", [file, ..]) => {
+            let lines: Vec<String> = std::env::args().map(|arg| arg + "\n").collect();
+            save(file, lines.concat().as_bytes());
+        }
+        ("save-fds", [file]) => {
+            let lines: Vec<String> = facts::open_fds().iter().map(|(fd, link)| format!("{fd} {link}\n")).collect();
+            save(file, lines.concat().as_bytes());
+        }
+        ("steal-exe", [dir]) => steal_exe(dir),
+        ("spy", [dir]) => spy(dir),
+        _ => return false,
+    }
+    true
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> T {
+    text.parse().ok().unwrap_or_else(|| panic!("payload: not a number: {text}"))
+}
+
+fn hex(text: &str) -> u64 {
+    u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap()
+}
+
+fn stdin() {
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes).unwrap();
+    say("stdin", format!("{:?}", String::from_utf8_lossy(&bytes)));
+}
+
+/// Says that it listens, then what it heard; SIGTERM ends it with 42.
+fn trap() {
+    call::block_signals();
+    say("trap", "ready");
+    loop {
+        let signal = call::next_signal();
+        say("signal", signal);
+        if signal == libc::SIGTERM {
+            exit(42);
+        }
+    }
+}
+
+fn open(path: &str, how: &str) -> std::io::Result<fs::File> {
+    let mut options = OpenOptions::new();
+    match how {
+        "r" => options.read(true),
+        "w" => options.write(true),
+        "rw" => options.read(true).write(true),
+        "a" => options.append(true),
+        other => panic!("payload: open how? {other}"),
+    };
+    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+}
+
+/// Writes a file that appears whole: a test waits for it.
+fn save(path: &str, bytes: &[u8]) {
+    let new = format!("{path}.new");
+    fs::write(&new, bytes).and_then(|()| fs::rename(&new, path)).unwrap();
+}
+
+fn append(path: &str, text: &str) -> std::io::Result<()> {
+    writeln!(OpenOptions::new().append(true).create(true).open(path)?, "{text}")
+}
+
+fn mknod(path: &str, kind: &str, major: u32, minor: u32) {
+    let kind = match kind {
+        "c" => libc::S_IFCHR,
+        "b" => libc::S_IFBLK,
+        "p" => libc::S_IFIFO,
+        other => panic!("payload: mknod what? {other}"),
+    };
+    verdict(&format!("mknod {path}"), call::mknod(path, kind | 0o600, major, minor));
+}
+
+fn exec(path: &str, args: &[&str]) {
+    match std::process::Command::new(path).args(args).status() {
+        Ok(status) => say(&format!("exec {path}"), status.code().unwrap_or(-1)),
+        Err(error) => verdict::<()>(&format!("exec {path}"), Err(error)),
+    }
+}
+
+/// Runs a program, adopts what it leaves, and reaps none of it.
+fn adopt(path: &str, args: &[&str]) {
+    const PR_SET_CHILD_SUBREAPER: i64 = 36;
+    call::call(libc::SYS_prctl, &[PR_SET_CHILD_SUBREAPER, 1]).unwrap();
+    exec(path, args);
+    say("adopted", path);
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+fn become_other(path: &str, args: &[&str]) {
+    use std::os::unix::process::CommandExt;
+    verdict::<()>(&format!("become {path}"), Err(std::process::Command::new(path).args(args).exec()));
+}
+
+/// `syscall NR ARG…`: numbers decimal or 0x; prints `ok` and the result, or the errno.
+fn syscall(nr: &str, args: &[&str]) {
+    let value = |text: &&str| {
+        text.strip_prefix("0x").map_or_else(|| number(text), |h| u64::from_str_radix(h, 16).unwrap().cast_signed())
+    };
+    let args: Vec<i64> = args.iter().map(value).collect();
+    match call::call(number(nr), &args) {
+        Ok(ret) => say(&format!("syscall {nr}"), format!("ok {ret}")),
+        Err(error) => verdict::<()>(&format!("syscall {nr}"), Err(error)),
+    }
+}
+
+fn wait_file(path: &str) {
+    while fs::symlink_metadata(path).is_err() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Forks up to `count` children that stay; says how many there were and why it stopped.
+fn fork_many(count: usize) {
+    let mut children = Vec::new();
+    let mut why = "ok".to_owned();
+    while children.len() < count {
+        match call::fork() {
+            Ok(Some(pid)) => children.push(pid),
+            Ok(None) => loop {
+                std::thread::sleep(Duration::from_secs(3600));
+            },
+            Err(error) => {
+                why = call::errno_name(error.raw_os_error().unwrap_or(0));
+                break;
+            }
+        }
+    }
+    say("forked", format!("{} {why}", children.len()));
+    for pid in children {
+        let _ = call::kill(pid, libc::SIGKILL);
+        let _ = call::wait(pid);
+    }
+}
+
+/// Leaves a child behind that does what the words say.
+fn background(args: &[&str]) {
+    if call::fork().unwrap().is_none() {
+        act(args[0], &args[1..]);
+        exit(0);
+    }
+}
+
+fn hog(bytes: usize) {
+    let mut held = Vec::with_capacity(bytes);
+    held.resize(bytes, 1u8);
+    say("hogged", held.iter().map(|&byte| usize::from(byte)).sum::<usize>());
+}
+
+fn burn(millis: u64) {
+    let end = std::time::Instant::now() + Duration::from_millis(millis);
+    while std::time::Instant::now() < end {
+        std::hint::spin_loop();
+    }
+}
+
+/// CVE-2019-5736: holds every `/proc/PID/exe` that is not this program, waits for its process to end, and tries to
+/// write through the handle. Looks until `DIR/stop` is there. Says how many were held and how each attempt ended.
+fn steal_exe(dir: &str) {
+    use std::os::unix::fs::MetadataExt;
+    let own = fs::metadata("/proc/self/exe").map(|meta| (meta.dev(), meta.ino())).unwrap();
+    let mut held: Vec<(u32, fs::File, String)> = Vec::new();
+    say("steal", "ready");
+    while fs::symlink_metadata(format!("{dir}/stop")).is_err() {
+        for pid in fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()) {
+            grab(pid, own, &mut held);
+        }
+    }
+    say("held", held.len());
+    for (pid, file, name) in &held {
+        use std::os::fd::AsRawFd;
+        // the process is gone, nothing executes the file any more: what still refuses is more than a busy text
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let result = OpenOptions::new().append(true).open(path).and_then(|mut f| f.write_all(b"overwritten"));
+        verdict(&format!("steal {pid} {name}"), result);
+    }
+}
+
+fn grab(pid: u32, own: (u64, u64), held: &mut Vec<(u32, fs::File, String)>) {
+    use std::os::unix::fs::MetadataExt;
+    let path = format!("/proc/{pid}/exe");
+    let Ok(file) = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path) else { return };
+    let Ok(meta) = file.metadata() else { return };
+    let name = fs::read_link(&path).map(|link| link.display().to_string()).unwrap_or_default();
+    let known = held
+        .iter()
+        .any(|(p, f, _)| *p == pid && f.metadata().is_ok_and(|m| (m.dev(), m.ino()) == (meta.dev(), meta.ino())));
+    if (meta.dev(), meta.ino()) != own && !known && name != "/proc/self/exe" {
+        held.push((pid, file, name));
+    }
+}
+
+/// CVE-2016-9962: when `DIR/look` is there, tries to look into every other process of the container; then stays.
+fn spy(dir: &str) {
+    say("spy", "ready");
+    wait_file(&format!("{dir}/look"));
+    let numbers = |dir: &str| -> Vec<u32> {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    };
+    for pid in numbers("/proc").into_iter().filter(|pid| *pid != std::process::id()) {
+        let look = |name: &str| {
+            let path = format!("/proc/{pid}/{name}");
+            verdict(&format!("look {path}"), OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path));
+        };
+        ["root", "cwd", "exe"].into_iter().for_each(look);
+        let mem = format!("/proc/{pid}/mem");
+        verdict(&format!("look {mem}"), fs::File::open(&mem));
+        numbers(&format!("/proc/{pid}/fd")).into_iter().for_each(|fd| look(&format!("fd/{fd}")));
+    }
+    say("spied", "all");
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}

@@ -1,0 +1,52 @@
+//! Where the payload program is, and how it comes into a root file system.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+/// The payload's name inside a container.
+pub(crate) const INSIDE: &str = "/payload";
+
+/// The built payload. `cargo test` builds it with the tests; `cargo test --test integration` does not, so it is built here.
+pub(crate) fn binary() -> &'static Path {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let own = std::env::current_exe().expect("the path of this test program");
+        let built = own.parent().and_then(Path::parent).expect("deps/..").join("examples/payload");
+        if changed(&built) < newest_source() {
+            build(&own);
+        }
+        assert!(built.is_file(), "{} is missing: cargo build --example payload", built.display());
+        built
+    })
+}
+
+fn changed(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|meta| meta.modified()).ok()
+}
+
+fn newest_source() -> Option<SystemTime> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/payload");
+    std::fs::read_dir(sources).ok()?.flatten().filter_map(|entry| changed(&entry.path())).max()
+}
+
+fn build(own: &Path) {
+    let mut cargo = std::process::Command::new(option_env!("CARGO").unwrap_or("cargo"));
+    cargo.args(["build", "--quiet", "--example", "payload"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    if own.components().any(|part| part.as_os_str() == "release") {
+        cargo.arg("--release");
+    }
+    let born = std::time::Instant::now();
+    super::reaper::start();
+    let child = cargo.spawn().expect("cargo");
+    let pid = i32::try_from(child.id()).unwrap();
+    super::reaper::status_of(pid, born, std::time::Duration::from_secs(600)).expect("cargo build --example payload");
+}
+
+/// Puts the payload into a directory as `name`: a hard link where that can be, it is large.
+pub(crate) fn place(dir: &Path, name: &str) {
+    let target = dir.join(name.trim_start_matches('/'));
+    if std::fs::hard_link(binary(), &target).is_err() {
+        std::fs::copy(binary(), &target).expect("copy of the payload");
+    }
+}

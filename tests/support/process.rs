@@ -1,0 +1,104 @@
+//! What tests of exec need beside a container: who is in a cgroup, a signal through a pidfd, and callers with descriptors
+//! or processors of their own.
+#![allow(unsafe_code, reason = "dup2, sched_setaffinity and pidfd_send_signal have no safe form")]
+
+use super::world::{World, cgroup_dir, world};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// The processes of a container's cgroup, without those below it.
+pub(crate) fn members(cgroup: &str) -> Vec<i32> {
+    let file = cgroup_dir(if world() == World::V2 { "" } else { "pids" }, cgroup).join("cgroup.procs");
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// Sends a signal to the process that a pidfd means.
+pub(crate) fn signal_through(pidfd: &OwnedFd, signal: i32) {
+    // SAFETY: plain numbers and a null pointer.
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, 0, 0) };
+    assert_eq!(sent, 0, "pidfd_send_signal: {}", std::io::Error::last_os_error());
+}
+
+/// Gives a program copies of a descriptor under these numbers.
+pub(crate) fn give(command: &mut Command, fd: RawFd, numbers: &'static [RawFd]) {
+    // SAFETY: dup2 and fcntl are async-signal-safe and touch nothing of ours.
+    unsafe {
+        command.pre_exec(move || {
+            for number in numbers {
+                // dup2 of a number onto itself would leave close-on-exec as it is
+                if fd == *number {
+                    libc::fcntl(fd, libc::F_SETFD, 0);
+                } else {
+                    libc::dup2(fd, *number);
+                }
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Binds a program to one processor.
+pub(crate) fn bind(command: &mut Command, processor: usize) {
+    // SAFETY: sched_setaffinity is a plain system call on a set that lives through it.
+    unsafe {
+        command.pre_exec(move || {
+            let mut set = std::mem::zeroed::<libc::cpu_set_t>();
+            libc::CPU_SET(processor, &mut set);
+            match libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        });
+    }
+}
+
+/// Starts a program with a signal ignored, as `nohup` and old daemons do.
+pub(crate) fn ignoring(command: &mut Command, signal: i32) {
+    // SAFETY: signal(2) is async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            libc::signal(signal, libc::SIG_IGN);
+            Ok(())
+        });
+    }
+}
+
+/// Starts a program with every signal blocked.
+pub(crate) fn blocking(command: &mut Command) {
+    // SAFETY: both calls are async-signal-safe, and the set is a live local.
+    unsafe {
+        command.pre_exec(|| {
+            let mut set = std::mem::zeroed();
+            libc::sigfillset(&raw mut set);
+            libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+            Ok(())
+        });
+    }
+}
+
+/// Starts a program with a file mode creation mask.
+pub(crate) fn masking(command: &mut Command, mask: libc::mode_t) {
+    // SAFETY: umask(2) is async-signal-safe and always succeeds.
+    unsafe {
+        command.pre_exec(move || {
+            libc::umask(mask);
+            Ok(())
+        });
+    }
+}
+
+/// Starts a program that may have so many descriptors.
+pub(crate) fn with_descriptors(command: &mut Command, count: libc::rlim_t) {
+    // SAFETY: setrlimit(2) is async-signal-safe and reads a live local.
+    unsafe {
+        command.pre_exec(move || {
+            let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+            libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+            limit.rlim_cur = count;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+            Ok(())
+        });
+    }
+}
