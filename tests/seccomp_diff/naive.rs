@@ -7,12 +7,17 @@ use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompArg, LinuxSeccompOperator as O
 use onggi::plan::seccomp::Arch;
 use std::collections::HashMap;
 
+/// `SECCOMP_RET_ERRNO` with `ENOSYS`.
+const NO_SUCH_CALL: u32 = 0x0005_0026;
+
 /// A profile, read for one architecture.
 #[derive(Debug)]
 pub(crate) struct Naive {
     default: u32,
     /// The bits of an argument that are compared.
     half: u64,
+    /// Numbers beyond this one are newer than a profile that refuses what it does not know.
+    newest: Option<u32>,
     rules: HashMap<u32, Vec<Rule>>,
 }
 
@@ -29,12 +34,16 @@ impl Naive {
         let half = if matches!(arch, Arch::X86_64 | Arch::Aarch64) { u64::MAX } else { 0xffff_ffff };
         let default = profile.default_action().as_u32(profile.default_errno_ret());
         let mut rules: HashMap<u32, Vec<Rule>> = HashMap::new();
+        let mut newest = 0;
         for rule in profile.syscalls().iter().flatten() {
             let verdict = rule.action().as_u32(rule.errno_ret());
-            if verdict == default {
-                continue;
-            }
             for row in rule.names().iter().filter_map(|name| profiles::table().iter().find(|row| row.name == name)) {
+                if arch != Arch::X86 || row.carrier.is_none() {
+                    newest = newest.max(row.number(arch).unwrap_or(0));
+                }
+                if verdict == default {
+                    continue;
+                }
                 for mut args in profiles::alternatives(rule) {
                     args.retain(|arg| arg.op() != Operator::ScmpCmpMaskedEq || arg.value() & half != 0);
                     if let Some((carrier, call)) = row.carrier.filter(|_| arch == Arch::X86) {
@@ -47,11 +56,17 @@ impl Naive {
                 }
             }
         }
-        Self { default, half, rules }
+        let refuses =
+            !["SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"].contains(&&*profile.default_action().to_string());
+        let newest = Some(newest).filter(|newest| refuses && *newest > 0);
+        Self { default, half, newest, rules }
     }
 
-    /// The verdicts that the rules allow, newer calls aside.
+    /// The verdicts that the rules allow.
     pub(crate) fn verdicts(&self, call: &Call) -> Vec<u32> {
+        if self.newest.is_some_and(|newest| call.nr > newest) {
+            return vec![NO_SUCH_CALL];
+        }
         let mut verdicts = Vec::new();
         for Rule { behind, args, verdict } in self.rules.get(&call.nr).into_iter().flatten() {
             if args.is_empty() && behind.is_none() {

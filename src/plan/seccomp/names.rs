@@ -102,9 +102,9 @@ const fn is_same(a: &[u8], b: &[u8]) -> bool {
     same
 }
 
-/// Four times the rows, so that most names are found at once.
+/// A power of two, and so much more than the rows that most names are found at once.
 const SIZE: usize = 2048;
-const _: () = assert!(ROWS.len() * 4 <= SIZE + SIZE / 4);
+const _: () = assert!(ROWS.len() * 3 <= SIZE);
 /// Indices of `ROWS` by hash, probed linearly; a free slot holds an index past the end.
 static SLOTS: [u16; SIZE] = slots();
 
