@@ -187,7 +187,7 @@ fn the_working_directory_cannot_be_a_leaked_descriptor() {
 fn a_linked_working_directory_stays_inside() {
     let bundle = Bundle::new("linked-cwd");
     let victim = Victim::of(&bundle);
-    let bundle = bundle.symlink("/work", &victim.dir).set("/process/cwd", "/work/new").sees(&["cwd"]);
+    let bundle = bundle.symlink("/job", &victim.dir).set("/process/cwd", "/job/new").sees(&["cwd"]);
     bundle.run_as_is();
     victim.unhurt();
 }

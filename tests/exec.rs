@@ -191,13 +191,13 @@ fn leaves_no_pid_file_and_no_process_when_it_fails() {
 
 #[test]
 fn takes_the_process_of_the_container_and_changes_what_is_asked() {
-    let bundle = Bundle::new("flags").env("OF=container").env("BOTH=container").directory("/work");
+    let bundle = Bundle::new("flags").env("OF=container").env("BOTH=container").directory("/job");
     let bundle = up(bundle.set("/process/cwd", "/etc").set("/process/user/additionalGids", json!([5])));
     let output = sees(&bundle, &[], &["cwd", "+", "id", "+", "env"]).ok().has("cwd", "/etc").has("Groups", "5");
     output.has("Uid", "0\t0\t0\t0").has("NoNewPrivs", "1").says("OF=container").says("BOTH=container");
-    let flags = ["--cwd", "/work", "--env", "BOTH=flag", "--env", "NEW=a=b", "--user", "7:8", "-g", "9", "-g", "10"];
+    let flags = ["--cwd", "/job", "--env", "BOTH=flag", "--env", "NEW=a=b", "--user", "7:8", "-g", "9", "-g", "10"];
     let output =
-        sees(&bundle, &flags, &["cwd", "+", "id", "+", "env"]).ok().has("cwd", "/work").has("Groups", "5 9 10");
+        sees(&bundle, &flags, &["cwd", "+", "id", "+", "env"]).ok().has("cwd", "/job").has("Groups", "5 9 10");
     let output = output.has("Uid", "7\t7\t7\t7").has("Gid", "8\t8\t8\t8").says("BOTH=flag").says("NEW=a=b");
     output.says("OF=container");
     sees(&bundle, &["--user", "7"], &["id"]).ok().has("Uid", "7\t7\t7\t7").has("Gid", "0\t0\t0\t0");

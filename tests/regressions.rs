@@ -104,14 +104,14 @@ fn callers_with_odd_signals_are_served() {
 fn the_callers_umask_changes_nothing() {
     let bundle = Bundle::new("callers-umask").mount("/new/target", "tmpfs", "tmpfs", &["mode=0755"]);
     let bundle = bundle
-        .set("/process/cwd", "/work/dir")
+        .set("/process/cwd", "/job/dir")
         .set("/linux/devices", json!([{"path": "/dev/mine", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666}]));
-    let words = ["stat", "/dev/null", "/dev/mine", "/new", "/work", "/work/dir", "+", "umask"];
+    let words = ["stat", "/dev/null", "/dev/mine", "/new", "/job", "/job/dir", "+", "umask"];
     let run = bundle.sees(&words);
     let output = run.launch("run", &[]).with(|command| process::masking(command, 0o077)).finish().ok();
     let output = output.has("/dev/null.mode", "0666").has("/dev/mine.mode", "0666").has("umask", "0022");
     if !peer_differs(&["runc", "crun"], "makes directories under the caller's mask") {
-        output.has("/new.mode", "0755").has("/work.mode", "0755").has("/work/dir.mode", "0755");
+        output.has("/new.mode", "0755").has("/job.mode", "0755").has("/job/dir.mode", "0755");
     }
 }
 
