@@ -196,8 +196,7 @@ fn takes_the_process_of_the_container_and_changes_what_is_asked() {
     let output = sees(&bundle, &[], &["cwd", "+", "id", "+", "env"]).ok().has("cwd", "/etc").has("Groups", "5");
     output.has("Uid", "0\t0\t0\t0").has("NoNewPrivs", "1").says("OF=container").says("BOTH=container");
     let flags = ["--cwd", "/job", "--env", "BOTH=flag", "--env", "NEW=a=b", "--user", "7:8", "-g", "9", "-g", "10"];
-    let output =
-        sees(&bundle, &flags, &["cwd", "+", "id", "+", "env"]).ok().has("cwd", "/job").has("Groups", "5 9 10");
+    let output = sees(&bundle, &flags, &["cwd", "+", "id", "+", "env"]).ok().has("cwd", "/job").has("Groups", "5 9 10");
     let output = output.has("Uid", "7\t7\t7\t7").has("Gid", "8\t8\t8\t8").says("BOTH=flag").says("NEW=a=b");
     output.says("OF=container");
     sees(&bundle, &["--user", "7"], &["id"]).ok().has("Uid", "7\t7\t7\t7").has("Gid", "0\t0\t0\t0");
