@@ -11,11 +11,13 @@ use std::io::Read;
 use std::path::Path;
 
 mod check;
+mod glance;
 mod mend;
 mod place;
 mod starter;
 
 pub use check::{validate, validate_process};
+pub use glance::looks_for_network;
 pub use starter::template;
 
 /// The version of the OCI runtime spec that we follow.
@@ -32,25 +34,40 @@ pub struct Loaded<T> {
     pub notes: Vec<String>,
 }
 
-/// Reads a bundle's `config.json`. Nothing is checked that its types do not demand: see `validate`.
+/// Reads and parses a bundle's `config.json`. Nothing is checked that its types do not demand: see `validate`.
 ///
 /// # Errors
 /// When the file cannot be read, is no JSON, or holds a value that does not fit.
 pub fn load(path: &Path) -> Result<Loaded<Spec>> {
-    let bytes = read(path).map_err(|error| {
+    config(read(path)?, path)
+}
+
+/// Reads a bundle's `config.json`.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    read_file(path).map_err(|error| {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         if error.kind() == std::io::ErrorKind::NotFound {
             let sentence = format!("JSON specification file {name} not found");
             return Error::new(Kind::Spec, sentence).fact("path", path.to_string_lossy());
         }
         Error::from(error).context(format!("open {}", path.display())).kind(Kind::Spec)
-    })?;
+    })
+}
+
+/// Parses what [`read`] has read.
+///
+/// # Errors
+/// When it is no JSON, or holds a value that does not fit.
+pub fn config(bytes: Vec<u8>, path: &Path) -> Result<Loaded<Spec>> {
     let (spec, notes) = parse(&bytes, mend::config).context(|| path.display().to_string())?;
     Ok(Loaded { spec, bytes, notes })
 }
 
 /// Reads a regular file with two calls where `std::fs::read` makes four: a read that comes short is the last one.
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
     const USUAL: usize = 64 * 1024;
     let mut file = std::fs::File::open(path)?;
     let mut bytes = vec![0; USUAL];
@@ -59,6 +76,7 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
         match file.read(&mut bytes[length..]) {
             Ok(got) if got < bytes.len() - length => {
                 bytes.truncate(length + got);
+                bytes.shrink_to_fit();
                 return Ok(bytes);
             }
             Ok(got) => {
