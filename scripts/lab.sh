@@ -42,13 +42,31 @@ private_apt() {
     -o Debug::NoLocking=1 -q "$@"
 }
 
+# attempt COMMAND...: a few times: a mirror that is being updated, or a network that hiccups, is no reason to fail.
+attempt() {
+  local pause
+  for pause in 5 15 30; do
+    # no `set -e` holds in a condition: the command's last status counts
+    "$@" && return
+    echo "lab: again in $pause s: $*" >&2
+    sleep "$pause"
+  done
+  "$@"
+}
+
+download() {
+  local suite=$1 new=$2
+  shift 2
+  private_apt "$suite" -o Acquire::Retries=3 --error-on=any update >&2 &&
+    (cd "$new" && private_apt "$suite" -o Acquire::Retries=3 download "$@" >&2)
+}
+
 # fetch SUITE PACKAGE...: unpacks packages into $lab/SUITE/PACKAGE.
 fetch() {
   local suite=$1 package new
   shift
-  private_apt "$suite" update >&2
   new=$(mktemp -d "$lab/fetch.XXXXXX")
-  (cd "$new" && private_apt "$suite" download "$@" >&2)
+  attempt download "$suite" "$new" "$@" || { rm -rf "$new"; return 1; }
   for package; do
     dpkg-deb -x "$new/$package"_*.deb "$new/$package"
     rm -rf "${lab:?}/$suite/$package"
@@ -72,41 +90,50 @@ get_kernel() {
   mv "$lab/linux.new" "$lab/linux"
 }
 
-# The image: the machine's own stable release, smallest variant, systemd and a bus.
-get_image() {
-  [ -e "$lab/systemd.ext4" ] && return
-  [ "$(id -u)" = 0 ] || die "making the systemd image needs root"
-  local codename tree=$lab/systemd.tree include
-  codename=$(. /etc/os-release && echo "${ID:-} ${VERSION_CODENAME:-}")
-  case $codename in "debian "?*) codename=${codename#debian } ;; *) codename=bookworm ;; esac
-  include=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,procps,iproute2,uidmap
-  echo "lab: making the systemd image, once" >&2
-  fetch "$codename" debootstrap || die "could not fetch debootstrap"
+# The image's root: the machine's own stable release, smallest variant, systemd and a bus, and two engines.
+make_tree() {
+  local codename=$1 tree=$2 include
+  include=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,procps,iproute2,uidmap,podman,containerd
   rm -rf "$tree"
   DEBOOTSTRAP_DIR=$lab/$codename/debootstrap/usr/share/debootstrap \
     "$lab/$codename/debootstrap/usr/sbin/debootstrap" --variant=minbase --include=$include \
-    --keyring=/usr/share/keyrings/debian-archive-keyring.gpg "$codename" "$tree" "$(mirror)" > "$lab/debootstrap.log" 2>&1 ||
-    { tail -5 "$lab/debootstrap.log" >&2; die "could not make the systemd image"; }
+    --keyring=/usr/share/keyrings/debian-archive-keyring.gpg "$codename" "$tree" "$(mirror)" > "$lab/debootstrap.log" 2>&1
+}
+
+get_image() {
+  local codename tree=$lab/systemd.tree
+  # an image that another version of this file made is not this one's
+  image=$lab/systemd-$(declare -f make_tree get_image | cksum | cut -d' ' -f1).ext4
+  [ -e "$image" ] && return
+  [ "$(id -u)" = 0 ] || die "making the systemd image needs root"
+  codename=$(. /etc/os-release && echo "${ID:-} ${VERSION_CODENAME:-}")
+  case $codename in "debian "?*) codename=${codename#debian } ;; *) codename=bookworm ;; esac
+  echo "lab: making the systemd image, once" >&2
+  fetch "$codename" debootstrap || die "could not fetch debootstrap"
+  attempt make_tree "$codename" "$tree" || { tail -5 "$lab/debootstrap.log" >&2; die "could not make the systemd image"; }
   echo lab > "$tree/etc/hostname"
   : > "$tree/etc/machine-id"
   mkdir -p "$tree/host"
   # what is particular to a run lies on the machine's side
-  printf '%s\n' '#!/bin/sh' 'mount -t proc proc /proc && mount -t hostfs -o / none /host' \
+  printf '%s\n' '#!/bin/sh' 'mount -t proc proc /proc && mount -t hostfs none /host' \
     'exec /bin/sh "/host$(sed "s/.*lab_run=\([^ ]*\).*/\1/" /proc/cmdline)/init"' > "$tree/lab-init"
   chmod +x "$tree/lab-init"
   # what a test machine does not need and what takes time
   ln -sf /dev/null "$tree/etc/systemd/system/getty.target"
-  for unit in systemd-udev-trigger systemd-networkd systemd-timesyncd e2scrub_reap systemd-pstore ldconfig; do
+  for unit in systemd-udev-trigger systemd-networkd systemd-timesyncd e2scrub_reap systemd-pstore ldconfig containerd podman \
+    podman-auto-update podman-restart podman-clean-transient; do
     ln -sf /dev/null "$tree/etc/systemd/system/$unit.service"
   done
-  for unit in apt-daily apt-daily-upgrade dpkg-db-backup fstrim e2scrub_all; do
+  for unit in apt-daily apt-daily-upgrade dpkg-db-backup fstrim e2scrub_all podman-auto-update; do
     ln -sf /dev/null "$tree/etc/systemd/system/$unit.timer"
   done
+  ln -sf /dev/null "$tree/etc/systemd/system/podman.socket"
   rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/var/lib/apt/lists/* "$tree"/usr/share/{doc,man,locale}
-  truncate -s 1500M "$lab/systemd.ext4.new"
-  mkfs.ext4 -q -F -d "$tree" "$lab/systemd.ext4.new"
+  rm -f "$lab"/systemd*.ext4*
+  truncate -s 2500M "$image.new"
+  mkfs.ext4 -q -F -d "$tree" "$image.new"
   rm -rf "$tree"
-  mv "$lab/systemd.ext4.new" "$lab/systemd.ext4"
+  mv "$image.new" "$image"
 }
 
 # The command and its surroundings as a line of shell. Written out before anything is mounted over the files it names.
@@ -194,7 +221,7 @@ UNIT
 ln -s ../lab.service /run/systemd/system/multi-user.target.wants/
 exec /sbin/init --log-level=warning --show-status=no
 EOF
-  boot root=/dev/ubda rootfstype=ext4 ubd0="$run/cow,$lab/systemd.ext4" lab_run="$run" init=/lab-init
+  boot root=/dev/ubda rootfstype=ext4 ubd0="$run/cow,$image" lab_run="$run" init=/lab-init
 }
 
 systemd=
