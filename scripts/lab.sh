@@ -1,5 +1,5 @@
 #!/bin/bash
-# lab.sh [--systemd] [--fetch] COMMAND...: runs a command as root under a kernel of its own and passes its exit status.
+# lab.sh [--systemd [--v1]] [--fetch] COMMAND...: runs a command as root under a kernel of its own and passes its exit status.
 #
 # The kernel is User Mode Linux, an ordinary process: it needs no privileges and no virtualisation. It has cgroup v2 with
 # cpu, io, memory and pids, all namespaces, seccomp and BPF, whatever the machine itself has. The command sees the
@@ -7,9 +7,9 @@
 # processor; its standard input is empty, its output comes out here.
 #   --systemd   boots a small Debian with systemd as init from an image instead; the machine's files are under /host and
 #               the current directory is at its own path. The command runs as a service. Making the image needs root.
+#   --v1        with cgroup v1, as systemd's hybrid: controllers in hierarchies of their own beside a cgroup2 tree.
 #   --fetch     only fetches what is needed; no command.
-# Environment: LAB_MEM (memory of the machine, 2G), LAB_TIMEOUT (seconds, 1800), LAB_KERNEL (more kernel arguments:
-# systemd.unified_cgroup_hierarchy=0 for cgroup v1).
+# Environment: LAB_MEM (memory of the machine, 2G), LAB_TIMEOUT (seconds, 1800), LAB_KERNEL (more kernel arguments).
 # Everything is kept under target/lab. Status 125: the lab itself failed.
 set -eu -o pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -17,7 +17,7 @@ lab=${CARGO_TARGET_DIR:-$top/target}/lab
 
 die() { echo "lab: $*" >&2; exit 125; }
 
-usage() { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 125; }
+usage() { sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 125; }
 
 # The machine's own Debian mirror, or that of its image's distribution's parent: no address stands in this tree.
 mirror() {
@@ -93,7 +93,7 @@ get_kernel() {
 # The image's root: the machine's own stable release, smallest variant, systemd and a bus, and two engines.
 make_tree() {
   local codename=$1 tree=$2 include
-  include=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,procps,iproute2,uidmap,podman,containerd
+  include=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,procps,iproute2,uidmap,strace,podman,containerd
   rm -rf "$tree"
   DEBOOTSTRAP_DIR=$lab/$codename/debootstrap/usr/share/debootstrap \
     "$lab/$codename/debootstrap/usr/sbin/debootstrap" --variant=minbase --include=$include \
@@ -163,7 +163,7 @@ boot() {
 on_hostfs() {
   truncate -s 64M "$run/disk"
   cat > "$run/init" <<EOF
-#!/bin/sh
+#!/bin/bash
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 exec 9> '$run/status'
 mount -t proc proc /proc
@@ -195,7 +195,7 @@ EOF
 
 with_systemd() {
   cat > "$run/command" <<EOF
-#!/bin/sh
+#!/bin/bash
 stty -F /dev/tty1 raw -echo 2> /dev/null
 { (
   exec < /dev/null
@@ -205,9 +205,11 @@ systemctl --no-block poweroff -ff
 EOF
   chmod +x "$run/command"
   cat > "$run/init" <<EOF
+mount -t tmpfs tmpfs /run
+# the tests make device nodes: systemd's own would be without devices
+mount -t tmpfs -o mode=1777 tmpfs /tmp
 mkdir -p '$PWD'
 mount --bind '/host$PWD' '$PWD'
-mount -t tmpfs tmpfs /run
 mkdir -p /run/systemd/system/multi-user.target.wants
 cat > /run/systemd/system/lab.service <<UNIT
 [Unit]
@@ -228,6 +230,8 @@ systemd=
 while :; do
   case ${1:-} in
     --systemd) systemd=1; shift ;;
+    # the second word spares half a minute in which a new systemd deplores v1
+    --v1) LAB_KERNEL="${LAB_KERNEL:-} systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"; shift ;;
     --fetch) fetch_only=1; shift ;;
     -h | --help) usage ;;
     *) break ;;

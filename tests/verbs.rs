@@ -1,7 +1,7 @@
 //! The other verbs that engines call: ps, pause, resume, update, events, features, and the checkpoint probes.
 
 use crate::support::runtime::Call;
-use crate::support::world::has_controller;
+use crate::support::world::{has_controller, home};
 use crate::support::{Bundle, Output, Value, World, json, kernel, not_here, peer_differs, until, world};
 
 fn waiting(bundle: Bundle) -> (Bundle, i32) {
@@ -123,7 +123,7 @@ fn a_paused_container_can_be_killed_and_deleted() {
 
 /// A file of the container's cgroup in either world.
 fn limit(bundle: &Bundle, controller: &str, v1: &str, v2: &str) -> String {
-    bundle.cgroup_file(controller, if world() == World::V2 { v2 } else { v1 })
+    bundle.cgroup_file(controller, if home(controller) == Some(World::V2) { v2 } else { v1 })
 }
 
 #[test]
