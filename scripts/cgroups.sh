@@ -8,14 +8,9 @@ cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "cgroups.sh: needs root: the tests make cgroups" >&2; exit 1; }
 . scripts/toolchain.sh
 
-# test_program ARGUMENT...: builds one and prints where it is
-test_program() {
-    cargo test "$@" --no-run --message-format=json-render-diagnostics | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
-}
-unit=$(test_program --lib) && runtime=$(built onggi --bin onggi) && integration=$(test_program --test integration)
-for program in "$unit" "$runtime" "$integration"; do
-    [ -x "$program" ] || { echo "cgroups.sh: cargo made no test program" >&2; exit 1; }
-done
+unit=$(test_program --lib)
+runtime=$(built onggi --bin onggi)
+integration=$(test_program --test integration)
 cargo build --quiet --example payload
 
 failed=0

@@ -19,13 +19,22 @@ die() { echo "lab: $*" >&2; exit 125; }
 
 usage() { sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 125; }
 
-# The machine's own Debian mirror, or that of its image's distribution's parent: no address stands in this tree.
-mirror() {
-  local uri
-  uri=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(RELEASE)' 'Created-By: Packages' 2>/dev/null |
-    awk '$2 == "Debian" && $3 !~ /security/ { print $1; exit }')
-  [ -n "$uri" ] || die "no Debian mirror in this machine's apt sources"
-  echo "$uri"
+# The machine's own Debian mirror: no address stands in this tree. Whose it is stands in the lists; a machine that has none yet
+# gets some of its own below target.
+mirror=
+find_mirror() {
+  [ -z "$mirror" ] || return 0
+  [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || die "needs the package debian-archive-keyring"
+  debian_in() {
+    apt-get "$@" indextargets --format '$(REPO_URI) $(ORIGIN) $(RELEASE)' 'Created-By: Packages' 2> /dev/null |
+      awk '$2 == "Debian" && $3 !~ /security/ && !found { print $1; found = 1 }'
+  }
+  local own=(-o Dir::State::Lists="$lab/lists" -o Debug::NoLocking=1 -o APT::Sandbox::User="$(id -un)")
+  mirror=$(debian_in)
+  [ -n "$mirror" ] && return
+  mkdir -p "$lab/lists/partial"
+  fetch_lists() { apt-get -q "${own[@]}" update >&2; mirror=$(debian_in "${own[@]}"); [ -n "$mirror" ]; }
+  attempt fetch_lists || die "no Debian mirror in this machine's apt sources"
 }
 
 # apt with sources and state of its own: nothing of the machine's apt is changed, nothing is installed.
@@ -33,7 +42,7 @@ private_apt() {
   local suite=$1 state=$lab/apt-$1
   shift
   mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
-  printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' "$(mirror)" "$suite" \
+  printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' "$mirror" "$suite" \
     /usr/share/keyrings/debian-archive-keyring.gpg > "$state/suite.sources"
   apt-get -o Dir::Etc::SourceList="$state/suite.sources" -o Dir::Etc::SourceParts=/dev/null \
     -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
@@ -82,6 +91,7 @@ get_kernel() {
   [ -x "$lab/linux" ] && return
   local nul libc=$lab/sid/libc6/usr/lib/x86_64-linux-gnu
   [ "$(dpkg --print-architecture)" = amd64 ] || die "there is no such kernel but for amd64"
+  find_mirror
   fetch sid user-mode-linux libc6 || die "could not fetch the kernel (Debian's user-mode-linux)"
   ln -sfn "$libc/ld-linux-x86-64.so.2" "$lab/ld.so"
   nul=$(printf '\\x00%.0s' {1..20})
@@ -97,7 +107,7 @@ make_tree() {
   rm -rf "$tree"
   DEBOOTSTRAP_DIR=$lab/$codename/debootstrap/usr/share/debootstrap \
     "$lab/$codename/debootstrap/usr/sbin/debootstrap" --variant=minbase --include=$include \
-    --keyring=/usr/share/keyrings/debian-archive-keyring.gpg "$codename" "$tree" "$(mirror)" > "$lab/debootstrap.log" 2>&1
+    --keyring=/usr/share/keyrings/debian-archive-keyring.gpg "$codename" "$tree" "$mirror" > "$lab/debootstrap.log" 2>&1
 }
 
 get_image() {
@@ -106,6 +116,10 @@ get_image() {
   image=$lab/systemd-$(declare -f make_tree get_image | cksum | cut -d' ' -f1).ext4
   [ -e "$image" ] && return
   [ "$(id -u)" = 0 ] || die "making the systemd image needs root"
+  for tool in wget mkfs.ext4; do # wget is debootstrap's
+    command -v "$tool" > /dev/null || die "making the systemd image needs $tool"
+  done
+  find_mirror
   codename=$(. /etc/os-release && echo "${ID:-} ${VERSION_CODENAME:-}")
   case $codename in "debian "?*) codename=${codename#debian } ;; *) codename=bookworm ;; esac
   echo "lab: making the systemd image, once" >&2
