@@ -153,6 +153,19 @@ fn nothing_is_left_of_a_scope_whose_payload_ends() {
 }
 
 #[test]
+fn a_unit_that_failed_is_not_in_the_way() {
+    let Some(scope) = Scope::new("failed", DEFAULT) else { return };
+    let unit = scope.unit();
+    let words = ["--scope", "--quiet", "--unit", &unit, "--property", "RuntimeMaxSec=100ms", "sleep", "100"];
+    let ended = Call::new(Command::new("systemd-run"), &scope.bundle.path("run")).args(words).finish();
+    assert_ne!(ended.code, 0, "{ended}");
+    crate::support::until("the unit to fail", || (scope.shows("ActiveState") == "failed").then_some(()));
+    let scope = scope.change(|bundle| bundle.sees(&["exit", "4"]));
+    scope.launch("run").code(4);
+    scope.is_gone();
+}
+
+#[test]
 fn annotations_are_properties() {
     let Some(scope) = Scope::new("annotated", DEFAULT) else { return };
     let annotations: Value = json!({"org.systemd.property.TimeoutStopSec": "7",
