@@ -148,8 +148,8 @@ fn those_who_run_away_are_caught() {
         return;
     }
     // in a pid namespace of their own the kernel would end them with init
-    for _ in 0..5 {
-        let bundle = Bundle::new("runaways").without_namespace("pid").sees(&["runaways", "6", "+", "pause"]);
+    for _ in 0..10 {
+        let bundle = Bundle::new("runaways").without_namespace("pid").sees(&["runaways", "16", "+", "pause"]);
         bundle.up();
         std::thread::sleep(std::time::Duration::from_millis(20));
         bundle.down();
