@@ -302,8 +302,9 @@ fn features_say_what_engines_ask_for() {
         assert!(has("/linux/namespaces", kind), "{kind}");
     }
     assert!(has("/linux/capabilities", "CAP_SYS_ADMIN") && has("/linux/capabilities", "CAP_CHECKPOINT_RESTORE"));
-    assert_eq!(features["linux"]["cgroup"]["v1"], true);
-    assert_eq!(features["linux"]["cgroup"]["v2"], true);
+    for way in ["v1", "v2", "systemd", "systemdUser"] {
+        assert_eq!(features["linux"]["cgroup"][way], true, "{way}");
+    }
     assert_eq!(features["linux"]["seccomp"]["enabled"], true);
     for action in ["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_LOG"] {
         assert!(has("/linux/seccomp/actions", action), "{action}");
