@@ -54,7 +54,7 @@ private_apt() {
 # attempt COMMAND...: a few times: a mirror that is being updated, or a network that hiccups, is no reason to fail.
 attempt() {
   local pause
-  for pause in 5 15 30; do
+  for pause in ${pauses:-5 15 30}; do
     # no `set -e` holds in a condition: the command's last status counts
     "$@" && return
     echo "lab: again in $pause s: $*" >&2
@@ -103,7 +103,8 @@ get_kernel() {
 # The image's root: the machine's own stable release, smallest variant, systemd and a bus, and two engines.
 make_tree() {
   local codename=$1 tree=$2 include
-  include=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,procps,iproute2,uidmap,strace,podman,containerd
+  # debootstrap chooses no package for a virtual one: netavark is podman's network
+  include=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,procps,iproute2,uidmap,strace,containerd,podman,netavark
   rm -rf "$tree"
   DEBOOTSTRAP_DIR=$lab/$codename/debootstrap/usr/share/debootstrap \
     "$lab/$codename/debootstrap/usr/sbin/debootstrap" --variant=minbase --include=$include \
@@ -124,7 +125,8 @@ get_image() {
   case $codename in "debian "?*) codename=${codename#debian } ;; *) codename=bookworm ;; esac
   echo "lab: making the systemd image, once" >&2
   fetch "$codename" debootstrap || die "could not fetch debootstrap"
-  attempt make_tree "$codename" "$tree" || { tail -5 "$lab/debootstrap.log" >&2; die "could not make the systemd image"; }
+  # which repeats its downloads itself
+  pauses=10 attempt make_tree "$codename" "$tree" || { tail -5 "$lab/debootstrap.log" >&2; die "could not make the systemd image"; }
   echo lab > "$tree/etc/hostname"
   : > "$tree/etc/machine-id"
   mkdir -p "$tree/host"

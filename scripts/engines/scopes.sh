@@ -26,6 +26,8 @@ runtime_supports_json = ["onggi"]
 onggi = ["$RUNTIME"]
 [containers]
 log_driver = "k8s-file"
+[network]
+network_backend = "netavark"
 END
     containerd --log-level warn > "$DIR/containerd.log" 2>&1 &
     for check in $(grep -oE '^check_[a-z_]+' "$0"); do
