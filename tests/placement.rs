@@ -160,8 +160,6 @@ fn those_who_run_away_are_caught() {
 fn nothing_is_left_of_a_thousand_containers() {
     // one processor that is a process: a tenth of them
     let each = if std::env::var_os("ONGGI_LAB").is_some() { 25 } else { 250 };
-    let count = || std::fs::read_to_string("/proc/self/mountinfo").unwrap().lines().count();
-    let mounts = count();
     let some = || {
         let bundle = Bundle::new("thousand").sees(&["true"]);
         for _ in 0..each {
@@ -171,5 +169,4 @@ fn nothing_is_left_of_a_thousand_containers() {
         assert_eq!(std::fs::read_dir(bundle.state_root()).map_or(0, Iterator::count), 0);
     };
     std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(some))));
-    assert!(count() <= mounts + 4, "{mounts} mounts before, {} after", count());
 }
