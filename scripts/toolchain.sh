@@ -52,3 +52,13 @@ built() {
     }
     echo "$found"
 }
+
+# test_program ARGUMENT...: builds the one test program that these name and prints where it is
+test_program() {
+    found=$(cargo test "$@" --no-run --message-format json-render-diagnostics |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | grep '/deps/') || {
+        echo "$0: cargo did not build the test program" >&2
+        return 1
+    }
+    echo "$found"
+}

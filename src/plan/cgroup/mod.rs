@@ -7,6 +7,7 @@
 pub mod devices;
 mod owner;
 mod path;
+pub mod property;
 pub mod restore;
 pub mod unit;
 mod v1;
@@ -23,7 +24,8 @@ use std::path::{Path, PathBuf};
 pub use devices::Devices;
 pub use owner::owner;
 pub use path::wants_own;
-use unit::{Property, Unit};
+use property::Property;
+use unit::Unit;
 
 /// Who makes the container's cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
