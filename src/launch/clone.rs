@@ -63,6 +63,7 @@ pub(super) fn birth(mut luggage: Luggage<'_>, mend: impl Fn(Errno) -> Result<()>
     answer.map_err(|errno| {
         let error = Error::from(errno).fact("syscall", "clone3").context(format!("clone3({new})"));
         match errno {
+            Errno::EACCES => error.hint("users may place processes only in the part of the cgroup tree that is theirs"),
             Errno::EPERM => error.hint("namespaces need root, or a user namespace in linux.namespaces"),
             Errno::ENOSPC => error.hint("a limit of /proc/sys/user or of nested namespaces is reached"),
             Errno::EBUSY => error.hint("the cgroup has controllers enabled for its children"),

@@ -10,6 +10,7 @@ pub mod gate;
 pub mod hooks;
 mod idmap;
 pub mod notify;
+mod oom;
 mod sentence;
 pub mod tenant;
 mod undo;
@@ -22,9 +23,9 @@ use crate::cgroup::Handle;
 use crate::error::{Context, Error, Result};
 use crate::facts::Facts;
 use crate::log::Log;
-use crate::plan::cgroup::{CgroupFacts, CgroupPlan, Driver};
+use crate::plan::cgroup::{CgroupFacts, CgroupPlan, Driver, Permission, Rootless};
 use crate::plan::container::{self, Request};
-use crate::plan::mounts::CgroupTree;
+use crate::plan::mounts::{Branch, CgroupTree};
 use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::{self, Plan};
 use crate::spec::Loaded;
@@ -34,7 +35,7 @@ use crate::sys::{clock, file, socket, task};
 use crate::wire::{self, Message};
 use hooks::StateDocument;
 use nix::unistd::Pid;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -58,7 +59,7 @@ pub struct Job<'a> {
     /// Who makes cgroups.
     pub driver: Driver,
     /// Permission errors of cgroups are forgiven where nothing was asked of them.
-    pub rootless: bool,
+    pub rootless: Rootless,
     /// `--console-socket`.
     pub console_socket: Option<&'a Path>,
     /// `--pidfd-socket`.
@@ -81,6 +82,10 @@ pub struct Job<'a> {
 
 /// What is remembered of a container.
 pub type Record = state::Record<Handle>;
+
+/// runc's words for a container that nothing holds together.
+const NO_GRIP: &str = "Creating a rootless container with no cgroup and no private pid namespace. Such configuration \
+                       is strongly discouraged (as it is impossible to properly kill all container's processes).";
 
 /// A launched container.
 #[derive(Debug)]
@@ -128,25 +133,29 @@ pub fn plan(job: &Job<'_>) -> Result<(Plan, CgroupPlan)> {
         cgroups: &tree,
         placed_late: cgroups.paths.keys().any(|key| !key.is_empty()) || cgroups.driver == Driver::Systemd,
     };
-    let mut plan = container::plan(&job.loaded.spec, &request, &Facts::ask(labels(&job.loaded.spec)))?;
+    let mut plan = container::plan(&job.loaded.spec, &request, &facts_for(&job.loaded.spec))?;
     plan.notes.extend(notes);
     Ok((plan, cgroups))
 }
 
-fn labels(spec: &Spec) -> bool {
+fn facts_for(spec: &Spec) -> Facts {
     let process = spec.process().as_ref();
-    process.is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some())
+    let labels = process.is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some());
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
+    Facts::ask(labels, namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User))
 }
 
 /// Where the container's cgroups lie, for mounts of type `cgroup`.
 fn tree(facts: &CgroupFacts, plan: &CgroupPlan) -> CgroupTree {
     match facts {
-        CgroupFacts::Unified(_) => CgroupTree::Unified,
+        CgroupFacts::Unified(_) => CgroupTree::Unified(plan.paths.get("").cloned()),
         CgroupFacts::Legacy { hierarchies, .. } => {
             let place = |hierarchy: &plan::cgroup::Hierarchy| {
                 let names: Vec<String> = hierarchy.keys().collect();
                 let directory = names.first().and_then(|name| plan.paths.get(name)).cloned();
-                (names, directory.unwrap_or_else(|| hierarchy.mountpoint.clone()))
+                let callers = (plan.permission == Permission::Optional)
+                    .then(|| hierarchy.mountpoint.join(hierarchy.own.trim_start_matches('/')));
+                Branch { names, directory: directory.unwrap_or_else(|| hierarchy.mountpoint.clone()), callers }
             };
             CgroupTree::Legacy(hierarchies.iter().map(place).collect())
         }
@@ -170,6 +179,9 @@ pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
     // whoever kills us from now on leaves word of the cgroup for `delete --force`
     claim.dir.announce(&record(job, Handle::planned(&cgroups))?)?;
     let made = cgroup::make(&cgroups)?;
+    if made.forgiven() && made.handle().cgroup_paths.is_empty() && !plan.birth.new.has(Namespace::Pid) {
+        log.warn(NO_GRIP);
+    }
     let leftover = made.handle().clone();
     undo.push("remove the cgroup", move || leftover.remove());
     let mut slots = fds::open(&plan)?;
@@ -177,6 +189,7 @@ pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
         gate::make(&claim.dir, &mut slots)?;
     }
     let (host, init) = socket::pair().context(|| "socketpair")?;
+    let plan_score = plan.oom_score_adj;
     let luggage = clone::Luggage {
         plan: &mut plan,
         slots: &mut slots,
@@ -185,7 +198,9 @@ pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
         mask: job.mask,
         cgroup: made.into_fd(),
     };
+    let score = oom::lend(plan_score)?;
     let child = std::rc::Rc::new(clone::birth(luggage, |errno| made.refused(errno, &cgroups))?);
+    drop(score);
     let doomed = std::rc::Rc::clone(&child);
     undo.push("end init", move || clone::end(&doomed));
     // the lock on the gate is init's alone
@@ -216,7 +231,7 @@ fn record(job: &Job<'_>, cgroup: Handle) -> Result<Record> {
         bundle: job.bundle.to_owned(),
         rootfs: container::rootfs(spec, job.bundle)?,
         annotations: annotations(spec),
-        rootless: job.rootless,
+        rootless: job.rootless == Rootless::Yes,
         namespace_paths: BTreeMap::new(),
         external_descriptors: Vec::new(),
         // nobody is to be killed on the word of a record without a process
@@ -262,13 +277,11 @@ impl Launch<'_> {
         if self.waits_for(Sync::Mapped) {
             self.go(Sync::Mapped)?;
         }
-        if let Some(score) = self.plan.oom_score_adj {
-            oom_score(pid, score, self.job.rootless)?;
-        }
+        oom::give(pid, self.plan.oom_score_adj)?;
         if !made.needs_placing() {
             made.limit(cgroups)?;
         }
-        let record = self.record(made.handle())?;
+        let record = self.record(made)?;
         self.claim.dir.save_config(&self.job.loaded.bytes)?;
         self.claim.dir.save(&record)?;
         if let Some(path) = self.job.pidfd_socket {
@@ -290,13 +303,14 @@ impl Launch<'_> {
         self.plan.steps.iter().any(|step| matches!(step, Step::Await(known) if *known == sync))
     }
 
-    fn record(&self, cgroup: &Handle) -> Result<Record> {
+    fn record(&self, made: &cgroup::Made) -> Result<Record> {
         let pid = self.child.pid;
         let stat = crate::sys::proc::stat(Pid::from_raw(pid)).context(|| format!("read /proc/{pid}/stat"))?;
         let stat = stat.ok_or_else(|| sentence::vanished(None))?;
         let namespace =
             |kind: Namespace| (kind.runc_key().to_owned(), PathBuf::from(format!("/proc/{pid}/ns/{}", kind.file())));
-        let mut record = record(self.job, cgroup.clone())?;
+        let mut record = record(self.job, made.handle().clone())?;
+        record.rootless |= made.forgiven();
         record.init_process_pid = pid;
         record.init_process_start = stat.start;
         record.namespace_paths = Namespace::ALL.map(namespace).into();
@@ -382,15 +396,6 @@ impl Launch<'_> {
     fn listener(&self, fd: &OwnedFd, record: &Record) -> Result<()> {
         let Some((path, metadata)) = &self.plan.listener else { return Err(Error::msg("a listener without a path")) };
         send_listener(path, metadata, fd, record, record.init_process_pid, "creating")
-    }
-}
-
-/// As runc: a score that we may not give is an error only for those who asked for less than there is.
-fn oom_score(pid: i32, score: i32, rootless: bool) -> Result<()> {
-    let path = format!("/proc/{pid}/oom_score_adj");
-    match std::fs::write(&path, score.to_string()) {
-        Err(error) if rootless && error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
-        answer => answer.context(|| format!("write {path} \"{score}\" (process.oomScoreAdj)")),
     }
 }
 

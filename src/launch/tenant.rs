@@ -4,7 +4,7 @@
 //! process is born in the container's cgroup; from before the clone on nobody may look into it (CVE-2016-9962).
 
 use super::clone::{self, Child, Luggage};
-use super::{Record, fds, sentence};
+use super::{Record, fds, oom, sentence};
 use crate::cgroup::Sub;
 use crate::error::{Context, Error, Result};
 use crate::facts::Facts;
@@ -67,10 +67,10 @@ pub fn plan(job: &Job<'_>) -> Result<Plan> {
         console_socket: job.console_socket,
         no_new_keyring: job.record.no_new_keyring,
         preserve_fds: job.preserve_fds,
-        privileged: cred::euid() == 0,
+        privileged: cred::is_privileged(),
         placed_late: job.record.cgroup.cgroup_paths.keys().any(|key| !key.is_empty()),
     };
-    tenant::plan(&request, &Facts::ask(labels))
+    tenant::plan(&request, &Facts::ask(labels, false))
 }
 
 /// Launches a process in a container: comes back when it runs.
@@ -98,16 +98,14 @@ fn ended(pidfd: &OwnedFd) -> Answer<bool> {
 
 fn enter(plan: &mut Plan, slots: &mut [Option<OwnedFd>], job: &Job<'_>, first: i32, log: &Log) -> Result<Tenant> {
     move_to(&plan.birth.affinity)?;
-    // the child has it from us; who is not root could not write the child's, into which nobody may look
-    if let Some(score) = plan.oom_score_adj.filter(|_| cred::euid() != 0) {
-        let _unchanged_where_refused = std::fs::write("/proc/self/oom_score_adj", score.to_string());
-    }
+    let score = oom::lend(plan.oom_score_adj)?;
     cred::set_dumpable(false).context(|| "prctl(PR_SET_DUMPABLE, 0)")?;
     let ahead = plan.birth.ahead;
     if let Some(pidfd) = slots[usize::from(Slot::INIT.0)].as_ref().filter(|_| !ahead.is_empty()) {
         ns::join(pidfd.as_fd(), ahead).context(|| format!("{}: setns({ahead} of {first})", sentence::TENANT))?;
     }
     let (child, host) = born(plan, slots, job, first).map_err(|error| error.context(sentence::TENANT))?;
+    drop(score);
     let launch = Launch { plan, job, host: &host, slots, child: &child };
     match launch.accompany() {
         Ok(terminal) => Ok(Tenant { child, terminal }),
@@ -191,9 +189,7 @@ impl Launch<'_> {
             }
             self.go(Sync::Mapped)?;
         }
-        if let Some(score) = self.plan.oom_score_adj {
-            super::oom_score(pid, score, self.job.record.rootless)?;
-        }
+        oom::give(pid, self.plan.oom_score_adj)?;
         for limit in &self.plan.limits {
             task::set_limit(pid, limit.resource, limit.soft, limit.hard)
                 .context(|| format!("prlimit({}, {}, {})", limit.name, limit.soft, limit.hard))?;

@@ -32,7 +32,7 @@ fn planned(bundle: &Path) -> String {
         preserve_fds: 0,
         listen_fds: 0,
         notify: None,
-        cgroups: &CgroupTree::Unified,
+        cgroups: &CgroupTree::Unified(None),
         placed_late: false,
     };
     text(&plan(&loaded.spec, &request, &Facts { root: true, ..Facts::default() }).unwrap(), &cgroups)
