@@ -31,5 +31,7 @@ mod mounts;
 mod namespaces;
 mod races;
 mod regressions;
+mod rootless;
+mod rootless_cgroup;
 mod seccomp;
 mod verbs;
