@@ -2,7 +2,7 @@
 
 use crate::support::kernel::{cgroup_of, mount_at, mounts};
 use crate::support::user::{Caller, refused};
-use crate::support::{Bundle, World, json, not_here, peer_differs, world};
+use crate::support::{Bundle, World, json, not_here, peer_differs, until, world};
 use std::path::{Path, PathBuf};
 
 /// A container that could not get a cgroup.
@@ -189,4 +189,63 @@ fn in_his_part_of_the_tree_the_container_sees_its_own() {
     let output = output.ok().has("mkdir /sys/fs/cgroup/inner", "ok");
     assert!(output.stdout.lines().any(|line| line == "0::/"), "{output}");
     output.has("write /sys/fs/cgroup/inner/cgroup.procs", "ok");
+}
+
+/// Starts the user's own service manager; the variables that lead to it. `None`, and says so, where there is no systemd.
+fn manager() -> Option<String> {
+    let booted = Path::new("/run/systemd/system").is_dir() && world() == World::V2;
+    if !booted && not_here("no systemd with cgroup v2") {
+        return None;
+    }
+    let start = || std::process::Command::new("systemctl").args(["start", "user@65534.service"]).spawn();
+    let began = std::time::Instant::now();
+    let started = i32::try_from(start().unwrap().id()).unwrap();
+    let status = crate::support::reaper::status_of(started, began, crate::support::patience());
+    assert_eq!(status.map(crate::support::reaper::code), Some(0), "systemctl start user@65534.service");
+    until("the user's bus", || Path::new("/run/user/65534/bus").exists().then_some(()));
+    Some("env -u DBUS_SESSION_BUS_ADDRESS XDG_RUNTIME_DIR=/run/user/65534".to_owned())
+}
+
+/// A bundle with a limit, whose cgroup the user's systemd makes.
+fn scoped(bundle: Bundle, name: &str, through: &str) -> Bundle {
+    bundle
+        .set("/linux/resources", json!({"pids": {"limit": 20}}))
+        .set("/linux/cgroupsPath", format!("user.slice:onggi:{name}"))
+        .mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro"])
+        .namespace("cgroup", None)
+        .called_by(&Caller { through, ..Caller::default() })
+}
+
+#[test]
+fn a_user_s_systemd_makes_his_cgroups() {
+    let Some(variables) = manager() else { return };
+    let bundle = scoped(Bundle::rootless("user"), "user", &variables).sees(&["pause"]);
+    let call = |args: &[&str]| bundle.runtime().arg("--systemd-cgroup").args(args).finish();
+    call(&["create", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id]).ok();
+    let place = "user.slice/user-65534.slice/user@65534.service/user.slice/onggi-user.scope";
+    assert_eq!(cgroup_of(bundle.pid(), "pids"), format!("/{place}"));
+    bundle.start().ok();
+    // we are called from outside of what is the user's: his systemd has to place the process
+    call(&["exec", "--detach", "--pid-file", "exec.pid", &bundle.id, "/payload", "pause"]).ok();
+    let second = std::fs::read_to_string(bundle.path("exec.pid")).unwrap().parse().unwrap();
+    assert_eq!(cgroup_of(second, "pids"), format!("/{place}"));
+    assert_eq!(call(&["exec", &bundle.id, "/payload", "cat", "/sys/fs/cgroup/pids.max"]).ok().stdout, "20\n");
+    call(&["update", "--pids-limit", "30", &bundle.id]).ok();
+    let place = Path::new("/sys/fs/cgroup").join(place);
+    assert_eq!(std::fs::read_to_string(place.join("pids.max")).unwrap(), "30\n");
+    call(&["delete", "--force", &bundle.id]).ok();
+    assert!(!place.exists());
+}
+
+#[test]
+fn root_of_a_user_namespace_has_the_user_s_systemd() {
+    let Some(variables) = manager() else { return };
+    let through = format!("{variables} unshare -Urm");
+    let bundle = scoped(Bundle::users("inner"), "inner", &through).sees(&["cat", "/sys/fs/cgroup/pids.max"]);
+    let call = |flag: &str| {
+        let run = ["--systemd-cgroup", flag, "run", "--bundle", bundle.dir.to_str().unwrap(), &bundle.id];
+        bundle.runtime().args(run).finish()
+    };
+    assert_eq!(call("--rootless=auto").ok().stdout, "20\n");
+    call("--rootless=false").fails(1, "system bus");
 }

@@ -18,7 +18,7 @@ pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
         Step::Mount { source, fstype, target, flags, data, copy_up } => {
             filesystem(scene, &Fs { source, fstype, target, flags: *flags, data }, *copy_up)
         }
-        Step::MountCgroup { target, flags, data, bind } => cgroup2(scene, target, *flags, data, bind),
+        Step::MountCgroup { target, flags, data, bind } => cgroup2(scene, target, *flags, data, bind.as_deref()),
         Step::Remount { target, flags, data } => {
             let place = open_in(scene.root()?, target, libc::O_PATH, 0)?;
             file::enter(place.as_fd())?;
@@ -149,7 +149,7 @@ fn plain_directory(scene: &Scene<'_>, target: &CStr) -> Result<OwnedFd, super::T
 /// Mounts cgroup2. Refused where the cgroup namespace is not this user namespace's: then the host's tree is bound, or
 /// that part of it that a cgroup namespace would show. Where the container has no part, nothing must be seen through the
 /// place either: a writable tree may lie under it (CVE-2023-25809).
-fn cgroup2(scene: &mut Scene<'_>, target: &Str, flags: u64, data: &CStr, bind: &CStr) -> Done {
+fn cgroup2(scene: &mut Scene<'_>, target: &Str, flags: u64, data: &CStr, bind: Option<&CStr>) -> Done {
     let place = path::directory(scene.root()?, target)?;
     file::enter(place.as_fd())?;
     match mount::filesystem(c"cgroup", c".", c"cgroup2", flags, data) {
@@ -159,6 +159,11 @@ fn cgroup2(scene: &mut Scene<'_>, target: &Str, flags: u64, data: &CStr, bind: &
             return Ok(answer?);
         }
     }
+    let Some(bind) = bind else {
+        // the same file system on the place already (a bound /sys) keeps mount(2) from it, but not this
+        let attr = flags & (ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
+        return Ok(mount::attach(mount::detached(c"cgroup2", &[], attr)?.as_fd(), place.as_fd())?);
+    };
     let tree = match mount::clone_tree(cwd(), bind, true, true) {
         Err(Errno::ENOENT) => return Ok(mount::attach(empty(None)?.as_fd(), place.as_fd())?),
         answer => answer?,

@@ -148,6 +148,8 @@ fn facts_for(spec: &Spec) -> Facts {
 /// Where the container's cgroups lie, for mounts of type `cgroup`.
 fn tree(facts: &CgroupFacts, plan: &CgroupPlan) -> CgroupTree {
     match facts {
+        // below which part of the tree a user's systemd makes it is asked later
+        CgroupFacts::Unified(_) if plan.unit.as_ref().is_some_and(|unit| unit.user) => CgroupTree::Unified(None),
         CgroupFacts::Unified(_) => CgroupTree::Unified(plan.paths.get("").cloned()),
         CgroupFacts::Legacy { hierarchies, .. } => {
             let place = |hierarchy: &plan::cgroup::Hierarchy| {

@@ -68,9 +68,15 @@ pub fn plan(job: &Job<'_>) -> Result<Plan> {
         no_new_keyring: job.record.no_new_keyring,
         preserve_fds: job.preserve_fds,
         privileged: cred::is_privileged(),
-        placed_late: job.record.cgroup.cgroup_paths.keys().any(|key| !key.is_empty()),
+        placed_late: placed_late(job),
     };
     tenant::plan(&request, &Facts::ask(labels, false))
+}
+
+/// Whether the process may have to be moved: on v1; and by a user's systemd, which may do what the user may not.
+fn placed_late(job: &Job<'_>) -> bool {
+    let cgroup = &job.record.cgroup;
+    cgroup.cgroup_paths.keys().any(|key| !key.is_empty()) || cgroup.systemd_unit.as_ref().is_some_and(|unit| unit.user)
 }
 
 /// Launches a process in a container: comes back when it runs.
@@ -104,9 +110,9 @@ fn enter(plan: &mut Plan, slots: &mut [Option<OwnedFd>], job: &Job<'_>, first: i
     if let Some(pidfd) = slots[usize::from(Slot::INIT.0)].as_ref().filter(|_| !ahead.is_empty()) {
         ns::join(pidfd.as_fd(), ahead).context(|| format!("{}: setns({ahead} of {first})", sentence::TENANT))?;
     }
-    let (child, host) = born(plan, slots, job, first).map_err(|error| error.context(sentence::TENANT))?;
+    let (child, host, inside) = born(plan, slots, job, first).map_err(|error| error.context(sentence::TENANT))?;
     drop(score);
-    let launch = Launch { plan, job, host: &host, slots, child: &child };
+    let launch = Launch { plan, job, host: &host, slots, child: &child, inside };
     match launch.accompany() {
         Ok(terminal) => Ok(Tenant { child, terminal }),
         Err(error) => {
@@ -131,15 +137,15 @@ fn move_to(processors: &[u64]) -> Result<()> {
 
 /// Has the process born in the container's cgroup. Where that takes none, because the payload has given its controllers on
 /// to cgroups of its own, the first process is in one of these, and so will be this one.
-fn born(plan: &mut Plan, slots: &mut [Option<OwnedFd>], job: &Job<'_>, first: i32) -> Result<(Child, OwnedFd)> {
+fn born(plan: &mut Plan, slots: &mut [Option<OwnedFd>], job: &Job<'_>, first: i32) -> Result<(Child, OwnedFd, bool)> {
     let mut attempt =
-        |cgroup: Option<&OwnedFd>| -> Result<(Child, OwnedFd)> {
+        |cgroup: Option<&OwnedFd>| -> Result<(Child, OwnedFd, bool)> {
             let (host, wire) = socket::pair().context(|| "socketpair")?;
             let cgroup = cgroup.map(AsFd::as_fd);
             let child = clone::birth(Luggage { plan, slots, wire, host: &host, mask: job.mask, cgroup }, |errno| {
                 Err(errno.into())
             })?;
-            Ok((child, host))
+            Ok((child, host, cgroup.is_some()))
         };
     let handle = &job.record.cgroup;
     let tried = handle.dir_fd(job.subs).and_then(|cgroup| attempt(cgroup.as_ref())).map_err(|error| {
@@ -163,6 +169,8 @@ struct Launch<'a> {
     host: &'a OwnedFd,
     slots: &'a [Option<OwnedFd>],
     child: &'a Child,
+    /// It was born in the container's cgroup2.
+    inside: bool,
 }
 
 impl Launch<'_> {
@@ -180,7 +188,7 @@ impl Launch<'_> {
     fn provide(&self) -> Result<()> {
         let pid = self.child.pid;
         if self.waits_for(Sync::Mapped) {
-            match self.job.record.cgroup.join(pid, self.job.subs, true) {
+            match self.job.record.cgroup.join(pid, self.job.subs, self.inside) {
                 Err(error)
                     if self.job.record.rootless
                         && self.job.subs.is_empty()

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// Where the container's cgroups lie, for mounts of type `cgroup`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CgroupTree {
-    /// One hierarchy (cgroup v2): the container's directory, if it has one.
+    /// One hierarchy (cgroup v2): the container's directory, if it can be told before it is there.
     Unified(Option<PathBuf>),
     /// A hierarchy for each set of controllers (v1).
     Legacy(Vec<Branch>),
@@ -348,9 +348,9 @@ impl One<'_> {
             CgroupTree::Unified(own) => {
                 let flags = self.options.set & !MS_REC;
                 // what a cgroup namespace would show is the container's part of the tree
-                let own = own.as_deref().filter(|_| self.place.cgroup_namespace);
-                let bind = own.unwrap_or_else(|| Path::new("/sys/fs/cgroup")).as_os_str().as_encoded_bytes();
-                let bind = c_string(&format!("{}.destination", self.at), bind)?;
+                let bind = if self.place.cgroup_namespace { own.as_deref() } else { Some(Path::new("/sys/fs/cgroup")) };
+                let at = format!("{}.destination", self.at);
+                let bind = bind.map(|path| c_string(&at, path.as_os_str().as_encoded_bytes())).transpose()?;
                 steps.push(Step::MountCgroup { target: self.c_target()?, flags, data: self.data()?, bind });
             }
             CgroupTree::Legacy(hierarchies) => self.legacy(steps, hierarchies)?,

@@ -152,8 +152,8 @@ pub enum Step {
         flags: u64,
         /// What the file system parses itself.
         data: Str,
-        /// What is bound.
-        bind: Str,
+        /// What is bound; nothing: a detached instance of the cgroup namespace's is attached.
+        bind: Option<Str>,
     },
     /// Changes the flags of the mount at a path (`MS_REMOUNT`).
     Remount {

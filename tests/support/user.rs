@@ -73,7 +73,10 @@ impl Bundle {
         let (runtime, script) = (self.path("runtime"), self.path("as-user"));
         let _ = std::fs::remove_file(&runtime);
         if std::fs::hard_link(&Runtime::get().path, &runtime).is_err() {
-            std::fs::copy(&Runtime::get().path, &runtime).unwrap();
+            // by a program of its own: what this one has open for writing its other children have too, for a moment
+            let mut copy = Command::new("cp");
+            copy.args([&Runtime::get().path, &runtime]);
+            Call::new(copy, &self.path("copied")).finish().ok();
         }
         let groups = if caller.groups.is_empty() { "--clear-groups" } else { caller.groups };
         let text = format!(
