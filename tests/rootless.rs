@@ -337,3 +337,28 @@ fn root_of_a_user_namespace_may_nest_another() {
         output.has("read /data/file", "4 \"seen\"").has("/dev/zero.rdev", "1:5");
     }
 }
+
+/// CVE-2019-5736 where it is easiest: the runtime's binary is the user's own file, and root inside is the user.
+#[test]
+fn the_user_s_own_binary_cannot_be_overwritten_from_inside() {
+    if refused() {
+        return;
+    }
+    let caps = ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN"];
+    let thief = Bundle::rootless("thief").caps(&caps).directory("/x").sees(&["steal-exe", "/x"]);
+    Bundle::given(&thief.rootfs().join("x"));
+    let binary = thief.own_runtime();
+    let before = std::fs::read(&binary).unwrap();
+    let pid = thief.up();
+    thief.hears("steal: ready");
+    for _ in 0..20 {
+        thief.verb(&["exec", &thief.id, "/payload", "true"]).ok();
+        // the classical form: the program to execute is the runtime itself
+        thief.verb(&["exec", &thief.id, "/proc/self/exe"]);
+    }
+    std::fs::write(thief.rootfs().join("x/stop"), "").unwrap();
+    assert_eq!(thief.exit_code(pid), 0);
+    assert!(std::fs::read(&binary).unwrap() == before, "the binary was overwritten: {}", thief.printed());
+    thief.wait_for("stopped");
+    thief.delete().ok();
+}

@@ -3,7 +3,7 @@
 use super::runtime::Call;
 use super::{Bundle, Runtime, Value, json, not_here};
 use std::os::unix::fs::chown;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -73,10 +73,7 @@ impl Bundle {
         let (runtime, script) = (self.path("runtime"), self.path("as-user"));
         let _ = std::fs::remove_file(&runtime);
         if std::fs::hard_link(&Runtime::get().path, &runtime).is_err() {
-            // by a program of its own: what this one has open for writing its other children have too, for a moment
-            let mut copy = Command::new("cp");
-            copy.args([&Runtime::get().path, &runtime]);
-            Call::new(copy, &self.path("copied")).finish().ok();
+            self.own_runtime();
         }
         let groups = if caller.groups.is_empty() { "--clear-groups" } else { caller.groups };
         let text = format!(
@@ -92,6 +89,17 @@ impl Bundle {
     /// Has the runtime called by the user as root of a user namespace of his own; `flags` of unshare(1) beside.
     pub(crate) fn called_by_inner_root(self, flags: &str) -> Self {
         self.called_by(&Caller { through: &format!("unshare -Ur{flags}"), ..Caller::default() })
+    }
+
+    /// Puts a copy of the runtime that is the user's own file in the place of the one that he calls.
+    pub(crate) fn own_runtime(&self) -> PathBuf {
+        let runtime = self.path("runtime");
+        // by a program of its own: what this one has open for writing its other children have too, for a moment
+        let mut copy = Command::new("cp");
+        copy.arg("--remove-destination").args([&Runtime::get().path, &runtime]);
+        Call::new(copy, &self.path("copied")).finish().ok();
+        Self::given(&runtime);
+        runtime
     }
 
     /// Gives the user something that root made.
