@@ -2,9 +2,8 @@
 
 use crate::support::kernel::{mount_at, mounts};
 use crate::support::tty::{Receiver, Terminal};
-use crate::support::user::{Caller, USER, range, ranges, refused};
+use crate::support::user::{Caller, USER, privately, range, ranges, refused};
 use crate::support::{Bundle, Runtime, json, peer_differs};
-use nix::mount::{MsFlags, mount, umount2};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
@@ -157,12 +156,12 @@ fn devices_are_the_host_s() {
     assert!(bundle.run_as_is().fails(1, "no such file or directory").stderr.contains("/dev/nosuchdevice"));
 }
 
-/// A tmpfs of root's with flags that a user namespace may not clear.
-fn locked(bundle: &Bundle) -> PathBuf {
+/// A tmpfs of root's with flags that a user namespace may not clear, and a file in it.
+fn locked(bundle: &Bundle) -> (PathBuf, String) {
     let place = bundle.host_directory("locked");
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC | MsFlags::MS_NOATIME;
-    mount(Some("locked"), &place, Some("tmpfs"), flags, Some("mode=1777")).unwrap();
-    place
+    let mount =
+        format!("mount -t tmpfs -o nosuid,nodev,noexec,noatime locked {place:?} && printf seen > {place:?}/file");
+    (place, privately(&mount))
 }
 
 #[test]
@@ -181,9 +180,9 @@ fn flags_of_the_host_s_mounts_stay() {
     ];
     for (name, options, mode) in table {
         let bundle = Bundle::rootless(name);
-        let place = locked(&bundle);
-        let bundle = bundle.bind(&place, "/data", options).sees(&["mountinfo"]);
-        let output = bundle.run_then(|| umount2(&place, nix::mount::MntFlags::MNT_DETACH).unwrap());
+        let (place, first) = locked(&bundle);
+        let bundle = bundle.called_by(&Caller { first: &first, ..Caller::default() });
+        let output = bundle.bind(&place, "/data", options).run(&["mountinfo"]);
         let Some(mode) = mode else {
             output.fails(1, "operation not permitted");
             continue;
@@ -201,10 +200,10 @@ fn a_remount_keeps_the_flags_too() {
         return;
     }
     let bundle = Bundle::rootless("remount");
-    let place = locked(&bundle);
+    let (place, first) = locked(&bundle);
+    let bundle = bundle.called_by(&Caller { first: &first, ..Caller::default() });
     let bundle = bundle.bind(&place, "/data", &["bind"]).bind(&place, "/data", &["bind", "remount", "ro"]);
-    let bundle = bundle.sees(&["mountinfo"]);
-    let output = bundle.run_then(|| umount2(&place, nix::mount::MntFlags::MNT_DETACH).unwrap()).ok();
+    let output = bundle.run(&["mountinfo"]).ok();
     let found = mount_at(&mounts(&output.stdout), "/data");
     assert!(["ro", "nosuid", "nodev", "noexec", "noatime"].iter().all(|flag| found.has(flag)), "{found:?}");
 }
@@ -230,10 +229,7 @@ fn ranges_of_ids_come_from_newuidmap() {
     }
     let caller = |bundle: Bundle| {
         let list = bundle.host_file("subids", &format!("{USER}:300000:1000\n"));
-        let first = format!(
-            "[ \"$1\" ] && [ -z \"$INSIDE\" ] && INSIDE=1 exec unshare --mount --propagation private sh \"$0\" \"$@\"\n\
-             mount --bind {list:?} /etc/subuid && mount --bind {list:?} /etc/subgid || exit 99"
-        );
+        let first = privately(&format!("mount --bind {list:?} /etc/subuid && mount --bind {list:?} /etc/subgid"));
         bundle.called_by(&Caller { first: &first, groups: "--groups 4711", ..Caller::default() })
     };
     let maps = |outside: u32| json!([range(0, USER, 1), range(1, outside, 100)]);
@@ -325,15 +321,14 @@ fn root_of_a_user_namespace_may_nest_another() {
     if refused() {
         return;
     }
-    for (name, flags) in [("nested", "m"), ("nested-foreign", "")] {
+    for (name, through) in [("nested", "unshare -Urm"), ("nested-foreign", "unshare -Ur")] {
         let map = json!([range(0, 0, 1)]);
-        let bundle = Bundle::users(name).namespace("user", None).called_by_inner_root(flags);
-        let place = locked(&bundle);
-        std::fs::write(place.join("file"), "seen").unwrap();
+        let bundle = Bundle::users(name).namespace("user", None);
+        let (place, first) = locked(&bundle);
+        let bundle = bundle.called_by(&Caller { first: &first, through, ..Caller::default() });
         let bundle = bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
-        let bundle =
-            bundle.bind(&place, "/data", &["bind", "ro"]).sees(&["read", "/data/file", "+", "stat", "/dev/zero"]);
-        let output = bundle.run_then(|| umount2(&place, nix::mount::MntFlags::MNT_DETACH).unwrap()).ok();
+        let bundle = bundle.bind(&place, "/data", &["bind", "ro"]);
+        let output = bundle.run(&["read", "/data/file", "+", "stat", "/dev/zero"]).ok();
         output.has("read /data/file", "4 \"seen\"").has("/dev/zero.rdev", "1:5");
     }
 }

@@ -21,6 +21,13 @@ pub(crate) struct Caller<'a> {
     pub(crate) through: &'a str,
 }
 
+/// Shell for [`Caller::first`] that mounts something where only the runtime sees it.
+pub(crate) fn privately(mounts: &str) -> String {
+    format!(
+        "[ -n \"$INSIDE\" ] || INSIDE=1 exec unshare --mount --propagation private sh \"$0\" \"$@\"\n{mounts} || exit 99"
+    )
+}
+
 /// Whether users may not make user namespaces here; says so.
 pub(crate) fn refused() -> bool {
     static REFUSED: OnceLock<bool> = OnceLock::new();
