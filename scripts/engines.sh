@@ -1,5 +1,5 @@
 #!/bin/bash
-# engines.sh [RUNTIME] [--only REGEX] [--engines "ctr docker podman"] [--keep]: the runtime under real engines.
+# engines.sh [RUNTIME] [--only REGEX] [--engines "ctr docker podman rootless"] [--keep]: the runtime under real engines.
 #
 # Takes containerd, Docker and Podman from the distribution's packages, starts private instances of them that call RUNTIME (default:
 # the release build of this tree), and runs short checks on what their users do. One line per check; last `N passed, N failed`.
@@ -13,7 +13,7 @@
 set -uo pipefail
 tree=$(cd "$(dirname "$0")/.." && pwd)
 
-runtime='' only=. engines="ctr docker podman" keep=
+runtime='' only=. engines="ctr docker podman rootless" keep=
 while [ $# -gt 0 ]; do
     case $1 in
     --only) only=$2; shift ;;

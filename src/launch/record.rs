@@ -4,6 +4,7 @@ use super::{Job, Record};
 use crate::cgroup::Handle;
 use crate::error::{Error, Result};
 use crate::launch::hooks::StateDocument;
+use crate::plan::cgroup::Rootless;
 use crate::plan::container;
 use crate::sys::clock;
 use oci_spec::runtime::Spec;
@@ -22,7 +23,7 @@ pub(super) fn record(job: &Job<'_>, cgroup: Handle) -> Result<Record> {
         bundle: job.bundle.to_owned(),
         rootfs: container::rootfs(spec, job.bundle)?,
         annotations: annotations(spec),
-        rootless: job.rootless,
+        rootless: job.rootless == Rootless::Yes,
         namespace_paths: BTreeMap::new(),
         external_descriptors: Vec::new(),
         // nobody is to be killed on the word of a record without a process
