@@ -32,4 +32,5 @@ mod namespaces;
 mod races;
 mod regressions;
 mod seccomp;
+mod spec;
 mod verbs;

@@ -98,7 +98,7 @@ pub(super) fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<u8
     // nothing has happened yet: where our binary can't be protected in place, we execute ourselves once more
     exe::seal().context(|| "protect our own binary from the container")?;
     let create = absolute(create)?;
-    let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), true, log)?;
+    let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), false, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, true, create.console_socket.is_some())?;
     let root = Root::find(global.root.as_deref())?;

@@ -78,6 +78,10 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
             let path = source.to_string_lossy();
             Some(Error::msg(format!("failed to fulfil mount request: open {path}: {}", reason(errno))))
         }
+        (Step::AttrKeepLocked { .. }, _) if errno == Errno::EPERM => {
+            let words = Error::msg(format!("error mounting: {step}: {}", reason(errno)));
+            Some(words.hint("in a user namespace what a mount of the host forbids can't be allowed"))
+        }
         (Step::OpenRoot { path, .. } | Step::Chroot(path), _) if matches!(errno, Errno::ENOENT | Errno::ENOTDIR) => {
             Some(Error::new(Kind::Spec, format!("invalid rootfs: stat {}: {}", path.to_string_lossy(), reason(errno))))
         }
