@@ -55,6 +55,7 @@ else
 fi
 
 part engines scripts/engines.sh
+part conformance scripts/conformance.sh
 
 # under kernels of their own, with all controllers of cgroup v2, with systemd, with v1
 suite() { find target -path '*/deps/integration-*' -executable -type f -printf '%T@ %p\n' | sort -rn | head -n 1 | cut -d' ' -f2; }
