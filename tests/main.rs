@@ -36,4 +36,5 @@ mod rootless;
 mod rootless_cgroup;
 mod scopes;
 mod seccomp;
+mod spec;
 mod verbs;
