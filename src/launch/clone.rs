@@ -31,6 +31,8 @@ pub struct Child {
     pub pid: i32,
     /// A descriptor that means it.
     pub pidfd: OwnedFd,
+    /// CRIU made it: it never executes a program to become the payload.
+    pub restored: bool,
 }
 
 /// What the child takes with it.
@@ -97,7 +99,7 @@ fn clone(luggage: &mut Luggage<'_>, extra: u64) -> std::result::Result<Child, Er
     }
     // SAFETY: CLONE_PIDFD has stored the number of a new descriptor there.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Child { pid: i32::try_from(pid).map_err(|_| Errno::ESRCH)?, pidfd })
+    Ok(Child { pid: i32::try_from(pid).map_err(|_| Errno::ESRCH)?, pidfd, restored: false })
 }
 
 struct Between<'a, 'b> {

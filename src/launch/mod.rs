@@ -15,6 +15,7 @@ pub mod tenant;
 mod undo;
 
 pub use clone::{Child, reap};
+pub use undo::Undo;
 
 use crate::abi::ns::Namespace;
 use crate::cgroup;
@@ -38,10 +39,9 @@ use oci_spec::runtime::Spec;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use undo::Undo;
 
 /// What is to be launched.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Job<'a> {
     /// The container's id.
     pub id: &'a str,
@@ -204,7 +204,10 @@ fn remove_directory(path: &Path) -> Result<()> {
 }
 
 /// What is remembered of a container; without the process, which is not there yet.
-fn record(job: &Job<'_>, cgroup: Handle) -> Result<Record> {
+///
+/// # Errors
+/// The root is not named.
+pub fn record(job: &Job<'_>, cgroup: Handle) -> Result<Record> {
     let spec = &job.loaded.spec;
     let hooks = spec.hooks().as_ref();
     Ok(Record {
@@ -226,6 +229,22 @@ fn record(job: &Job<'_>, cgroup: Handle) -> Result<Record> {
         poststart: hooks.and_then(|h| h.poststart().clone()).unwrap_or_default(),
         poststop: hooks.and_then(|h| h.poststop().clone()).unwrap_or_default(),
     })
+}
+
+/// Puts the process into a record.
+///
+/// # Errors
+/// It is gone.
+pub fn settle(record: &mut Record, pid: i32, plan: &Plan) -> Result<()> {
+    let stat = crate::sys::proc::stat(Pid::from_raw(pid)).context(|| format!("read /proc/{pid}/stat"))?;
+    let stat = stat.ok_or_else(|| sentence::vanished(None))?;
+    let namespace =
+        |kind: Namespace| (kind.runc_key().to_owned(), PathBuf::from(format!("/proc/{pid}/ns/{}", kind.file())));
+    record.init_process_pid = pid;
+    record.init_process_start = stat.start;
+    record.namespace_paths = Namespace::ALL.map(namespace).into();
+    record.private_pid = plan.birth.new.has(Namespace::Pid);
+    Ok(())
 }
 
 /// The host half beside a living child.
@@ -291,16 +310,8 @@ impl Launch<'_> {
     }
 
     fn record(&self, cgroup: &Handle) -> Result<Record> {
-        let pid = self.child.pid;
-        let stat = crate::sys::proc::stat(Pid::from_raw(pid)).context(|| format!("read /proc/{pid}/stat"))?;
-        let stat = stat.ok_or_else(|| sentence::vanished(None))?;
-        let namespace =
-            |kind: Namespace| (kind.runc_key().to_owned(), PathBuf::from(format!("/proc/{pid}/ns/{}", kind.file())));
         let mut record = record(self.job, cgroup.clone())?;
-        record.init_process_pid = pid;
-        record.init_process_start = stat.start;
-        record.namespace_paths = Namespace::ALL.map(namespace).into();
-        record.private_pid = self.plan.birth.new.has(Namespace::Pid);
+        settle(&mut record, self.child.pid, self.plan)?;
         Ok(record)
     }
 
@@ -421,7 +432,8 @@ pub fn send_pidfd(path: &Path, child: &Child, word: &[u8]) -> Result<()> {
 /// reaped.
 #[must_use]
 pub fn never_ran(child: &Child) -> Option<Error> {
-    (!became_payload(child.pid)).then(|| sentence::vanished(Some(signal::End::Killed(libc::SIGKILL))))
+    (!child.restored && !became_payload(child.pid))
+        .then(|| sentence::vanished(Some(signal::End::Killed(libc::SIGKILL))))
 }
 
 /// Whether a process that has ended, and is not reaped yet, had executed a program: the kernel's `PF_FORKNOEXEC`
