@@ -56,7 +56,7 @@ pub fn dump(container: &Container<crate::cgroup::Handle>, job: &Job<'_>, asked: 
     let status = status(saving, &mut options, version)?;
     if saving.memory_only {
         let wanted = Features { mem_track: Some(true), ..Features::default() };
-        service::check(wanted, "memory tracking, which --pre-dump needs")?;
+        service::check(wanted, "--pre-dump")?;
     } else {
         let streams = streams(pid)?;
         let named = streams.iter().filter_map(|stream| given(stream).map(|(key, _)| key));
@@ -99,7 +99,7 @@ fn status(saving: &Saving, options: &mut Options, version: u32) -> Result<Option
         return Ok(None);
     }
     let wanted = Features { lazy_pages: Some(true), ..Features::default() };
-    service::check(wanted, "fetching pages on demand, which --lazy-pages needs")?;
+    service::check(wanted, "--lazy-pages")?;
     let Some(number) = saving.status_fd else { return Ok(None) };
     let invalid = || format!("invalid --status-fd argument {number}");
     let raw = i32::try_from(number).map_err(|_| Error::msg(invalid()))?;

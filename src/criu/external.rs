@@ -1,5 +1,5 @@
-//! What of a container's mounts CRIU must not save but is given again: what the plan clones from the host, and what
-//! covers masked files. Pure; the same plan is made for both directions, so the names agree.
+//! What of a container's mounts CRIU must not save but is given again: what the plan clones from the host. Pure; the
+//! same plan is made for both directions, so the names agree; they are runc's, whose images can be brought back here.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "of a plan's steps only those that mount are looked at")]
 

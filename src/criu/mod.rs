@@ -2,7 +2,7 @@
 //! processes' own (bind mounts, masked files, joined namespaces, the cgroup, the standard streams) and keep the record.
 //!
 //! CRIU is a program, talked to through `criu swrk` (`service.rs`) in the messages of `rpc.rs`. They are our own
-//! declarations over `prost`, which add 60 kB to the binary. The crate `rust-criu` was weighed: it brings the `protobuf` crate with its
+//! declarations over `prost`; the room adds 100 kB to the binary. The crate `rust-criu` was weighed: it brings the `protobuf` crate with its
 //! reflection and lacks what is needed here (the restored pid, cgroup roots, LSM and configuration file options, pre-dump and feature checks, and
 //! notifications that may know something).
 //!
@@ -75,9 +75,10 @@ pub fn clean(path: &Path) -> PathBuf {
     clean
 }
 
-/// Opens a directory, which is made if it is missing.
+/// Opens a directory, which is made if it is missing. Its files are root's alone, but who is root in a user namespace must
+/// be able to find that one is not there.
 fn directory(path: &Path) -> Result<File> {
-    match DirBuilder::new().mode(0o700).create(path) {
+    match DirBuilder::new().mode(0o711).create(path) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             return Err(Error::from(error).context(format!("mkdir {}", path.display())));
         }

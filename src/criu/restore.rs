@@ -12,7 +12,7 @@ use crate::cgroup::{self, Handle};
 use crate::error::{Context, Error, Result};
 use crate::launch::{self, Child, Job, Launched, Record, Undo, hooks, notify};
 use crate::log::Log;
-use crate::plan::Plan;
+use crate::plan::{Plan, namespaces};
 use crate::state::{self, Claim};
 use crate::sys::file::{self, RESOLVE_IN_ROOT};
 use crate::sys::{Errno, proc, signal, socket};
@@ -133,7 +133,7 @@ fn start(
 /// The path of a namespace that the container joins.
 pub(super) fn given<'a>(job: &'a Job<'_>, kind: Namespace) -> Option<&'a Path> {
     let list = job.loaded.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-    let entry = list.into_iter().flatten().find(|entry| entry.typ().to_string() == kind.name())?;
+    let entry = list.into_iter().flatten().find(|entry| namespaces::kind(entry.typ()) == kind)?;
     entry.path().as_deref().filter(|path| !path.as_os_str().is_empty())
 }
 

@@ -1,7 +1,7 @@
 //! `criu swrk`: CRIU as a child that takes one request over a socket, asks back while it works, and answers.
 
 use super::rpc::{Features, InheritFd, Notification, Request, Response, kind};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Error, Result};
 use crate::sys::{Errno, file, socket};
 use prost::Message;
 use std::os::fd::{AsFd, OwnedFd};
@@ -97,19 +97,26 @@ impl Service {
     }
 
     fn say(&self, request: &Request) -> Result<()> {
-        socket::send(self.socket.as_fd(), &request.encode_to_vec(), None).context(|| "talk to criu")
+        match socket::send(self.socket.as_fd(), &request.encode_to_vec(), None) {
+            Err(Errno::EPIPE | Errno::ECONNRESET) => Err(ended()),
+            answer => answer.context(|| "talk to criu"),
+        }
     }
 
     fn hear(&self) -> Result<(Response, Option<OwnedFd>)> {
         let mut buffer = vec![0; MOST];
         let (length, fd) = match socket::receive(self.socket.as_fd(), &mut buffer) {
-            Ok((0, _)) | Err(Errno::ECONNRESET) => return Err(Error::msg("criu ended without an answer")),
+            Ok((0, _)) | Err(Errno::ECONNRESET) => return Err(ended()),
             answer => answer.context(|| "listen to criu")?,
         };
         let response = Response::decode(&buffer[..length]);
         let response = response.map_err(|error| Error::msg(error.to_string()).context("read criu's answer"))?;
         Ok((response, fd))
     }
+}
+
+fn ended() -> Error {
+    Error::msg("criu ended without an answer").hint("criu check says whether it works on this kernel")
 }
 
 /// runc's sentence; and CRIU's own where it writes no log, from which `report` takes more.
@@ -153,17 +160,19 @@ fn known_version() -> Result<u32> {
 }
 
 /// Whether CRIU and the kernel are able to do all that is asked about.
-pub(super) fn check(wanted: Features, what: &str) -> Result<()> {
+pub(super) fn check(wanted: Features, flag: &str) -> Result<()> {
     let service = Service::start(false, Vec::new()).context(|| "CRIU feature check failed")?;
     let request = Request { kind: kind::FEATURE_CHECK, features: Some(wanted), ..Request::default() };
-    let found =
-        service.ask(&request, &mut silent).context(|| "CRIU feature check failed")?.features.unwrap_or_default();
-    let met = |wanted: Option<bool>, found: Option<bool>| wanted.is_none_or(|wanted| found == Some(wanted));
-    if met(wanted.mem_track, found.mem_track) && met(wanted.lazy_pages, found.lazy_pages) {
+    let found = service.ask(&request, &mut silent).context(|| "CRIU feature check failed")?;
+    let found = found.features.unwrap_or_default();
+    let pairs = [("MemTrack", wanted.mem_track, found.mem_track), ("LazyPages", wanted.lazy_pages, found.lazy_pages)];
+    let missing: Vec<_> =
+        pairs.iter().filter(|(_, wanted, found)| wanted.is_some() && wanted != found).map(|(name, ..)| *name).collect();
+    if missing.is_empty() {
         return Ok(());
     }
-    Err(Error::new(Kind::Other, format!("CRIU is missing features: {what}"))
-        .hint("the kernel is built without it; criu check --all says more"))
+    let text = format!("criu is missing features: [{}]", missing.join(" "));
+    Err(Error::msg(text).hint(format!("{flag} needs a kernel that is built for it; criu check --all says more")))
 }
 
 /// A descriptor of ours, as CRIU is told of it.

@@ -54,6 +54,10 @@ pub(crate) fn act(verb: &str, args: &[&str]) -> bool {
             append(file, "tick").unwrap();
             std::thread::sleep(Duration::from_millis(5));
         },
+        ("tally", [file]) => (1_u64..).for_each(|count| {
+            save(file, count.to_string().as_bytes());
+            std::thread::sleep(Duration::from_millis(5));
+        }),
         ("notify", [text]) => {
             let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
             let result = socket.send_to(text.replace('|', "\n").as_bytes(), std::env::var_os("NOTIFY_SOCKET").unwrap());
