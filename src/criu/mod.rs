@@ -2,15 +2,14 @@
 //! processes' own (bind mounts, masked files, joined namespaces, the cgroup, the standard streams) and keep the record.
 //!
 //! CRIU is a program, talked to through `criu swrk` (`service.rs`) in the messages of `rpc.rs`. They are our own
-//! declarations over `prost`; the room adds 100 kB to the binary. The crate `rust-criu` was weighed: it brings the `protobuf` crate with its
-//! reflection and lacks what is needed here (the restored pid, cgroup roots, LSM and configuration file options, pre-dump and feature checks, and
-//! notifications that may know something).
+//! declarations over `prost`; the whole room adds 100 kB to the binary. The crate `rust-criu` was weighed: it lacks
+//! what is needed here (the restored pid, cgroup roots, options for security modules and configuration files, pre-dump
+//! and feature checks, notifications that may know something).
 //!
 //! ```text
-//! checkpoint ── dump.rs ─────┐                                   ┌── DUMP: images, descriptors.json
-//!                            ├─ external.rs ── service.rs ─ criu ┤
-//! restore ───── restore.rs ──┘  (what is given   (asks back: hooks, └── RESTORE: the first process, a child of ours
-//!                stage.rs        again, pure)     terminal, record)
+//! checkpoint ── dump.rs ─────┬─ external.rs ── service.rs ── criu ── images, descriptors.json
+//! restore ───── restore.rs ──┘  what is given  asks back: hooks,     the first process, a child of ours
+//!               stage.rs        again, pure    terminal, record
 //! ```
 
 mod dump;
