@@ -459,6 +459,27 @@ fn a_restore_that_fails_leaves_nothing() {
 }
 
 #[test]
+fn a_restore_that_was_killed_can_be_removed() {
+    if not_possible() || peer_differs(&["runc"], "leaves the root mounted in the state directory") {
+        return;
+    }
+    let bundle = counting("cut");
+    bundle.saved();
+    let file = |name: &str| bundle.path(name).to_str().unwrap().to_owned();
+    let (reached, go) = (file("reached"), file("go"));
+    let bundle = bundle.hook("createRuntime", &["write", &reached, ""], &[]);
+    let bundle = bundle.hook("createRuntime", &["wait-file", &go], &[]);
+    let running = bundle.restore(&["--detach"]).start();
+    until("the hook", || Path::new(&reached).exists().then_some(()));
+    running.kill(libc::SIGKILL);
+    running.finish().code(137);
+    std::fs::write(&go, "").unwrap();
+    bundle.down();
+    bundle.nothing_left();
+    assert!(bundle.rootfs().join("tmp/n").exists(), "the root file system went with the state");
+}
+
+#[test]
 fn only_what_runs_can_be_saved() {
     let bundle = Bundle::new("states").sees(&["pause"]);
     bundle.create().ok();

@@ -29,6 +29,21 @@ prepare_mounts() {
     fi
 }
 
+# Podman makes directories for controllers that are not mounted, on the tmpfs that holds the hierarchies of v1: it gets one of our own
+own_cgroup_tmpfs() {
+    local hierarchy place=$dir/cgroup
+    [ "$(stat -f -c %T /sys/fs/cgroup)" = tmpfs ] || return 0
+    mkdir "$place" && mount -t tmpfs -o mode=755 tmpfs "$place" || fail "tmpfs for cgroups"
+    for hierarchy in /sys/fs/cgroup/*; do
+        if mountpoint -q "$hierarchy"; then
+            mkdir "$place/${hierarchy##*/}" && mount --bind "$hierarchy" "$place/${hierarchy##*/}" || fail "bind $hierarchy"
+        elif [ -L "$hierarchy" ]; then
+            cp -a "$hierarchy" "$place/"
+        fi
+    done
+    umount -R /sys/fs/cgroup && mount --move "$place" /sys/fs/cgroup || fail "our own /sys/fs/cgroup"
+}
+
 # a cgroup of our own: a runtime that is given no path makes its cgroup below the caller's
 move_to_own_cgroup() {
     for root in /sys/fs/cgroup /sys/fs/cgroup/*/; do
@@ -146,6 +161,7 @@ check() {
 
 hostname onggi-engines
 prepare_mounts
+own_cgroup_tmpfs
 move_to_own_cgroup
 ip link set lo up
 write_configuration
