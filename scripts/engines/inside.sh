@@ -29,19 +29,22 @@ prepare_mounts() {
     fi
 }
 
-# Podman makes directories for controllers that are not mounted, on the tmpfs that holds the hierarchies of v1: it gets one of our own
-own_cgroup_tmpfs() {
-    local hierarchy place=$dir/cgroup
-    [ "$(stat -f -c %T /sys/fs/cgroup)" = tmpfs ] || return 0
-    mkdir "$place" && mount -t tmpfs -o mode=755 tmpfs "$place" || fail "tmpfs for cgroups"
-    for hierarchy in /sys/fs/cgroup/*; do
-        if mountpoint -q "$hierarchy"; then
-            mkdir "$place/${hierarchy##*/}" && mount --bind "$hierarchy" "$place/${hierarchy##*/}" || fail "bind $hierarchy"
-        elif [ -L "$hierarchy" ]; then
-            cp -a "$hierarchy" "$place/"
+# where v1 hierarchies are mounted, a directory of them of our own: Podman makes plain directories there for controllers that are
+# missing, which would stay, and fails over those that another Podman left
+own_cgroup_directory() {
+    local place
+    [ ! -f /sys/fs/cgroup/cgroup.controllers ] || return 0
+    mkdir "$dir/cgroup"
+    mount -t tmpfs -o mode=755 tmpfs "$dir/cgroup"
+    for place in /sys/fs/cgroup/*; do
+        if [ -L "$place" ]; then
+            cp -d "$place" "$dir/cgroup/"
+        elif mountpoint -q "$place"; then
+            mkdir "$dir/cgroup/${place##*/}"
+            mount --bind "$place" "$dir/cgroup/${place##*/}"
         fi
     done
-    umount -R /sys/fs/cgroup && mount --move "$place" /sys/fs/cgroup || fail "our own /sys/fs/cgroup"
+    umount -R -l /sys/fs/cgroup && mount --move "$dir/cgroup" /sys/fs/cgroup || fail "no /sys/fs/cgroup of our own"
 }
 
 # a cgroup of our own: a runtime that is given no path makes its cgroup below the caller's
@@ -161,7 +164,7 @@ check() {
 
 hostname onggi-engines
 prepare_mounts
-own_cgroup_tmpfs
+own_cgroup_directory
 move_to_own_cgroup
 ip link set lo up
 write_configuration

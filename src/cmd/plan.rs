@@ -15,7 +15,7 @@ use std::path::Path;
 /// # Errors
 /// The bundle asks for what can't be.
 pub(super) fn run(global: &Global, directory: &Path, id: &str, log: &Log) -> Result<u8> {
-    let bundle = bundle(Some(directory), None, true, log)?;
+    let bundle = bundle(Some(directory), None, false, log)?;
     let root = Root::find(global.root.as_deref())?;
     let create = cli::Create { id: id.to_owned(), ..cli::Create::default() };
     let job = job(global, &create, &root, &bundle, false);

@@ -169,7 +169,7 @@ fn found(root: &File, path: &Path) -> Option<PathBuf> {
 fn namespaces(pid: i32, job: &Job<'_>, version: u32) -> Result<Vec<String>> {
     let mut external = Vec::new();
     for (kind, since, name) in GIVEN {
-        if version < since || super::restore::given(job, kind).is_none() {
+        if version < since || external::namespace(&job.loaded.spec, kind).is_none() {
             continue;
         }
         let path = format!("/proc/{pid}/ns/{}", kind.file());

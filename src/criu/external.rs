@@ -3,8 +3,10 @@
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "of a plan's steps only those that mount are looked at")]
 
-use crate::plan::Plan;
+use crate::abi::ns::Namespace;
 use crate::plan::step::Step;
+use crate::plan::{Plan, namespaces};
+use oci_spec::runtime::Spec;
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -49,6 +51,13 @@ pub(super) fn masked(plan: &Plan) -> Vec<PathBuf> {
         _ => None,
     });
     masked.collect()
+}
+
+/// The path of a namespace that the container joins.
+pub(super) fn namespace(spec: &Spec, kind: Namespace) -> Option<&Path> {
+    let list = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let entry = list.into_iter().flatten().find(|entry| namespaces::kind(entry.typ()) == kind)?;
+    entry.path().as_deref().filter(|path| !path.as_os_str().is_empty())
 }
 
 /// Where the place for a mount must lie: in the root, or in what is bound around it. `None` where it is part of what

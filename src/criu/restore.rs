@@ -7,12 +7,11 @@ use super::rpc::{CgroupRoot, InheritFd, Notification, Options, Pair, Request, ki
 use super::service::{self, Service};
 use super::stage::Stage;
 use super::{Asked, DESCRIPTORS, dump, external, report};
-use crate::abi::ns::Namespace;
 use crate::cgroup::{self, Handle};
 use crate::error::{Context, Error, Result};
 use crate::launch::{self, Child, Job, Launched, Record, Undo, hooks, notify};
 use crate::log::Log;
-use crate::plan::{Plan, namespaces};
+use crate::plan::Plan;
 use crate::state::{self, Claim};
 use crate::sys::file::{self, RESOLVE_IN_ROOT};
 use crate::sys::{Errno, proc, signal, socket};
@@ -97,7 +96,7 @@ fn start(
     let mut options = asked.options.clone();
     let mut inherited = Vec::new();
     for (kind, since, name) in dump::GIVEN {
-        if let Some(path) = given(moments.job, kind).filter(|_| version >= since) {
+        if let Some(path) = external::namespace(&moments.job.loaded.spec, kind).filter(|_| version >= since) {
             let fd = OwnedFd::from(File::open(path).context(|| format!("open {}", path.display()))?);
             options.inherit_fd.push(service::inherit(name, &fd));
             inherited.push(fd);
@@ -128,13 +127,6 @@ fn start(
     let service = Service::start(!terminal, inherited)?;
     drop(stage);
     Ok((service, options))
-}
-
-/// The path of a namespace that the container joins.
-pub(super) fn given<'a>(job: &'a Job<'_>, kind: Namespace) -> Option<&'a Path> {
-    let list = job.loaded.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-    let entry = list.into_iter().flatten().find(|entry| namespaces::kind(entry.typ()) == kind)?;
-    entry.path().as_deref().filter(|path| !path.as_os_str().is_empty())
 }
 
 /// The standard streams that were not the container's own: CRIU finds ours in their place. What was nothing stays
