@@ -24,6 +24,9 @@ packages=(
 [ "$(id -u)" = 0 ] || { echo "test.sh: needs root: the integration tests make containers" >&2; exit 1; }
 . scripts/toolchain.sh
 need "${packages[@]}" || exit 1
+# checkpoint and restore; not every distribution has one that knows this kernel
+criu=$(scripts/criu.sh) || exit 1
+export PATH="$criu:$PATH"
 
 log=target/test.log
 mkdir -p target

@@ -13,6 +13,7 @@ mod support;
 mod attacks;
 mod binds;
 mod cgroup;
+mod checkpoint;
 mod cli;
 mod console;
 mod creds;

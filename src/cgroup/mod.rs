@@ -169,6 +169,18 @@ impl Made {
         Ok(())
     }
 
+    /// Moves in a process that was born elsewhere.
+    ///
+    /// # Errors
+    /// As [`Made::place`].
+    pub fn adopt(&self, pid: i32, plan: &CgroupPlan) -> Result<()> {
+        if let Some(path) = self.handle.unified().filter(|_| self.bus.is_none()) {
+            write_file(&path.join("cgroup.procs"), &pid.to_string())
+                .context(|| format!("place process {pid} in cgroup {}", path.display()))?;
+        }
+        self.place(pid, plan)
+    }
+
     /// Checks that systemd put the process where its limits will be written.
     fn verify(&self, pid: i32) -> Result<()> {
         let Some(path) = self.handle.unified().filter(|_| self.handle.is_pure()) else { return Ok(()) };

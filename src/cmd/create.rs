@@ -25,7 +25,7 @@ pub(super) struct Bundle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// To be looked at.
-    Plan,
+    Look,
     /// A container, which may be one without a process.
     Create,
     /// A container with a process.
@@ -45,7 +45,7 @@ pub(super) fn bundle(directory: Option<&Path>, config: Option<&Path>, purpose: P
     let config = config.as_deref().unwrap_or_else(|| Path::new("config.json"));
     let bytes = spec::read(config)?;
     // the longest part of a start goes on while the bundle is parsed; a wrong guess costs no more than its time
-    let maker = (purpose != Purpose::Plan && spec::looks_for_network(&bytes))
+    let maker = (purpose != Purpose::Look && spec::looks_for_network(&bytes))
         .then(|| Maker::begin(log.trace().is_some()))
         .transpose()?;
     let loaded = spec::config(bytes, config)?;

@@ -15,7 +15,7 @@ use std::path::Path;
 /// # Errors
 /// The bundle asks for what can't be.
 pub(super) fn run(global: &Global, directory: &Path, id: &str, log: &Log) -> Result<u8> {
-    let bundle = bundle(Some(directory), None, Purpose::Plan, log)?;
+    let bundle = bundle(Some(directory), None, Purpose::Look, log)?;
     let root = Root::find(global.root.as_deref())?;
     let create = cli::Create { id: id.to_owned(), ..cli::Create::default() };
     // what has no process can be created, and not be run

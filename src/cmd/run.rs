@@ -48,14 +48,19 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
         // beside the foreground; it ends with the payload, and a caller that does not listen is no failure of ours
         std::thread::spawn(move || relay.wait(pid, pidfd.as_fd()));
     }
+    attend(&launched, run.keep, log)
+}
+
+/// The foreground: answers the payload's exit status, and takes away what is left of it.
+pub(super) fn attend(launched: &Launched, keep: bool, log: &Log) -> Result<u8> {
     let waiting = log.span("payload runs");
     let ended = match &launched.terminal {
         Some(master) => console::relay(&launched.child, master),
         None => console::wait(&launched.child),
     };
     drop(waiting);
-    if !run.keep || ended.is_err() {
-        remove(&launched, log);
+    if !keep || ended.is_err() {
+        remove(launched, log);
     }
     Ok(u8::try_from(ended?.status()).unwrap_or(u8::MAX))
 }

@@ -43,6 +43,8 @@ pub struct Child {
     pub pid: i32,
     /// A descriptor that means it.
     pub pidfd: OwnedFd,
+    /// CRIU made it: it never executes a program to become the payload.
+    pub restored: bool,
 }
 
 /// What the child takes with it. It is never given back: the child may share our memory, and outlive us in it.
@@ -185,7 +187,7 @@ fn clone(luggage: Luggage, cgroup: Option<BorrowedFd<'_>>, extra: u64) -> std::r
 fn child(pid: i32, pidfd: RawFd) -> std::result::Result<Child, Errno> {
     // SAFETY: CLONE_PIDFD has stored the number of a new descriptor there.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Child { pid, pidfd })
+    Ok(Child { pid, pidfd, restored: false })
 }
 
 /// The thread that makes the network namespace while everything else is made ready, and of which the child is then

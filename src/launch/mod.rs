@@ -18,8 +18,9 @@ mod undo;
 
 use clone::Luggage;
 pub use clone::{Child, Maker, reap};
-pub use record::document;
-use record::{inner_pid, record};
+use record::inner_pid;
+pub use record::{document, record, settle};
+pub use undo::Undo;
 
 use crate::abi::ns::Namespace;
 use crate::cgroup;
@@ -39,14 +40,12 @@ use crate::sys::signal::{self, Mask};
 use crate::sys::{file, socket, task};
 use crate::trace::Trace;
 use crate::wire::{self, Message};
-use nix::unistd::Pid;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use undo::Undo;
 
 /// What is to be launched.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Job<'a> {
     /// The container's id.
     pub id: &'a str,
@@ -336,17 +335,9 @@ impl Launch<'_> {
     }
 
     fn record(&self, made: &cgroup::Made) -> Result<Record> {
-        let pid = self.child.pid;
-        let stat = crate::sys::proc::stat(Pid::from_raw(pid)).context(|| format!("read /proc/{pid}/stat"))?;
-        let stat = stat.ok_or_else(|| sentence::vanished(None))?;
-        let namespace =
-            |kind: Namespace| (kind.runc_key().to_owned(), PathBuf::from(format!("/proc/{pid}/ns/{}", kind.file())));
         let mut record = record(self.job, made.handle().clone())?;
         record.rootless |= made.forgiven();
-        record.init_process_pid = pid;
-        record.init_process_start = stat.start;
-        record.namespace_paths = Namespace::ALL.map(namespace).into();
-        record.private_pid = self.plan.birth.new.has(Namespace::Pid);
+        settle(&mut record, self.child.pid, self.plan)?;
         Ok(record)
     }
 
@@ -458,7 +449,8 @@ pub fn send_pidfd(path: &Path, child: &Child, word: &[u8]) -> Result<()> {
 /// reaped.
 #[must_use]
 pub fn never_ran(child: &Child) -> Option<Error> {
-    (!became_payload(child.pid)).then(|| sentence::vanished(Some(signal::End::Killed(libc::SIGKILL))))
+    (!child.restored && !became_payload(child.pid))
+        .then(|| sentence::vanished(Some(signal::End::Killed(libc::SIGKILL))))
 }
 
 /// Whether a process that has ended, and is not reaped yet, had executed a program: the kernel's `PF_FORKNOEXEC`
