@@ -1,5 +1,5 @@
 #!/bin/bash
-# engines.sh [RUNTIME] [--only REGEX] [--engines "ctr docker podman"] [--keep] [--peer NAME=PATH]... [--run COMMAND]: the runtime under
+# engines.sh [RUNTIME] [--only REGEX] [--engines "ctr docker podman rootless"] [--keep] [--peer NAME=PATH]... [--run COMMAND]: the runtime under
 # real engines.
 #
 # Takes containerd, Docker and Podman from the distribution's packages, starts private instances of them that call RUNTIME (default:
@@ -17,7 +17,7 @@
 set -uo pipefail
 tree=$(cd "$(dirname "$0")/.." && pwd)
 
-runtime='' only=. engines="ctr docker podman" keep='' command='' peers=()
+runtime='' only=. engines="ctr docker podman rootless" keep='' command='' peers=()
 while [ $# -gt 0 ]; do
     case $1 in
     --only) only=$2; shift ;;

@@ -16,6 +16,7 @@ packages=(
     busybox-static # scripts/rootfs.sh
     procps         # the verb ps
     strace         # that the process is born in its cgroup
+    uidmap         # ranges of ids for users without privileges
     libseccomp-dev # what our seccomp programs are compared with
     wget e2fsprogs debian-archive-keyring # scripts/lab.sh makes a machine with systemd
 )

@@ -33,6 +33,8 @@ mod namespaces;
 mod placement;
 mod races;
 mod regressions;
+mod rootless;
+mod rootless_cgroup;
 mod scopes;
 mod seccomp;
 mod verbs;

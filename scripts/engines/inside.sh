@@ -118,6 +118,22 @@ END
     unset XDG_RUNTIME_DIR DBUS_SESSION_BUS_ADDRESS NOTIFY_SOCKET
 }
 
+# a user with a range of ids, in our own /etc; what he runs and writes to is where he can reach it
+prepare_user() {
+    local mine=$dir/rootless
+    echo 'onggi:x:4242:4242::/run/home:/bin/sh' >> /etc/passwd
+    echo 'onggi:x:4242:' >> /etc/group
+    echo 'onggi:300000:65536' | tee -a /etc/subuid >> /etc/subgid
+    mkdir -p /run/home /run/user/4242 "$mine/storage"
+    cp "$runtime" "$mine/onggi"
+    sed "s,$runtime,$mine/onggi," "$dir/containers.conf" > "$mine/containers.conf"
+    printf '[storage]\ndriver = "vfs"\ngraphroot = "%s/storage"\nrunroot = "/run/user/4242/containers"\n' "$mine" > "$mine/storage.conf"
+    chmod 755 "$mine" "$mine/onggi"
+    chmod 700 /run/user/4242
+    chown 4242:4242 /run/home /run/user/4242 "$mine/storage"
+    (export DIR="$dir" name=load && . "$here/rootless.sh" && podman load --quiet --input "$dir/image.tar") >/dev/null
+}
+
 make_image() {
     local root=$dir/rootfs
     BUSYBOX=$(command -v busybox) "$here/../rootfs.sh" "$root" || fail "no root file system"
@@ -180,6 +196,9 @@ if used docker; then
 fi
 if used podman; then
     podman load --quiet --input "$dir/image.tar" >/dev/null || fail "podman load"
+fi
+if used rootless; then
+    prepare_user || fail "podman load, as a user"
 fi
 if [ -e "$dir/command" ]; then
     cd /run && bash "$dir/command"

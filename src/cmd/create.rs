@@ -1,13 +1,15 @@
 //! `create`, and what it shares with `run` and `plan`: finding the bundle, judging the call, making the job.
 
+use crate::cgroup;
 use crate::cli::{self, CgroupDriver, Global};
 use crate::error::{Context, Error, Kind, Result};
 use crate::launch::{self, Job, Maker, notify};
 use crate::log::Log;
-use crate::plan::cgroup::Driver;
+use crate::plan::cgroup::{Driver, Rootless};
 use crate::spec::{self, Loaded};
 use crate::state::{Root, check_id};
 use crate::sys::exe::Seal;
+use crate::sys::{cred, ns};
 use oci_spec::runtime::Spec;
 use std::path::{Path, PathBuf};
 
@@ -47,6 +49,24 @@ pub(super) fn driver(global: &Global) -> Driver {
     }
 }
 
+/// `--rootless`. The cgroupfs driver leaves the question what kind of root we are until something is refused; which
+/// systemd makes a unit must be known before.
+pub(super) fn rootless(global: &Global) -> Rootless {
+    match (global.rootless, global.cgroup) {
+        (Some(true), _) => Rootless::Yes,
+        (Some(false), _) => Rootless::No,
+        (None, _) if !cred::is_privileged() => Rootless::Yes,
+        (None, CgroupDriver::Systemd) => {
+            if ns::in_user_namespace() && cgroup::user_manager_is_a_users() {
+                Rootless::Yes
+            } else {
+                Rootless::No
+            }
+        }
+        (None, CgroupDriver::Cgroupfs | CgroupDriver::Disabled) => Rootless::InUserNamespace,
+    }
+}
+
 /// The caller's `LISTEN_FDS` (`sd_listen_fds(3)`).
 fn listen_fds() -> u32 {
     std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
@@ -81,7 +101,7 @@ pub(super) fn job<'a>(
         gate,
         foreground: false,
         driver: driver(global),
-        rootless: global.rootless.unwrap_or_else(|| crate::sys::cred::euid() != 0),
+        rootless: rootless(global),
         console_socket: create.console_socket.as_deref(),
         pidfd_socket: create.pidfd_socket.as_deref(),
         pid_file: create.pid_file.as_deref(),

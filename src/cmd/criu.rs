@@ -8,6 +8,7 @@ use crate::criu::{self, Asked, Saving};
 use crate::error::{Context, Error, Result};
 use crate::launch::{Job, notify};
 use crate::log::Log;
+use crate::plan::cgroup::Rootless;
 use crate::state::{Root, Status, check_id};
 use crate::sys::{Errno, cred, signal};
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ pub(super) fn checkpoint(global: &Global, checkpoint: &Checkpoint, log: &Log) ->
         gate: false,
         foreground: false,
         driver: record.cgroup.driver(),
-        rootless: record.rootless,
+        rootless: if record.rootless { Rootless::Yes } else { Rootless::No },
         console_socket: None,
         pidfd_socket: None,
         pid_file: None,
@@ -84,7 +85,7 @@ pub(super) fn restore(global: &Global, restore: &Restore, log: &Log) -> Result<u
         gate: false,
         foreground: !restore.detach,
         driver: super::create::driver(global),
-        rootless: global.rootless.unwrap_or_else(|| cred::euid() != 0),
+        rootless: super::create::rootless(global),
         console_socket: console_socket.as_deref(),
         pidfd_socket: None,
         pid_file: pid_file.as_deref(),

@@ -121,6 +121,7 @@ pub(super) fn birth(
         };
         let error = Error::from(refusal.errno).fact("syscall", syscall).context(what);
         match refusal.errno {
+            Errno::EACCES => error.hint("users may place processes only in the part of the cgroup tree that is theirs"),
             Errno::EPERM => error.hint("namespaces need root, or a user namespace in linux.namespaces"),
             Errno::ENOSPC => error.hint("a limit of /proc/sys/user or of nested namespaces is reached"),
             Errno::EBUSY => error.hint("the cgroup has controllers enabled for its children"),

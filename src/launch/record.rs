@@ -5,6 +5,7 @@ use crate::abi::ns::Namespace;
 use crate::cgroup::Handle;
 use crate::error::{Context, Error, Result};
 use crate::launch::hooks::StateDocument;
+use crate::plan::cgroup::Rootless;
 use crate::plan::{Plan, container};
 use crate::sys::{clock, proc};
 use nix::unistd::Pid;
@@ -28,7 +29,7 @@ pub fn record(job: &Job<'_>, cgroup: Handle) -> Result<Record> {
         bundle: job.bundle.to_owned(),
         rootfs: container::rootfs(spec, job.bundle)?,
         annotations: annotations(spec),
-        rootless: job.rootless,
+        rootless: job.rootless == Rootless::Yes,
         namespace_paths: BTreeMap::new(),
         external_descriptors: Vec::new(),
         // nobody is to be killed on the word of a record without a process
