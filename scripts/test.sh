@@ -61,6 +61,7 @@ else
 fi
 
 part engines scripts/engines.sh
+part conformance scripts/conformance.sh
 
 # under kernels of their own, with all controllers of cgroup v2, with systemd, with v1
 part "cgroups, every world" scripts/cgroups.sh

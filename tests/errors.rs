@@ -8,7 +8,6 @@ type Row = (&'static str, fn(Bundle) -> Bundle, &'static str, &'static [&'static
 const BROKEN: &[Row] = &[
     ("no-args", |b| b.set("/process/args", json!([])), "args must not be empty", &[]),
     ("args-absent", |b| b.without("/process/args"), "args must not be empty", &["crun"]),
-    ("no-process", |b| b.without("/process"), "process property must not be empty", &["crun"]),
     ("no-cwd", |b| b.set("/process/cwd", ""), "Cwd property must not be empty", &["crun"]),
     ("cwd-relative", |b| b.set("/process/cwd", "x"), "Cwd must be an absolute path", &["crun"]),
     ("no-root", |b| b.without("/root"), "root", &[]),

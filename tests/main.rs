@@ -37,4 +37,5 @@ mod rootless;
 mod rootless_cgroup;
 mod scopes;
 mod seccomp;
+mod spec;
 mod verbs;

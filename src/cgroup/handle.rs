@@ -140,7 +140,7 @@ impl Handle {
         self.check(subs)?;
         let Some(path) = self.unified() else { return Ok(None) };
         let path = join_sub(path, "", subs)?;
-        open_dir(&path).map(Some).context(|| format!("open cgroup {}", path.display()))
+        open_dir(&path).map(Some).context(|| format!("open {}/cgroup.procs", path.display()))
     }
 
     /// The directory of the cgroup that a process of the container is in now, in the cgroup2 tree: the container's own
@@ -181,7 +181,7 @@ impl Handle {
                     unit.bus()?.attach(&unit.name, &format!("/{below}"), pid)?;
                 }
                 (Err(errno), _) => {
-                    let what = || format!("adding pid {pid} to cgroup {}", inside.display());
+                    let what = || format!("error adding pid {pid} to cgroups: open {}/cgroup.procs", inside.display());
                     return Err(errno).context(what);
                 }
             }

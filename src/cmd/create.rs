@@ -21,9 +21,20 @@ pub(super) struct Bundle {
     pub(super) maker: Option<Maker>,
 }
 
-/// Finds and reads the bundle. Its directory becomes ours: relative paths in it start there, and hooks expect it. With
-/// `start`, what takes longest begins at once.
-pub(super) fn bundle(directory: Option<&Path>, config: Option<&Path>, start: bool, log: &Log) -> Result<Bundle> {
+/// What a bundle is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be looked at.
+    Plan,
+    /// A container, which may be one without a process.
+    Create,
+    /// A container with a process.
+    Run,
+}
+
+/// Finds and reads the bundle. Its directory becomes ours: relative paths in it start there, and hooks expect it. What
+/// takes longest begins at once.
+pub(super) fn bundle(directory: Option<&Path>, config: Option<&Path>, purpose: Purpose, log: &Log) -> Result<Bundle> {
     let _span = log.span("read config.json");
     // a configuration elsewhere is named relative to where the caller stands
     let config = config.map(std::path::absolute).transpose()?;
@@ -34,10 +45,12 @@ pub(super) fn bundle(directory: Option<&Path>, config: Option<&Path>, start: boo
     let config = config.as_deref().unwrap_or_else(|| Path::new("config.json"));
     let bytes = spec::read(config)?;
     // the longest part of a start goes on while the bundle is parsed; a wrong guess costs no more than its time
-    let maker = (start && spec::looks_for_network(&bytes)).then(|| Maker::begin(log.trace().is_some())).transpose()?;
+    let maker = (purpose != Purpose::Plan && spec::looks_for_network(&bytes))
+        .then(|| Maker::begin(log.trace().is_some()))
+        .transpose()?;
     let loaded = spec::config(bytes, config)?;
     loaded.notes.iter().for_each(|note| log.warn(note));
-    spec::validate(&loaded.spec, true)?;
+    spec::validate(&loaded.spec, purpose == Purpose::Run)?;
     Ok(Bundle { path, loaded, maker })
 }
 
@@ -125,7 +138,7 @@ pub(super) fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<u8
     launch::check_preserved(create.preserve_fds)?;
     let seal = protect(log)?;
     let create = absolute(create)?;
-    let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), true, log)?;
+    let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), Purpose::Create, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, true, create.console_socket.is_some())?;
     let root = Root::find(global.root.as_deref())?;

@@ -1,6 +1,6 @@
 //! `checkpoint ID` and `restore ID`: what was typed, judged and put into CRIU's words; the rest is `crate::criu`'s.
 
-use super::create::{bundle, check_terminal};
+use super::create::{Purpose, bundle, check_terminal};
 use super::run;
 use crate::cli::{self, Checkpoint, Global, Restore};
 use crate::criu::rpc::{Options, PageServer, cgroup_mode};
@@ -69,7 +69,8 @@ pub(super) fn restore(global: &Global, restore: &Restore, log: &Log) -> Result<u
     asked.options.lsm_mount_context.clone_from(&restore.lsm_mount_context);
     let console_socket = restore.console_socket.as_deref().map(absolute).transpose()?;
     let pid_file = restore.pid_file.as_deref().map(absolute).transpose()?;
-    let bundle = bundle(restore.bundle.as_deref(), None, true, log)?;
+    // no init of ours is born: nothing is begun for one
+    let bundle = bundle(restore.bundle.as_deref(), None, Purpose::Plan, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, restore.detach, console_socket.is_some())?;
     if !asked.images.is_dir() {

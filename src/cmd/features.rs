@@ -203,4 +203,48 @@ mod tests {
         // a value that is unknown would be shown as null
         assert!(!serde_json::to_string(&document).unwrap().contains("null"));
     }
+
+    /// The version of the spec that the document says it follows has these properties and no others.
+    #[test]
+    fn the_document_has_the_properties_of_its_version() {
+        let document = serde_json::to_value(features()).unwrap();
+        let keys = |pointer: &str| -> Vec<String> {
+            document.pointer(pointer).and_then(Value::as_object).unwrap().keys().cloned().collect()
+        };
+        assert_eq!(
+            keys(""),
+            [
+                "annotations",
+                "hooks",
+                "linux",
+                "mountOptions",
+                "ociVersionMax",
+                "ociVersionMin",
+                "potentiallyUnsafeConfigAnnotations"
+            ]
+        );
+        assert_eq!(
+            keys("/linux"),
+            [
+                "apparmor",
+                "capabilities",
+                "cgroup",
+                "intelRdt",
+                "memoryPolicy",
+                "mountExtensions",
+                "namespaces",
+                "netDevices",
+                "seccomp",
+                "selinux"
+            ]
+        );
+        assert_eq!(
+            keys("/linux/seccomp"),
+            ["actions", "archs", "enabled", "knownFlags", "operators", "supportedFlags"]
+        );
+        // options of file systems, which mount(2) takes as text, are none of ours
+        let options = document["mountOptions"].as_array().unwrap();
+        assert!(options.iter().all(|option| !option.as_str().unwrap().contains('=')));
+        assert!(["size", "mode", "uid", "gid", "data"].iter().all(|option| !options.contains(&Value::from(*option))));
+    }
 }

@@ -24,6 +24,9 @@ pub(super) fn run(global: &Global, id: &str, log: &Log) -> Result<u8> {
         Status::Creating => return Err(Error::msg("cannot start a container that is being created")),
     }
     let loaded = spec::load(&container.dir.config())?;
+    if loaded.spec.process().is_none() {
+        return Err(Error::new(Kind::Spec, "process property must not be empty"));
+    }
     let state = container.dir.path();
     let relay =
         notify::asked().filter(|_| notify::directory(state).exists()).map(|to| Relay::bind(state, to)).transpose()?;

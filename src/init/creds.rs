@@ -77,13 +77,11 @@ pub(super) fn set_caps(sets: &CapSets) -> Done {
 }
 
 /// Installs the filter; a listener goes to the host half before the filter can stop anything else.
-pub(super) fn seccomp(program: &[seccompiler::sock_filter], flags: u32, listen: bool, scene: &mut Scene<'_>) -> Done {
-    let number = task::install_filter(program, flags)?;
-    if listen {
-        let listener = i32::try_from(number).ok().and_then(file::adopt).ok_or(Errno::EBADF)?;
-        wire::hand(scene.wire, Slot::LISTENER, listener.as_fd())?;
+pub(super) fn seccomp(program: &[seccompiler::sock_filter], flags: u32, scene: &mut Scene<'_>) -> Done {
+    match task::install_filter(program, flags)? {
+        Some(listener) => Ok(wire::hand(scene.wire, Slot::LISTENER, listener.as_fd())?),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Makes the working directory (0755) with its parents.
@@ -121,9 +119,16 @@ pub(super) fn chdir(path: &CStr, lenient: bool, make: bool, scene: &mut Scene<'_
     }
 }
 
+/// A seccomp profile that is older than `openat2` denies it: then the place is judged when we are there.
 fn enter(path: &CStr) -> Answer<()> {
-    let dir = file::openat2(cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0, file::RESOLVE_NO_MAGICLINKS)?;
-    file::enter(dir.as_fd())
+    match file::openat2(cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0, file::RESOLVE_NO_MAGICLINKS) {
+        Ok(dir) => file::enter(dir.as_fd()),
+        Err(Errno::EPERM | Errno::ENOSYS) => {
+            file::chdir(path)?;
+            if file::is_inside_root()? { Ok(()) } else { Err(Errno::ELOOP) }
+        }
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Adds `HOME` from the container's own `/etc/passwd`, or `/`. An unreadable file is as good as none.

@@ -2,6 +2,7 @@
 //! half holds too.
 
 use super::{Done, Scene};
+use crate::plan::image::Image;
 use crate::plan::step::{HookStep, Slot};
 use crate::sys::signal::End;
 use crate::sys::{exec, file};
@@ -9,7 +10,7 @@ use crate::wire::Cause;
 use std::os::fd::BorrowedFd;
 
 /// Runs one hook and waits for it.
-pub(super) fn run(hook: &HookStep, scene: &mut Scene<'_>) -> Done {
+pub(super) fn run(hook: &HookStep, payload: &Image, scene: &mut Scene<'_>) -> Done {
     let [created, stdout, stderr] = Slot::HOOK;
     let stdin = if hook.late { Slot::HOOK_START } else { created };
     file::rewind(scene.get(stdin)?)?;
@@ -19,8 +20,13 @@ pub(super) fn run(hook: &HookStep, scene: &mut Scene<'_>) -> Done {
     let files = [scene.get(stdin)?, scene.get(stdout)?, scene.get(stderr)?];
     let limit = hook.timeout.map(|seconds| u64::from(seconds) * 1000);
     let image = &hook.image;
+    // runc's hooks of this kind find the container's root under their feet: it has no path that they know
+    if !hook.late {
+        file::enter(scene.root()?)?;
+    }
     let Some(path) = image.candidates.first() else { return Err(crate::sys::Errno::ENOENT.into()) };
-    match exec::run(path, &image.argv, &image.envp, files, limit)? {
+    let env = if hook.inherits { &payload.envp } else { &image.envp };
+    match exec::run(path, &image.argv, env, files, limit)? {
         None => Err(Cause::HookTimeout.into()),
         Some(End::Exited(0)) => Ok(()),
         Some(End::Exited(status)) => Err(super::Trouble { cause: Cause::HookExited, errno: 0, detail: status }),

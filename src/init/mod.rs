@@ -168,6 +168,7 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
         | Step::MountCgroup { .. }
         | Step::Remount { .. }
         | Step::Clone { .. }
+        | Step::CloneInside { .. }
         | Step::Take { .. }
         | Step::Attr { .. }
         | Step::AttrKeepLocked { .. }
@@ -202,11 +203,11 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
         Step::Uid(uid) => cred::set_uid(*uid)?,
         Step::Caps(sets) => creds::set_caps(sets)?,
         Step::Ambient(set) => cred::set_ambient(*set)?,
-        Step::Seccomp { program, flags, listen } => creds::seccomp(program, *flags, *listen, scene)?,
+        Step::Seccomp { program, flags } => creds::seccomp(program, *flags, scene)?,
         Step::Chdir { path, lenient, make } => creds::chdir(path, *lenient, *make, scene)?,
         Step::Home(uid) => creds::home(*uid, image),
         Step::Find => find(image)?,
-        Step::Hook(hook) => hook::run(hook, scene)?,
+        Step::Hook(hook) => hook::run(hook, image, scene)?,
         Step::CloseFds(first) => file::close_from_on_exec(*first)?,
         Step::Gate => gate(scene)?,
         Step::Signals => signals(mask)?,
@@ -217,6 +218,7 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
 
 /// Waits for the byte that `start` writes into the fifo.
 fn gate(scene: &Scene<'_>) -> Done {
+    signal::heed();
     let mut byte = [0];
     match file::read(scene.get(Slot::GATE)?, &mut byte)? {
         1 => Ok(()),

@@ -2,7 +2,10 @@
 
 use super::path::{self, Scratch};
 use super::{Done, Scene, copy, leave};
-use crate::abi::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, MS_REMOUNT, MountAttr};
+use crate::abi::mount::{
+    ATTR_ATIME, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, ATTR_STRICTATIME,
+    MS_REMOUNT, MountAttr,
+};
 use crate::plan::step::{Slot, Step, Str};
 use crate::sys::file::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, cwd, open_in};
 use crate::sys::{Answer, Errno, mount};
@@ -25,10 +28,12 @@ pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
             Ok(mount::filesystem(c"", c".", c"", *flags | MS_REMOUNT, data)?)
         }
         Step::Clone { source, recursive, instead } => {
-            let tree = match (mount::clone_tree(cwd(), source, *recursive, true), instead) {
-                (Err(Errno::ENOENT), Some(instead)) => mount::clone_tree(cwd(), instead, *recursive, true),
-                (answer, _) => answer,
-            }?;
+            scene.put(Slot::TREE, clone_of_host(source, instead.as_deref(), *recursive)?);
+            Ok(())
+        }
+        Step::CloneInside { source, recursive } => {
+            let place = open_in(scene.root()?, if source.is_empty() { c"." } else { source }, libc::O_PATH, 0)?;
+            let tree = mount::clone_tree(place.as_fd(), c"", *recursive, true)?;
             scene.put(Slot::TREE, tree);
             Ok(())
         }
@@ -38,11 +43,13 @@ pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
             Ok(())
         }
         Step::Attr { attr, recursive } => Ok(mount::set_attr(scene.get(Slot::TREE)?, attr, *recursive)?),
-        Step::AttrKeepLocked { attr, explicit } => keep_locked(scene.get(Slot::TREE)?, attr, false, *explicit),
+        Step::AttrKeepLocked { attr, explicit, host } => {
+            keep_locked(scene.get(Slot::TREE)?, attr, false, *explicit, *host)
+        }
         Step::Attach { target } => attach(scene, target),
         Step::AttrAt { target, attr, recursive, explicit } => {
             let place = open_in(scene.root()?, target, libc::O_PATH, 0)?;
-            keep_locked(place.as_fd(), attr, *recursive, *explicit)
+            keep_locked(place.as_fd(), attr, *recursive, *explicit, false)
         }
         Step::Link { at, path, target } => link(scene, *at, path, target),
         Step::LinkTo { name, target } => match open_in(scene.root()?, target, libc::O_PATH, 0) {
@@ -68,6 +75,14 @@ pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
         Step::Mask { path, label } => mask(scene, path, label.as_deref()),
         // `super::perform` sends nothing else here
         _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+/// A clone of a tree of the host, or of another where that one is not there.
+fn clone_of_host(source: &CStr, instead: Option<&CStr>, recursive: bool) -> Result<OwnedFd, Errno> {
+    match (mount::clone_tree(cwd(), source, recursive, true), instead) {
+        (Err(Errno::ENOENT), Some(instead)) => mount::clone_tree(cwd(), instead, recursive, true),
+        (answer, _) => answer,
     }
 }
 
@@ -175,14 +190,41 @@ fn cgroup2(scene: &mut Scene<'_>, target: &Str, flags: u64, data: &CStr, bind: O
 }
 
 /// What a remount would do; in a user namespace some flags of the source are locked, and those stay that nobody asked
-/// to be cleared.
-fn keep_locked(tree: BorrowedFd<'_>, attr: &MountAttr, recursive: bool, explicit: u64) -> Done {
-    match mount::set_attr(tree, attr, recursive) {
+/// to be cleared. Of a clone that the host made the kernel does not know that, so we look.
+fn keep_locked(tree: BorrowedFd<'_>, attr: &MountAttr, recursive: bool, explicit: u64, host: bool) -> Done {
+    const LOCKABLE: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
+    let mut attr = *attr;
+    if host {
+        // the ST_ flags of these have the numbers of the attributes
+        let flags = mount::flags_of(tree)?;
+        let locked = flags & LOCKABLE & !attr.set;
+        if locked & explicit != 0 || changes_times(&attr, flags) {
+            return Err(Errno::EPERM.into());
+        }
+        attr.clear &= !locked;
+    }
+    match mount::set_attr(tree, &attr, recursive) {
         Err(Errno::EPERM) if attr.clear & !explicit != 0 => {
-            Ok(mount::set_attr(tree, &MountAttr { clear: attr.clear & explicit, ..*attr }, recursive)?)
+            Ok(mount::set_attr(tree, &MountAttr { clear: attr.clear & explicit, ..attr }, recursive)?)
         }
         answer => Ok(answer?),
     }
+}
+
+/// Whether attributes would change when access times are written, given the `ST_` flags of a mount.
+fn changes_times(attr: &MountAttr, flags: u64) -> bool {
+    // of linux/statfs.h; not every C library names it
+    const ST_RELATIME: u64 = 0x1000;
+    const TIMES: u64 = libc::ST_NOATIME | libc::ST_NODIRATIME | ST_RELATIME;
+    let mut wanted = match attr.set & ATTR_ATIME {
+        ATTR_NOATIME => libc::ST_NOATIME,
+        ATTR_STRICTATIME => 0,
+        _ => ST_RELATIME,
+    };
+    if attr.set & ATTR_NODIRATIME != 0 {
+        wanted |= libc::ST_NODIRATIME;
+    }
+    attr.clear & ATTR_ATIME != 0 && flags & TIMES != wanted
 }
 
 fn attach(scene: &mut Scene<'_>, target: &CStr) -> Done {

@@ -72,7 +72,6 @@ pub(super) fn directory(root: BorrowedFd<'_>, path: &CStr) -> Answer<OwnedFd> {
 }
 
 fn make_directory(root: BorrowedFd<'_>, path: &CStr) -> Answer<OwnedFd> {
-    let bytes = path.to_bytes();
     // most often only the last name is missing
     let (up, name) = split(path);
     if !up.is_empty()
@@ -87,24 +86,68 @@ fn make_directory(root: BorrowedFd<'_>, path: &CStr) -> Answer<OwnedFd> {
             return made;
         }
     }
+    let mut path = Scratch::new(path)?;
+    for _ in 0..LINKS {
+        match walk(root, &path)? {
+            Ok(made) => return Ok(made),
+            Err(longer) => path = longer,
+        }
+    }
+    Err(Errno::ELOOP)
+}
+
+/// Links that may be followed one after another, as in the kernel.
+const LINKS: usize = 40;
+
+/// Makes the directories of a path, from the root on. A link that leads nowhere ends the walk: then what it means is made,
+/// and the answer is the path without it.
+fn walk(root: BorrowedFd<'_>, path: &Scratch) -> Answer<Result<OwnedFd, Scratch>> {
     let mut at = open_in(root, c".", libc::O_PATH | libc::O_DIRECTORY, 0)?;
     let mut walked = Scratch::new(c"")?;
-    for name in bytes.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+    let mut rest = path.as_c()?.to_bytes();
+    while let Some((name, behind)) = next(rest) {
+        rest = behind;
+        let parent = walked.len();
         walked.push(b"/")?;
         walked.push(name)?;
         at = match open_in(root, walked.as_c()?, libc::O_PATH | libc::O_DIRECTORY, 0) {
             Err(Errno::ENOENT) => {
-                // the parent is known by its descriptor; a link that leads nowhere is answered with EEXIST here
-                match file::mkdir(at.as_fd(), scratch(name)?.as_c()?, 0o755) {
-                    Ok(()) | Err(Errno::EEXIST) => {}
-                    Err(errno) => return Err(errno),
+                let name = scratch(name)?;
+                // the parent is known by its descriptor
+                let made = match file::mkdir(at.as_fd(), name.as_c()?, 0o755) {
+                    Ok(()) | Err(Errno::EEXIST) => open_in(root, walked.as_c()?, libc::O_PATH | libc::O_DIRECTORY, 0),
+                    Err(errno) => Err(errno),
+                };
+                match made {
+                    Err(Errno::ENOENT) => {
+                        walked.cut(parent);
+                        return followed(at.as_fd(), &walked, &name, rest).map(Err);
+                    }
+                    answer => answer?,
                 }
-                open_in(root, walked.as_c()?, libc::O_PATH | libc::O_DIRECTORY, 0)?
             }
             answer => answer?,
         };
     }
-    Ok(at)
+    Ok(Ok(at))
+}
+
+/// The first name of a path, and what is behind it.
+fn next(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let start = path.iter().position(|byte| *byte != b'/')?;
+    let path = &path[start..];
+    Some(path.split_at(path.iter().position(|byte| *byte == b'/').unwrap_or(path.len())))
+}
+
+/// A path in which a link, which lies in a directory of this path, is replaced by what it says.
+fn followed(directory: BorrowedFd<'_>, path: &Scratch, link: &Scratch, rest: &[u8]) -> Answer<Scratch> {
+    let mut buffer = [0; libc::PATH_MAX as usize];
+    let says = file::readlink(directory, link.as_c()?, &mut buffer)?;
+    let mut path = if says.starts_with(b"/") { Scratch::new(c"")? } else { Scratch::new(path.as_c()?)? };
+    path.push(b"/")?;
+    path.push(says)?;
+    path.push(rest)?;
+    Ok(path)
 }
 
 /// Opens what a mount will cover (`O_PATH`); if it is missing it is made, as a directory or as an empty file.
@@ -116,12 +159,24 @@ pub(super) fn target(root: BorrowedFd<'_>, path: &CStr, as_directory: bool) -> A
         Err(Errno::ENOENT) => {}
         answer => return answer,
     }
-    let (parent, name) = parent(root, path)?;
-    let flags = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_RDONLY;
-    match file::open(parent.as_fd(), name.as_c()?, flags, 0o755) {
-        Ok(_) | Err(Errno::EEXIST) => open_in(root, path, libc::O_PATH, 0),
-        Err(errno) => Err(errno),
+    let mut path = Scratch::new(path)?;
+    for _ in 0..LINKS {
+        let (parent, name) = parent(root, path.as_c()?)?;
+        let flags = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_RDONLY;
+        match file::open(parent.as_fd(), name.as_c()?, flags, 0o755) {
+            Ok(_) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        match open_in(root, path.as_c()?, libc::O_PATH, 0) {
+            // a link that leads nowhere: what it means is made
+            Err(Errno::ENOENT) => {
+                let directory = scratch(split(path.as_c()?).0)?;
+                path = followed(parent.as_fd(), &directory, &name, b"")?;
+            }
+            answer => return answer,
+        }
     }
+    Err(Errno::ELOOP)
 }
 
 /// The directory that a path lies in, made if missing, and the last name.

@@ -65,9 +65,13 @@ pub(super) fn shift(scene: &Scene<'_>) -> Done {
     file::enter(scene.root()?)?;
     // full instances of proc and sysfs underneath would stay reachable through unmounting: cover goes with them
     for path in [c"/proc", c"/sys"] {
-        match mount::unmount(path) {
-            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT | Errno::EPERM) => {}
-            Err(errno) => return Err(errno.into()),
+        // several may lie on one another
+        loop {
+            match mount::unmount(path) {
+                Ok(()) => {}
+                Err(Errno::EINVAL | Errno::ENOENT | Errno::EPERM) => break,
+                Err(errno) => return Err(errno.into()),
+            }
         }
     }
     mount::shift(c".", c"/")?;

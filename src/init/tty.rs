@@ -54,6 +54,9 @@ pub(super) fn send(to_socket: bool, scene: &mut Scene<'_>) -> Done {
         let console = scene.take(Slot::CONSOLE)?;
         socket::send(console.as_fd(), &name[..length], Some(master.as_fd()))?;
     } else {
+        // the screen that it is copied to does that, if it is one; a file gets what the payload wrote
+        let terminal = scene.get(Slot::TTY)?;
+        tty::set_modes(terminal, &tty::modes(terminal)?.without_onlcr())?;
         wire::hand(scene.wire, Slot::PTY, master.as_fd())?;
     }
     Ok(())

@@ -23,7 +23,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 /// Enough for the deepest step: copying up a tree below a tmpfs.
-const STACK: usize = 256 * 1024;
+const STACK: usize = 1024 * 1024;
 
 /// Enough for a handful of calls, the C library's part of a thread included.
 const MAKER_STACK: usize = 32 * 1024;
@@ -306,6 +306,7 @@ impl Cradle {
         if let Ok(mask) = signal::block_all() {
             let _first = cradle.mask.set(mask);
         }
+        task::roam();
         let made = ns::unshare(network).map_err(|errno| (Cradle::NO_NETWORK, errno));
         lap(1);
         let made = made.and_then(|()| net::loopback_up().map_err(|errno| (Cradle::NO_LOOPBACK, errno)));

@@ -97,12 +97,37 @@ pub(super) fn failed(name: &str, program: &str, how: &str, stdout: &str, stderr:
     Error::msg(format!("error running {name}: {how}, stdout: {stdout}, stderr: {stderr}")).fact("path", program)
 }
 
+/// What ends a process, in the words of runc's language.
+const SIGNALS: &[(i32, &str)] = &[
+    (libc::SIGHUP, "hangup"),
+    (libc::SIGINT, "interrupt"),
+    (libc::SIGQUIT, "quit"),
+    (libc::SIGILL, "illegal instruction"),
+    (libc::SIGTRAP, "trace/breakpoint trap"),
+    (libc::SIGABRT, "aborted"),
+    (libc::SIGBUS, "bus error"),
+    (libc::SIGFPE, "floating point exception"),
+    (libc::SIGKILL, "killed"),
+    (libc::SIGUSR1, "user defined signal 1"),
+    (libc::SIGSEGV, "segmentation fault"),
+    (libc::SIGUSR2, "user defined signal 2"),
+    (libc::SIGPIPE, "broken pipe"),
+    (libc::SIGALRM, "alarm clock"),
+    (libc::SIGTERM, "terminated"),
+    (libc::SIGXCPU, "CPU time limit exceeded"),
+    (libc::SIGXFSZ, "file size limit exceeded"),
+    (libc::SIGSYS, "bad system call"),
+];
+
 /// How an end reads.
 pub(super) fn how(end: Option<End>, timeout: Option<u32>) -> String {
     match end {
         None => format!("hook ran past specified timeout of {}.0s", timeout.unwrap_or_default()),
         Some(End::Exited(status)) => format!("exit status {status}"),
-        Some(End::Killed(signal)) => format!("signal: {signal}"),
+        Some(End::Killed(signal)) => match SIGNALS.iter().find(|(number, _)| *number == signal) {
+            Some((_, name)) => format!("signal: {name}"),
+            None => format!("signal: signal {signal}"),
+        },
     }
 }
 

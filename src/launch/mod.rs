@@ -210,6 +210,9 @@ pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
         // the network namespace is not there yet: time for what needs no child
         (!made.needs_placing() && !cgroups.lets_nobody_in()).then(|| made.limit(&cgroups))
     });
+    if maker.is_none() {
+        task::roam();
+    }
     let child = clone::birth(luggage, made.into_fd(), maker, |errno| {
         limited = limited.take().filter(Result::is_ok);
         made.refused(errno, &cgroups)
@@ -385,7 +388,8 @@ impl Launch<'_> {
     fn answer(&mut self, sync: Sync, record: &Record) -> Result<()> {
         match sync {
             Sync::Rooted => {
-                let document = document(record, "creating", record.init_process_pid);
+                // the environment is there (runtime.md, Lifecycle, steps 2 and 3)
+                let document = document(record, "created", record.init_process_pid);
                 hooks::run(&self.plan.hooks.runtime, &document, self.log)?;
                 self.fill_hooks(record)?;
             }
@@ -400,13 +404,12 @@ impl Launch<'_> {
         self.go(sync)
     }
 
-    /// Hooks in the container count processes as the container does, and those of the start read another status.
+    /// Hooks in the container count processes as the container does.
     fn fill_hooks(&self, record: &Record) -> Result<()> {
-        let slot = |slot: Slot| self.slots.get(usize::from(slot.0)).and_then(Option::as_ref);
-        for (slot, status) in [(slot(Slot::HOOK[0]), "creating"), (slot(Slot::HOOK_START), "created")] {
-            if let Some(stdin) = slot {
+        for slot in [Slot::HOOK[0], Slot::HOOK_START] {
+            if let Some(stdin) = self.slots.get(usize::from(slot.0)).and_then(Option::as_ref) {
                 let pid = inner_pid(record.init_process_pid)?;
-                hooks::fill(stdin.as_fd(), &document(record, status, pid))?;
+                hooks::fill(stdin.as_fd(), &document(record, "created", pid))?;
             }
         }
         Ok(())

@@ -80,6 +80,10 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
         }
         (Step::Uid(id), _) if errno == Errno::EINVAL => Some(unmapped("uid", *id)),
         (Step::Gid(id), _) if errno == Errno::EINVAL => Some(unmapped("gid", *id)),
+        (Step::AttrKeepLocked { .. }, _) if errno == Errno::EPERM => {
+            let words = Error::msg(format!("error mounting: {step}: {}", reason(errno)));
+            Some(words.hint("in a user namespace what a mount of the host forbids can't be allowed"))
+        }
         (Step::OpenRoot { path, .. } | Step::Chroot(path), _) if matches!(errno, Errno::ENOENT | Errno::ENOTDIR) => {
             Some(Error::new(Kind::Spec, format!("invalid rootfs: stat {}: {}", path.to_string_lossy(), reason(errno))))
         }

@@ -90,6 +90,7 @@ pub fn launch(job: &Job<'_>, init: Held, log: &Log) -> Result<Tenant> {
     drop(planning);
     plan.notes.iter().for_each(|note| log.warn(note));
     plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
+    log.debug(|| format!("process in {}: {} steps", plan.id, plan.steps.len()));
     let mut slots = fds::open(plan)?;
     let (first, place) = (init.pid.as_raw(), usize::from(Slot::INIT.0));
     slots[place] = Some(init.into_pidfd());
@@ -145,12 +146,10 @@ fn enter(
     }
 }
 
-/// Where the process begins to run: where the document says; else on all processors that its cgroup will leave it, not on
-/// those that our caller happens to be bound to, which the kernel would remember.
+/// Where the process begins to run: where the document says; else wherever it may.
 fn move_to(processors: &[u64]) -> Result<()> {
-    const ALL: [u64; 128] = [u64::MAX; 128];
     if processors.is_empty() {
-        let _some_sandboxes_refuse_it = task::set_affinity(&ALL);
+        task::roam();
         return Ok(());
     }
     task::set_affinity(processors).context(|| "sched_setaffinity (process.execCPUAffinity.initial)")

@@ -56,6 +56,13 @@ pub(super) fn mask(set: Option<&Capabilities>) -> u64 {
     set.into_iter().flatten().fold(0, |mask, cap| mask | bit(*cap))
 }
 
+/// The names of a mask's capabilities.
+pub(super) fn names(mask: u64) -> impl Iterator<Item = String> {
+    (0..64)
+        .filter(move |index| mask & (1 << index) != 0)
+        .filter_map(|index| caps::all().into_iter().find(|cap| cap.index() == index).map(|cap| cap.to_string()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

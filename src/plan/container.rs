@@ -71,8 +71,10 @@ struct Draft<'a> {
 /// # Errors
 /// The bundle asks for what can't be; the error names the JSON path.
 pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
+    // a container may be created without: it can be looked at, and not be started (runtime.md, Start)
+    let nobody = request.gate.then(nobody);
     let absent = || Error::spec("process", "process property must not be empty");
-    let process = spec.process().as_ref().ok_or_else(absent)?;
+    let process = spec.process().as_ref().or(nobody.as_ref()).ok_or_else(absent)?;
     let (mut opens, mut slots) = (Vec::new(), Slot::FREE);
     let mut chosen = choose(spec, &mut opens, &mut slots)?;
     if facts.unprivileged {
@@ -89,6 +91,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let caller = identity::Caller { groups: !facts.unprivileged, is_root: facts.root && !draft.chosen.user };
     let seccomp = draft.linux.seccomp().as_ref();
     let mut confined = identity::confine(process, seccomp, caller, identity::Role::First, &mut draft.details)?;
+    draft.notes.append(&mut confined.notes);
     let hooks = hooks::of(spec)?;
     let (creating, starting) = draft.inner_hooks(&env)?;
     let limits = identity::limits(process)?;
@@ -113,8 +116,9 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     // a listener goes to the host half, which leaves at the gate
     let reported = confined.last.take_if(|_| request.gate && confined.listener.is_some());
     draft.go(&mut steps, reported);
-    steps.extend(starting);
+    // programs of the container's own: what holds for the payload holds for them
     steps.extend(confined.last);
+    steps.extend(starting);
     steps.push(Step::Exec);
 
     let Draft { chosen, opens, slots, notes, details, .. } = draft;
@@ -224,7 +228,9 @@ impl Draft<'_> {
     /// The last looks before the payload.
     fn go(&self, steps: &mut Vec<Step>, filter: Option<Step>) {
         // early, so that create fails and not start
-        steps.push(Step::Find);
+        if self.spec.process().is_some() {
+            steps.push(Step::Find);
+        }
         steps.extend(filter);
         // limits, record and pid file are written when anybody may learn of the container
         steps.push(Step::Await(Sync::Ready));
@@ -269,8 +275,10 @@ impl Draft<'_> {
         if !self.chosen.mount {
             return Err(Error::spec("mounts", "mounts need a mount namespace in linux.namespaces"));
         }
+        let root = rootfs(self.spec, self.request.bundle)?;
         let place = Place {
             bundle: self.request.bundle,
+            root: &root,
             by_host: self.by_host(),
             cgroup_namespace: self.chosen.own.has(Namespace::Cgroup),
             cgroups: self.request.cgroups,
@@ -278,6 +286,11 @@ impl Draft<'_> {
         };
         mounts::steps(&list, &place, &mut self.opens, &mut self.slots, &mut self.notes)
     }
+}
+
+/// Who waits at the gate of a container that has no process: root without any right.
+fn nobody() -> Process {
+    serde_json::from_str(r#"{"cwd": "/", "args": ["none"], "user": {"uid": 0, "gid": 0}}"#).unwrap_or_default()
 }
 
 fn is_dev(mount: &Mount) -> bool {
@@ -306,13 +319,16 @@ fn late(chosen: &mut Chosen, request: &Request<'_>) -> Namespaces {
 
 /// Whether `HOME` is to be looked up: it is missing, or empty.
 pub(super) fn home_wanted(process: &Process) -> bool {
-    !process.env().iter().flatten().any(|variable| variable.strip_prefix("HOME=").is_some_and(|home| !home.is_empty()))
+    let mut homes = process.env().iter().flatten().filter_map(|variable| variable.strip_prefix("HOME="));
+    homes.next_back().is_none_or(str::is_empty)
 }
 
 /// The payload's environment: the spec's, and what the runtime adds to it.
 fn environment(process: &Process, request: &Request<'_>) -> Vec<String> {
     let mut env: Vec<String> = process.env().clone().unwrap_or_default();
-    env.retain(|variable| variable != "HOME=");
+    if home_wanted(process) {
+        env.retain(|variable| !variable.starts_with("HOME="));
+    }
     if request.notify.is_some() {
         env.push("NOTIFY_SOCKET=/run/notify/notify.sock".to_owned());
     }

@@ -85,7 +85,8 @@ pub(super) fn inside(kind: &str, list: Option<&[Hook]>, inherited: &[&str]) -> R
         let name = format!("{kind} hook #{i}");
         let image = image(&at, hook, inherited)?;
         let late = kind == "startContainer";
-        steps.push(Step::Hook(Box::new(HookStep { name, image, timeout: timeout(&at, hook)?, late })));
+        let inherits = late && hook.env().is_none();
+        steps.push(Step::Hook(Box::new(HookStep { name, image, timeout: timeout(&at, hook)?, late, inherits })));
     }
     Ok(steps)
 }

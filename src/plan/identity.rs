@@ -1,6 +1,6 @@
 //! Who the process is and what it may do: labels, limits, scheduling, ids, capabilities, seccomp, working directory.
 
-use super::capabilities::mask;
+use super::capabilities::{mask, names};
 use super::image::c_string;
 use super::step::Step;
 use super::{Limit, seccomp};
@@ -221,6 +221,8 @@ pub(super) struct Confinement {
     pub last: Option<Step>,
     /// Where the seccomp listener goes.
     pub listener: Option<(PathBuf, String)>,
+    /// Warnings for the log.
+    pub notes: Vec<String>,
 }
 
 /// The filter as a step, and who gets its listener.
@@ -233,7 +235,7 @@ fn filter(
     let filter = seccomp::filter(profile, "linux.seccomp")?;
     details.extend(filter.notes);
     let listener = filter.listener.map(|listener| (listener.path, listener.metadata));
-    let step = Step::Seccomp { program: filter.program, flags: filter.flags, listen: listener.is_some() };
+    let step = Step::Seccomp { program: filter.program, flags: filter.flags };
     Ok((Some(step), listener))
 }
 
@@ -319,10 +321,13 @@ pub(super) fn confine(
         inheritable: set(LinuxCapabilities::inheritable),
     }));
     let ambient = set(LinuxCapabilities::ambient);
+    let refused = ambient & !(set(LinuxCapabilities::permitted) & set(LinuxCapabilities::inheritable));
+    let notes =
+        names(refused).map(|name| format!("can't raise ambient capability {name}: operation not permitted")).collect();
     if ambient != 0 {
         before.push(Step::Ambient(ambient));
     }
-    Ok(Confinement { before, last, listener })
+    Ok(Confinement { before, last, listener, notes })
 }
 
 /// Whether a procfs is needed: it is opened only for those who write to it.

@@ -37,6 +37,8 @@ pub struct Branch {
 pub struct Place<'a> {
     /// The bundle: relative sources start here.
     pub bundle: &'a Path,
+    /// The root file system.
+    pub root: &'a Path,
     /// Sources are cloned by the host: from the container's user namespace they may be out of reach.
     pub by_host: bool,
     /// The container has a cgroup namespace of its own.
@@ -105,7 +107,7 @@ fn recursive(attr: &mut MountAttr, set: u64, clear: u64) {
 }
 
 /// `mount(2)` flags as attributes of a mount: what is not set is cleared, as a remount would, but access times stay
-/// when nothing is said of them.
+/// when none are set (an option that only takes some away is passed over, as mount(8) does).
 fn attributes(set: u64, cleared: u64) -> (MountAttr, u64) {
     const PAIRS: [(u64, u64); 6] = [
         (MS_RDONLY, ATTR_RDONLY),
@@ -116,7 +118,7 @@ fn attributes(set: u64, cleared: u64) -> (MountAttr, u64) {
         (MS_NODIRATIME, ATTR_NODIRATIME),
     ];
     let atime = MS_NOATIME | MS_STRICTATIME | MS_RELATIME | MS_NODIRATIME;
-    let keep_atime = (set | cleared) & atime == 0;
+    let keep_atime = set & atime == 0;
     let mut attr = MountAttr::default();
     let mut explicit = 0;
     for (flag, attribute) in PAIRS {
@@ -172,12 +174,13 @@ fn clean(path: &Path) -> String {
     format!("/{}", parts.join("/"))
 }
 
-fn target(at: &str, mount: &Mount, notes: &mut Vec<String>) -> Result<String> {
+fn target(at: &str, mount: &Mount, root: &Path, notes: &mut Vec<String>) -> Result<String> {
     let at = format!("{at}.destination");
     if !mount.destination().is_absolute() {
         notes.push(format!("mount destination {} is not absolute", mount.destination().display()));
     }
-    let target = clean(mount.destination());
+    // as runc: the root's own path in front of a destination says the same as none
+    let target = clean(mount.destination().strip_prefix(root).unwrap_or(mount.destination()));
     if target == "/" {
         return Err(Error::spec(at, "mounting over / is not possible: the root is what root.path says"));
     }
@@ -202,7 +205,7 @@ pub fn steps(
     let mut steps = Vec::with_capacity(mounts.len() * 2);
     for (i, mount) in mounts.iter().enumerate() {
         let at = format!("mounts[{i}]");
-        let target = target(&at, mount, notes)?;
+        let target = target(&at, mount, place.root, notes)?;
         let mut options = options(&at, mount.options().as_deref().unwrap_or_default())?;
         let typ = mount.typ().as_deref().unwrap_or_default();
         if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
@@ -282,9 +285,15 @@ impl One<'_> {
         if source.as_os_str().is_empty() {
             return Err(Error::spec(at, "a bind mount needs a source"));
         }
-        let source = c_string(&at, self.place.bundle.join(source).into_os_string().into_encoded_bytes())?;
+        let source = self.place.bundle.join(source);
         let recursive = self.options.set & MS_REC != 0;
-        if self.place.by_host {
+        // what lies in the root may be there only since an earlier mount
+        let inside = source.strip_prefix(self.place.root).ok();
+        let host = inside.is_none() && self.place.by_host;
+        let source = c_string(&at, inside.unwrap_or(&source).as_os_str().as_encoded_bytes())?;
+        if let Some(_path) = inside {
+            steps.push(Step::CloneInside { source, recursive });
+        } else if host {
             let open = Open::Tree { source: source.clone(), recursive };
             let slot = Plan::open(opens, slots, open);
             steps.push(Step::Take { slot, source });
@@ -294,7 +303,7 @@ impl One<'_> {
         let flags = self.options.set & !(MS_BIND | MS_REC);
         if flags != 0 || self.options.cleared != 0 {
             let (attr, explicit) = attributes(flags, self.options.cleared);
-            steps.push(Step::AttrKeepLocked { attr, explicit });
+            steps.push(Step::AttrKeepLocked { attr, explicit, host });
         }
         if let Some((attr, recursive)) = self.after() {
             steps.push(Step::Attr { attr, recursive });
@@ -397,7 +406,7 @@ impl One<'_> {
                 let callers = callers.as_ref().map(|path| c_string(&at, path.as_os_str().as_encoded_bytes()));
                 steps.push(Step::Clone { source, recursive: true, instead: callers.transpose()? });
                 let (attr, explicit) = attributes(self.options.set & !MS_REC, self.options.cleared);
-                steps.push(Step::AttrKeepLocked { attr, explicit });
+                steps.push(Step::AttrKeepLocked { attr, explicit, host: false });
                 steps.push(Step::Attach { target });
             }
             for name in names.iter().filter(|_| names.len() > 1) {

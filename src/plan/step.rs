@@ -78,6 +78,8 @@ pub struct HookStep {
     pub timeout: Option<u32>,
     /// It runs at the start, not at the creation.
     pub late: bool,
+    /// It gets the payload's environment, which is known only when `HOME` is.
+    pub inherits: bool,
 }
 
 /// One primitive.
@@ -173,6 +175,13 @@ pub enum Step {
         /// What is cloned where the path is not there.
         instead: Option<Str>,
     },
+    /// The same of what lies in the root.
+    CloneInside {
+        /// The path in the root.
+        source: Str,
+        /// With everything mounted below it.
+        recursive: bool,
+    },
     /// Takes a clone that the host made as `TREE`.
     Take {
         /// Where the host put it.
@@ -193,6 +202,8 @@ pub enum Step {
         attr: MountAttr,
         /// What was asked to be cleared by name, and so may not be kept.
         explicit: u64,
+        /// The host made the clone for a user namespace: the kernel would let flags be cleared that are locked there.
+        host: bool,
     },
     /// Attaches `TREE` at a path inside the root; a missing target is made, as a file or directory to fit.
     Attach {
@@ -351,8 +362,6 @@ pub enum Step {
         program: Vec<seccompiler::sock_filter>,
         /// `SECCOMP_FILTER_FLAG_*`.
         flags: u32,
-        /// Hands the listener to the host half.
-        listen: bool,
     },
     // -- go
     /// Goes to the working directory, made if missing; refuses one outside the root.
@@ -437,6 +446,9 @@ impl fmt::Display for Step {
             }
             Self::Clone { source, recursive, .. } => {
                 write!(f, "open_tree({}{})", Quoted(source), if *recursive { ", recursive" } else { "" })
+            }
+            Self::CloneInside { source, recursive } => {
+                write!(f, "open_tree(root {}{})", Quoted(source), if *recursive { ", recursive" } else { "" })
             }
             Self::Take { slot, source } => write!(f, "take the tree of {} (slot {})", Quoted(source), slot.0),
             Self::Attr { attr, recursive } => write!(f, "mount_setattr({attr}{})", recursion(*recursive)),

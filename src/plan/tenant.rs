@@ -45,7 +45,8 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let (birth, join) = split(own.all, request)?;
     let limits = identity::limits(process)?;
     let home = container::home_wanted(process);
-    let env = process.env().iter().flatten().map(String::as_str).filter(|variable| *variable != "HOME=");
+    let env =
+        process.env().iter().flatten().map(String::as_str).filter(|variable| !(home && variable.starts_with("HOME=")));
     let env: Vec<&str> = env.collect();
     let env = image::environment(env.into_iter());
     let image = image::Image::new("process", process.args().as_deref().unwrap_or_default(), &env, home)?;
@@ -87,7 +88,7 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
         steps,
         image,
         listener: confined.listener,
-        notes: Vec::new(),
+        notes: confined.notes,
         details,
     })
 }

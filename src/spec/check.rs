@@ -2,7 +2,9 @@
 //! tell (a path that is missing, a feature that is not there) is found by the plan or by the step that meets it.
 
 use crate::error::{Error, Kind, Result};
-use oci_spec::runtime::{Hook, Hooks, Linux, LinuxNamespace, LinuxNamespaceType, Process, Spec, User};
+use oci_spec::runtime::{
+    Hook, Hooks, Linux, LinuxNamespace, LinuxNamespaceType, LinuxSchedulerPolicy, Process, Spec, User,
+};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -26,9 +28,14 @@ pub fn validate(spec: &Spec, for_start: bool) -> Result<()> {
             return Err(Error::spec(format!("mounts[{at}].destination"), "must not be empty"));
         }
     }
+    if spec.annotations().iter().flatten().any(|(key, _)| key.is_empty()) {
+        return Err(Error::spec("annotations", "a key must not be empty"));
+    }
     spec.hooks().as_ref().map_or(Ok(()), hooks)?;
     names(spec)?;
     spec.linux().as_ref().map_or(Ok(()), |linux| {
+        supported(linux)?;
+        deadline(spec, linux)?;
         namespaces(linux)?;
         needs(linux)?;
         sysctls(linux)
@@ -110,6 +117,36 @@ fn hook(hook: &Hook, at: &str) -> Result<()> {
     }
     if hook.timeout().is_some_and(|seconds| seconds <= 0) {
         return Err(Error::spec(format!("{at}.timeout"), "must be greater than zero"));
+    }
+    Ok(())
+}
+
+/// What we do not do is refused: a container without it is not the one that was asked for.
+fn supported(linux: &Linux) -> Result<()> {
+    if linux.intel_rdt().is_some() {
+        return Err(sentence("intelRdt is specified in config, but Intel RDT is not supported or enabled"));
+    }
+    if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
+        return Err(Error::spec("linux.netDevices", "moving network devices is not supported"));
+    }
+    let io = linux.resources().as_ref().and_then(|resources| resources.block_io().as_ref());
+    let devices = io.and_then(|io| io.weight_device().as_deref()).unwrap_or_default();
+    match devices.iter().position(|device| device.weight().is_none() && device.leaf_weight().is_none()) {
+        Some(at) => Err(Error::spec(
+            format!("linux.resources.blockIO.weightDevice[{at}]"),
+            "needs weight or leafWeight, or both",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The kernel gives deadlines only to those who may run anywhere.
+fn deadline(spec: &Spec, linux: &Linux) -> Result<()> {
+    let scheduler = spec.process().as_ref().and_then(|process| process.scheduler().as_ref());
+    let cpu = linux.resources().as_ref().and_then(|resources| resources.cpu().as_ref());
+    let bound = cpu.and_then(|cpu| cpu.cpus().as_deref()).is_some_and(|cpus| !cpus.is_empty());
+    if bound && scheduler.is_some_and(|scheduler| *scheduler.policy() == LinuxSchedulerPolicy::SchedDeadline) {
+        return Err(sentence("process scheduler can't be used together with AllowedCPUs"));
     }
     Ok(())
 }

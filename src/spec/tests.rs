@@ -85,6 +85,13 @@ fn a_mistake_is_named() {
             json!({"createRuntime": [{"path": "/x", "timeout": 0}]}),
             "hooks.createRuntime[0].timeout: must be greater than zero",
         ),
+        ("/hooks", json!({"poststart": [{"args": ["x"]}]}), "hooks.poststart[0]: missing field `path`"),
+        (
+            "/linux/resources",
+            json!({"blockIO": {"weightDevice": [{"major": 8, "minor": 0, "weight": 10}, {"major": 8, "minor": 1}]}}),
+            "linux.resources.blockIO.weightDevice[1]: needs weight or leafWeight, or both",
+        ),
+        ("/annotations", json!({"": "x"}), "annotations: a key must not be empty"),
         ("/mounts/1/destination", json!(""), "mounts[1].destination: must not be empty"),
         ("/linux/sysctl", json!({"kernel.foo": "1"}), "sysctl \"kernel.foo\" is not in a separate kernel namespace"),
         ("/linux/sysctl", json!({"user.x": "1"}), "sysctl \"user.x\" is not in a separate kernel namespace"),

@@ -40,15 +40,6 @@ pub fn ensure_standard() {
     }
 }
 
-/// Takes ownership of a descriptor that was handed to us by number (`LISTEN_FDS`, `--preserve-fds`).
-#[must_use]
-pub fn adopt(number: RawFd) -> Option<OwnedFd> {
-    // SAFETY: F_GETFD on any number is harmless and says whether it is open.
-    let open = number >= 0 && unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0;
-    // SAFETY: it is open, and the caller says that nobody else owns it.
-    open.then(|| unsafe { OwnedFd::from_raw_fd(number) })
-}
-
 fn owned(number: usize) -> OwnedFd {
     // SAFETY: called right behind a successful call that made this descriptor; nobody else knows it.
     unsafe { OwnedFd::from_raw_fd(RawFd::try_from(number).unwrap_or(-1)) }
@@ -237,25 +228,21 @@ pub fn chmod(dir: BorrowedFd<'_>, path: &CStr, mode: u32) -> Answer<()> {
     check(unsafe { libc::fchmodat(dir.as_raw_fd(), path.as_ptr(), mode, 0) }).map(drop)
 }
 
-/// `faccessat2(2)` with the effective ids (`AT_EACCESS`), to ask whether a file may be executed.
+/// `faccessat2(2)` with the effective ids (`AT_EACCESS`), to ask whether a file may be executed. Where a seccomp profile
+/// older than this call denies it, `faccessat(2)` answers, whose ids are the real ones: they are the same in init.
 ///
 /// # Errors
 /// The kernel's answer.
 pub fn may_execute(path: &CStr) -> Answer<()> {
-    // SAFETY: path lives through the call.
-    unsafe {
-        call(
-            libc::SYS_faccessat2,
-            [
-                libc::AT_FDCWD.cast_unsigned() as usize,
-                path.as_ptr() as usize,
-                libc::X_OK as usize,
-                libc::AT_EACCESS as usize,
-                0,
-            ],
-        )
+    let ask = |number, flags: libc::c_int| {
+        let [dir, flags] = [libc::AT_FDCWD, flags].map(|word| word.cast_unsigned() as usize);
+        // SAFETY: path lives through the call.
+        unsafe { call(number, [dir, path.as_ptr() as usize, libc::X_OK as usize, flags, 0]) }.map(drop)
+    };
+    match ask(libc::SYS_faccessat2, libc::AT_EACCESS) {
+        Err(Errno::EPERM | Errno::ENOSYS) => ask(libc::SYS_faccessat, 0),
+        answer => answer,
     }
-    .map(drop)
 }
 
 /// `read(2)`, tried again when a signal came between.
@@ -328,14 +315,25 @@ pub fn duplicate(fd: BorrowedFd<'_>, lowest: RawFd) -> Answer<OwnedFd> {
     Ok(owned(copy.cast_unsigned() as usize))
 }
 
-/// `close_range(2)` with `CLOSE_RANGE_CLOEXEC` (Linux 5.11): everything from `first` on closes on execve.
+/// `close_range(2)` with `CLOSE_RANGE_CLOEXEC` (Linux 5.11): everything from `first` on closes on execve. Where a seccomp
+/// profile older than this call denies it, each number is told to.
 ///
 /// # Errors
 /// The kernel's answer.
 pub fn close_from_on_exec(first: u32) -> Answer<()> {
     const CLOSE_RANGE_CLOEXEC: usize = 4;
+    // more than that the kernel gives only to those who ask for it
+    const MOST: i32 = 65536;
     // SAFETY: no pointers; the descriptors stay open until execve.
-    unsafe { call(libc::SYS_close_range, [first as usize, u32::MAX as usize, CLOSE_RANGE_CLOEXEC, 0, 0]) }.map(drop)
+    match unsafe { call(libc::SYS_close_range, [first as usize, u32::MAX as usize, CLOSE_RANGE_CLOEXEC, 0, 0]) } {
+        Err(Errno::EPERM | Errno::ENOSYS) => {}
+        answer => return answer.map(drop),
+    }
+    for number in i32::try_from(first).unwrap_or(MOST)..MOST {
+        // SAFETY: no pointers; numbers that are not open are refused.
+        unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    Ok(())
 }
 
 /// `memfd_create(2)`.
@@ -393,6 +391,17 @@ pub fn enter(dir: BorrowedFd<'_>) -> Answer<()> {
 pub fn chdir(path: &CStr) -> Answer<()> {
     // SAFETY: path lives through the call.
     check(unsafe { libc::chdir(path.as_ptr()) }).map(drop)
+}
+
+/// Whether the working directory lies below the root: `getcwd(2)` puts `(unreachable)` before one that does not.
+///
+/// # Errors
+/// The kernel's answer: `ENOENT` where it has been removed.
+pub fn is_inside_root() -> Answer<bool> {
+    let mut path = [0u8; libc::PATH_MAX as usize];
+    // SAFETY: the kernel writes at most as many bytes as there are. (The library's own function hides such a path.)
+    unsafe { call(libc::SYS_getcwd, [path.as_mut_ptr() as usize, path.len(), 0, 0, 0]) }?;
+    Ok(path[0] == b'/')
 }
 
 /// `chroot(2)`.

@@ -54,6 +54,23 @@ pub fn default_sigpipe() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
+/// Lets the signals that ask for an end end us, even as the first process of a pid namespace, for whom the kernel knows no
+/// default actions. What the caller ignores stays ignored; execve puts the others back.
+pub fn heed() {
+    extern "C" fn leave(signal: libc::c_int) {
+        super::task::leave(128 + signal);
+    }
+    for number in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+        let handler: extern "C" fn(libc::c_int) = leave;
+        // SAFETY: the handler calls nothing but _exit(2).
+        unsafe {
+            if libc::signal(number, handler as libc::sighandler_t) == libc::SIG_IGN {
+                libc::signal(number, libc::SIG_IGN);
+            }
+        }
+    }
+}
+
 /// For a program that is no payload (a hook): nothing blocked, `SIGPIPE` as usual.
 pub fn default_all() {
     default_sigpipe();

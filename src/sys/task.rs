@@ -2,6 +2,7 @@
 
 use super::{Answer, Errno, call, check};
 use std::ffi::{CStr, c_void};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// `prlimit(2)` of a process (0: ourselves).
@@ -110,6 +111,13 @@ pub fn set_affinity(mask: &[u64]) -> Answer<()> {
     unsafe { call(libc::SYS_sched_setaffinity, [0, size_of_val(mask), mask.as_ptr() as usize, 0, 0]) }.map(drop)
 }
 
+/// Lets ourselves, and who is born of us, run on all processors that the cgroup leaves: what our caller happens to be
+/// bound to is no setting of the container's. Sandboxes that refuse it leave it as it is.
+pub fn roam() {
+    const ALL: [u64; 128] = [u64::MAX; 128];
+    let _ = set_affinity(&ALL);
+}
+
 /// `set_mempolicy(2)` of ourselves; bits of node numbers, lowest first.
 ///
 /// # Errors
@@ -145,17 +153,23 @@ pub fn join_keyring(name: &CStr) -> Answer<()> {
     unsafe { call(libc::SYS_keyctl, [SETPERM, ring, PERM, 0, 0]) }.map(drop)
 }
 
-/// `seccomp(2)`, `SECCOMP_SET_MODE_FILTER`. Answers the listener's descriptor number if one was asked for, else 0.
+/// `seccomp(2)`, `SECCOMP_SET_MODE_FILTER`. Answers the listener if one was asked for.
 ///
 /// # Errors
 /// `EACCES`: neither `no_new_privs` nor `CAP_SYS_ADMIN`. `EINVAL`: not a valid program.
-pub fn install_filter(program: &[seccompiler::sock_filter], flags: u32) -> Answer<usize> {
+pub fn install_filter(program: &[seccompiler::sock_filter], flags: u32) -> Answer<Option<OwnedFd>> {
+    const NEW_LISTENER: u32 = 1 << 3;
     const SET_MODE_FILTER: usize = 1;
     let length = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
     // seccompiler's instruction has the layout of the kernel's `struct sock_filter`
     let fprog = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
     // SAFETY: the program lives through the call and is only read.
-    unsafe { call(libc::SYS_seccomp, [SET_MODE_FILTER, flags as usize, &raw const fprog as usize, 0, 0]) }
+    let number =
+        unsafe { call(libc::SYS_seccomp, [SET_MODE_FILTER, flags as usize, &raw const fprog as usize, 0, 0]) }?;
+    let number = i32::try_from(number).ok().filter(|_| flags & NEW_LISTENER != 0);
+    // SAFETY: the kernel has just made it. Nothing may be asked of it before the agent has it: any call can be one that
+    // waits for the agent's answer.
+    Ok(number.map(|number| unsafe { OwnedFd::from_raw_fd(number) }))
 }
 
 /// `setsid(2)`: a session of our own, without a terminal. `EPERM` (we lead one already) is as good.

@@ -106,15 +106,16 @@ pub fn set_modes(tty: BorrowedFd<'_>, modes: &Modes) -> Answer<()> {
 }
 
 impl Modes {
-    /// `cfmakeraw(3)`: every byte passes as it is.
+    /// `cfmakeraw(3)`: every byte that is typed passes as it is; lines on the screen still begin at its edge.
     #[must_use]
     pub fn raw(mut self) -> Self {
         // SAFETY: the termios is a filled one.
         unsafe { libc::cfmakeraw(&raw mut self.0) };
+        self.0.c_oflag |= libc::OPOST;
         self
     }
 
-    /// Without `ONLCR`: what the payload writes reaches the engine unchanged, as runc does for detached terminals.
+    /// Without `ONLCR`: what the payload writes reaches our caller unchanged.
     #[must_use]
     pub fn without_onlcr(mut self) -> Self {
         self.0.c_oflag &= !libc::ONLCR;

@@ -104,6 +104,23 @@ mod tests {
     }
 
     #[test]
+    fn what_must_be_named_is_missed() {
+        let rule = json!({ "names": [], "action": "SCMP_ACT_TRAP" });
+        for (profile, message) in [
+            (
+                json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule] }),
+                "linux.seccomp.syscalls[0].names: must name at least one system call",
+            ),
+            (
+                json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "web" }),
+                "linux.seccomp.listenerMetadata: needs a listenerPath",
+            ),
+        ] {
+            assert_eq!(of(profile).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
     fn mistakes_are_named_by_their_path() {
         let rule = |rule: Value| json!({ "defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{ "names": ["read"], "action": "SCMP_ACT_ALLOW" }, rule] });
         let arg = |index: u32| json!([{ "index": 0, "value": 1, "op": "SCMP_CMP_NE" }, { "index": index, "value": 1, "op": "SCMP_CMP_EQ" }]);

@@ -83,6 +83,9 @@ impl Profile<'_> {
             let path = || format!("{}.syscalls[{index}]", self.path);
             let verdict = verdict(rule.action(), rule.errno_ret(), || format!("{}.errnoRet", path()))?;
             let alternatives = alternatives(rule, &path)?;
+            if rule.names().is_empty() {
+                return Err(Error::spec(format!("{}.names", path()), "must name at least one system call"));
+            }
             let mut deed = Deed { verdict, tests: &[], rule: u32::try_from(index).unwrap_or(u32::MAX) };
             for (at, name) in rule.names().iter().enumerate() {
                 let fault = |message: &str| Error::spec(format!("{}.names[{at}]", path()), message);
@@ -123,6 +126,11 @@ impl Profile<'_> {
             None => FLAG_SPEC_ALLOW,
             Some(flags) => flags.iter().fold(0, |all, flag| all | bit(*flag)),
         };
+        let metadata = self.seccomp.listener_metadata().clone().unwrap_or_default();
+        let listener_path = self.seccomp.listener_path().as_ref().filter(|path| !path.as_os_str().is_empty());
+        if listener_path.is_none() && !metadata.is_empty() {
+            return Err(Error::spec(format!("{}.listenerMetadata", self.path), "needs a listenerPath"));
+        }
         if !notifies {
             if flags & FLAG_WAIT_KILLABLE_RECV != 0 {
                 // the kernel's EINVAL would not say why
@@ -131,11 +139,9 @@ impl Profile<'_> {
             }
             return Ok((flags, None));
         }
-        let listener_path = self.seccomp.listener_path().as_ref().filter(|path| !path.as_os_str().is_empty());
         let Some(listener_path) = listener_path else {
             return Err(Error::spec(format!("{}.listenerPath", self.path), "seccomp listenerPath is not set"));
         };
-        let metadata = self.seccomp.listener_metadata().clone().unwrap_or_default();
         Ok((flags | FLAG_NEW_LISTENER, Some(Listener { path: listener_path.clone(), metadata })))
     }
 }
