@@ -197,12 +197,12 @@ fi
 if used podman; then
     podman load --quiet --input "$dir/image.tar" >/dev/null || fail "podman load"
 fi
+if used rootless; then
+    prepare_user || fail "podman load, as a user"
+fi
 if [ -e "$dir/command" ]; then
     cd /run && bash "$dir/command"
     exit
-fi
-if used rootless; then
-    prepare_user || fail "podman load, as a user"
 fi
 while read -r engine name; do
     check "$engine" "$name"

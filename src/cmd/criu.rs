@@ -69,6 +69,7 @@ pub(super) fn restore(global: &Global, restore: &Restore, log: &Log) -> Result<u
     asked.options.lsm_mount_context.clone_from(&restore.lsm_mount_context);
     let console_socket = restore.console_socket.as_deref().map(absolute).transpose()?;
     let pid_file = restore.pid_file.as_deref().map(absolute).transpose()?;
+    // no init of ours is born: nothing is begun for one
     let bundle = bundle(restore.bundle.as_deref(), None, Purpose::Look, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, restore.detach, console_socket.is_some())?;
