@@ -91,7 +91,8 @@ impl Trace {
 
     /// Names the steps that were marked. Said when the child has become the payload, waits at the gate, or has failed.
     pub fn steps(&self, pid: i32, names: impl Iterator<Item = String>) {
-        *self.init.borrow_mut() = Init { pid, steps: names.collect(), heard: now() };
+        let heard = now();
+        *self.init.borrow_mut() = Init { pid, steps: names.collect(), heard };
     }
 
     /// Writes the file.

@@ -150,7 +150,7 @@ pub(super) fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<u8
 /// Begins to keep the container from our own binary. Nothing has happened yet: where the binary can't be protected in
 /// place, we execute ourselves once more.
 pub(super) fn protect(log: &Log) -> Result<Seal> {
-    let _span = log.span("prepare the seal of our binary");
+    let _span = log.span("prepare the seal");
     Seal::prepare().context(|| launch::SEAL)
 }
 

@@ -200,6 +200,8 @@ pub struct Maker(&'static Cradle);
 #[derive(Debug, Default)]
 struct Cradle {
     order: OnceLock<Order>,
+    /// 0 until the thread runs, then 1; 2 while somebody waits for that.
+    running: AtomicU32,
     /// How many orders there were.
     orders: AtomicU32,
     /// One of [`Cradle::NONE`] and the following.
@@ -245,6 +247,17 @@ impl Maker {
         let stack = task::stack(MAKER_STACK).context(|| "map a stack")?;
         task::spawn(stack, make, cradle).context(|| "start a thread")?;
         Ok(Self(cradle))
+    }
+
+    /// Sees to it that the thread runs. The kernel may have queued it behind us though another processor is idle; if it has
+    /// not begun by now, we step aside, and it sends us to the idle one: who wakes up is looked a free place for.
+    pub(super) fn run(&self) {
+        let running = &self.0.running;
+        if running.compare_exchange(0, 2, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            while running.load(Ordering::Acquire) == 2 {
+                task::wait_while(running, 2);
+            }
+        }
     }
 
     /// What the thread did, and from when to when.
@@ -298,6 +311,9 @@ impl Cradle {
         };
         let mut network = Namespaces::default();
         network.insert(Namespace::Network);
+        if cradle.running.swap(1, Ordering::AcqRel) == 2 {
+            task::tell(&cradle.running, 1);
+        }
         lap(0);
         if let Ok(mask) = signal::block_all() {
             let _first = cradle.mask.set(mask);

@@ -243,7 +243,9 @@ fn maker(job: &Job<'_>, log: &Log) -> Result<Option<Maker>> {
         return Ok(None);
     }
     let begin = || Maker::begin(log.trace().is_some());
-    job.maker.map_or_else(begin, Ok).map(Some)
+    let maker = job.maker.map_or_else(begin, Ok)?;
+    maker.run();
+    Ok(Some(maker))
 }
 
 /// Everything that touches nothing but ourselves.

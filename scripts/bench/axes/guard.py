@@ -1,9 +1,10 @@
 """fails if a `run` has grown: system calls, execs and clones against scripts/bench/golden.json, and the time against the floor's
 
-The counts do not depend on the machine. The bound for the time does, and is generous: it is there for what is twice as slow.
+The counts do not depend on the machine, only on the C library. The bound for the time does, and is generous: it is there for what is twice as slow.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,7 +15,8 @@ GOLDEN = Path(__file__).parent.parent / "golden.json"
 
 
 def measure(bench):
-    golden = json.loads(GOLDEN.read_text())
+    libc = "gnu" if "linux-gnu" in os.environ["ONGGI"] else "musl"
+    golden = json.loads(GOLDEN.read_text())[libc]
     onggi, floor = (next((r for r in bench.runtimes if r.name == name), None) for name in ("onggi", "floor"))
     if not (onggi and floor):
         sys.exit("bench.sh: the guard needs onggi and the floor")
