@@ -1,5 +1,5 @@
 #!/bin/bash
-# lab.sh [--systemd] [--fetch] COMMAND...: runs a command as root under a kernel of its own and passes its exit status.
+# lab.sh [--systemd [--v1]] [--fetch] COMMAND...: runs a command as root under a kernel of its own and passes its exit status.
 #
 # The kernel is User Mode Linux, an ordinary process: it needs no privileges and no virtualisation. It has cgroup v2 with
 # cpu, io, memory and pids, all namespaces, seccomp and BPF, whatever the machine itself has. The command sees the
@@ -7,9 +7,9 @@
 # processor; its standard input is empty, its output comes out here.
 #   --systemd   boots a small Debian with systemd as init from an image instead; the machine's files are under /host and
 #               the current directory is at its own path. The command runs as a service. Making the image needs root.
+#   --v1        with cgroup v1, as systemd's hybrid: controllers in hierarchies of their own beside a cgroup2 tree.
 #   --fetch     only fetches what is needed; no command.
-# Environment: LAB_MEM (memory of the machine, 2G), LAB_TIMEOUT (seconds, 1800), LAB_KERNEL (more kernel arguments:
-# systemd.unified_cgroup_hierarchy=0 for cgroup v1).
+# Environment: LAB_MEM (memory of the machine, 2G), LAB_TIMEOUT (seconds, 1800), LAB_KERNEL (more kernel arguments).
 # Everything is kept under target/lab. Status 125: the lab itself failed.
 set -eu -o pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -17,15 +17,24 @@ lab=${CARGO_TARGET_DIR:-$top/target}/lab
 
 die() { echo "lab: $*" >&2; exit 125; }
 
-usage() { sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 125; }
+usage() { sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 125; }
 
-# The machine's own Debian mirror, or that of its image's distribution's parent: no address stands in this tree.
-mirror() {
-  local uri
-  uri=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(RELEASE)' 'Created-By: Packages' 2>/dev/null |
-    awk '$2 == "Debian" && $3 !~ /security/ { print $1; exit }')
-  [ -n "$uri" ] || die "no Debian mirror in this machine's apt sources"
-  echo "$uri"
+# The machine's own Debian mirror: no address stands in this tree. Whose it is stands in the lists; a machine that has none yet
+# gets some of its own below target.
+mirror=
+find_mirror() {
+  [ -z "$mirror" ] || return 0
+  [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || die "needs the package debian-archive-keyring"
+  debian_in() {
+    apt-get "$@" indextargets --format '$(REPO_URI) $(ORIGIN) $(RELEASE)' 'Created-By: Packages' 2> /dev/null |
+      awk '$2 == "Debian" && $3 !~ /security/ && !found { print $1; found = 1 }'
+  }
+  local own=(-o Dir::State::Lists="$lab/lists" -o Debug::NoLocking=1 -o APT::Sandbox::User="$(id -un)")
+  mirror=$(debian_in)
+  [ -n "$mirror" ] && return
+  mkdir -p "$lab/lists/partial"
+  fetch_lists() { apt-get -q "${own[@]}" update >&2; mirror=$(debian_in "${own[@]}"); [ -n "$mirror" ]; }
+  attempt fetch_lists || die "no Debian mirror in this machine's apt sources"
 }
 
 # apt with sources and state of its own: nothing of the machine's apt is changed, nothing is installed.
@@ -33,7 +42,7 @@ private_apt() {
   local suite=$1 state=$lab/apt-$1
   shift
   mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
-  printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' "$(mirror)" "$suite" \
+  printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: %s\n' "$mirror" "$suite" \
     /usr/share/keyrings/debian-archive-keyring.gpg > "$state/suite.sources"
   apt-get -o Dir::Etc::SourceList="$state/suite.sources" -o Dir::Etc::SourceParts=/dev/null \
     -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
@@ -42,13 +51,31 @@ private_apt() {
     -o Debug::NoLocking=1 -q "$@"
 }
 
+# attempt COMMAND...: a few times: a mirror that is being updated, or a network that hiccups, is no reason to fail.
+attempt() {
+  local pause
+  for pause in ${pauses:-5 15 30}; do
+    # no `set -e` holds in a condition: the command's last status counts
+    "$@" && return
+    echo "lab: again in $pause s: $*" >&2
+    sleep "$pause"
+  done
+  "$@"
+}
+
+download() {
+  local suite=$1 new=$2
+  shift 2
+  private_apt "$suite" -o Acquire::Retries=3 --error-on=any update >&2 &&
+    (cd "$new" && private_apt "$suite" -o Acquire::Retries=3 download "$@" >&2)
+}
+
 # fetch SUITE PACKAGE...: unpacks packages into $lab/SUITE/PACKAGE.
 fetch() {
   local suite=$1 package new
   shift
-  private_apt "$suite" update >&2
   new=$(mktemp -d "$lab/fetch.XXXXXX")
-  (cd "$new" && private_apt "$suite" download "$@" >&2)
+  attempt download "$suite" "$new" "$@" || { rm -rf "$new"; return 1; }
   for package; do
     dpkg-deb -x "$new/$package"_*.deb "$new/$package"
     rm -rf "${lab:?}/$suite/$package"
@@ -64,6 +91,7 @@ get_kernel() {
   [ -x "$lab/linux" ] && return
   local nul libc=$lab/sid/libc6/usr/lib/x86_64-linux-gnu
   [ "$(dpkg --print-architecture)" = amd64 ] || die "there is no such kernel but for amd64"
+  find_mirror
   fetch sid user-mode-linux libc6 || die "could not fetch the kernel (Debian's user-mode-linux)"
   ln -sfn "$libc/ld-linux-x86-64.so.2" "$lab/ld.so"
   nul=$(printf '\\x00%.0s' {1..20})
@@ -72,41 +100,56 @@ get_kernel() {
   mv "$lab/linux.new" "$lab/linux"
 }
 
-# The image: the machine's own stable release, smallest variant, systemd and a bus.
-get_image() {
-  [ -e "$lab/systemd.ext4" ] && return
-  [ "$(id -u)" = 0 ] || die "making the systemd image needs root"
-  local codename tree=$lab/systemd.tree include
-  codename=$(. /etc/os-release && echo "${ID:-} ${VERSION_CODENAME:-}")
-  case $codename in "debian "?*) codename=${codename#debian } ;; *) codename=bookworm ;; esac
-  include=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,procps,iproute2,uidmap
-  echo "lab: making the systemd image, once" >&2
-  fetch "$codename" debootstrap || die "could not fetch debootstrap"
+# The image's root: the machine's own stable release, smallest variant, systemd and a bus, and two engines.
+make_tree() {
+  local codename=$1 tree=$2 include
+  # debootstrap chooses no package for a virtual one: netavark is podman's network
+  include=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,procps,iproute2,uidmap,strace,containerd,podman,netavark
   rm -rf "$tree"
   DEBOOTSTRAP_DIR=$lab/$codename/debootstrap/usr/share/debootstrap \
     "$lab/$codename/debootstrap/usr/sbin/debootstrap" --variant=minbase --include=$include \
-    --keyring=/usr/share/keyrings/debian-archive-keyring.gpg "$codename" "$tree" "$(mirror)" > "$lab/debootstrap.log" 2>&1 ||
-    { tail -5 "$lab/debootstrap.log" >&2; die "could not make the systemd image"; }
+    --keyring=/usr/share/keyrings/debian-archive-keyring.gpg "$codename" "$tree" "$mirror" > "$lab/debootstrap.log" 2>&1
+}
+
+get_image() {
+  local codename tree=$lab/systemd.tree
+  # an image that another version of this file made is not this one's
+  image=$lab/systemd-$(declare -f make_tree get_image | cksum | cut -d' ' -f1).ext4
+  [ -e "$image" ] && return
+  [ "$(id -u)" = 0 ] || die "making the systemd image needs root"
+  for tool in wget mkfs.ext4; do # wget is debootstrap's
+    command -v "$tool" > /dev/null || die "making the systemd image needs $tool"
+  done
+  find_mirror
+  codename=$(. /etc/os-release && echo "${ID:-} ${VERSION_CODENAME:-}")
+  case $codename in "debian "?*) codename=${codename#debian } ;; *) codename=bookworm ;; esac
+  echo "lab: making the systemd image, once" >&2
+  fetch "$codename" debootstrap || die "could not fetch debootstrap"
+  # which repeats its downloads itself
+  pauses=10 attempt make_tree "$codename" "$tree" || { tail -5 "$lab/debootstrap.log" >&2; die "could not make the systemd image"; }
   echo lab > "$tree/etc/hostname"
   : > "$tree/etc/machine-id"
   mkdir -p "$tree/host"
   # what is particular to a run lies on the machine's side
-  printf '%s\n' '#!/bin/sh' 'mount -t proc proc /proc && mount -t hostfs -o / none /host' \
+  printf '%s\n' '#!/bin/sh' 'mount -t proc proc /proc && mount -t hostfs none /host' \
     'exec /bin/sh "/host$(sed "s/.*lab_run=\([^ ]*\).*/\1/" /proc/cmdline)/init"' > "$tree/lab-init"
   chmod +x "$tree/lab-init"
   # what a test machine does not need and what takes time
   ln -sf /dev/null "$tree/etc/systemd/system/getty.target"
-  for unit in systemd-udev-trigger systemd-networkd systemd-timesyncd e2scrub_reap systemd-pstore ldconfig; do
+  for unit in systemd-udev-trigger systemd-networkd systemd-timesyncd e2scrub_reap systemd-pstore ldconfig containerd podman \
+    podman-auto-update podman-restart podman-clean-transient; do
     ln -sf /dev/null "$tree/etc/systemd/system/$unit.service"
   done
-  for unit in apt-daily apt-daily-upgrade dpkg-db-backup fstrim e2scrub_all; do
+  for unit in apt-daily apt-daily-upgrade dpkg-db-backup fstrim e2scrub_all podman-auto-update; do
     ln -sf /dev/null "$tree/etc/systemd/system/$unit.timer"
   done
+  ln -sf /dev/null "$tree/etc/systemd/system/podman.socket"
   rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/var/lib/apt/lists/* "$tree"/usr/share/{doc,man,locale}
-  truncate -s 1500M "$lab/systemd.ext4.new"
-  mkfs.ext4 -q -F -d "$tree" "$lab/systemd.ext4.new"
+  rm -f "$lab"/systemd*.ext4*
+  truncate -s 2500M "$image.new"
+  mkfs.ext4 -q -F -d "$tree" "$image.new"
   rm -rf "$tree"
-  mv "$lab/systemd.ext4.new" "$lab/systemd.ext4"
+  mv "$image.new" "$image"
 }
 
 # The command and its surroundings as a line of shell. Written out before anything is mounted over the files it names.
@@ -136,7 +179,7 @@ boot() {
 on_hostfs() {
   truncate -s 64M "$run/disk"
   cat > "$run/init" <<EOF
-#!/bin/sh
+#!/bin/bash
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 exec 9> '$run/status'
 mount -t proc proc /proc
@@ -168,7 +211,7 @@ EOF
 
 with_systemd() {
   cat > "$run/command" <<EOF
-#!/bin/sh
+#!/bin/bash
 stty -F /dev/tty1 raw -echo 2> /dev/null
 { (
   exec < /dev/null
@@ -178,9 +221,11 @@ systemctl --no-block poweroff -ff
 EOF
   chmod +x "$run/command"
   cat > "$run/init" <<EOF
+mount -t tmpfs tmpfs /run
+# the tests make device nodes: systemd's own would be without devices
+mount -t tmpfs -o mode=1777 tmpfs /tmp
 mkdir -p '$PWD'
 mount --bind '/host$PWD' '$PWD'
-mount -t tmpfs tmpfs /run
 mkdir -p /run/systemd/system/multi-user.target.wants
 cat > /run/systemd/system/lab.service <<UNIT
 [Unit]
@@ -194,13 +239,15 @@ UNIT
 ln -s ../lab.service /run/systemd/system/multi-user.target.wants/
 exec /sbin/init --log-level=warning --show-status=no
 EOF
-  boot root=/dev/ubda rootfstype=ext4 ubd0="$run/cow,$lab/systemd.ext4" lab_run="$run" init=/lab-init
+  boot root=/dev/ubda rootfstype=ext4 ubd0="$run/cow,$image" lab_run="$run" init=/lab-init
 }
 
 systemd=
 while :; do
   case ${1:-} in
     --systemd) systemd=1; shift ;;
+    # the second word spares half a minute in which a new systemd deplores v1
+    --v1) LAB_KERNEL="${LAB_KERNEL:-} systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"; shift ;;
     --fetch) fetch_only=1; shift ;;
     -h | --help) usage ;;
     *) break ;;

@@ -2,9 +2,9 @@
 # test.sh: everything that must pass before a change is done. As root on Debian or Ubuntu with a Rust toolchain.
 #
 # Installs what the tests need, then runs scripts/check.sh, and `cargo test` (unit, golden, seccomp and integration tests) in the cgroup
-# mode of this machine and in a private view with nothing but cgroup2 mounted; then real engines (scripts/engines.sh). With --worlds
-# also the cgroup tests in all worlds (scripts/cgroups.sh) and the integration tests in User Mode Linux (scripts/lab.sh), which has
-# all controllers of cgroup v2. Ends with the closing line of every part.
+# mode of this machine and in a private view with nothing but cgroup2 mounted; then real engines (scripts/engines.sh), the cgroup tests
+# in every world (scripts/cgroups.sh), and the whole integration suite in User Mode Linux (scripts/lab.sh), which has all controllers
+# of cgroup v2. Ends with the closing line of every part and the time it took.
 # Fails if a test failed, and if one could not run: an ignored test counts as a failure.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -17,6 +17,7 @@ packages=(
     procps         # the verb ps
     strace         # that the process is born in its cgroup
     libseccomp-dev # what our seccomp programs are compared with
+    wget e2fsprogs debian-archive-keyring # scripts/lab.sh makes a machine with systemd
 )
 
 [ "$(id -u)" = 0 ] || { echo "test.sh: needs root: the integration tests make containers" >&2; exit 1; }
@@ -29,7 +30,7 @@ closing=() failed=0
 
 # part NAME COMMAND...: shows its output, keeps its closing lines
 part() {
-    local name=$1 line status ran=0
+    local name=$1 line status ran=0 begin=$SECONDS
     shift
     echo "== $name"
     "$@" 2>&1 | tee "$log"
@@ -44,6 +45,7 @@ part() {
     done < <(grep -E '^(test result: |check: |[0-9]+ passed)' "$log")
     [ $ran = 1 ] || { closing+=("$name: nothing ran"); status=1; }
     [ $status = 0 ] || { closing+=("$name: FAILED"); failed=1; }
+    closing+=("$name: $((SECONDS - begin)) s")
 }
 
 part check scripts/check.sh
@@ -58,11 +60,8 @@ part engines scripts/engines.sh
 part conformance scripts/conformance.sh
 
 # under kernels of their own, with all controllers of cgroup v2, with systemd, with v1
-suite() { find target -path '*/deps/integration-*' -executable -type f -printf '%T@ %p\n' | sort -rn | head -n 1 | cut -d' ' -f2; }
-if [ "${1:-}" = --worlds ]; then
-    part "cgroups, every world" scripts/cgroups.sh
-    part "integration, lab" env LAB_MEM=6G scripts/lab.sh "$PWD/$(suite)" --test-threads 4
-fi
+part "cgroups, every world" scripts/cgroups.sh
+part "integration, lab" env LAB_MEM=6G scripts/lab.sh "$(test_program --test integration)" --test-threads 4
 
 echo
 printf '%s\n' "${closing[@]}"

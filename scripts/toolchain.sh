@@ -11,6 +11,19 @@ if ! command -v cargo >/dev/null; then
     exit 1
 fi
 
+# musl's start asks the processor nothing, glibc's some eighty questions, each of which leaves a virtual machine: half a
+# millisecond of every start (scripts/bench/NOTES.md). So what these scripts build is linked with musl where the toolchain has
+# it, or rustup can get it; else with glibc, which works as well and starts later. CARGO_BUILD_TARGET decides otherwise.
+if [ -z "${CARGO_BUILD_TARGET:-}" ]; then
+    musl=$(uname -m)-unknown-linux-musl
+    has_musl() { [ -d "$(rustc --print sysroot)/lib/rustlib/$musl/lib" ]; }
+    if has_musl || { command -v rustup && rustup target add "$musl" && has_musl; } >/dev/null 2>&1; then
+        export CARGO_BUILD_TARGET="$musl"
+    else
+        echo "there is no Rust library for $musl: building with glibc, which starts about 0.5 ms later on virtual machines" >&2
+    fi
+fi
+
 # need PACKAGE...: installs those that are missing, with apt, and says so
 need() {
     missing=
@@ -35,6 +48,16 @@ built() {
     found=$(cargo build "$@" --message-format json-render-diagnostics |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | grep "/$name\$") || {
         echo "$0: cargo did not build $name" >&2
+        return 1
+    }
+    echo "$found"
+}
+
+# test_program ARGUMENT...: builds the one test program that these name and prints where it is
+test_program() {
+    found=$(cargo test "$@" --no-run --message-format json-render-diagnostics |
+        sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | grep '/deps/') || {
+        echo "$0: cargo did not build the test program" >&2
         return 1
     }
     echo "$found"

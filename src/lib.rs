@@ -27,3 +27,4 @@ pub mod abi;
 pub mod error;
 pub mod log;
 pub mod sys;
+pub mod trace;

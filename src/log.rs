@@ -5,6 +5,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::sys::clock;
+use crate::trace::{Span, Trace};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -26,6 +27,7 @@ pub struct Log {
     file: Option<File>,
     form: Form,
     debug: bool,
+    trace: Option<Trace>,
 }
 
 impl Log {
@@ -39,13 +41,33 @@ impl Log {
             let file = OpenOptions::new().append(true).create(true).mode(0o644).open(path);
             file.context(|| format!("open {}", path.display()))
         };
-        Ok(Self { file: file.map(open).transpose()?, form, debug })
+        Ok(Self { file: file.map(open).transpose()?, form, debug, trace: None })
     }
 
     /// A log for the time before the flags are known: text on standard error.
     #[must_use]
     pub fn stderr() -> Self {
-        Self { file: None, form: Form::Text, debug: false }
+        Self { file: None, form: Form::Text, debug: false, trace: None }
+    }
+
+    /// Takes the times of this call, too, for a file.
+    ///
+    /// # Errors
+    /// See `Trace::begin`.
+    pub fn traced(mut self, path: &Path) -> Result<Self> {
+        self.trace = Some(Trace::begin(path)?);
+        Ok(self)
+    }
+
+    /// The trace, if one is taken.
+    #[must_use]
+    pub const fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
+    }
+
+    /// A phase of the call, for the trace: it lasts until the span is dropped.
+    pub fn span(&self, name: &'static str) -> Span<'_> {
+        Span::begin(self.trace.as_ref(), name)
     }
 
     /// Records what is being done; the text is made only when somebody asked for it.

@@ -9,12 +9,14 @@ use onggi::cli::{self, Call, Global, LogFormat, Misuse};
 use onggi::cmd;
 use onggi::error::{Error, Kind, Result};
 use onggi::log::{Form, Log};
+use onggi::trace::Trace;
 use std::io::Write;
+use std::path::PathBuf;
 
 onggi::entry!(crate::start);
 
 fn start() -> i32 {
-    let status = match cli::parse(std::env::args_os()) {
+    let status = match cli::parse(onggi::sys::entry::arguments()) {
         Ok(call) => obey(call),
         Err(misuse) => refuse(&misuse),
     };
@@ -26,10 +28,14 @@ fn obey(call: Call) -> u8 {
         Ok(log) => log,
         Err(error) => return report(&Log::stderr(), &error),
     };
-    match cmd::run(call, &log) {
+    let status = match cmd::run(call, &log) {
         Ok(status) => status,
         Err(error) => report(&log, &error),
+    };
+    if let Some(Err(error)) = log.trace().map(Trace::write) {
+        log.warn(&error.to_string());
     }
+    status
 }
 
 /// Help and version are for whoever reads them there and then: no log is opened for them.
@@ -42,7 +48,17 @@ fn log_of(global: &Global) -> Result<Log> {
         LogFormat::Text => Form::Text,
         LogFormat::Json => Form::Json,
     };
-    Log::open(global.log.as_deref(), form, global.debug)
+    let log = Log::open(global.log.as_deref(), form, global.debug)?;
+    match trace_of(global) {
+        Some(path) => log.traced(&path),
+        None => Ok(log),
+    }
+}
+
+/// Engines pass no flags of ours: the environment does for them.
+fn trace_of(global: &Global) -> Option<PathBuf> {
+    let asked = || std::env::var_os("ONGGI_TRACE").filter(|path| !path.is_empty()).map(PathBuf::from);
+    global.trace.clone().or_else(asked)
 }
 
 fn refuse(misuse: &Misuse) -> u8 {

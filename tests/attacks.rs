@@ -94,12 +94,16 @@ fn a_swapped_directory_leads_nowhere() {
     std::os::unix::fs::symlink(&victim.dir, volume.join("link")).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let swapper = std::thread::spawn({
-        let (one, other, stop) = (volume.join("dir"), volume.join("link"), Arc::clone(&stop));
+        let c_path = |name| std::ffi::CString::new(volume.join(name).into_os_string().into_encoded_bytes()).unwrap();
+        let (one, other, stop) = (c_path("dir"), c_path("link"), Arc::clone(&stop));
         move || {
             while !stop.load(Ordering::Relaxed) {
-                let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
-                let here = nix::fcntl::AT_FDCWD;
-                nix::fcntl::renameat2(here, &one, here, &other, flags).unwrap();
+                let (here, exchange) = (libc::AT_FDCWD, libc::RENAME_EXCHANGE);
+                #[allow(unsafe_code)]
+                // SAFETY: both paths live through the call. Not every C library has a function for it.
+                let done =
+                    unsafe { libc::syscall(libc::SYS_renameat2, here, one.as_ptr(), here, other.as_ptr(), exchange) };
+                assert_eq!(done, 0, "renameat2: {}", std::io::Error::last_os_error());
             }
         }
     });

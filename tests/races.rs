@@ -97,8 +97,8 @@ fn killed_half_way(verb: &'static str, moments: u32) {
         let runtime = bundle.launch(verb, &[]).start();
         std::thread::sleep(whole * moment / moments);
         runtime.kill(libc::SIGKILL);
-        let code = runtime.finish().code;
-        assert!(code == 137 || code == 0, "killed at {moment}/{moments}: {code}");
+        let output = runtime.finish();
+        assert!(output.code == 137 || output.code == 0, "killed at {moment}/{moments}: {output}");
         let deleted = bundle.verb(&["delete", "--force", &bundle.id]);
         assert_eq!(deleted.code, 0, "killed at {moment}/{moments} of {whole:?}: {deleted}");
         until(&format!("nothing to be left, killed at {moment}/{moments} of {whole:?}"), || {

@@ -1,7 +1,7 @@
 //! The other verbs that engines call: ps, pause, resume, update, events, features, and the checkpoint probes.
 
 use crate::support::runtime::Call;
-use crate::support::world::has_controller;
+use crate::support::world::{has_controller, home};
 use crate::support::{Bundle, Output, Value, World, json, kernel, not_here, peer_differs, until, world};
 
 fn waiting(bundle: Bundle) -> (Bundle, i32) {
@@ -123,7 +123,7 @@ fn a_paused_container_can_be_killed_and_deleted() {
 
 /// A file of the container's cgroup in either world.
 fn limit(bundle: &Bundle, controller: &str, v1: &str, v2: &str) -> String {
-    bundle.cgroup_file(controller, if world() == World::V2 { v2 } else { v1 })
+    bundle.cgroup_file(controller, if home(controller) == Some(World::V2) { v2 } else { v1 })
 }
 
 #[test]
@@ -302,8 +302,9 @@ fn features_say_what_engines_ask_for() {
         assert!(has("/linux/namespaces", kind), "{kind}");
     }
     assert!(has("/linux/capabilities", "CAP_SYS_ADMIN") && has("/linux/capabilities", "CAP_CHECKPOINT_RESTORE"));
-    assert_eq!(features["linux"]["cgroup"]["v1"], true);
-    assert_eq!(features["linux"]["cgroup"]["v2"], true);
+    for way in ["v1", "v2", "systemd", "systemdUser"] {
+        assert_eq!(features["linux"]["cgroup"][way], true, "{way}");
+    }
     assert_eq!(features["linux"]["seccomp"]["enabled"], true);
     for action in ["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_LOG"] {
         assert!(has("/linux/seccomp/actions", action), "{action}");

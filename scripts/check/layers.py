@@ -1,4 +1,4 @@
-"""Who may use whom: the direction of `crate::` between the rooms of src."""
+"""Who may use whom: the direction of `crate::` between the rooms of src, and that no two modules of a room use each other."""
 
 import re
 
@@ -6,7 +6,7 @@ from rust import report, sources, without_comments, without_tests
 
 # modules -> what they may use. `x` is the module itself, `x::*` it and everything below; the first row that fits counts.
 ROOMS = [
-    ("main", "cli::* cmd::* error log"),
+    ("main", "cli::* cmd::* error log trace"),
     ("lib", ""),
     ("cli::*", "cli::* abi::* error"),
     ("spec::*", "spec::* abi::* error"),
@@ -16,20 +16,22 @@ ROOMS = [
     ("plan::cgroup::*", "plan plan::step plan::fmt plan::cgroup::* abi::* spec::* facts::* error"),
     ("plan::seccomp::*", "plan plan::step plan::fmt plan::seccomp::* abi::* spec::* error"),
     ("plan::*", "plan plan::step plan::fmt plan::* abi::* spec::* facts::* error"),
-    ("launch::*", "launch::* plan::* cgroup::* state::* wire sys::* abi::* error log"),
+    ("launch::*", "launch::* plan::* cgroup::* state::* wire sys::* abi::* error log trace"),
     ("cgroup::*", "cgroup::* plan::cgroup::* sys::* abi::* facts::* error"),
     ("wire", "sys::* abi::*"),
     ("init::*", "init::* plan plan::step plan::image wire sys::* abi::*"),
     ("state::*", "state::* sys::* abi::* error"),
-    ("cmd::*", "cmd::* cli::* spec::* facts::* plan::* launch::* cgroup::* state::* wire sys::* abi::* error log"),
+    ("cmd::*", "cmd::* cli::* spec::* facts::* plan::* launch::* cgroup::* state::* wire sys::* abi::* error log trace"),
     ("abi::*", "abi::*"),
     ("sys::*", "sys::* abi::*"),
     ("error", "sys::*"),
-    ("log", "sys::* error"),
+    ("log", "sys::* error trace"),
+    ("trace", "sys::* error"),
 ]
 
 # (from, to): why this one step against the table is right
 EXEMPT = {
+    ("main", "sys::entry"): "the program's own arguments, which come from there",
     ("plan::step", "sys::*"): "argument shapes of the typed calls that a step stands for; no call is made",
     ("plan::image", "sys::*"): "the prepared argv and envp that execve takes; no call is made",
     ("plan::terminal", "sys::tty"): "Size, the shape of a window",
@@ -86,9 +88,33 @@ def uses(module, code):
             yield code.count("\n", 0, match.start()) + 1, base + path
 
 
+def is_around(outer, inner):
+    return (inner + "::").startswith(outer + "::")
+
+
+def circles(arrows):
+    """modules that use themselves by way of others; a module and what lies in it are one place"""
+    problems = []
+    for start in sorted(arrows):
+        way, queue = {start: None}, [start]
+        while queue:
+            for after in sorted(arrows.get(at := queue.pop(0), {})):
+                if after == start:
+                    names = [at]
+                    while way[names[0]]:
+                        names.insert(0, way[names[0]])
+                    # once for each circle, at its first module
+                    if start == min(names):
+                        problems.append((arrows[at][start], f"a circle: {' -> '.join([*names, start])}"))
+                elif after not in way:
+                    way[after] = at
+                    queue.append(after)
+    return problems
+
+
 def main():
     files = {module_of(path): (path, without_tests(without_comments(text))) for path, text in sources("src")}
-    problems = []
+    problems, arrows = [], {}
     for module, (path, code) in files.items():
         room = next((allowed for modules, allowed in ROOMS if fits(module, modules.split())), None)
         if room is None:
@@ -97,11 +123,15 @@ def main():
         for line, names in uses(module, code):
             # the longest prefix that is a module: the rest are items of it
             target = next((p for n in range(len(names), 0, -1) if (p := "::".join(names[:n])) in files), None)
-            if target is None or target == module or fits(target, room.split()):
+            if target is None:
+                continue
+            if not is_around(target, module) and not is_around(module, target):
+                arrows.setdefault(module, {}).setdefault(target, f"{path}:{line}")
+            if target == module or fits(target, room.split()):
                 continue
             if not any(module == a and fits(target, [b]) for a, b in EXEMPT):
                 problems.append((f"{path}:{line}", f"{module} may not use {target}"))
-    report(problems)
+    report(problems + circles(arrows))
 
 
 main()

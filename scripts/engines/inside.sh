@@ -26,6 +26,24 @@ prepare_mounts() {
     fi
 }
 
+# where v1 hierarchies are mounted, a directory of them of our own: Podman makes plain directories there for controllers that are
+# missing, which would stay, and fails over those that another Podman left
+own_cgroup_directory() {
+    local place
+    [ ! -f /sys/fs/cgroup/cgroup.controllers ] || return 0
+    mkdir "$dir/cgroup"
+    mount -t tmpfs -o mode=755 tmpfs "$dir/cgroup"
+    for place in /sys/fs/cgroup/*; do
+        if [ -L "$place" ]; then
+            cp -d "$place" "$dir/cgroup/"
+        elif mountpoint -q "$place"; then
+            mkdir "$dir/cgroup/${place##*/}"
+            mount --bind "$place" "$dir/cgroup/${place##*/}"
+        fi
+    done
+    umount -R -l /sys/fs/cgroup && mount --move "$dir/cgroup" /sys/fs/cgroup || fail "no /sys/fs/cgroup of our own"
+}
+
 # a cgroup of our own: a runtime that is given no path makes its cgroup below the caller's
 move_to_own_cgroup() {
     for root in /sys/fs/cgroup /sys/fs/cgroup/*/; do
@@ -132,6 +150,7 @@ check() {
 
 hostname onggi-engines
 prepare_mounts
+own_cgroup_directory
 move_to_own_cgroup
 ip link set lo up
 write_configuration

@@ -8,7 +8,7 @@
 use super::address::{self, open};
 use super::handle::Scope;
 use crate::error::{Context, Error, Result};
-use crate::plan::cgroup::unit::{Property, Value};
+use crate::plan::cgroup::property::{Property, Value};
 use crate::sys::Errno;
 use rustbus::ByteOrder;
 use rustbus::message_builder::{MarshalledMessage, MarshalledMessageBody, MessageBuilder, MessageType};

@@ -21,9 +21,14 @@ impl Handle {
     /// # Errors
     /// If the kernel refuses or a process can't be stopped within ten seconds.
     pub fn freeze(&self) -> Result<()> {
+        self.freeze_within(MOST)
+    }
+
+    /// `freeze`, within a time of the caller's choice.
+    pub(super) fn freeze_within(&self, most: Duration) -> Result<()> {
         let done = match (self.freezer(), self.unified()) {
-            (Some(path), _) => freeze_v1(path),
-            (None, Some(path)) => freeze_v2(path),
+            (Some(path), _) => freeze_v1(path, most),
+            (None, Some(path)) => freeze_v2(path, most),
             (None, None) => {
                 return Err(Error::msg("cannot toggle freezer: cgroups not configured for container"));
             }
@@ -62,11 +67,11 @@ impl Handle {
     }
 }
 
-fn freeze_v2(path: &Path) -> Result<()> {
+fn freeze_v2(path: &Path, most: Duration) -> Result<()> {
     let what = || format!("freeze cgroup {}", path.display());
     let events = Watched::open(&path.join("cgroup.events")).context(what)?;
     write_file(&path.join("cgroup.freeze"), "1").context(what)?;
-    let end = Instant::now() + MOST;
+    let end = Instant::now() + most;
     loop {
         if events.read().context(what)?.lines().any(|line| line == "frozen 1") {
             return Ok(());
@@ -81,10 +86,10 @@ fn freeze_v2(path: &Path) -> Result<()> {
 
 /// v1 tells no change, and a process that forks meanwhile can keep it at `FREEZING`: then a new write, and now and then
 /// a short thaw, help.
-fn freeze_v1(path: &Path) -> Result<()> {
+fn freeze_v1(path: &Path, most: Duration) -> Result<()> {
     let what = || format!("freeze cgroup {}", path.display());
     let state = path.join("freezer.state");
-    let end = Instant::now() + MOST;
+    let end = Instant::now() + most;
     let mut pause = Duration::from_micros(50);
     for round in 1_u32.. {
         write_file(&state, "FROZEN").context(what)?;

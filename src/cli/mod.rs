@@ -74,6 +74,8 @@ pub struct Global {
     pub log: Option<PathBuf>,
     /// `--log-format`.
     pub log_format: LogFormat,
+    /// `--trace`: where the times of phases and steps go.
+    pub trace: Option<PathBuf>,
     /// `--debug`.
     pub debug: bool,
     /// `--systemd-cgroup` or `--cgroup-manager`.

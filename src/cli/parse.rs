@@ -109,7 +109,8 @@ fn read_global(words: &Words) -> Result<Global, Error> {
         return Err(Error::msg("Option --root argument should not be set to /"));
     }
     let log = path(words, "log").filter(|log| !log.as_os_str().is_empty());
-    Ok(Global { root, log, log_format, debug: words.on("debug"), cgroup, rootless })
+    let trace = path(words, "trace").filter(|trace| !trace.as_os_str().is_empty());
+    Ok(Global { root, log, log_format, trace, debug: words.on("debug"), cgroup, rootless })
 }
 
 fn read_verb(verb: &'static Verb, words: &Words) -> Result<Command, Error> {

@@ -89,6 +89,7 @@ pub(crate) const GLOBAL: &[Flag] = &[
     text("log", None, "FILE", "write the log to FILE (default: standard error)"),
     text("log-format", None, "FORMAT", "format of the log: text or json (default: text)"),
     text("root", None, "DIR", "directory of the containers' records (default: /run/onggi, or below $XDG_RUNTIME_DIR)"),
+    text("trace", None, "FILE", "write where the time went to FILE, as Chrome trace events (also: $ONGGI_TRACE)"),
     switch("systemd-cgroup", None, "make cgroups through systemd; cgroupsPath is then slice:prefix:name"),
     text("cgroup-manager", None, "DRIVER", "who makes cgroups: cgroupfs, systemd or disabled (default: cgroupfs)"),
     text("rootless", None, "BOOL", "go on where cgroups may not be written: true, false or auto (default: auto)"),

@@ -2,12 +2,12 @@
 
 use crate::cli::{self, CgroupDriver, Global};
 use crate::error::{Context, Error, Kind, Result};
-use crate::launch::{self, Job, notify};
+use crate::launch::{self, Job, Maker, notify};
 use crate::log::Log;
 use crate::plan::cgroup::Driver;
 use crate::spec::{self, Loaded};
 use crate::state::{Root, check_id};
-use crate::sys::exe;
+use crate::sys::exe::Seal;
 use oci_spec::runtime::Spec;
 use std::path::{Path, PathBuf};
 
@@ -16,20 +16,28 @@ use std::path::{Path, PathBuf};
 pub(super) struct Bundle {
     pub(super) path: PathBuf,
     pub(super) loaded: Loaded<Spec>,
+    pub(super) maker: Option<Maker>,
 }
 
-/// Finds and reads the bundle. Its directory becomes ours: relative paths in it start there, and hooks expect it.
-pub(super) fn bundle(directory: Option<&Path>, config: Option<&Path>, for_start: bool, log: &Log) -> Result<Bundle> {
+/// Finds and reads the bundle. Its directory becomes ours: relative paths in it start there, and hooks expect it. With
+/// `start`, what takes longest begins at once.
+pub(super) fn bundle(directory: Option<&Path>, config: Option<&Path>, start: bool, log: &Log) -> Result<Bundle> {
+    let _span = log.span("read config.json");
     // a configuration elsewhere is named relative to where the caller stands
     let config = config.map(std::path::absolute).transpose()?;
     if let Some(directory) = directory {
         std::env::set_current_dir(directory).context(|| format!("chdir to bundle {}", directory.display()))?;
     }
     let path = std::env::current_dir().context(|| "find the current directory")?;
-    let loaded = spec::load(config.as_deref().unwrap_or_else(|| Path::new("config.json")))?;
+    let config = config.as_deref().unwrap_or_else(|| Path::new("config.json"));
+    let bytes = spec::read(config)?;
+    // the longest part of a start goes on while the bundle is parsed; a wrong guess costs no more than its time
+    let maker = (start && spec::looks_for_network(&bytes)).then(|| Maker::begin(log.trace().is_some())).transpose()?;
+    let loaded = spec::config(bytes, config)?;
     loaded.notes.iter().for_each(|note| log.warn(note));
-    spec::validate(&loaded.spec, for_start)?;
-    Ok(Bundle { path, loaded })
+    // who starts it looks for a process
+    spec::validate(&loaded.spec, false)?;
+    Ok(Bundle { path, loaded, maker })
 }
 
 pub(super) fn driver(global: &Global) -> Driver {
@@ -84,6 +92,7 @@ pub(super) fn job<'a>(
         listen_fds,
         notify: notify::asked(),
         mask: None,
+        maker: bundle.maker,
     }
 }
 
@@ -95,16 +104,22 @@ pub(super) fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<u8
     check_id(&create.id)?;
     // before anything of ours takes one of these numbers
     launch::check_preserved(create.preserve_fds)?;
-    // nothing has happened yet: where our binary can't be protected in place, we execute ourselves once more
-    exe::seal().context(|| "protect our own binary from the container")?;
+    let seal = protect(log)?;
     let create = absolute(create)?;
-    let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), false, log)?;
+    let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), true, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, true, create.console_socket.is_some())?;
     let root = Root::find(global.root.as_deref())?;
     let job = job(global, &create, &root, &bundle, true);
-    launch::launch(&job, log)?;
+    launch::launch(&job, seal, log)?;
     Ok(0)
+}
+
+/// Begins to keep the container from our own binary. Nothing has happened yet: where the binary can't be protected in
+/// place, we execute ourselves once more.
+pub(super) fn protect(log: &Log) -> Result<Seal> {
+    let _span = log.span("prepare the seal of our binary");
+    Seal::prepare().context(|| launch::SEAL)
 }
 
 /// Paths of the call, before the bundle becomes the current directory.

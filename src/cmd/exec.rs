@@ -1,6 +1,6 @@
 //! `exec`: one more process in a container, in the foreground until it ends, or detached.
 
-use super::create::check_terminal;
+use super::create::{check_terminal, protect};
 use crate::cgroup::Sub;
 use crate::cli::{self, Global};
 use crate::error::{Context, Error, Result};
@@ -10,7 +10,7 @@ use crate::log::Log;
 use crate::spec;
 use crate::state::Held;
 use crate::sys::file::given;
-use crate::sys::{exe, signal, tty};
+use crate::sys::{signal, tty};
 use oci_spec::runtime::{
     Box as Window, BoxBuilder as WindowBuilder, Capabilities, Capability, LinuxCapabilities, Process,
 };
@@ -35,8 +35,7 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     }
     let subs = subs(&exec.cgroups)?;
     check_terminal(process.terminal().unwrap_or_default(), exec.detach, exec.console_socket.is_some())?;
-    // nothing has happened yet: where our binary can't be protected in place, we execute ourselves once more
-    exe::seal().context(|| "protect our own binary from the container")?;
+    protect(log)?.finish().context(|| launch::SEAL)?;
     let mut job = Job {
         record: &container.record,
         process: &process,

@@ -63,15 +63,18 @@ fn parse(name: &str) -> Option<i32> {
     }
 }
 
-/// `RTMIN+3`, `RTMAX-2`: as container images name what stops systemd. glibc keeps the first two for itself.
+/// `RTMIN+3`, `RTMAX-2`: as container images name what stops systemd. The numbers are glibc's, which keeps the first two
+/// for itself: payloads and runc count from there, whichever C library we are built with.
 fn realtime(name: &str) -> Option<i32> {
+    const MIN: i32 = 34;
+    const MAX: i32 = 64;
     let (base, offset) = match name.split_at_checked(5)? {
-        ("RTMIN", offset) => (libc::SIGRTMIN(), offset),
-        ("RTMAX", offset) => (libc::SIGRTMAX(), offset),
+        ("RTMIN", offset) => (MIN, offset),
+        ("RTMAX", offset) => (MAX, offset),
         _ => return None,
     };
     let offset = if offset.is_empty() { 0 } else { offset.parse::<i32>().ok()? };
-    Some(base + offset).filter(|signal| (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(signal))
+    Some(base + offset).filter(|signal| (MIN..=MAX).contains(signal))
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! `run`: create and start in one, without a gate; in the foreground until the payload ends, or detached.
 
-use super::create::{absolute, bundle, check_terminal, job};
+use super::create::{absolute, bundle, check_terminal, job, protect};
 use crate::cli::{self, Global};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::launch::{self, Launched, console, hooks};
 use crate::log::Log;
 use crate::state::{Root, check_id};
-use crate::sys::{cred, exe, signal};
+use crate::sys::{cred, signal};
 use std::os::fd::AsFd;
 
 /// Runs a container; answers the payload's exit status, or 0 when detached.
@@ -17,9 +17,12 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
     check_id(&run.create.id)?;
     // before anything of ours takes one of these numbers
     launch::check_preserved(run.create.preserve_fds)?;
-    exe::seal().context(|| "protect our own binary from the container")?;
+    let seal = protect(log)?;
     let create = absolute(&run.create)?;
     let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), true, log)?;
+    if bundle.loaded.spec.process().is_none() {
+        return Err(Error::new(Kind::Spec, "process property must not be empty"));
+    }
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, run.detach, create.console_socket.is_some())?;
     let root = Root::find(global.root.as_deref())?;
@@ -32,25 +35,28 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
             cred::become_subreaper().context(|| "become a subreaper")?;
         }
     }
-    let mut launched = launch::launch(&job, log)?;
+    let mut launched = launch::launch(&job, seal, log)?;
     if let Err(error) = poststart(&launched, log) {
         end(&launched, log);
         return Err(error);
     }
     let relay = launched.relay.take();
-    let (pid, pidfd) = (launched.child.pid, launched.child.pidfd.try_clone()?);
+    let pid = launched.child.pid;
     if run.detach {
-        relay.map(|relay| relay.wait(pid, pidfd.as_fd())).transpose()?;
+        relay.map(|relay| relay.wait(pid, launched.child.pidfd.as_fd())).transpose()?;
         return Ok(0);
     }
     if let Some(relay) = relay {
+        let pidfd = launched.child.pidfd.try_clone()?;
         // beside the foreground; it ends with the payload, and a caller that does not listen is no failure of ours
         std::thread::spawn(move || relay.wait(pid, pidfd.as_fd()));
     }
+    let waiting = log.span("payload runs");
     let ended = match &launched.terminal {
         Some(master) => console::relay(&launched.child, master),
         None => console::wait(&launched.child),
     };
+    drop(waiting);
     if !run.keep || ended.is_err() {
         remove(&launched, log);
     }
@@ -72,6 +78,7 @@ fn end(launched: &Launched, log: &Log) {
 
 /// Takes away what is left of an ended container. The payload has ended: what goes wrong here is told, not returned.
 fn remove(launched: &Launched, log: &Log) {
+    let _span = log.span("remove");
     if let Err(error) = super::delete::destroy(&launched.container, log) {
         log.warn(&error.to_string());
     }

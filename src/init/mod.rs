@@ -15,7 +15,8 @@ mod tty;
 
 use crate::plan::Plan;
 use crate::plan::image::Image;
-use crate::plan::step::{Slot, Step};
+use crate::plan::step::{Slot, Step, Sync};
+use crate::sys::marks::Marks;
 use crate::sys::signal::Mask;
 use crate::sys::{Errno, cred, exec, file, net, ns, signal, task};
 use crate::wire::{self, Cause, Failure, Message};
@@ -87,14 +88,34 @@ impl Scene<'_> {
     }
 }
 
+/// What init walks with. It lives as long as the memory it lies in, which the host half may share; but for the plan,
+/// nobody else touches it from the clone on.
+#[derive(Debug)]
+pub struct Pack {
+    /// What is to be done; the host half reads it too.
+    pub plan: &'static Plan,
+    /// What is to be become.
+    pub image: Image,
+    /// The descriptors that steps use.
+    pub slots: &'static mut [Option<OwnedFd>],
+    /// Our end of the wire to the host half.
+    pub wire: OwnedFd,
+    /// The signal mask that the payload gets back.
+    pub mask: Option<Mask>,
+    /// Where the beginning of each step is marked.
+    pub marks: Option<&'static Marks>,
+}
+
 /// Walks all steps and becomes the payload; never comes back.
-pub fn walk(plan: &mut Plan, slots: &mut [Option<OwnedFd>], wire: BorrowedFd<'_>, mask: Option<&Mask>) -> ! {
-    #[cfg(debug_assertions)]
-    crate::sys::alloc::forbid();
-    let mut scene = Scene { slots, wire, entered: false };
+pub fn walk(pack: &mut Pack) -> ! {
+    crate::sys::alloc::forbid(true);
+    let mut scene = Scene { slots: pack.slots, wire: pack.wire.as_fd(), entered: false };
     let mut gate = false;
-    for (index, step) in plan.steps.iter().enumerate() {
-        if let Err(trouble) = perform(step, &mut plan.image, &mut scene, mask) {
+    for (index, step) in pack.plan.steps.iter().enumerate() {
+        if let Some(marks) = pack.marks {
+            marks.mark(index);
+        }
+        if let Err(trouble) = perform(step, &mut pack.image, &mut scene, pack.mask.as_ref()) {
             let step = u16::try_from(index).unwrap_or(u16::MAX);
             report(&scene, Failure { step, cause: trouble.cause, errno: trouble.errno, detail: trouble.detail }, gate);
         }
@@ -120,7 +141,13 @@ fn report(scene: &Scene<'_>, failure: Failure, gate: bool) -> ! {
 // check: table: one line a step: which call it is
 fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&Mask>) -> Done {
     match step {
-        Step::Tell(sync) => wire::say(scene.wire, Message::Reached(*sync))?,
+        Step::Tell(sync) => {
+            // from now on others know of us, and may ask us to end
+            if *sync == Sync::Ready {
+                signal::heed();
+            }
+            wire::say(scene.wire, Message::Reached(*sync))?;
+        }
         Step::Await(sync) => wire::wait(scene.wire, *sync)?,
         Step::Enter(slot, kind) => {
             let mut kinds = crate::abi::ns::Namespaces::default();
@@ -197,7 +224,6 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
 
 /// Waits for the byte that `start` writes into the fifo.
 fn gate(scene: &Scene<'_>) -> Done {
-    signal::heed();
     let mut byte = [0];
     match file::read(scene.get(Slot::GATE)?, &mut byte)? {
         1 => Ok(()),

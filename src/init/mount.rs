@@ -192,14 +192,18 @@ fn keep_locked(tree: BorrowedFd<'_>, attr: &MountAttr, explicit: u64, host: bool
 
 /// Whether attributes would change when access times are written, given the `ST_` flags of a mount.
 fn changes_times(attr: &MountAttr, flags: u64) -> bool {
-    const TIMES: u64 = libc::ST_NOATIME | libc::ST_NODIRATIME | libc::ST_RELATIME;
+    // statvfs(3); not every C library has all of them
+    const ST_NOATIME: u64 = 0x400;
+    const ST_NODIRATIME: u64 = 0x800;
+    const ST_RELATIME: u64 = 0x1000;
+    const TIMES: u64 = ST_NOATIME | ST_NODIRATIME | ST_RELATIME;
     let mut wanted = match attr.set & ATTR_ATIME {
-        ATTR_NOATIME => libc::ST_NOATIME,
+        ATTR_NOATIME => ST_NOATIME,
         ATTR_STRICTATIME => 0,
-        _ => libc::ST_RELATIME,
+        _ => ST_RELATIME,
     };
     if attr.set & ATTR_NODIRATIME != 0 {
-        wanted |= libc::ST_NODIRATIME;
+        wanted |= ST_NODIRATIME;
     }
     attr.clear & ATTR_ATIME != 0 && flags & TIMES != wanted
 }

@@ -10,11 +10,15 @@ pub mod gate;
 pub mod hooks;
 mod idmap;
 pub mod notify;
+mod record;
 mod sentence;
 pub mod tenant;
 mod undo;
 
-pub use clone::{Child, reap};
+use clone::Luggage;
+pub use clone::{Child, Maker, reap};
+pub use record::document;
+use record::{inner_pid, record};
 
 use crate::abi::ns::Namespace;
 use crate::cgroup;
@@ -29,13 +33,13 @@ use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::{self, Plan};
 use crate::spec::Loaded;
 use crate::state::{self, Claim, Root};
+use crate::sys::exe::Seal;
 use crate::sys::signal::{self, Mask};
-use crate::sys::{clock, file, socket, task};
+use crate::sys::{file, socket, task};
+use crate::trace::Trace;
 use crate::wire::{self, Message};
-use hooks::StateDocument;
 use nix::unistd::Pid;
 use oci_spec::runtime::Spec;
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use undo::Undo;
@@ -77,7 +81,12 @@ pub struct Job<'a> {
     pub notify: Option<PathBuf>,
     /// The caller's signal mask, if it was changed.
     pub mask: Option<Mask>,
+    /// The thread that makes the network namespace, if it was begun on the strength of a look at the bundle.
+    pub maker: Option<Maker>,
 }
+
+/// What protecting our own binary is called in errors.
+pub const SEAL: &str = "protect our own binary from the container";
 
 /// What is remembered of a container.
 pub type Record = state::Record<Handle>;
@@ -157,76 +166,86 @@ fn tree(facts: &CgroupFacts, plan: &CgroupPlan) -> CgroupTree {
 ///
 /// # Errors
 /// Any step that failed; then nothing is left of the container.
-pub fn launch(job: &Job<'_>, log: &Log) -> Result<Launched> {
-    let (mut plan, cgroups) = plan(job)?;
-    plan.notes.iter().for_each(|note| log.warn(note));
-    plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
-    log.debug(|| format!("container {}: {} steps, new namespaces {}", job.id, plan.steps.len(), plan.birth.new));
+pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
+    let maker = maker(job, log)?;
+    let (plan, cgroups) = prepared(job, seal, log)?;
     let mut undo = Undo::new(log);
+    let claiming = log.span("claim the state directory");
     let claim = job.root.claim(job.id)?;
     let directory = claim.dir.path().to_owned();
     undo.push("remove the state directory", move || remove_directory(&directory));
     let relay = job.notify.as_ref().map(|to| notify::prepare(claim.dir.path(), to, job.gate)).transpose()?.flatten();
     // whoever kills us from now on leaves word of the cgroup for `delete --force`
     claim.dir.announce(&record(job, Handle::planned(&cgroups))?)?;
+    drop(claiming);
+    let making = log.span("make the cgroup");
     let made = cgroup::make(&cgroups)?;
+    drop(making);
     let leftover = made.handle().clone();
     undo.push("remove the cgroup", move || leftover.remove());
-    let mut slots = fds::open(&plan)?;
+    let mut slots = fds::open(plan)?;
     if job.gate {
         gate::make(&claim.dir, &mut slots)?;
     }
     let (host, init) = socket::pair().context(|| "socketpair")?;
-    let luggage = clone::Luggage {
-        plan: &mut plan,
-        slots: &mut slots,
-        wire: init,
-        host: &host,
-        mask: job.mask,
-        cgroup: made.into_fd(),
-    };
-    task::roam();
-    let child = std::rc::Rc::new(clone::birth(luggage, |errno| made.refused(errno, &cgroups))?);
+    let marks = log.trace().map(Trace::marks);
+    let (luggage, plan) = Luggage::new(plan, &slots, (host.as_fd(), init.as_fd()), job.mask, marks);
+    let cloning = log.span("clone3");
+    let mut limited = maker.and_then(|maker| {
+        maker.order(luggage, made.into_fd());
+        // the network namespace is not there yet: time for what needs no child
+        (!made.needs_placing() && !cgroups.lets_nobody_in()).then(|| made.limit(&cgroups))
+    });
+    let child = clone::birth(luggage, made.into_fd(), maker, |errno| {
+        limited = limited.take().filter(Result::is_ok);
+        made.refused(errno, &cgroups)
+    })?;
+    let child = std::rc::Rc::new(child);
+    drop(init);
+    drop(cloning);
     let doomed = std::rc::Rc::clone(&child);
     undo.push("end init", move || clone::end(&doomed));
     // the lock on the gate is init's alone
     for slot in [Slot::GATE, Slot::LOCK, Slot::CONSOLE] {
         slots[usize::from(slot.0)] = None;
     }
-    let mut launch = Launch { plan: &plan, job, claim: &claim, host: &host, slots: &mut slots, log, child: &child };
-    let (record, terminal) = launch.accompany(&made, &cgroups)?;
+    let mut launch = Launch { plan, job, claim: &claim, host: &host, slots: &mut slots, log, child: &child };
+    let accompanied = launch.accompany(&made, &cgroups, limited);
+    if let Some(trace) = log.trace() {
+        trace.beside(maker.iter().flat_map(Maker::laps));
+        trace.steps(child.pid, plan.steps.iter().map(ToString::to_string));
+    }
+    let (record, terminal) = accompanied?;
     undo.disarm();
     let child = std::rc::Rc::into_inner(child).ok_or_else(|| Error::msg("init is still to be undone"))?;
     Ok(Launched { child, container: state::Container { dir: claim.dir, record }, terminal, relay })
 }
 
-fn remove_directory(path: &Path) -> Result<()> {
-    std::fs::remove_dir_all(path).context(|| format!("remove {}", path.display()))
+/// The thread that makes the network namespace: the one that was begun already, or one that is begun now.
+fn maker(job: &Job<'_>, log: &Log) -> Result<Option<Maker>> {
+    if !plan::namespaces::network_ahead(&job.loaded.spec) {
+        return Ok(None);
+    }
+    let begin = || Maker::begin(log.trace().is_some());
+    job.maker.map_or_else(begin, Ok).map(Some)
 }
 
-/// What is remembered of a container; without the process, which is not there yet.
-fn record(job: &Job<'_>, cgroup: Handle) -> Result<Record> {
-    let spec = &job.loaded.spec;
-    let hooks = spec.hooks().as_ref();
-    Ok(Record {
-        oci_version: spec.version().clone(),
-        id: job.id.to_owned(),
-        init_process_pid: 0,
-        init_process_start: 0,
-        created: clock::now().nanos(),
-        bundle: job.bundle.to_owned(),
-        rootfs: container::rootfs(spec, job.bundle)?,
-        annotations: annotations(spec),
-        rootless: job.rootless,
-        namespace_paths: BTreeMap::new(),
-        external_descriptors: Vec::new(),
-        // nobody is to be killed on the word of a record without a process
-        private_pid: true,
-        no_new_keyring: job.no_new_keyring,
-        cgroup,
-        poststart: hooks.and_then(|h| h.poststart().clone()).unwrap_or_default(),
-        poststop: hooks.and_then(|h| h.poststop().clone()).unwrap_or_default(),
-    })
+/// Everything that touches nothing but ourselves.
+fn prepared(job: &Job<'_>, seal: Seal, log: &Log) -> Result<(&'static mut Plan, CgroupPlan)> {
+    let sealing = log.span("seal our binary");
+    seal.finish().context(|| SEAL)?;
+    drop(sealing);
+    let _planning = log.span("plan");
+    let (plan, cgroups) = plan(job)?;
+    plan.notes.iter().for_each(|note| log.warn(note));
+    plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
+    log.debug(|| format!("container {}: {} steps, new namespaces {}", job.id, plan.steps.len(), plan.birth.new));
+    // init may use it for longer than we live
+    Ok((Box::leak(Box::new(plan)), cgroups))
+}
+
+fn remove_directory(path: &Path) -> Result<()> {
+    std::fs::remove_dir_all(path).context(|| format!("remove {}", path.display()))
 }
 
 /// The host half beside a living child.
@@ -250,8 +269,15 @@ impl Launch<'_> {
     }
 
     /// Everything from the clone to the moment when the container may be told of.
-    fn accompany(&mut self, made: &cgroup::Made, cgroups: &CgroupPlan) -> Result<(Record, Option<OwnedFd>)> {
+    fn accompany(
+        &mut self,
+        made: &cgroup::Made,
+        cgroups: &CgroupPlan,
+        limited: Option<Result<()>>,
+    ) -> Result<(Record, Option<OwnedFd>)> {
         let pid = self.child.pid;
+        task::roam(pid);
+        let placing = self.log.span("place, map, limit");
         made.place(pid, cgroups)?;
         if let Some(maps) = &self.plan.birth.maps {
             idmap::write(pid, maps)?;
@@ -267,8 +293,10 @@ impl Launch<'_> {
             oom_score(pid, score, self.job.rootless)?;
         }
         if !made.needs_placing() {
-            made.limit(cgroups)?;
+            limited.unwrap_or_else(|| made.limit(cgroups))?;
         }
+        drop(placing);
+        let recording = self.log.span("record");
         let record = self.record(made.handle())?;
         self.claim.dir.save_config(&self.job.loaded.bytes)?;
         self.claim.dir.save(&record)?;
@@ -278,6 +306,8 @@ impl Launch<'_> {
         if let Some(path) = self.job.pid_file {
             state::replace(path, pid.to_string().as_bytes(), 0o666)?;
         }
+        drop(recording);
+        let _waiting = self.log.span("wait for init");
         let terminal = self.attend(&record).inspect_err(|_| {
             // a caller takes a pid file for success
             if let Some(path) = self.job.pid_file {
@@ -431,31 +461,6 @@ fn became_payload(pid: i32) -> bool {
     let stat = procfs::process::Process::new(pid).and_then(|process| process.stat());
     let flags = stat.ok().and_then(|stat| stat.flags().ok());
     flags.is_none_or(|flags| !flags.contains(procfs::process::StatFlags::PF_FORKNOEXEC))
-}
-
-fn annotations(spec: &Spec) -> BTreeMap<String, String> {
-    spec.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
-}
-
-/// The state document of a record.
-#[must_use]
-pub fn document<'a>(record: &'a Record, status: &'a str, pid: i32) -> StateDocument<'a> {
-    StateDocument {
-        oci_version: &record.oci_version,
-        id: &record.id,
-        status,
-        pid,
-        bundle: &record.bundle,
-        annotations: &record.annotations,
-    }
-}
-
-/// The number of a process as its own pid namespace counts (`NSpid` of `/proc/PID/status`, proc(5)).
-fn inner_pid(pid: i32) -> Result<i32> {
-    let failed = |error: procfs::ProcError| Error::msg(error.to_string()).context(format!("read /proc/{pid}/status"));
-    let status = procfs::process::Process::new(pid).and_then(|process| process.status()).map_err(failed)?;
-    let inner = status.nspid.and_then(|numbers| numbers.last().copied());
-    inner.ok_or_else(|| Error::msg(format!("/proc/{pid}/status has no NSpid")))
 }
 
 /// Gives descriptors above 2 that the caller asked to preserve a look: they must be open.

@@ -15,6 +15,7 @@ use crate::plan::tenant::{self, Request};
 use crate::state::{self, Held};
 use crate::sys::signal::Mask;
 use crate::sys::{Answer, Errno, cred, ns, socket, task, tty};
+use crate::trace::Trace;
 use crate::wire::{self, Message};
 use oci_spec::runtime::{Linux, Process};
 use std::os::fd::{AsFd, OwnedFd};
@@ -78,14 +79,16 @@ pub fn plan(job: &Job<'_>) -> Result<Plan> {
 /// # Errors
 /// Any step that failed; then there is no process.
 pub fn launch(job: &Job<'_>, init: Held, log: &Log) -> Result<Tenant> {
-    let mut plan = plan(job)?;
+    let planning = log.span("plan");
+    let plan = Box::leak(Box::new(plan(job)?));
+    drop(planning);
     plan.notes.iter().for_each(|note| log.warn(note));
     plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
     log.debug(|| format!("process in {}: {} steps", plan.id, plan.steps.len()));
-    let mut slots = fds::open(&plan)?;
+    let mut slots = fds::open(plan)?;
     let (first, place) = (init.pid.as_raw(), usize::from(Slot::INIT.0));
     slots[place] = Some(init.into_pidfd());
-    enter(&mut plan, &mut slots, job, first, log).map_err(|error| match slots[place].as_ref().map(ended) {
+    enter(plan, &mut slots, job, first, log).map_err(|error| match slots[place].as_ref().map(ended) {
         // whatever went wrong, that is why: no more processes in its pid namespace, nobody to join
         Some(Ok(true)) => error.context("cannot exec in a stopped container"),
         Some(Ok(false) | Err(_)) | None => error,
@@ -97,7 +100,13 @@ fn ended(pidfd: &OwnedFd) -> Answer<bool> {
     tty::poll([(Some(pidfd.as_fd()), libc::POLLIN)], 0).map(|[ready]| ready != 0)
 }
 
-fn enter(plan: &mut Plan, slots: &mut [Option<OwnedFd>], job: &Job<'_>, first: i32, log: &Log) -> Result<Tenant> {
+fn enter(
+    plan: &'static mut Plan,
+    slots: &mut [Option<OwnedFd>],
+    job: &Job<'_>,
+    first: i32,
+    log: &Log,
+) -> Result<Tenant> {
     move_to(&plan.birth.affinity)?;
     // the child has it from us; who is not root could not write the child's, into which nobody may look
     if let Some(score) = plan.oom_score_adj.filter(|_| cred::euid() != 0) {
@@ -108,9 +117,21 @@ fn enter(plan: &mut Plan, slots: &mut [Option<OwnedFd>], job: &Job<'_>, first: i
     if let Some(pidfd) = slots[usize::from(Slot::INIT.0)].as_ref().filter(|_| !ahead.is_empty()) {
         ns::join(pidfd.as_fd(), ahead).context(|| format!("{}: setns({ahead} of {first})", sentence::TENANT))?;
     }
-    let (child, host) = born(plan, slots, job, first).map_err(|error| error.context(sentence::TENANT))?;
+    let cloning = log.span("clone3");
+    let (host, wire) = socket::pair().context(|| "socketpair")?;
+    let marks = log.trace().map(Trace::marks);
+    let (luggage, plan) = Luggage::new(plan, slots, (host.as_fd(), wire.as_fd()), job.mask, marks);
+    let child = born(luggage, job, first).map_err(|error| error.context(sentence::TENANT))?;
+    drop(wire);
+    drop(cloning);
     let launch = Launch { plan, job, host: &host, slots, child: &child };
-    match launch.accompany() {
+    let waiting = log.span("accompany");
+    let accompanied = launch.accompany();
+    drop(waiting);
+    if let Some(trace) = log.trace() {
+        trace.steps(child.pid, plan.steps.iter().map(ToString::to_string));
+    }
+    match accompanied {
         Ok(terminal) => Ok(Tenant { child, terminal }),
         Err(error) => {
             if let Err(left) = clone::end(&child) {
@@ -124,7 +145,7 @@ fn enter(plan: &mut Plan, slots: &mut [Option<OwnedFd>], job: &Job<'_>, first: i
 /// Where the process begins to run: where the document says; else wherever it may.
 fn move_to(processors: &[u64]) -> Result<()> {
     if processors.is_empty() {
-        task::roam();
+        task::roam(0);
         return Ok(());
     }
     task::set_affinity(processors).context(|| "sched_setaffinity (process.execCPUAffinity.initial)")
@@ -132,16 +153,9 @@ fn move_to(processors: &[u64]) -> Result<()> {
 
 /// Has the process born in the container's cgroup. Where that takes none, because the payload has given its controllers on
 /// to cgroups of its own, the first process is in one of these, and so will be this one.
-fn born(plan: &mut Plan, slots: &mut [Option<OwnedFd>], job: &Job<'_>, first: i32) -> Result<(Child, OwnedFd)> {
-    let mut attempt =
-        |cgroup: Option<&OwnedFd>| -> Result<(Child, OwnedFd)> {
-            let (host, wire) = socket::pair().context(|| "socketpair")?;
-            let cgroup = cgroup.map(AsFd::as_fd);
-            let child = clone::birth(Luggage { plan, slots, wire, host: &host, mask: job.mask, cgroup }, |errno| {
-                Err(errno.into())
-            })?;
-            Ok((child, host))
-        };
+fn born(luggage: Luggage, job: &Job<'_>, first: i32) -> Result<Child> {
+    let attempt =
+        |cgroup: Option<&OwnedFd>| clone::birth(luggage, cgroup.map(AsFd::as_fd), None, |errno| Err(errno.into()));
     let handle = &job.record.cgroup;
     let tried = handle.dir_fd(job.subs).and_then(|cgroup| attempt(cgroup.as_ref())).map_err(|error| {
         let cgroup = matches!(error.errno(), Some(Errno::EBUSY | Errno::ENOENT | Errno::EOPNOTSUPP | Errno::ENODEV));

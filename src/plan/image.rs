@@ -88,6 +88,20 @@ impl Image {
         })
     }
 
+    /// Parts what init needs and changes from what messages need, which stays here.
+    #[must_use]
+    pub fn part(&mut self) -> Self {
+        let words = Self {
+            program: self.program.clone(),
+            argv: Strings::new(Vec::new()),
+            envp: Strings::new(Vec::new()),
+            candidates: Vec::new(),
+            searched: self.searched,
+            chosen: 0,
+        };
+        std::mem::replace(self, words)
+    }
+
     /// A program at a fixed path (a hook).
     ///
     /// # Errors

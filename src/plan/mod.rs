@@ -101,6 +101,11 @@ pub struct Birth {
     pub offsets: Vec<TimeOffset>,
     /// Mappings of a new user namespace.
     pub maps: Option<Maps>,
+    /// The network namespace, the dearest of all, is made by a thread while the plan is made, its loopback device is
+    /// brought up there, and the child is born of that thread.
+    pub network_ahead: bool,
+    /// The child shares the memory of the host half until its execve, instead of getting a copy.
+    pub shares_memory: bool,
 }
 
 impl Birth {

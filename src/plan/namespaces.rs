@@ -81,8 +81,31 @@ pub fn choose(spec: &Spec, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Re
     // a time namespace is joined by a process that shares its memory with nobody: init itself
     let between = chosen.user || joined.iter().any(|(_, kind)| *kind == Namespace::Pid);
     let itself = |kind: Namespace| !between || kind == Namespace::Time;
+    chosen.birth.network_ahead = network_ahead(spec);
+    chosen.birth.shares_memory = chosen.birth.network_ahead && shares_memory(linux, &chosen);
     (chosen.enter, chosen.birth.through) = joined.into_iter().partition(|(_, kind)| itself(*kind));
     Ok(chosen)
+}
+
+/// Whether the network namespace of the bundle can be made ahead of everything else: it is a new one, it belongs to no
+/// user namespace of the bundle, and no go-between has to be born first.
+#[must_use]
+pub fn network_ahead(spec: &Spec) -> bool {
+    let linux = spec.linux().as_ref();
+    let own = own(linux);
+    let offsets = linux.and_then(|linux| linux.time_offsets().as_ref()).is_some_and(|offsets| !offsets.is_empty());
+    let joins_pid = own.all.has(Namespace::Pid) && !own.made.has(Namespace::Pid);
+    own.made.has(Namespace::Network) && !own.all.has(Namespace::User) && !joins_pid && !offsets
+}
+
+/// Whether the child may use the host half's memory until its execve. Not with a memory limit that its start may reach:
+/// the kernel kills all processes that share the memory, and nobody would be left to say so. Nor with a time namespace
+/// to join, which takes a process that shares its memory with nobody (`setns(2)`).
+fn shares_memory(linux: &Linux, own: &Chosen) -> bool {
+    const ROOM: i64 = 16 << 20;
+    let memory = linux.resources().as_ref().and_then(|resources| resources.memory().as_ref());
+    let tight = memory.and_then(oci_spec::runtime::LinuxMemory::limit).is_some_and(|limit| (1..ROOM).contains(&limit));
+    !tight && (!own.own.has(Namespace::Time) || own.made.has(Namespace::Time))
 }
 
 /// The namespaces of a container that is there already.
@@ -185,7 +208,7 @@ pub fn names(spec: &Spec, chosen: &Chosen) -> Result<Vec<Step>> {
         }
         steps.push(Step::Domainname(c_string("domainname", name)?));
     }
-    if chosen.made.has(Namespace::Network) {
+    if chosen.made.has(Namespace::Network) && !chosen.birth.network_ahead {
         steps.push(Step::Loopback);
     }
     Ok(steps)

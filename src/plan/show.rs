@@ -36,7 +36,11 @@ fn write_cgroups(cgroups: &CgroupPlan, out: &mut String) -> fmt::Result {
 }
 
 fn write(plan: &Plan, out: &mut String) -> fmt::Result {
-    writeln!(out, "clone {}", plan.birth.new)?;
+    if plan.birth.network_ahead {
+        writeln!(out, "ahead unshare(network) and bring lo up, on the thread of which the child is born")?;
+    }
+    let memory = if plan.birth.shares_memory { ", sharing memory until execve" } else { "" };
+    writeln!(out, "clone {}{memory}", plan.birth.new)?;
     if let Some(maps) = &plan.birth.maps {
         for (name, ranges) in [("uid_map", &maps.uids), ("gid_map", &maps.gids)] {
             for range in ranges {

@@ -27,6 +27,9 @@ pub(super) fn config(value: &mut Value, notes: &mut Vec<String>) -> Result<()> {
             default(argument, "value", json!(0));
         }
     }
+    if let Some(resources) = value.pointer_mut("/linux/resources") {
+        self::resources(resources, notes)?;
+    }
     match value.get_mut("process") {
         Some(process) => self::process(process, notes),
         None => Ok(()),
@@ -78,6 +81,25 @@ pub(super) fn process(value: &mut Value, notes: &mut Vec<String>) -> Result<()> 
 /// Limits alone.
 pub(super) fn resources(value: &mut Value, _: &mut Vec<String>) -> Result<()> {
     without_nulls(value);
+    // a limit on processes that names none is none; its type would make it 0, which the spec and runc 1.4 mean
+    if let Some(members) = value.as_object_mut()
+        && members.get("pids").is_some_and(|pids| pids.as_object().is_some_and(|pids| !pids.contains_key("limit")))
+    {
+        members.remove("pids");
+    }
+    // the spec's numbers reach to 2^64, the type's to 2^63: more memory than either there is none
+    for huge in list(value, "/hugepageLimits") {
+        if huge.get("limit").and_then(Value::as_u64).is_some_and(|limit| i64::try_from(limit).is_err()) {
+            huge["limit"] = json!(-1);
+        }
+    }
+    for rule in list(value, "/devices") {
+        if let Some(rule) = rule.as_object_mut()
+            && rule.get("type") == Some(&json!(""))
+        {
+            rule.remove("type");
+        }
+    }
     Ok(())
 }
 

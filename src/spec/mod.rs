@@ -2,7 +2,8 @@
 //! `oci-spec`. Depends on the error type only.
 //!
 //! A document that fits is parsed once, straight from its bytes. Only one that does not is looked at again
-//! (`mend.rs`): it may hold what runc lets pass, and if it does not, its mistake is to be named with its place.
+//! (`mend.rs`): it may hold what runc lets pass, and if it does not, its mistake is to be named with its place. So is
+//! one whose types say zero where it may have said nothing.
 
 use crate::error::{Context, Error, Kind, Result};
 use oci_spec::runtime::{LinuxResources, Process, Spec};
@@ -11,11 +12,13 @@ use std::io::Read;
 use std::path::Path;
 
 mod check;
+mod glance;
 mod mend;
 mod place;
 mod starter;
 
 pub use check::{validate, validate_process};
+pub use glance::looks_for_network;
 pub use starter::template;
 
 /// The version of the OCI runtime spec that we follow.
@@ -32,25 +35,40 @@ pub struct Loaded<T> {
     pub notes: Vec<String>,
 }
 
-/// Reads a bundle's `config.json`. Nothing is checked that its types do not demand: see `validate`.
+/// Reads and parses a bundle's `config.json`. Nothing is checked that its types do not demand: see `validate`.
 ///
 /// # Errors
 /// When the file cannot be read, is no JSON, or holds a value that does not fit.
 pub fn load(path: &Path) -> Result<Loaded<Spec>> {
-    let bytes = read(path).map_err(|error| {
+    config(read(path)?, path)
+}
+
+/// Reads a bundle's `config.json`.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    read_file(path).map_err(|error| {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         if error.kind() == std::io::ErrorKind::NotFound {
             let sentence = format!("JSON specification file {name} not found");
             return Error::new(Kind::Spec, sentence).fact("path", path.to_string_lossy());
         }
         Error::from(error).context(format!("open {}", path.display())).kind(Kind::Spec)
-    })?;
-    let (spec, notes) = parse(&bytes, mend::config).context(|| path.display().to_string())?;
+    })
+}
+
+/// Parses what [`read`] has read.
+///
+/// # Errors
+/// When it is no JSON, or holds a value that does not fit.
+pub fn config(bytes: Vec<u8>, path: &Path) -> Result<Loaded<Spec>> {
+    let (spec, notes) = parse(&bytes, has_doubt, mend::config).context(|| path.display().to_string())?;
     Ok(Loaded { spec, bytes, notes })
 }
 
 /// Reads a regular file with two calls where `std::fs::read` makes four: a read that comes short is the last one.
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
     const USUAL: usize = 64 * 1024;
     let mut file = std::fs::File::open(path)?;
     let mut bytes = vec![0; USUAL];
@@ -59,6 +77,7 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
         match file.read(&mut bytes[length..]) {
             Ok(got) if got < bytes.len() - length => {
                 bytes.truncate(length + got);
+                bytes.shrink_to_fit();
                 return Ok(bytes);
             }
             Ok(got) => {
@@ -77,7 +96,7 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 /// When the file cannot be read, is no JSON, or holds a value that does not fit.
 pub fn load_process(path: &Path) -> Result<Loaded<Process>> {
     let bytes = std::fs::read(path).context(|| format!("open {}", path.display()))?;
-    let (spec, notes) = parse(&bytes, mend::process).context(|| path.display().to_string())?;
+    let (spec, notes) = parse(&bytes, |_| false, mend::process).context(|| path.display().to_string())?;
     Ok(Loaded { spec, bytes, notes })
 }
 
@@ -86,7 +105,7 @@ pub fn load_process(path: &Path) -> Result<Loaded<Process>> {
 /// # Errors
 /// When it is no JSON or holds a value that does not fit.
 pub fn from_slice(bytes: &[u8]) -> Result<Spec> {
-    parse(bytes, mend::config).map(|(spec, _)| spec)
+    parse(bytes, has_doubt, mend::config).map(|(spec, _)| spec)
 }
 
 /// Parses a document with limits alone: `update --resources`.
@@ -94,15 +113,27 @@ pub fn from_slice(bytes: &[u8]) -> Result<Spec> {
 /// # Errors
 /// When it is no JSON or holds a value that does not fit.
 pub fn resources(bytes: &[u8]) -> Result<LinuxResources> {
-    parse(bytes, mend::resources).map(|(resources, _)| resources)
+    parse(bytes, no_processes, mend::resources).map(|(resources, _)| resources)
 }
 
-/// Parses, and looks again with `mend` when that fails.
+/// A limit of no processes at all: for the type it is also what stands there when nothing does.
+fn no_processes(resources: &LinuxResources) -> bool {
+    resources.pids().is_some_and(|pids| pids.limit() == 0)
+}
+
+fn has_doubt(spec: &Spec) -> bool {
+    spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()).is_some_and(no_processes)
+}
+
+/// Parses, and looks again with `mend` when that fails, or leaves a doubt.
 fn parse<T: DeserializeOwned>(
     bytes: &[u8],
+    is_doubtful: fn(&T) -> bool,
     mend: fn(&mut serde_json::Value, &mut Vec<String>) -> Result<()>,
 ) -> Result<(T, Vec<String>)> {
-    if let Ok(spec) = serde_json::from_slice(bytes) {
+    if let Ok(spec) = serde_json::from_slice(bytes)
+        && !is_doubtful(&spec)
+    {
         return Ok((spec, Vec::new()));
     }
     let mut value = serde_json::from_slice(bytes).map_err(|error| Error::new(Kind::Spec, error.to_string()))?;

@@ -23,7 +23,7 @@ fn changed(changes: &[(&str, Value)]) -> Value {
 /// What is said of a document: the notes, or the error.
 fn verdict(document: &Value) -> std::result::Result<Vec<String>, String> {
     let bytes = serde_json::to_vec(document).unwrap();
-    let (spec, notes) = parse(&bytes, mend::config).map_err(|error| error.to_string())?;
+    let (spec, notes) = parse(&bytes, has_doubt, mend::config).map_err(|error| error.to_string())?;
     validate(&spec, true).map_err(|error| error.to_string())?;
     Ok(notes)
 }
@@ -195,18 +195,43 @@ fn nulls_are_absent_as_go_writes_them() {
 }
 
 #[test]
+fn limits_that_the_types_cannot_hold() {
+    let rows = [
+        (json!({"pids": {}}), json!({})),
+        (json!({"pids": {"limit": null}}), json!({})),
+        (json!({"pids": {"limit": 0}}), json!({"pids": {"limit": 0}})),
+        (json!({"pids": {"limit": -1}}), json!({"pids": {"limit": -1}})),
+        (
+            json!({"hugepageLimits": [{"pageSize": "2MB", "limit": u64::MAX}, {"pageSize": "1GB", "limit": 1_u64 << 62}]}),
+            json!({"hugepageLimits": [{"pageSize": "2MB", "limit": -1}, {"pageSize": "1GB", "limit": 1_u64 << 62}]}),
+        ),
+        (
+            json!({"devices": [{"allow": true, "type": "", "access": "r"}]}),
+            json!({"devices": [{"allow": true, "access": "r"}]}),
+        ),
+    ];
+    for (limits, means) in rows {
+        let alone = resources(&serde_json::to_vec(&limits).unwrap()).unwrap();
+        assert_eq!(serde_json::to_value(&alone).unwrap(), means, "{limits}");
+        let whole = changed(&[("/linux/resources", limits.clone())]);
+        let spec = from_slice(&serde_json::to_vec(&whole).unwrap()).unwrap();
+        assert_eq!(spec.linux().as_ref().unwrap().resources().as_ref(), Some(&alone), "{limits}");
+    }
+}
+
+#[test]
 fn unknown_capabilities_are_noted_and_left_out() {
     let more = json!(["CAP_KILL", "CAP_ZZZ", "CAP_BOGUS"]);
     let document =
         changed(&[("/process/capabilities/bounding", more.clone()), ("/process/capabilities/ambient", more)]);
     let bytes = serde_json::to_vec(&document).unwrap();
-    let (spec, notes) = parse::<Spec>(&bytes, mend::config).unwrap();
+    let (spec, notes) = parse::<Spec>(&bytes, has_doubt, mend::config).unwrap();
     assert_eq!(notes, ["ignoring unknown or unavailable capabilities: [CAP_BOGUS CAP_ZZZ]"]);
     let capabilities = spec.process().as_ref().and_then(|process| process.capabilities().clone()).unwrap();
     assert_eq!(capabilities.bounding().as_ref().map(|set| set.len()), Some(1));
 
     let process = serde_json::to_vec(&document["process"]).unwrap();
-    let (process, notes) = parse::<Process>(&process, mend::process).unwrap();
+    let (process, notes) = parse::<Process>(&process, |_| false, mend::process).unwrap();
     assert_eq!(notes.len(), 1);
     assert_eq!(validate_process(&process).map_err(|error| error.to_string()), Ok(()));
 }

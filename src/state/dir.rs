@@ -2,6 +2,7 @@
 
 use super::Record;
 use crate::error::{Context, Error, Result};
+use crate::sys::file::open_path;
 use crate::sys::lock;
 use serde::Serialize;
 use std::ffi::OsString;
@@ -52,7 +53,7 @@ impl Dir {
     }
 
     pub(super) fn lock(&self) -> Result<File> {
-        let dir = File::open(&self.path).context(|| format!("open {}", self.path.display()))?;
+        let dir = open_path(&self.path, libc::O_RDONLY, 0).context(|| format!("open {}", self.path.display()))?;
         lock::hold(&dir).context(|| format!("lock {}", self.path.display()))?;
         Ok(dir)
     }
@@ -85,7 +86,7 @@ impl Dir {
         let path = self.path.join(RECORD);
         let text = serde_json::to_vec(record)
             .map_err(|error| Error::msg(error.to_string()).context(format!("write {}", path.display())))?;
-        let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let open = open_path(&path, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL, 0o600);
         open.and_then(|mut file| file.write_all(&text)).context(|| format!("write {}", path.display()))
     }
 
@@ -106,7 +107,7 @@ impl Dir {
     /// When it cannot be written.
     pub fn save_config(&self, bytes: &[u8]) -> Result<()> {
         let path = self.config();
-        let open = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        let open = open_path(&path, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC, 0o600);
         open.and_then(|mut file| file.write_all(bytes)).context(|| format!("write {}", path.display()))
     }
 
@@ -172,15 +173,8 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     hidden.push(format!(".{}", std::process::id()));
     let beside = path.with_file_name(hidden);
     // never through a link that somebody else laid there
-    let open = || {
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(mode)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&beside)
-    };
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW;
+    let open = || open_path(&beside, flags, mode);
     let written = open().and_then(|mut file| file.write_all(bytes)).and_then(|()| std::fs::rename(&beside, path));
     written.map_err(|error| {
         let _was_never_there = std::fs::remove_file(&beside);

@@ -1,43 +1,187 @@
-//! In debug builds, an allocator that ends init when it allocates: between the clone and execve nothing may, since
-//! another thread of the caller could have held the heap's lock, and since memory costs time.
+//! The heap of a program that lives for milliseconds: one piece of memory, handed out from front to back.
 //!
-//! The one piece of global state of the program: set by init, once, in its own copy of the memory.
+//! A start makes some hundred small allocations and then leaves. A general allocator answers the first of each size
+//! with a system call or two, and each fresh page with a fault; here one `mmap(2)` brings all pages at once
+//! (`MAP_POPULATE`). What is freed is only taken back if it was the last piece. Whoever needs more than the piece
+//! holds (`events`, which may run for days, and big documents) goes on with the system's allocator.
+//!
+//! In debug builds the allocator ends init when it allocates: between the clone and execve nothing may, since another
+//! thread could hold the heap's lock, and since memory costs time.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Status of an init that allocated.
 pub const ALLOCATED: i32 = 99;
 
-static FORBIDDEN: AtomicBool = AtomicBool::new(false);
+/// More than a start with Docker's usual configuration needs.
+const SIZE: usize = 192 * 1024;
 
-struct Watched;
+struct Arena {
+    start: AtomicUsize,
+    /// The first free byte; 0 before the first allocation, `usize::MAX` where there is no piece.
+    next: AtomicUsize,
+}
 
 #[global_allocator]
-static ALLOCATOR: Watched = Watched;
+static ARENA: Arena = Arena { start: AtomicUsize::new(0), next: AtomicUsize::new(0) };
 
-fn check() {
-    if FORBIDDEN.load(Ordering::Relaxed) {
-        super::task::leave(ALLOCATED);
+impl Arena {
+    /// Gets the piece. The first allocation comes before there is a second thread.
+    #[cold]
+    fn open(&self) -> usize {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+        // SAFETY: a new mapping at a place of the kernel's choice.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), SIZE, protection, flags, -1, 0) };
+        let (start, next) = if at == libc::MAP_FAILED { (0, usize::MAX) } else { (at as usize, at as usize) };
+        self.start.store(start, Ordering::Relaxed);
+        self.next.store(next, Ordering::Relaxed);
+        next
+    }
+
+    fn take(&self, layout: Layout) -> Option<*mut u8> {
+        let mut next = self.next.load(Ordering::Relaxed);
+        if next == 0 {
+            next = self.open();
+        }
+        loop {
+            let at = next.checked_next_multiple_of(layout.align())?;
+            let end = at.checked_add(layout.size())?;
+            if end > self.start.load(Ordering::Relaxed) + SIZE {
+                return None;
+            }
+            match self.next.compare_exchange_weak(next, end, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(at as *mut u8),
+                Err(now) => next = now,
+            }
+        }
+    }
+
+    fn holds(&self, memory: *mut u8) -> bool {
+        let start = self.start.load(Ordering::Relaxed);
+        start != 0 && (start..start + SIZE).contains(&(memory as usize))
+    }
+
+    /// Moves the end of the last piece, if it is the last one and there is room.
+    fn resize_last(&self, memory: *mut u8, old: usize, new: usize) -> bool {
+        let (from, to) = (memory as usize + old, memory as usize + new);
+        to <= self.start.load(Ordering::Relaxed) + SIZE
+            && self.next.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
 
-// SAFETY: everything is passed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Watched {
+// SAFETY: a piece is handed out once: `next` only passes over it by an exchange that nobody else can have made, and
+// comes back only when the last piece is given back or made smaller by its owner. Everything else is the system's.
+unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         check();
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.alloc(layout) }
+        match self.take(layout) {
+            Some(memory) => memory,
+            // SAFETY: the caller's promise is passed on.
+            None => unsafe { System.alloc(layout) },
+        }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        check();
+        match self.take(layout) {
+            Some(memory) => {
+                // SAFETY: the piece is as long as that, and the caller's alone.
+                unsafe { memory.write_bytes(0, layout.size()) };
+                memory
+            }
+            // SAFETY: the caller's promise is passed on. Fresh pages need no zeroing, which the system knows of.
+            None => unsafe { System.alloc_zeroed(layout) },
+        }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         check();
-        // SAFETY: the caller's promise is passed on.
-        unsafe { System.dealloc(memory, layout) }
+        if self.holds(memory) {
+            self.resize_last(memory, layout.size(), 0);
+        } else {
+            // SAFETY: it came from there; the caller's promise is passed on.
+            unsafe { System.dealloc(memory, layout) }
+        }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        check();
+        if !self.holds(memory) {
+            // SAFETY: it came from there; the caller's promise is passed on.
+            return unsafe { System.realloc(memory, layout, size) };
+        }
+        if self.resize_last(memory, layout.size(), size) || size <= layout.size() {
+            return memory;
+        }
+        // SAFETY: the caller promises that size, rounded up to the alignment, does not overflow; both pieces are at
+        // least as long as what is copied and do not overlap, since the old one is still handed out.
+        unsafe {
+            let to = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
+            if !to.is_null() {
+                std::ptr::copy_nonoverlapping(memory, to, layout.size());
+                self.dealloc(memory, layout);
+            }
+            to
+        }
     }
 }
 
-/// From now on this process may not touch the heap.
-pub fn forbid() {
-    FORBIDDEN.store(true, Ordering::Relaxed);
+#[cfg(debug_assertions)]
+thread_local! {
+    /// Of the thread, not of the process: init may share the memory of the host half.
+    static FORBIDDEN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+#[cfg(debug_assertions)]
+fn check() {
+    if FORBIDDEN.get() {
+        super::task::leave(ALLOCATED);
+    }
+}
+
+#[cfg(not(debug_assertions))]
+const fn check() {}
+
+/// From now on this thread may not touch the heap, or may again. Held in debug builds.
+#[cfg_attr(not(debug_assertions), allow(unused_variables))]
+pub fn forbid(forbidden: bool) {
+    #[cfg(debug_assertions)]
+    FORBIDDEN.set(forbidden);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ARENA, Arena, SIZE};
+    use std::alloc::{GlobalAlloc, Layout};
+    use std::sync::atomic::AtomicUsize;
+
+    #[test]
+    fn pieces_are_aligned_apart_and_come_back_from_the_end() {
+        let arena = Arena { start: AtomicUsize::new(0), next: AtomicUsize::new(0) };
+        let layout = |size, align| Layout::from_size_align(size, align).unwrap();
+        // SAFETY: the layouts are those that the pieces were asked for with, and nothing is used after it was given back.
+        unsafe {
+            let one = arena.alloc(layout(3, 1));
+            let two = arena.alloc(layout(8, 64));
+            assert_eq!(two as usize % 64, 0);
+            assert!(two as usize >= one as usize + 3);
+            two.write_bytes(7, 8);
+            // the last one grows where it is, another moves with its content
+            assert_eq!(arena.realloc(two, layout(8, 64), 100), two);
+            let three = arena.alloc(layout(1, 1));
+            let moved = arena.realloc(two, layout(100, 64), 200);
+            assert!(moved > three);
+            assert_eq!(std::slice::from_raw_parts(moved, 8), [7; 8]);
+            arena.dealloc(moved, layout(200, 64));
+            assert_eq!(arena.alloc(layout(1, 64)), moved);
+            // what does not fit is the system's
+            let big = arena.alloc(layout(SIZE, 8));
+            assert!(!big.is_null() && !arena.holds(big));
+            arena.dealloc(big, layout(SIZE, 8));
+            assert_eq!(arena.realloc(one, layout(3, 1), 2), one);
+        }
+        assert!(ARENA.holds(Box::into_raw(Box::new(0_u8))) || ARENA.next.load(super::Ordering::Relaxed) != 0);
+    }
 }

@@ -64,7 +64,7 @@ pub fn give(path: &Path, uid: u32) -> Result<(), Errno> {
 /// # Errors
 /// open(2)'s.
 pub fn open_dir(path: &Path) -> Result<OwnedFd, Errno> {
-    open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+    openat(AT_FDCWD, path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// Writes a value into a file with one write(2), which is what these files take as one change.

@@ -17,46 +17,67 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 const EXE: &CStr = c"/proc/self/exe";
 const PAGE: usize = 4096;
 
-/// Makes our own binary unwritable through our process. Idempotent; to be called before a process of a container can
-/// see us, while there is one thread.
-///
-/// # Errors
-/// The kernel's answer when neither way is open.
-pub fn seal() -> Answer<()> {
-    match move_to_readonly() {
-        Ok(()) => Ok(()),
-        Err(_) => execute_sealed_copy(),
+/// A read-only view of our binary, ready to be moved onto. `None` inside: we run from a sealed copy already.
+#[derive(Debug)]
+#[must_use = "nothing is protected before it is finished"]
+pub struct Seal(Option<OwnedFd>);
+
+impl Seal {
+    /// What has to be done while there is one thread: finds out whether our program can be moved, and replaces its writable
+    /// part by an anonymous copy. Where it can't be moved, we execute ourselves once more from a sealed copy, so this
+    /// comes before anything that a second start could not do again.
+    ///
+    /// # Errors
+    /// The kernel's answer when neither way is open.
+    pub fn prepare() -> Answer<Self> {
+        match view() {
+            Ok(view) => Ok(Self(Some(view))),
+            Err(_) => execute_sealed_copy().map(|()| Self(None)),
+        }
+    }
+
+    /// Makes our own binary unwritable through our process. Other threads may run meanwhile: each page is replaced by the
+    /// same one. To be called before a process of a container can see us.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn finish(self) -> Answer<()> {
+        let Some(binary) = self.0 else { return Ok(()) };
+        let loaded = |segment: &&libc::Elf64_Phdr| segment.p_type == libc::PT_LOAD && segment.p_flags & libc::PF_W == 0;
+        program_headers().iter().filter(loaded).try_for_each(|segment| remap(segment, binary.as_fd()))?;
+        become_exe(binary.as_fd())
     }
 }
 
-fn move_to_readonly() -> Answer<()> {
+fn view() -> Answer<OwnedFd> {
+    let mut size = 0_u32;
+    // SAFETY: the kernel stores the size of its structure there; a kernel without `PR_SET_MM_MAP` answers EINVAL.
+    check(unsafe { libc::prctl(libc::PR_SET_MM, libc::PR_SET_MM_MAP_SIZE as usize, &raw mut size as usize, 0, 0) })?;
     let tree = mount::clone_tree(cwd(), EXE, false, true)?;
     mount::set_attr(tree.as_fd(), &MountAttr { set: ATTR_RDONLY, ..MountAttr::default() }, false)?;
     let binary = reopen(tree.as_fd())?;
+    detach_data()?;
+    Ok(binary)
+}
+
+fn detach_data() -> Answer<()> {
     // writable segments lie side by side: one copy serves them all
     let mut writable: Option<(usize, usize)> = None;
-    for segment in program_headers().iter().filter(|segment| segment.p_type == libc::PT_LOAD) {
-        if segment.p_flags & libc::PF_W == 0 {
-            remap(segment, binary.as_fd())?;
-        } else {
-            let (start, length) = span(segment);
-            writable = match writable {
-                Some((first, so_far)) if first + so_far == start => Some((first, so_far + length)),
-                Some((first, so_far)) => {
-                    copy_writable(first, so_far)?;
-                    Some((start, length))
-                }
-                None => Some((start, length)),
-            };
-        }
+    for segment in program_headers().iter().filter(|s| s.p_type == libc::PT_LOAD && s.p_flags & libc::PF_W != 0) {
+        let (start, length) = span(segment);
+        writable = match writable {
+            Some((first, so_far)) if first + so_far == start => Some((first, so_far + length)),
+            Some((first, so_far)) => {
+                copy_writable(first, so_far)?;
+                Some((start, length))
+            }
+            None => Some((start, length)),
+        };
     }
     if let Some((start, length)) = writable {
         copy_writable(start, length)?;
     }
-    for segment in program_headers().iter().filter(|segment| segment.p_type == libc::PT_GNU_RELRO) {
-        protect_relro(segment)?;
-    }
-    become_exe(binary.as_fd())
+    program_headers().iter().filter(|segment| segment.p_type == libc::PT_GNU_RELRO).try_for_each(protect_relro)
 }
 
 /// Opens for reading what an `O_PATH` descriptor names.
@@ -204,7 +225,7 @@ fn arguments(first_variable: *const libc::c_char) -> (u64, u64, u64) {
     // SAFETY: no pointers go in; the answer is the address of a string on our stack.
     let name = unsafe { libc::getauxval(libc::AT_EXECFN) };
     let end = if first_variable.is_null() { name } else { first_variable as u64 };
-    let length: usize = std::env::args_os().map(|argument| argument.len() + 1).sum();
+    let length: usize = super::entry::arguments().iter().map(|argument| argument.len() + 1).sum();
     (end.saturating_sub(length as u64), end, name.max(end))
 }
 
@@ -224,8 +245,10 @@ fn execute_sealed_copy() -> Answer<()> {
     io::copy(&mut std::fs::File::from(binary), &mut to).map_err(failed)?;
     // SAFETY: plain numbers.
     check(unsafe { libc::fcntl(to.as_raw_fd(), libc::F_ADD_SEALS, SEALS) })?;
-    let arguments: Vec<_> =
-        std::env::args_os().filter_map(|a| std::ffi::CString::new(a.into_encoded_bytes()).ok()).collect();
+    let arguments: Vec<_> = super::entry::arguments()
+        .into_iter()
+        .filter_map(|a| std::ffi::CString::new(a.into_encoded_bytes()).ok())
+        .collect();
     let arguments = super::exec::Strings::new(arguments);
     // SAFETY: the arrays are null-terminated; environ is libc's own.
     unsafe {

@@ -2,7 +2,7 @@
 
 use super::signal::{self, End};
 use super::{Answer, Errno, call, file, task, tty};
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Longest string that [`Strings::append`] takes.
@@ -82,13 +82,13 @@ pub struct CloneArgs {
     pub pidfd: u64,
     /// Unused here.
     pub child_tid: u64,
-    /// Unused here.
+    /// Where the child's number goes before it runs (`CLONE_PARENT_SETTID`): the address of an `i32`.
     pub parent_tid: u64,
     /// What the parent is told when the child ends: `SIGCHLD`.
     pub exit_signal: u64,
-    /// Zero: a copy of the caller's stack.
+    /// The lowest byte of the child's stack; zero: a copy of the caller's stack.
     pub stack: u64,
-    /// Zero.
+    /// Its size.
     pub stack_size: u64,
     /// Unused here.
     pub tls: u64,
@@ -98,6 +98,71 @@ pub struct CloneArgs {
     pub set_tid_size: u64,
     /// A cgroup v2 directory (`CLONE_INTO_CGROUP`).
     pub cgroup: u64,
+}
+
+/// `clone3(2)` of a child that begins in `run`, on the stack that `args` names, which must be aligned to 16 bytes. It may
+/// share our memory (`CLONE_VM`): then `CLONE_VFORK` lets us sleep until it has executed a program or ended, and meanwhile
+/// it has our thread-local storage, errno among it, for itself.
+///
+/// # Errors
+/// The kernel's answer.
+///
+/// # Safety
+/// `args` must be right for the kernel, with a stack that nobody else uses, and without `CLONE_VM` or with `CLONE_VFORK`
+/// too; `argument` must be what `run` expects, and all that `run` uses must live until the child has executed a program or
+/// ended.
+pub unsafe fn clone_apart(
+    args: &CloneArgs,
+    run: extern "C" fn(*mut c_void) -> !,
+    argument: *mut c_void,
+) -> Answer<i32> {
+    let answer: isize;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the child, whose answer is 0, leaves this function for good and touches nothing of our stack; the parent
+    // goes on behind the label with everything but the named registers as it was.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 as isize => answer,
+            in("rdi") &raw const *args,
+            in("rsi") size_of::<CloneArgs>(),
+            in("r12") argument,
+            in("r13") run,
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x30, xzr",
+            "mov x0, x20",
+            "blr x21",
+            "brk 1",
+            "2:",
+            in("x8") libc::SYS_clone3,
+            inlateout("x0") &raw const *args as isize => answer,
+            in("x1") size_of::<CloneArgs>(),
+            in("x20") argument,
+            in("x21") run,
+        );
+    }
+    match i32::try_from(answer) {
+        Ok(pid) if pid > 0 => Ok(pid),
+        Ok(errno) => Err(Errno::from_raw(-errno)),
+        Err(_) => Err(Errno::EIO),
+    }
 }
 
 /// Runs a program with these as 0, 1 and 2 and waits for its end; after `limit` milliseconds it is killed, and the

@@ -7,7 +7,6 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set")]
 #![allow(clippy::cast_possible_truncation, reason = "64-bit Linux: addresses, sizes and flags of the ABI fit")]
 
-#[cfg(debug_assertions)]
 pub mod alloc;
 pub mod clock;
 pub mod cred;
@@ -16,6 +15,7 @@ pub mod exe;
 pub mod exec;
 pub mod file;
 pub mod lock;
+pub mod marks;
 pub mod mount;
 pub mod net;
 pub mod ns;

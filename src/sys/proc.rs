@@ -1,10 +1,10 @@
 //! Facts about a process, and a hold on it that survives the reuse of its number: `/proc/PID/stat` and pidfds.
 
 use super::Errno;
+use super::file::open_path;
 use super::wait::Until;
 use nix::unistd::Pid;
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -36,7 +36,7 @@ pub fn stat(pid: Pid) -> Result<Option<Stat>, Errno> {
     let mut name = [0_u8; 32];
     let mut text = [0_u8; 1024];
     let path = stat_path(pid, &mut name)?;
-    let length = match File::open(path).and_then(|mut file| file.read(&mut text)) {
+    let length = match open_path(path, libc::O_RDONLY, 0).and_then(|mut file| file.read(&mut text)) {
         Ok(length) => length,
         Err(error) => {
             return match error.raw_os_error().map(Errno::from_raw) {

@@ -1,15 +1,20 @@
 //! Signals: masks, dispositions, waiting, and children's ends.
 
-use super::{Answer, Errno, call, check};
+use super::{Answer, Errno, call};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// A signal mask.
-#[derive(Clone, Copy)]
-pub struct Mask(libc::sigset_t);
+/// A signal mask, as the kernel has it: a C library's functions leave out the signals that it keeps for itself, but who
+/// sends us one of these means the payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mask(u64);
 
-impl std::fmt::Debug for Mask {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Mask")
+impl Mask {
+    const ALL: Self = Self(!0);
+    const NONE: Self = Self(0);
+    const SIZE: usize = size_of::<u64>();
+
+    fn address(&self) -> usize {
+        &raw const self.0 as usize
     }
 }
 
@@ -25,14 +30,11 @@ pub fn default_sigchld() {
 /// # Errors
 /// The kernel's answer.
 pub fn block_all() -> Answer<Mask> {
-    let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    let mut old = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigfillset fills the set; sigprocmask fills the old one.
-    unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        check(libc::sigprocmask(libc::SIG_SETMASK, all.as_ptr(), old.as_mut_ptr()))?;
-        Ok(Mask(old.assume_init()))
-    }
+    let mut old = Mask::NONE;
+    let (how, old_at) = (libc::SIG_SETMASK.cast_unsigned() as usize, &raw mut old as usize);
+    // SAFETY: both masks live through the call, and their size is the kernel's.
+    unsafe { call(libc::SYS_rt_sigprocmask, [how, Mask::ALL.address(), old_at, Mask::SIZE, 0]) }?;
+    Ok(old)
 }
 
 /// Sets the mask.
@@ -40,8 +42,9 @@ pub fn block_all() -> Answer<Mask> {
 /// # Errors
 /// The kernel's answer.
 pub fn set_mask(mask: &Mask) -> Answer<()> {
-    // SAFETY: the mask is a filled one.
-    check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const mask.0, std::ptr::null_mut()) }).map(drop)
+    let how = libc::SIG_SETMASK.cast_unsigned() as usize;
+    // SAFETY: the mask lives through the call, and its size is the kernel's.
+    unsafe { call(libc::SYS_rt_sigprocmask, [how, mask.address(), 0, Mask::SIZE, 0]) }.map(drop)
 }
 
 /// Puts `SIGPIPE` back to what `execve` callers expect: the Rust runtime ignores it, and an ignored signal stays
@@ -71,12 +74,7 @@ pub fn heed() {
 /// For a program that is no payload (a hook): nothing blocked, `SIGPIPE` as usual.
 pub fn default_all() {
     default_sigpipe();
-    let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigemptyset fills the set.
-    unsafe {
-        libc::sigemptyset(none.as_mut_ptr());
-        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
-    }
+    let _cannot_fail = set_mask(&Mask::NONE);
 }
 
 /// A signal that was waited for.
@@ -97,22 +95,21 @@ fn tells_of_a_kill(signal: i32, code: i32) -> bool {
 /// # Errors
 /// The kernel's answer; an interruption is waited through.
 pub fn wait_any() -> Answer<Caught> {
-    let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::uninit();
     loop {
-        // SAFETY: sigfillset fills the set; info has room for the answer.
+        // SAFETY: the mask lives through the call, its size is the kernel's, and info has room for the answer.
         let signal = unsafe {
-            libc::sigfillset(all.as_mut_ptr());
-            libc::sigwaitinfo(all.as_ptr(), info.as_mut_ptr())
+            call(libc::SYS_rt_sigtimedwait, [Mask::ALL.address(), info.as_mut_ptr() as usize, 0, Mask::SIZE, 0])
         };
-        if signal > 0 {
-            // SAFETY: a signal was taken, so the call has filled it.
-            let code = unsafe { info.assume_init() }.si_code;
-            return Ok(Caught { signal, killed: tells_of_a_kill(signal, code) });
-        }
-        match Errno::last() {
-            Errno::EINTR => {}
-            errno => return Err(errno),
+        match signal {
+            Ok(signal) => {
+                // SAFETY: a signal was taken, so the call has filled it.
+                let code = unsafe { info.assume_init() }.si_code;
+                let signal = i32::try_from(signal).unwrap_or_default();
+                return Ok(Caught { signal, killed: tells_of_a_kill(signal, code) });
+            }
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
         }
     }
 }
@@ -122,13 +119,12 @@ pub fn wait_any() -> Answer<Caught> {
 /// # Errors
 /// The kernel's answer.
 pub fn descriptor() -> Answer<OwnedFd> {
-    let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigfillset fills the set; the descriptor is new and ours.
-    unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        let fd = check(libc::signalfd(-1, all.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))?;
-        Ok(OwnedFd::from_raw_fd(fd))
-    }
+    let flags = (libc::SFD_CLOEXEC | libc::SFD_NONBLOCK).cast_unsigned() as usize;
+    let new = (-1_i32).cast_unsigned() as usize;
+    // SAFETY: the mask lives through the call, and its size is the kernel's.
+    let fd = unsafe { call(libc::SYS_signalfd4, [new, Mask::ALL.address(), Mask::SIZE, flags, 0]) }?;
+    // SAFETY: the descriptor is new and ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap_or(-1)) })
 }
 
 /// The next signal from a `signalfd(2)`, if there is one.

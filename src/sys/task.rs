@@ -1,8 +1,9 @@
 //! What belongs to a process besides its credentials: limits, scheduling, personality, keyring, memory policy, seccomp.
 
 use super::{Answer, Errno, call, check};
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// `prlimit(2)` of a process (0: ourselves).
 ///
@@ -15,6 +16,46 @@ pub fn set_limit(pid: i32, resource: u32, soft: u64, hard: u64) -> Answer<()> {
         call(libc::SYS_prlimit64, [pid.cast_unsigned() as usize, resource as usize, &raw const limit as usize, 0, 0])
     }
     .map(drop)
+}
+
+/// A second thread on a stack that is given for good (`pthread_create(3)`, detached). The standard library's threads bring
+/// a name, a handle and a result, which cost as much again as the thread.
+///
+/// # Errors
+/// `EAGAIN`: there can be no more threads. `EINVAL`: the stack is too small for the C library.
+pub fn spawn<T: Sync>(
+    stack: &'static mut [u128],
+    run: extern "C" fn(*mut c_void) -> *mut c_void,
+    with: &'static T,
+) -> Answer<()> {
+    let mut thread = std::mem::MaybeUninit::uninit();
+    let mut attributes = std::mem::MaybeUninit::uninit();
+    let answer = |errno| if errno == 0 { Ok(()) } else { Err(Errno::from_raw(errno)) };
+    // SAFETY: the attributes are made before they are used; stack and argument live for ever, and the argument may be
+    // shared between threads by its type.
+    unsafe {
+        answer(libc::pthread_attr_init(attributes.as_mut_ptr()))?;
+        let (start, size) = (stack.as_mut_ptr().cast(), size_of_val(stack));
+        answer(libc::pthread_attr_setstack(attributes.as_mut_ptr(), start, size))?;
+        answer(libc::pthread_attr_setdetachstate(attributes.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED))?;
+        let argument = std::ptr::from_ref(with).cast_mut().cast();
+        answer(libc::pthread_create(thread.as_mut_ptr(), attributes.as_ptr(), run, argument))
+    }
+}
+
+/// `futex(FUTEX_WAIT)`: sleeps while the word is `value`. May come back early.
+pub fn wait_while(word: &AtomicU32, value: u32) {
+    let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG).cast_unsigned() as usize;
+    // SAFETY: the word lives through the call; there is no timeout. Whoever waits looks at the word again.
+    let _woken = unsafe { call(libc::SYS_futex, [word.as_ptr() as usize, operation, value as usize, 0, 0]) };
+}
+
+/// Sets a word and wakes whoever waits for its change.
+pub fn tell(word: &AtomicU32, value: u32) {
+    let operation = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG).cast_unsigned() as usize;
+    word.store(value, Ordering::Release);
+    // SAFETY: the word lives through the call.
+    let _count = unsafe { call(libc::SYS_futex, [word.as_ptr() as usize, operation, i32::MAX as usize, 0, 0]) };
 }
 
 /// `struct sched_attr` of `sched_setattr(2)`, first version.
@@ -70,11 +111,13 @@ pub fn set_affinity(mask: &[u64]) -> Answer<()> {
     unsafe { call(libc::SYS_sched_setaffinity, [0, size_of_val(mask), mask.as_ptr() as usize, 0, 0]) }.map(drop)
 }
 
-/// Lets ourselves, and who is born of us, run on all processors that the cgroup leaves: what our caller happens to be
-/// bound to is no setting of the container's. Sandboxes that refuse it leave it as it is.
-pub fn roam() {
+/// Lets a process (0: ourselves), and who is born of it, run on all processors that the cgroup leaves: what our caller
+/// happens to be bound to is no setting of the container's. Sandboxes that refuse it leave it as it is.
+pub fn roam(pid: i32) {
     const ALL: [u64; 128] = [u64::MAX; 128];
-    let _ = set_affinity(&ALL);
+    let pid = pid.cast_unsigned() as usize;
+    // SAFETY: the mask lives through the call and the length is its own, in bytes.
+    let _ = unsafe { call(libc::SYS_sched_setaffinity, [pid, size_of_val(&ALL), ALL.as_ptr() as usize, 0, 0]) };
 }
 
 /// `set_mempolicy(2)` of ourselves; bits of node numbers, lowest first.

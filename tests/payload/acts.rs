@@ -43,6 +43,7 @@ pub(crate) fn act(verb: &str, args: &[&str]) -> bool {
         ("syscall", [nr, ..]) => syscall(nr, &args[1..]),
         ("wait-file", [path]) => wait_file(path),
         ("fork", [count]) => fork_many(number(count)),
+        ("runaways", [count]) => runaways(number(count)),
         ("background", [..]) => background(args),
         ("hog", [bytes]) => hog(number(bytes)),
         ("burn", [millis]) => burn(number(millis)),
@@ -206,6 +207,16 @@ fn fork_many(count: usize) {
     for pid in children {
         let _ = call::kill(pid, libc::SIGKILL);
         let _ = call::wait(pid);
+    }
+}
+
+/// Starts processes that never stay: each forks and ends, so that a list of them is old when it is read.
+fn runaways(count: usize) {
+    for _ in 0..count {
+        if call::fork().unwrap().is_none() {
+            while call::fork().is_ok_and(|child| child.is_none()) {}
+            exit(0);
+        }
     }
 }
 

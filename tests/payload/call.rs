@@ -30,28 +30,30 @@ pub(crate) fn session_keyring() -> Result<(i64, String)> {
 
 /// A limit's name and its soft and hard value.
 pub(crate) fn rlimits() -> Vec<(&'static str, u64, u64)> {
-    const ALL: [(&str, libc::__rlimit_resource_t); 16] = [
-        ("RLIMIT_CPU", libc::RLIMIT_CPU),
-        ("RLIMIT_FSIZE", libc::RLIMIT_FSIZE),
-        ("RLIMIT_DATA", libc::RLIMIT_DATA),
-        ("RLIMIT_STACK", libc::RLIMIT_STACK),
-        ("RLIMIT_CORE", libc::RLIMIT_CORE),
-        ("RLIMIT_RSS", libc::RLIMIT_RSS),
-        ("RLIMIT_NPROC", libc::RLIMIT_NPROC),
-        ("RLIMIT_NOFILE", libc::RLIMIT_NOFILE),
-        ("RLIMIT_MEMLOCK", libc::RLIMIT_MEMLOCK),
-        ("RLIMIT_AS", libc::RLIMIT_AS),
-        ("RLIMIT_LOCKS", libc::RLIMIT_LOCKS),
-        ("RLIMIT_SIGPENDING", libc::RLIMIT_SIGPENDING),
-        ("RLIMIT_MSGQUEUE", libc::RLIMIT_MSGQUEUE),
-        ("RLIMIT_NICE", libc::RLIMIT_NICE),
-        ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO),
-        ("RLIMIT_RTTIME", libc::RLIMIT_RTTIME),
+    // the kernel's numbers: C libraries disagree on their type
+    #[allow(clippy::unnecessary_cast)]
+    const ALL: [(&str, u32); 16] = [
+        ("RLIMIT_CPU", libc::RLIMIT_CPU as u32),
+        ("RLIMIT_FSIZE", libc::RLIMIT_FSIZE as u32),
+        ("RLIMIT_DATA", libc::RLIMIT_DATA as u32),
+        ("RLIMIT_STACK", libc::RLIMIT_STACK as u32),
+        ("RLIMIT_CORE", libc::RLIMIT_CORE as u32),
+        ("RLIMIT_RSS", libc::RLIMIT_RSS as u32),
+        ("RLIMIT_NPROC", libc::RLIMIT_NPROC as u32),
+        ("RLIMIT_NOFILE", libc::RLIMIT_NOFILE as u32),
+        ("RLIMIT_MEMLOCK", libc::RLIMIT_MEMLOCK as u32),
+        ("RLIMIT_AS", libc::RLIMIT_AS as u32),
+        ("RLIMIT_LOCKS", libc::RLIMIT_LOCKS as u32),
+        ("RLIMIT_SIGPENDING", libc::RLIMIT_SIGPENDING as u32),
+        ("RLIMIT_MSGQUEUE", libc::RLIMIT_MSGQUEUE as u32),
+        ("RLIMIT_NICE", libc::RLIMIT_NICE as u32),
+        ("RLIMIT_RTPRIO", libc::RLIMIT_RTPRIO as u32),
+        ("RLIMIT_RTTIME", libc::RLIMIT_RTTIME as u32),
     ];
     let read = |&(name, resource)| {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: `limit` is a live rlimit that the kernel fills.
-        unsafe { libc::getrlimit(resource, &raw mut limit) };
+        unsafe { libc::getrlimit(resource as _, &raw mut limit) };
         (name, limit.rlim_cur, limit.rlim_max)
     };
     ALL.iter().map(read).collect()
@@ -128,24 +130,22 @@ pub(crate) fn kill(pid: i32, signal: i32) -> Result<()> {
     if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
+/// Every signal, as the kernel counts: C libraries keep some of them for themselves.
+static EVERY: u64 = !0;
+
 /// Blocks every signal and returns the next one that arrives.
 pub(crate) fn next_signal() -> i32 {
-    // SAFETY: the set and the number are live locals; waiting touches nothing else.
-    unsafe {
-        let mut set = std::mem::zeroed();
-        libc::sigfillset(&raw mut set);
-        libc::sigwaitinfo(&raw const set, std::ptr::null_mut())
-    }
+    let (set, nothing) = (&raw const EVERY, std::ptr::null::<u8>());
+    // SAFETY: the set is static and of the kernel's size; nothing else is passed.
+    let signal = unsafe { libc::syscall(libc::SYS_rt_sigtimedwait, set, nothing, nothing, size_of::<u64>()) };
+    i32::try_from(signal).unwrap_or(-1)
 }
 
 /// Blocks every signal, so that none is lost before `next_signal`.
 pub(crate) fn block_signals() {
-    // SAFETY: the set is a live local.
-    unsafe {
-        let mut set = std::mem::zeroed();
-        libc::sigfillset(&raw mut set);
-        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
-    }
+    let (set, nothing) = (&raw const EVERY, std::ptr::null::<u8>());
+    // SAFETY: the set is static and of the kernel's size; nothing else is passed.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK, set, nothing, size_of::<u64>()) };
 }
 
 /// Bytes of signal numbers: blocked and ignored at entry, as `/proc` shows them, are read elsewhere; this one ends the
@@ -240,6 +240,10 @@ pub(crate) fn statfs_of(path: &std::ffi::CStr) -> Result<i64> {
     // SAFETY: the record is a live local that the kernel fills; `path` is a live C string.
     unsafe {
         let mut facts: libc::statfs = std::mem::zeroed();
-        if libc::statfs(path.as_ptr(), &raw mut facts) == 0 { Ok(facts.f_type) } else { Err(Error::last_os_error()) }
+        if libc::statfs(path.as_ptr(), &raw mut facts) == 0 {
+            Ok(facts.f_type as i64)
+        } else {
+            Err(Error::last_os_error())
+        }
     }
 }

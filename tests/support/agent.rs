@@ -7,8 +7,8 @@ use super::tty::Receiver;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-const RECV: libc::c_ulong = 0xC050_2100;
-const SEND: libc::c_ulong = 0xC018_2101;
+const RECV: libc::Ioctl = 0xC050_2100_u32 as libc::Ioctl;
+const SEND: libc::Ioctl = 0xC018_2101_u32 as libc::Ioctl;
 const CONTINUE: u32 = 1;
 
 /// `struct seccomp_notif`.

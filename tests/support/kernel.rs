@@ -94,9 +94,9 @@ pub(crate) fn namespace(pid: impl std::fmt::Display, name: &str) -> String {
 /// The cgroup of a process in one controller's hierarchy (v2: in the one there is).
 pub(crate) fn cgroup_of(pid: i32, controller: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    let fits = |names: &str| match world() {
-        World::V2 => names.is_empty(),
-        World::V1 => names.split(',').any(|name| name == controller),
+    let fits = |names: &str| match (world(), world::home(controller)) {
+        (World::V2, _) | (World::V1, Some(World::V2)) => names.is_empty(),
+        (World::V1, Some(World::V1) | None) => names.split(',').any(|name| name == controller),
     };
     let line = text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':')).find(|(names, _)| fits(names));
     line.map(|(_, path)| path.to_owned()).unwrap_or_else(|| panic!("no {controller} cgroup of {pid} in:\n{text}"))

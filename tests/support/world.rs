@@ -55,27 +55,45 @@ pub(crate) fn hierarchies() -> Vec<PathBuf> {
     }
 }
 
+/// In which kind of hierarchy a controller is: a machine with v1 hierarchies may have some in the cgroup2 tree beside them.
+pub(crate) fn home(controller: &str) -> Option<World> {
+    let file = unified().unwrap_or_default().join("cgroup.controllers");
+    let listed = std::fs::read_to_string(file).unwrap_or_default();
+    match world() {
+        World::V1 if is_hierarchy(&Path::new(CGROUP).join(controller)) => Some(World::V1),
+        World::V1 | World::V2 => listed.split_whitespace().any(|name| name == controller).then_some(World::V2),
+    }
+}
+
+/// Where the cgroup2 tree is, if there is one.
+pub(crate) fn unified() -> Option<PathBuf> {
+    let place = if world() == World::V2 { CGROUP.into() } else { Path::new(CGROUP).join("unified") };
+    is_hierarchy(&place).then_some(place)
+}
+
 /// Whether a limit of this controller can be set in this world.
 pub(crate) fn has_controller(name: &str) -> bool {
-    match world() {
-        World::V2 => std::fs::read_to_string(format!("{CGROUP}/cgroup.controllers"))
-            .is_ok_and(|all| all.split_whitespace().any(|controller| controller == name)),
-        World::V1 => Path::new(CGROUP).join(name).is_dir(),
-    }
+    home(name).is_some()
 }
 
 /// The directory of a cgroup for one controller.
 pub(crate) fn cgroup_dir(controller: &str, path: &str) -> PathBuf {
-    let path = path.trim_start_matches('/');
-    match world() {
-        World::V2 => Path::new(CGROUP).join(path),
-        World::V1 => Path::new(CGROUP).join(controller).join(path),
-    }
+    let top = match (world(), home(controller)) {
+        (World::V1, Some(World::V1) | None) => Some(Path::new(CGROUP).join(controller)),
+        (World::V1 | World::V2, _) => unified(),
+    };
+    top.expect("a hierarchy").join(path.trim_start_matches('/'))
 }
 
 fn subdirectories(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).map(|all| all.flatten().map(|entry| entry.path()).collect());
     let mut entries: Vec<PathBuf> = entries.unwrap_or_default();
-    entries.retain(|path| path.is_dir() && !path.is_symlink());
+    entries.retain(|path| is_hierarchy(path) && !path.is_symlink());
     entries
+}
+
+/// Whether cgroups are mounted there. An engine that takes a name for a hierarchy leaves a plain directory of that name.
+fn is_hierarchy(path: &Path) -> bool {
+    use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
+    statfs(path).is_ok_and(|fs| [CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC].contains(&fs.filesystem_type()))
 }

@@ -165,6 +165,21 @@ fn is_not_made_in_a_frozen_cgroup() {
 }
 
 #[test]
+fn what_cannot_be_frozen_runs_on() {
+    // files that look like a cgroup whose processes never stand still
+    let dir = std::env::temp_dir().join(format!("onggi-test-{}-frost", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("cgroup.events"), "populated 1\nfrozen 0\n").unwrap();
+    std::fs::write(dir.join("cgroup.freeze"), "0").unwrap();
+    let handle = Handle::of(&[("", &dir)]);
+    let error = handle.freeze_within(std::time::Duration::from_millis(50)).unwrap_err().to_string();
+    let left = std::fs::read_to_string(dir.join("cgroup.freeze")).unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    assert!(error.starts_with("unable to freeze: freeze cgroup ") && error.ends_with("timed out"), "{error}");
+    assert_eq!(left, "0");
+}
+
+#[test]
 fn leaves_nothing_of_a_failure() {
     let bench = Bench::new("{}");
     let mut plan = bench.plan.clone();

@@ -7,6 +7,7 @@
 pub mod devices;
 mod owner;
 mod path;
+pub mod property;
 pub mod restore;
 pub mod unit;
 mod v1;
@@ -23,7 +24,8 @@ use std::path::{Path, PathBuf};
 pub use devices::Devices;
 pub use owner::owner;
 pub use path::wants_own;
-use unit::{Property, Unit};
+use property::Property;
+use unit::Unit;
 
 /// Who makes the container's cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -191,6 +193,15 @@ pub struct CgroupPlan {
     pub rootless: bool,
     /// The limits need a controller that threaded cgroups lack (memory, io, cpu's, hugetlb).
     pub domain: bool,
+}
+
+impl CgroupPlan {
+    /// Whether no process could be born in the cgroup once its limits are set (`pids.max` of 0 bounds the making of
+    /// processes, not their number).
+    #[must_use]
+    pub fn lets_nobody_in(&self) -> bool {
+        self.writes.iter().any(|write| write.file == "pids.max" && write.value == "0")
+    }
 }
 
 /// Plans the container's cgroup.

@@ -91,6 +91,7 @@ fn memory_on_v2() {
                 "memory.swap.max = 200; memory.max = 100; check Some(100) Some(300)",
             ),
             (r#"{"memory":{"limit":-1,"checkBeforeUpdate":true}}"#, "memory.swap.max = max or skip; memory.max = max"),
+            (r#"{"memory":{"reservation":50,"swappiness":18446744073709551615}}"#, "memory.low = 50"),
             (
                 r#"{"memory":{"kernel":1,"kernelTCP":2,"swappiness":3,"disableOOMKiller":true}}"#,
                 "note: memory.kernel is ignored: kernel memory limits no longer exist; \
@@ -123,6 +124,7 @@ fn memory_on_v1() {
                 r#"{"memory":{"reservation":50,"disableOOMKiller":true,"swappiness":0}}"#,
                 "memory.soft_limit_in_bytes = 50; memory.oom_control = 1; memory.swappiness = 0",
             ),
+            (r#"{"memory":{"limit":100,"swappiness":18446744073709551615}}"#, "memory.limit_in_bytes = 100"),
             (
                 r#"{"memory":{"swappiness":101}}"#,
                 "error: linux.resources.memory.swappiness: invalid memory swappiness value: 101 (valid range is 0-100)",

@@ -5,10 +5,10 @@
 //! must be told to it, because it writes its own view again when it reloads.
 
 use super::devices::Allowed;
+use super::property::{Property, Value, optional, property};
 use super::{CgroupFacts, Home, Wanted, v2, variant};
 use crate::error::{Error, Result};
 use oci_spec::runtime::{LinuxCpu, LinuxResources};
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Microseconds in a second.
@@ -19,66 +19,6 @@ const CPU_PERIOD: u64 = 100_000;
 const CPU_STEP: u64 = 10_000;
 /// `infinity`.
 const NO_LIMIT: u64 = u64::MAX;
-
-/// A property's value, by its D-Bus type.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Value {
-    /// `b`
-    Bool(bool),
-    /// `i`
-    I32(i32),
-    /// `u`
-    U32(u32),
-    /// `x`
-    I64(i64),
-    /// `t`
-    U64(u64),
-    /// `s`
-    Text(String),
-    /// `as`
-    Texts(Vec<String>),
-    /// `ay`
-    Bytes(Vec<u8>),
-    /// `a(ss)`
-    Pairs(Vec<(String, String)>),
-}
-
-/// A property of the unit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Property {
-    /// Its name.
-    pub name: String,
-    /// Its value.
-    pub value: Value,
-    /// A systemd that does not know it is no failure: the file of the cgroup says the same.
-    pub optional: bool,
-}
-
-impl fmt::Display for Property {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.name, self.value)
-    }
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::U64(u64::MAX) => f.write_str("infinity"),
-            Self::Bool(value) => write!(f, "{value}"),
-            Self::I32(value) => write!(f, "{value}"),
-            Self::U32(value) => write!(f, "{value}"),
-            Self::I64(value) => write!(f, "{value}"),
-            Self::U64(value) => write!(f, "{value}"),
-            Self::Text(value) => f.write_str(value),
-            Self::Texts(value) => write!(f, "{value:?}"),
-            Self::Bytes(value) => write!(f, "{value:?}"),
-            Self::Pairs(value) => {
-                let pairs: Vec<_> = value.iter().map(|(first, second)| format!("{first}:{second}")).collect();
-                f.write_str(&pairs.join(" "))
-            }
-        }
-    }
-}
 
 /// A transient unit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -91,14 +31,6 @@ pub struct Unit {
     pub user: bool,
     /// What it is started with; the process comes to this.
     pub properties: Vec<Property>,
-}
-
-fn property(name: &str, value: Value) -> Property {
-    Property { name: name.to_owned(), value, optional: false }
-}
-
-fn optional(name: &str, value: Value) -> Property {
-    Property { optional: true, ..property(name, value) }
 }
 
 /// Plans the unit.

@@ -93,8 +93,13 @@ fn old_memory(memory: &LinuxMemory, out: &mut Limits<'_>) {
     }
 }
 
+/// Go's -1 in a number without a sign is how some callers say that they ask for nothing.
+fn swappiness(memory: &LinuxMemory) -> Option<u64> {
+    memory.swappiness().filter(|v| *v != u64::MAX)
+}
+
 fn memory_without_v2(memory: &LinuxMemory, out: &mut Limits<'_>) {
-    if memory.swappiness().is_some() {
+    if swappiness(memory).is_some() {
         out.ignored("memory.swappiness", V2_HAS_NONE);
     }
     if memory.disable_oom_killer() == Some(true) {
@@ -126,7 +131,7 @@ fn memory(memory: &LinuxMemory, out: &mut Limits<'_>) -> Result<()> {
     if memory.disable_oom_killer() == Some(true) {
         out.write("memory", "memory.oom_control", 1, "linux.resources.memory.disableOOMKiller");
     }
-    match memory.swappiness() {
+    match swappiness(memory) {
         Some(swappiness @ 0..=100) => {
             out.write("memory", "memory.swappiness", swappiness, "linux.resources.memory.swappiness");
         }

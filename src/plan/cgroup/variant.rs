@@ -2,7 +2,7 @@
 //!
 //! Pure. The form: the GVariant text format of GLib's documentation; numbers, booleans, strings and arrays of strings.
 
-use super::unit::Value;
+use super::property::Value;
 use crate::error::{Error, Result};
 
 /// A property out of the annotation `key`, whose name ends in `name`. Names that end in `Sec` take seconds, where

@@ -9,6 +9,7 @@ mod dispatch;
 mod names;
 mod profile;
 mod program;
+mod row;
 mod rules;
 mod search;
 mod table;

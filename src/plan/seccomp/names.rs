@@ -2,18 +2,8 @@
 //! table only.
 
 use super::arch::Arch;
+use super::row::{NO, Row};
 use super::table::ROWS;
-
-/// Marks an architecture that lacks the call.
-pub(super) const NO: u16 = u16::MAX;
-
-/// One name of the table.
-#[derive(Debug)]
-pub(super) struct Row {
-    name: &'static str,
-    numbers: [u16; 5],
-    behind: u8,
-}
 
 /// A call of x86 that is reached through another one, whose first argument says which.
 #[derive(Debug, Clone, Copy)]
@@ -28,11 +18,6 @@ const SOCKETCALL: u16 = 102;
 const IPC: u16 = 117;
 /// In the table, marks a call behind `ipc`.
 const BEHIND_IPC: u8 = 128;
-
-/// A row, written short.
-pub(super) const fn row(name: &'static str, numbers: [u16; 5], behind: u8) -> Row {
-    Row { name, numbers, behind }
-}
 
 impl Row {
     /// The slot of the call on an architecture that has it.

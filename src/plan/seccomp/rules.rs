@@ -3,7 +3,7 @@
 
 use super::arch::Arch;
 use super::condition::{self, Level, Test};
-use super::names::Row;
+use super::row::Row;
 
 /// What a system call gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

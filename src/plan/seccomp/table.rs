@@ -2,9 +2,9 @@
 //!
 //! One row is a name, its numbers in the order of [`super::arch::Arch`] (x32 without its bit, ARM's private calls as
 //! `0xf000 + n`), and the call behind x86's `socketcall` (the number) or `ipc` (128 + the number) that it is, or 0.
-//! Depends on nothing.
+//! Depends on the row's shape only.
 
-use super::names::{NO, Row, row};
+use super::row::{NO, Row, row};
 
 /// One past the highest number, for each architecture.
 pub(super) const LIMITS: [u16; 5] = [472, 472, 548, 472, 472];

@@ -1,0 +1,60 @@
+//! What is remembered of a container, and what hooks and callers are told of it.
+
+use super::{Job, Record};
+use crate::cgroup::Handle;
+use crate::error::{Error, Result};
+use crate::launch::hooks::StateDocument;
+use crate::plan::container;
+use crate::sys::clock;
+use oci_spec::runtime::Spec;
+use std::collections::BTreeMap;
+
+/// What is remembered of a container; without the process, which is not there yet.
+pub(super) fn record(job: &Job<'_>, cgroup: Handle) -> Result<Record> {
+    let spec = &job.loaded.spec;
+    let hooks = spec.hooks().as_ref();
+    Ok(Record {
+        oci_version: spec.version().clone(),
+        id: job.id.to_owned(),
+        init_process_pid: 0,
+        init_process_start: 0,
+        created: clock::now().nanos(),
+        bundle: job.bundle.to_owned(),
+        rootfs: container::rootfs(spec, job.bundle)?,
+        annotations: annotations(spec),
+        rootless: job.rootless,
+        namespace_paths: BTreeMap::new(),
+        external_descriptors: Vec::new(),
+        // nobody is to be killed on the word of a record without a process
+        private_pid: true,
+        no_new_keyring: job.no_new_keyring,
+        cgroup,
+        poststart: hooks.and_then(|h| h.poststart().clone()).unwrap_or_default(),
+        poststop: hooks.and_then(|h| h.poststop().clone()).unwrap_or_default(),
+    })
+}
+
+fn annotations(spec: &Spec) -> BTreeMap<String, String> {
+    spec.annotations().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The state document of a record.
+#[must_use]
+pub fn document<'a>(record: &'a Record, status: &'a str, pid: i32) -> StateDocument<'a> {
+    StateDocument {
+        oci_version: &record.oci_version,
+        id: &record.id,
+        status,
+        pid,
+        bundle: &record.bundle,
+        annotations: &record.annotations,
+    }
+}
+
+/// The number of a process as its own pid namespace counts (`NSpid` of `/proc/PID/status`, proc(5)).
+pub(super) fn inner_pid(pid: i32) -> Result<i32> {
+    let failed = |error: procfs::ProcError| Error::msg(error.to_string()).context(format!("read /proc/{pid}/status"));
+    let status = procfs::process::Process::new(pid).and_then(|process| process.status()).map_err(failed)?;
+    let inner = status.nspid.and_then(|numbers| numbers.last().copied());
+    inner.ok_or_else(|| Error::msg(format!("/proc/{pid}/status has no NSpid")))
+}
