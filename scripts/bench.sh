@@ -43,6 +43,8 @@ fi
 
 # A view of the machine with nothing but cgroup2 on /sys/fs/cgroup (crun refuses the hybrid layout), and state directories
 # on a tmpfs as /run is one on real hosts. Both live in a mount namespace that ends with this run.
+# Descriptor 9 leads back to the machine's own view, for the axis `engines`.
+exec 9< /proc/self/ns/mnt
 # shellcheck disable=SC2016 # $1 belongs to the inner shell
 exec unshare --mount --propagation private sh -euc '
     if [ "$(stat -f -c %T /sys/fs/cgroup)" != cgroup2fs ]; then

@@ -1,5 +1,6 @@
 #!/bin/bash
-# engines.sh [RUNTIME] [--only REGEX] [--engines "ctr docker podman"] [--keep]: the runtime under real engines.
+# engines.sh [RUNTIME] [--only REGEX] [--engines "ctr docker podman rootless"] [--keep] [--peer NAME=PATH]... [--run COMMAND]: the runtime
+# under real engines.
 #
 # Takes containerd, Docker and Podman from the distribution's packages, starts private instances of them that call RUNTIME (default:
 # the release build of this tree), and runs short checks on what their users do. One line per check; last `N passed, N failed`.
@@ -7,18 +8,23 @@
 # Nothing of this machine is changed. The packages are only unpacked (those that are not installed), into a directory under /var/tmp
 # that lies over /usr and /etc in a mount namespace of our own; the engines also have network, pid, ipc and uts namespaces, /run, data
 # roots and sockets of their own, and die with the pid namespace. The image is made here from busybox-static: nothing is pulled.
+# They are configured with the blocks that README.md shows to users.
 #
 #   --only REGEX   checks whose name fits        --engines ...  only these        --keep  leave the directory with the daemons' logs
+#   --run COMMAND  a command beside the engines in the place of the checks (scripts/bench/axes/engines.py); its status is ours
+#   --peer NAME=PATH  another runtime, which Docker knows as peer-NAME
 # Needs root and a Debian or Ubuntu with apt. As many as 80 MB are fetched; ENGINES_CACHE=DIR keeps the packages for the next time.
 set -uo pipefail
 tree=$(cd "$(dirname "$0")/.." && pwd)
 
-runtime='' only=. engines="ctr docker podman" keep=
+runtime='' only=. engines="ctr docker podman rootless" keep='' command='' peers=()
 while [ $# -gt 0 ]; do
     case $1 in
     --only) only=$2; shift ;;
     --engines) engines=$2; shift ;;
     --keep) keep=1 ;;
+    --run) command=$2; shift ;;
+    --peer) peers+=("$2"); shift ;;
     -*) sed -n '2,/^set/p' "$0" | sed '$d'; exit 2 ;;
     *) runtime=$1 ;;
     esac
@@ -57,14 +63,23 @@ trap clean_up EXIT
 trap 'exit 130' INT TERM
 
 "$tree/scripts/engines/fetch.sh" "$dir" || exit 1
+inside=(unshare --mount --net --pid --fork --ipc --uts --propagation private --kill-child=KILL --mount-proc
+    bash "$tree/scripts/engines/inside.sh" "$dir" "$runtime" "$engines" "${peers[@]}")
+if [ -n "$command" ]; then
+    echo "$command" > "$dir/command"
+    "${inside[@]}" </dev/null
+    exit
+fi
+mkdir "$dir/bin"
+criu=$("$tree/scripts/criu.sh") || exit 1
+ln -s "$criu/criu" "$dir/bin/criu"
 for engine in $engines; do
     grep -oE '^check_[a-z0-9_]+' "$tree/scripts/engines/$engine.sh" | sed "s/^check_/$engine /" | grep -E "$only"
 done > "$dir/checks"
 echo "$(basename "$runtime"): $("$runtime" --version | head -n 1), $(wc -l < "$dir/checks") checks"
 
 start=$SECONDS
-unshare --mount --net --pid --fork --ipc --uts --propagation private --kill-child=KILL --mount-proc \
-    bash "$tree/scripts/engines/inside.sh" "$dir" "$runtime" </dev/null
+"${inside[@]}" </dev/null
 echo "time: $((SECONDS - start)) s"
 result=$(cat "$dir/result" 2>/dev/null || echo "0 passed, 1 failed")
 echo "$result"

@@ -16,6 +16,7 @@ packages=(
     busybox-static # scripts/rootfs.sh
     procps         # the verb ps
     strace         # that the process is born in its cgroup
+    uidmap         # ranges of ids for users without privileges
     libseccomp-dev # what our seccomp programs are compared with
     wget e2fsprogs debian-archive-keyring # scripts/lab.sh makes a machine with systemd
 )
@@ -23,6 +24,9 @@ packages=(
 [ "$(id -u)" = 0 ] || { echo "test.sh: needs root: the integration tests make containers" >&2; exit 1; }
 . scripts/toolchain.sh
 need "${packages[@]}" || exit 1
+# checkpoint and restore; not every distribution has one that knows this kernel
+criu=$(scripts/criu.sh) || exit 1
+export PATH="$criu:$PATH"
 
 log=target/test.log
 mkdir -p target

@@ -1,7 +1,7 @@
 //! What this machine and this caller can do: asked when needed, a literal in tests.
 
-use crate::sys::cred;
 use crate::sys::file::{self, cwd};
+use crate::sys::{cred, ns};
 
 /// Security modules that give labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,15 +17,26 @@ pub struct Lsm {
 pub struct Facts {
     /// User and group, real and effective, are root's of this user namespace.
     pub root: bool,
+    /// The effective user is not root, not even of a user namespace: what needs rights is done in the container's own.
+    pub unprivileged: bool,
+    /// The host half can't clone what is mounted, so init does; asked only for bundles with a user namespace.
+    pub foreign_mounts: bool,
     /// Security modules.
     pub lsm: Lsm,
 }
 
 impl Facts {
-    /// Asks. Security modules are looked for only if the bundle names a label.
+    /// Asks. Security modules are looked for only if the bundle names a label, mounts only if it has a user namespace
+    /// for which they would be cloned.
     #[must_use]
-    pub fn ask(labels: bool) -> Self {
-        Self { root: cred::is_root(), lsm: if labels { lsm() } else { Lsm::default() } }
+    pub fn ask(labels: bool, user_namespace: bool) -> Self {
+        let unprivileged = !cred::is_privileged();
+        Self {
+            root: cred::is_root(),
+            unprivileged,
+            foreign_mounts: unprivileged || (user_namespace && !ns::owns_mounts()),
+            lsm: if labels { lsm() } else { Lsm::default() },
+        }
     }
 }
 

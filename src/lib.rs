@@ -21,6 +21,8 @@ pub mod init;
 
 pub mod state;
 
+pub mod criu;
+
 pub mod cmd;
 
 pub mod abi;

@@ -71,7 +71,12 @@ def drive(out, scenario):
         done = subprocess.run([out / "drive", path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True)
     if done.returncode:
         sys.exit(f"bench.sh: a command failed, so there is no result:\n{errors.read_text()[:2000]}")
-    records = [json.loads(line) for line in done.stdout.splitlines()]
+    return collect(json.loads(line) for line in done.stdout.splitlines())
+
+
+def collect(records):
+    """what drive.c has printed as {group: {step: Samples}}"""
+    records = list(records)
     stamps = {(r["group"], r["round"]): r["stamps"] for r in records if "stamps" in r}
     result = defaultdict(lambda: defaultdict(Samples))
     for record in (r for r in records if "step" in r):

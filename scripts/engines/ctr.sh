@@ -20,6 +20,13 @@ check_run() {
     ok ctr container ls --quiet
     is ""
 }
+# what README.md shows for Kubernetes; ctr has no way to ask for a handler
+check_cri_handler() {
+    ok ctr plugins ls
+    like "cri[^"$'\n'"]* ok"
+    ok containerd --config "$DIR/containerd.toml" config dump
+    like "BinaryName = .$RUNTIME."
+}
 check_run_as_runc() {
     ok ctr run --rm --runtime io.containerd.runc.v2 $image "$name" echo "found on PATH"
     is "found on PATH"
@@ -88,4 +95,17 @@ check_failure_leaves_nothing() {
     has no-such-command "not found"
     OUT=$(ls /run/containerd/runc/default 2>/dev/null; ls -d "/sys/fs/cgroup/default/$name" /sys/fs/cgroup/*/default/"$name" 2>/dev/null)
     hasnt "$name"
+}
+
+check_checkpoint_restore() {
+    up
+    ok ctr container checkpoint --task --rw "$name" "saved/$name:1"
+    ok ctr task kill --signal KILL "$name"
+    soon 5 has_state STOPPED
+    ok ctr task rm "$name"
+    ok ctr container rm "$name"
+    ok ctr container restore --live "$name" "saved/$name:1"
+    ok ctr task exec --exec-id again "$name" ps
+    has polite
+    ok ctr image rm "saved/$name:1"
 }

@@ -4,7 +4,7 @@ set -euo pipefail
 dir=$1
 cache=${ENGINES_CACHE:-$dir/cache}
 
-wanted=(containerd docker.io podman conmon netavark aardvark-dns iptables nftables catatonit busybox-static python3 iproute2 procps)
+wanted=(containerd docker.io podman conmon netavark aardvark-dns iptables nftables catatonit uidmap busybox-static python3 iproute2 procps)
 optional=(docker-cli docker-buildx golang-github-containers-common) # packages of their own only in newer suites
 
 mkdir -p "$dir/packages/usr" "$dir/packages/etc" "$cache/partial"

@@ -1,8 +1,11 @@
 #!/bin/bash
-# inside.sh DIR RUNTIME: pid 1 of the engines' namespaces: prepares them, starts the engines, runs the checks. Part of engines.sh.
+# inside.sh DIR RUNTIME ENGINES NAME=PATH...: pid 1 of the engines' namespaces: prepares them, starts the engines, runs the checks, or the
+# command that stands in DIR/command. Part of engines.sh.
 # As bash it reaps every orphan, and when it ends the kernel ends all that is left.
 set -uo pipefail
-dir=$1 runtime=$2
+dir=$1 runtime=$2 engines=" $3 "
+shift 3
+peers=("$@")
 here=$(cd "$(dirname "$0")" && pwd)
 passed=0 failed=0 skipped=0
 
@@ -56,6 +59,13 @@ move_to_own_cgroup() {
     done
 }
 
+# snippet FILE: the block that README.md gives for a configuration file, with this runtime in the place of the installed one
+snippet() {
+    awk -v file="\`$1\`" 'index($0, file) { wanted = 1 } /^```/ { if (inside) exit; inside = wanted; next } inside' "$here/../../README.md" |
+        sed "s#/usr/local/bin/onggi#$runtime#" | grep . || fail "README.md has no block for $1"
+}
+
+# what users are told to write, and what makes the instances private
 write_configuration() {
     mkdir -p "$dir/bin" "$dir/docker-cli/cli-plugins"
     echo '{}' > "$dir/docker-cli/config.json"
@@ -64,30 +74,34 @@ write_configuration() {
     for tool in iptables ip6tables; do
         command -v $tool >/dev/null || ln -sf "/usr/sbin/$tool-nft" "$dir/bin/$tool"
     done
-    cat > "$dir/containerd.toml" <<END
-version = 2
-root = "$dir/containerd"
-state = "/run/containerd"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
+    snippet /etc/containerd/config.toml | sed "1a\\
+root = \"$dir/containerd\"\\
+state = \"/run/containerd\"" > "$dir/containerd.toml"
+    cat >> "$dir/containerd.toml" <<END
+[plugins."io.containerd.grpc.v1.cri"]
+  restrict_oom_score_adj = true
 [grpc]
   address = "/run/containerd/containerd.sock"
 [plugins."io.containerd.internal.v1.opt"]
   path = "$dir/opt"
 END
-    cat > "$dir/dockerd.json" <<END
+    cat > "$dir/private.json" <<END
 { "data-root": "$dir/docker", "exec-root": "/run/docker", "pidfile": "/run/docker.pid", "group": "root",
-  "hosts": ["unix:///run/docker.sock"], "containerd": "/run/containerd/containerd.sock",
-  "default-runtime": "onggi", "runtimes": { "onggi": { "path": "$runtime" } } }
+  "hosts": ["unix:///run/docker.sock"], "containerd": "/run/containerd/containerd.sock" }
+END
+    snippet /etc/docker/daemon.json > "$dir/readme.json" || exit 1
+    python3 - "$dir" "${peers[@]}" > "$dir/dockerd.json" <<'END' || fail "README.md's daemon.json is no JSON"
+import json, sys
+place, *peers = sys.argv[1:]
+whole = json.load(open(f"{place}/readme.json")) | json.load(open(f"{place}/private.json"))
+whole["runtimes"] |= {f"peer-{name}": {"path": path} for name, path in (peer.split("=", 1) for peer in peers)}
+print(json.dumps(whole))
 END
     # limits that we may not raise, or podman's defaults would be refused where CAP_SYS_RESOURCE is missing
-    cat > "$dir/containers.conf" <<END
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-runtime = "onggi"
-runtime_supports_json = ["onggi"]
-[engine.runtimes]
-onggi = ["$runtime"]
+    snippet /etc/containers/containers.conf | sed '/^\[engine\]$/a\
+cgroup_manager = "cgroupfs"\
+events_logger = "file"' > "$dir/containers.conf"
+    cat >> "$dir/containers.conf" <<END
 [containers]
 log_driver = "k8s-file"
 default_ulimits = ["nofile=$(ulimit -Hn):$(ulimit -Hn)", "nproc=$(ulimit -Hu):$(ulimit -Hu)"]
@@ -102,6 +116,22 @@ END
     export CONTAINERS_STORAGE_CONF="$dir/storage.conf" CONTAINERS_REGISTRIES_CONF="$dir/registries.conf"
     export BUILDAH_ISOLATION=oci PODMAN_IGNORE_CGROUPSV1_WARNING=1
     unset XDG_RUNTIME_DIR DBUS_SESSION_BUS_ADDRESS NOTIFY_SOCKET
+}
+
+# a user with a range of ids, in our own /etc; what he runs and writes to is where he can reach it
+prepare_user() {
+    local mine=$dir/rootless
+    echo 'onggi:x:4242:4242::/run/home:/bin/sh' >> /etc/passwd
+    echo 'onggi:x:4242:' >> /etc/group
+    echo 'onggi:300000:65536' | tee -a /etc/subuid >> /etc/subgid
+    mkdir -p /run/home /run/user/4242 "$mine/storage"
+    cp "$runtime" "$mine/onggi"
+    sed "s,$runtime,$mine/onggi," "$dir/containers.conf" > "$mine/containers.conf"
+    printf '[storage]\ndriver = "vfs"\ngraphroot = "%s/storage"\nrunroot = "/run/user/4242/containers"\n' "$mine" > "$mine/storage.conf"
+    chmod 755 "$mine" "$mine/onggi"
+    chmod 700 /run/user/4242
+    chown 4242:4242 /run/home /run/user/4242 "$mine/storage"
+    (export DIR="$dir" name=load && . "$here/rootless.sh" && podman load --quiet --input "$dir/image.tar") >/dev/null
 }
 
 make_image() {
@@ -155,7 +185,7 @@ move_to_own_cgroup
 ip link set lo up
 write_configuration
 make_image
-used() { cut -d' ' -f1 "$dir/checks" | grep -qx "$1"; }
+used() { [[ $engines == *" $1 "* ]] && { [ -e "$dir/command" ] || grep -q "^$1 " "$dir/checks"; }; }
 if used ctr || used docker; then
     start containerd "ctr version" containerd --config "$dir/containerd.toml"
     ctr image import "$dir/image.tar" >/dev/null || fail "ctr image import"
@@ -166,6 +196,13 @@ if used docker; then
 fi
 if used podman; then
     podman load --quiet --input "$dir/image.tar" >/dev/null || fail "podman load"
+fi
+if used rootless; then
+    prepare_user || fail "podman load, as a user"
+fi
+if [ -e "$dir/command" ]; then
+    cd /run && bash "$dir/command"
+    exit
 fi
 while read -r engine name; do
     check "$engine" "$name"

@@ -146,3 +146,28 @@ check_nothing_left() {
     ok podman rm --force --time 0 "$name"
     [ ! -d "$cgroup" ] || die "$cgroup is left"
 }
+
+count='i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done'
+last() { podman logs --tail 1 "$name"; }
+check_checkpoint_restore() {
+    ok podman run --detach --name "$name" --network none box sh -c "$count"
+    sleep 1
+    ok podman container checkpoint "$name"
+    ok podman inspect --format '{{.State.Status}}' "$name"
+    is exited
+    local before
+    before=$(last)
+    ok podman container restore "$name"
+    sleep 0.5
+    [ "$(last)" -gt "$before" ] || die "it counted to $before, then to $(last)"
+}
+check_checkpoint_export() {
+    ok podman run --detach --name "$name" --network none box polite
+    sleep 0.5
+    ok podman container checkpoint --export "/run/$name.tar.gz" "$name"
+    ok podman rm --force "$name"
+    ok podman container restore --import "/run/$name.tar.gz"
+    ok podman exec "$name" ps
+    has polite
+    rm "/run/$name.tar.gz"
+}

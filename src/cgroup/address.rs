@@ -14,14 +14,20 @@ pub(super) fn system() -> Vec<String> {
 
 /// Where the user's own bus is.
 pub(super) fn user() -> Result<Vec<String>> {
-    if let Ok(named) = std::env::var("DBUS_SESSION_BUS_ADDRESS") {
-        return Ok(unix_addresses(&named));
-    }
-    match std::env::var("XDG_RUNTIME_DIR") {
-        Ok(dir) => Ok(vec![format!("{dir}/bus"), format!("{dir}/systemd/private")]),
-        Err(_) => Err(Error::msg(
+    let variable = |name: &str| std::env::var(name).ok();
+    users(variable("DBUS_SESSION_BUS_ADDRESS").as_deref(), variable("XDG_RUNTIME_DIR").as_deref())
+}
+
+/// The user's bus out of the two variables that tell of it; empty ones say nothing.
+fn users(named: Option<&str>, runtime_dir: Option<&str>) -> Result<Vec<String>> {
+    let said = |value: Option<&str>| value.filter(|value| !value.is_empty()).map(str::to_owned);
+    match (said(named), said(runtime_dir)) {
+        (Some(named), _) => Ok(unix_addresses(&named)),
+        (None, Some(dir)) => Ok(vec![format!("{dir}/bus"), format!("{dir}/systemd/private")]),
+        (None, None) => Err(Error::msg(
             "the user bus can't be found: neither $DBUS_SESSION_BUS_ADDRESS nor $XDG_RUNTIME_DIR is set",
-        )),
+        )
+        .hint("log in with a session (machinectl shell, ssh), or set XDG_RUNTIME_DIR=/run/user/UID")),
     }
 }
 
@@ -77,6 +83,24 @@ mod tests {
         ];
         for (list, want) in table {
             assert_eq!(unix_addresses(list), want, "{list}");
+        }
+    }
+
+    #[test]
+    fn a_user_s_bus_is_named_or_in_his_runtime_directory() {
+        let in_dir: &[&str] = &["/run/user/7/bus", "/run/user/7/systemd/private"];
+        let table: [(Option<&str>, Option<&str>, &[&str]); 4] = [
+            (Some("unix:path=/run/b"), Some("/run/user/7"), &["/run/b"]),
+            (Some("unix:abstract=/tmp/dbus-x,guid=00"), None, &["@/tmp/dbus-x"]),
+            (Some(""), Some("/run/user/7"), in_dir),
+            (None, Some("/run/user/7"), in_dir),
+        ];
+        for (named, dir, want) in table {
+            assert_eq!(users(named, dir).unwrap(), want, "{named:?} {dir:?}");
+        }
+        for (named, dir) in [(None, None), (Some(""), Some(""))] {
+            let error = users(named, dir).unwrap_err().to_string();
+            assert!(error.contains("DBUS_SESSION_BUS_ADDRESS") && error.contains("XDG_RUNTIME_DIR"), "{error}");
         }
     }
 }

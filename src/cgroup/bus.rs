@@ -221,6 +221,17 @@ impl Bus {
         group.map_err(|error| self.explain(Error::msg(error.to_string()), what()))
     }
 
+    /// The user whose service manager this is, as the bus counts users.
+    ///
+    /// # Errors
+    /// If the bus does not answer in time, or does not know.
+    pub(super) fn user(&mut self) -> Result<u32> {
+        let end = Instant::now() + self.patience;
+        let serial = self.tell(DBUS, DBUS_PATH, DBUS, "GetConnectionUnixUser", |body| body.push_param(SYSTEMD))?;
+        let body = self.answer(serial, end)?.map_err(|refused| Error::msg(refused.text))?;
+        body.parser().get().map_err(|error| Error::msg(error.to_string()))
+    }
+
     /// Calls a method of the manager that makes a job, and waits for the job's end.
     fn job(
         &mut self,

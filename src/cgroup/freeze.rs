@@ -16,6 +16,12 @@ impl Handle {
         self.cgroup_paths.get("freezer").map(std::path::PathBuf::as_path)
     }
 
+    /// The cgroup that is frozen, and whether it is one of cgroup2.
+    #[must_use]
+    pub fn freezes(&self) -> Option<(&Path, bool)> {
+        self.freezer().map(|path| (path, false)).or_else(|| self.unified().map(|path| (path, true)))
+    }
+
     /// Stops every process in it and waits until they stand still. On failure they run again.
     ///
     /// # Errors

@@ -2,12 +2,12 @@
 
 use super::Handle;
 use crate::error::{Context, Error, Result};
-use crate::plan::cgroup::{Absent, Devices, MemoryCheck, Write};
-use crate::sys::Errno;
+use crate::plan::cgroup::{Absent, Devices, MemoryCheck, Rootless, Write};
 use crate::sys::bpf::Program;
 use crate::sys::cgroupfs::{open_dir, read_at, read_file, write_at, write_file};
+use crate::sys::{Errno, ns};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Where writes go.
 pub(super) struct Places<'a> {
@@ -100,18 +100,18 @@ impl Places<'_> {
     }
 
     /// Sets the device filter; in a cgroup that was used before, in the place of the one that may be there.
-    pub(super) fn filter_devices(&self, devices: &Devices, rootless: bool, reused: bool) -> Result<()> {
+    pub(super) fn filter_devices(&self, devices: &Devices, rootless: Rootless, reused: bool) -> Result<()> {
         let done = match devices {
             Devices::Unrestricted | Devices::Bpf(_) if reused => self.handle.set_devices(devices),
             Devices::Unrestricted => Ok(()),
             // who may not even make nodes of his own needs no filter
-            Devices::V1(_) if in_user_namespace() => Ok(()),
+            Devices::V1(_) if ns::in_user_namespace() => Ok(()),
             Devices::V1(writes) => self.write_all(writes),
             Devices::Bpf(code) => self.filter(code).context(|| "set the device filter of the cgroup"),
         };
         match done {
-            Err(_) if rootless => Ok(()),
-            Err(error) if error.errno() == Some(Errno::EPERM) && in_user_namespace() => Ok(()),
+            Err(_) if super::forgiving(rootless) => Ok(()),
+            Err(error) if error.errno() == Some(Errno::EPERM) && ns::in_user_namespace() => Ok(()),
             done => done,
         }
     }
@@ -130,7 +130,7 @@ impl Handle {
     /// If the kernel refuses.
     pub fn set_devices(&self, devices: &Devices) -> Result<()> {
         let Some(path) = self.unified().filter(|_| !self.cgroup_paths.contains_key("devices")) else {
-            return Places { handle: self, dir: None }.filter_devices(devices, false, false);
+            return Places { handle: self, dir: None }.filter_devices(devices, Rootless::No, false);
         };
         let dir = open_dir(path).context(|| format!("open cgroup {}", path.display()))?;
         exchange(dir.as_fd(), devices).context(|| "exchange the device filter of the cgroup")
@@ -149,12 +149,6 @@ fn exchange(dir: BorrowedFd<'_>, devices: &Devices) -> std::result::Result<(), E
         }
     }
     old.try_for_each(|program| program.detach(dir))
-}
-
-/// Whether we are in a user namespace other than the first: its map is not the whole range.
-fn in_user_namespace() -> bool {
-    let map = read_file(&PathBuf::from("/proc/self/uid_map")).unwrap_or_default();
-    map.split_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"]
 }
 
 fn list(path: &Path) -> String {

@@ -18,9 +18,9 @@ mod tree;
 mod update;
 
 use crate::error::{Context, Error, Result};
-use crate::plan::cgroup::{CgroupPlan, Driver, Permission};
-use crate::sys::Errno;
+use crate::plan::cgroup::{CgroupPlan, Driver, Permission, Rootless};
 use crate::sys::cgroupfs::{open_dir, read_file, remove_dir, write_file};
+use crate::sys::{Errno, ns};
 use bus::Bus;
 use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -41,6 +41,8 @@ pub struct Made {
     made: Vec<PathBuf>,
     /// Whether the one in the cgroup2 tree was there before, and may have a device filter.
     reused: bool,
+    /// Whether the caller may not make all of it, which was forgiven.
+    forgiven: bool,
     /// The service manager that is to make it.
     bus: Option<RefCell<Bus>>,
 }
@@ -50,7 +52,8 @@ pub struct Made {
 /// # Errors
 /// If a directory can't be made, or the cgroup is there already and has processes or is frozen.
 pub fn make(plan: &CgroupPlan) -> Result<Made> {
-    let mut made = Made { handle: Handle::default(), dir: None, made: Vec::new(), reused: false, bus: None };
+    let mut made =
+        Made { handle: Handle::default(), dir: None, made: Vec::new(), reused: false, forgiven: false, bus: None };
     match made.fill(plan) {
         Ok(()) => Ok(made),
         Err(error) => {
@@ -68,16 +71,24 @@ impl Made {
             Driver::Cgroupfs => {}
         }
         for (key, path) in &plan.paths {
-            let existed = match (tree::make(key, path, plan, &mut self.made), plan.permission) {
-                (Ok(existed), _) => existed,
-                (Err(error), Permission::Optional) if forbidden(&error) => continue,
-                (Err(error), Permission::NeededForLimits) if forbidden(&error) => {
-                    return Err(error.context(
-                        "rootless needs no limits + no cgrouppath when no permission is granted for cgroups",
-                    ));
-                }
-                (Err(error), Permission::Needed | Permission::NeededForLimits | Permission::Optional) => {
-                    return Err(error.context("unable to apply cgroup configuration"));
+            let existed = match tree::make(key, path, plan, &mut self.made) {
+                Ok(existed) => existed,
+                Err(error) => {
+                    let forgiving = forbidden(&error) && forgiving(plan.rootless);
+                    match plan.permission {
+                        Permission::Optional if forgiving => {
+                            self.forgiven = true;
+                            continue;
+                        }
+                        Permission::NeededForLimits if forgiving => {
+                            return Err(error.context(
+                                "rootless needs no limits + no cgrouppath when no permission is granted for cgroups",
+                            ));
+                        }
+                        Permission::Needed | Permission::NeededForLimits | Permission::Optional => {
+                            return Err(error.context("unable to apply cgroup configuration"));
+                        }
+                    }
                 }
             };
             self.handle.cgroup_paths.insert(key.clone(), path.clone());
@@ -158,6 +169,18 @@ impl Made {
         Ok(())
     }
 
+    /// Moves in a process that was born elsewhere.
+    ///
+    /// # Errors
+    /// As [`Made::place`].
+    pub fn adopt(&self, pid: i32, plan: &CgroupPlan) -> Result<()> {
+        if let Some(path) = self.handle.unified().filter(|_| self.bus.is_none()) {
+            write_file(&path.join("cgroup.procs"), &pid.to_string())
+                .context(|| format!("place process {pid} in cgroup {}", path.display()))?;
+        }
+        self.place(pid, plan)
+    }
+
     /// Checks that systemd put the process where its limits will be written.
     fn verify(&self, pid: i32) -> Result<()> {
         let Some(path) = self.handle.unified().filter(|_| self.handle.is_pure()) else { return Ok(()) };
@@ -198,6 +221,12 @@ impl Made {
         places.filter_devices(&plan.devices, plan.rootless, self.reused)
     }
 
+    /// Whether the caller may not make all of it, which was forgiven (`--rootless`).
+    #[must_use]
+    pub fn forgiven(&self) -> bool {
+        self.forgiven
+    }
+
     /// What later commands need.
     #[must_use]
     pub fn handle(&self) -> &Handle {
@@ -211,6 +240,22 @@ impl Made {
             // whoever uses it by now keeps it
             let _ = remove::empty(&path);
         }
+    }
+}
+
+/// For root of a user namespace: whether the service manager that his user bus leads to is that of a mere user of the
+/// machine (rootless engines), not the one of a system in a container. Without such a bus it is not.
+#[must_use]
+pub fn user_manager_is_a_users() -> bool {
+    Bus::connect(true).and_then(|mut bus| bus.user()).is_ok_and(|user| user != 0)
+}
+
+/// Whether what is refused is forgiven.
+fn forgiving(rootless: Rootless) -> bool {
+    match rootless {
+        Rootless::No => false,
+        Rootless::Yes => true,
+        Rootless::InUserNamespace => ns::in_user_namespace(),
     }
 }
 

@@ -1,13 +1,15 @@
 //! `create`, and what it shares with `run` and `plan`: finding the bundle, judging the call, making the job.
 
+use crate::cgroup;
 use crate::cli::{self, CgroupDriver, Global};
 use crate::error::{Context, Error, Kind, Result};
 use crate::launch::{self, Job, Maker, notify};
 use crate::log::Log;
-use crate::plan::cgroup::Driver;
+use crate::plan::cgroup::{Driver, Rootless};
 use crate::spec::{self, Loaded};
 use crate::state::{Root, check_id};
 use crate::sys::exe::Seal;
+use crate::sys::{cred, ns};
 use oci_spec::runtime::Spec;
 use std::path::{Path, PathBuf};
 
@@ -19,9 +21,20 @@ pub(super) struct Bundle {
     pub(super) maker: Option<Maker>,
 }
 
-/// Finds and reads the bundle. Its directory becomes ours: relative paths in it start there, and hooks expect it. With
-/// `start`, what takes longest begins at once.
-pub(super) fn bundle(directory: Option<&Path>, config: Option<&Path>, start: bool, log: &Log) -> Result<Bundle> {
+/// What a bundle is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be looked at.
+    Look,
+    /// A container, which may be one without a process.
+    Create,
+    /// A container with a process.
+    Run,
+}
+
+/// Finds and reads the bundle. Its directory becomes ours: relative paths in it start there, and hooks expect it. What
+/// takes longest begins at once.
+pub(super) fn bundle(directory: Option<&Path>, config: Option<&Path>, purpose: Purpose, log: &Log) -> Result<Bundle> {
     let _span = log.span("read config.json");
     // a configuration elsewhere is named relative to where the caller stands
     let config = config.map(std::path::absolute).transpose()?;
@@ -32,11 +45,12 @@ pub(super) fn bundle(directory: Option<&Path>, config: Option<&Path>, start: boo
     let config = config.as_deref().unwrap_or_else(|| Path::new("config.json"));
     let bytes = spec::read(config)?;
     // the longest part of a start goes on while the bundle is parsed; a wrong guess costs no more than its time
-    let maker = (start && spec::looks_for_network(&bytes)).then(|| Maker::begin(log.trace().is_some())).transpose()?;
+    let maker = (purpose != Purpose::Look && spec::looks_for_network(&bytes))
+        .then(|| Maker::begin(log.trace().is_some()))
+        .transpose()?;
     let loaded = spec::config(bytes, config)?;
     loaded.notes.iter().for_each(|note| log.warn(note));
-    // who starts it looks for a process
-    spec::validate(&loaded.spec, false)?;
+    spec::validate(&loaded.spec, purpose == Purpose::Run)?;
     Ok(Bundle { path, loaded, maker })
 }
 
@@ -45,6 +59,24 @@ pub(super) fn driver(global: &Global) -> Driver {
         CgroupDriver::Cgroupfs => Driver::Cgroupfs,
         CgroupDriver::Systemd => Driver::Systemd,
         CgroupDriver::Disabled => Driver::Disabled,
+    }
+}
+
+/// `--rootless`. The cgroupfs driver leaves the question what kind of root we are until something is refused; which
+/// systemd makes a unit must be known before.
+pub(super) fn rootless(global: &Global) -> Rootless {
+    match (global.rootless, global.cgroup) {
+        (Some(true), _) => Rootless::Yes,
+        (Some(false), _) => Rootless::No,
+        (None, _) if !cred::is_privileged() => Rootless::Yes,
+        (None, CgroupDriver::Systemd) => {
+            if ns::in_user_namespace() && cgroup::user_manager_is_a_users() {
+                Rootless::Yes
+            } else {
+                Rootless::No
+            }
+        }
+        (None, CgroupDriver::Cgroupfs | CgroupDriver::Disabled) => Rootless::InUserNamespace,
     }
 }
 
@@ -82,7 +114,7 @@ pub(super) fn job<'a>(
         gate,
         foreground: false,
         driver: driver(global),
-        rootless: global.rootless.unwrap_or_else(|| crate::sys::cred::euid() != 0),
+        rootless: rootless(global),
         console_socket: create.console_socket.as_deref(),
         pidfd_socket: create.pidfd_socket.as_deref(),
         pid_file: create.pid_file.as_deref(),
@@ -106,7 +138,7 @@ pub(super) fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<u8
     launch::check_preserved(create.preserve_fds)?;
     let seal = protect(log)?;
     let create = absolute(create)?;
-    let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), true, log)?;
+    let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), Purpose::Create, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, true, create.console_socket.is_some())?;
     let root = Root::find(global.root.as_deref())?;

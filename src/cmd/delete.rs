@@ -9,7 +9,7 @@ use crate::state::{Root, Status};
 use std::time::Duration;
 
 /// How long the first process may take to die of SIGKILL.
-const MOST: Duration = Duration::from_secs(10);
+const MOST: Duration = Duration::from_secs(5);
 
 /// Deletes a container that has stopped or was never started; with `force` any, and none at all is no failure.
 pub(super) fn run(global: &Global, id: &str, force: bool, log: &Log) -> Result<u8> {
@@ -60,10 +60,14 @@ fn end(container: &Container, log: &Log) -> Result<()> {
         Err(error) if error.of() == Kind::NotRunning => {}
         other => other?,
     }
-    match init.map(|init| init.wait(MOST)).transpose().context(|| "wait for the end of init")? {
-        Some(false) => Err(Error::msg("container init still running")),
-        Some(true) | None => Ok(()),
+    let Some(init) = init else { return Ok(()) };
+    let ended = || init.wait(MOST).context(|| "wait for the end of init");
+    if ended()? {
+        return Ok(());
     }
+    // somebody from outside its pid namespace holds a process in it: a restore that was killed leaves its CRIU
+    container.record.cgroup.kill_all()?;
+    if ended()? { Ok(()) } else { Err(Error::msg("container init still running")) }
 }
 
 /// Removes everything. The directory goes after the cgroup: if this call is killed in between, the record is still

@@ -165,7 +165,7 @@ const ARCHS: &[Arch] =
 fn annotations() -> HashMap<String, String> {
     HashMap::from([
         ("onggi.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-        ("org.opencontainers.runc.checkpoint.enabled".to_owned(), "false".to_owned()),
+        ("org.opencontainers.runc.checkpoint.enabled".to_owned(), "true".to_owned()),
     ])
 }
 

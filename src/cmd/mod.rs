@@ -56,8 +56,8 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
         Command::Update(update) => update::run(&global, &update, log),
         Command::Spec { bundle, rootless } => spec::run(bundle.as_deref(), rootless),
         Command::Features => features::run(),
-        Command::Checkpoint(checkpoint) => criu::checkpoint(&global, &checkpoint),
-        Command::Restore(restore) => criu::restore(&global, &restore),
+        Command::Checkpoint(checkpoint) => criu::checkpoint(&global, &checkpoint, log),
+        Command::Restore(restore) => criu::restore(&global, &restore, log).map_err(not_launched),
         Command::Plan { bundle, id } => plan::run(&global, &bundle, id.as_deref().unwrap_or("ID"), log),
     }
 }

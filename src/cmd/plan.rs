@@ -1,6 +1,6 @@
 //! `plan`: shows what would be done for a bundle, step by step, in the words that errors use.
 
-use super::create::{bundle, job};
+use super::create::{Purpose, bundle, job};
 use crate::cli::{self, Global};
 use crate::error::{Context, Result};
 use crate::launch;
@@ -15,7 +15,7 @@ use std::path::Path;
 /// # Errors
 /// The bundle asks for what can't be.
 pub(super) fn run(global: &Global, directory: &Path, id: &str, log: &Log) -> Result<u8> {
-    let bundle = bundle(Some(directory), None, false, log)?;
+    let bundle = bundle(Some(directory), None, Purpose::Look, log)?;
     let root = Root::find(global.root.as_deref())?;
     let create = cli::Create { id: id.to_owned(), ..cli::Create::default() };
     // what has no process can be created, and not be run

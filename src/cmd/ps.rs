@@ -12,6 +12,10 @@ pub(super) fn run(
     args: &[String],
 ) -> Result<u8> {
     let container = super::open(global, id)?;
+    // a rootless container may have none, and its processes are not known then
+    if container.record.cgroup.cgroup_paths.is_empty() {
+        return Err(Error::msg("unable to get all container pids: the container has no cgroup"));
+    }
     let pids = container.record.cgroup.pids()?;
     let text = match format {
         // what Go makes of an empty list

@@ -1,8 +1,8 @@
 //! `run`: create and start in one, without a gate; in the foreground until the payload ends, or detached.
 
-use super::create::{absolute, bundle, check_terminal, job, protect};
+use super::create::{Purpose, absolute, bundle, check_terminal, job, protect};
 use crate::cli::{self, Global};
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Result};
 use crate::launch::{self, Launched, console, hooks};
 use crate::log::Log;
 use crate::state::{Root, check_id};
@@ -19,10 +19,7 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
     launch::check_preserved(run.create.preserve_fds)?;
     let seal = protect(log)?;
     let create = absolute(&run.create)?;
-    let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), true, log)?;
-    if bundle.loaded.spec.process().is_none() {
-        return Err(Error::new(Kind::Spec, "process property must not be empty"));
-    }
+    let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), Purpose::Run, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, run.detach, create.console_socket.is_some())?;
     let root = Root::find(global.root.as_deref())?;
@@ -51,14 +48,19 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
         // beside the foreground; it ends with the payload, and a caller that does not listen is no failure of ours
         std::thread::spawn(move || relay.wait(pid, pidfd.as_fd()));
     }
+    attend(&launched, run.keep, log)
+}
+
+/// The foreground: answers the payload's exit status, and takes away what is left of it.
+pub(super) fn attend(launched: &Launched, keep: bool, log: &Log) -> Result<u8> {
     let waiting = log.span("payload runs");
     let ended = match &launched.terminal {
         Some(master) => console::relay(&launched.child, master),
         None => console::wait(&launched.child),
     };
     drop(waiting);
-    if !run.keep || ended.is_err() {
-        remove(&launched, log);
+    if !keep || ended.is_err() {
+        remove(launched, log);
     }
     Ok(u8::try_from(ended?.status()).unwrap_or(u8::MAX))
 }

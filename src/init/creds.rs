@@ -24,14 +24,36 @@ pub(super) fn join(process: BorrowedFd<'_>, kinds: Namespaces) -> Done {
     }
 }
 
-/// Groups of the host mean nothing in the namespace; where `setgroups` is denied they can't be dropped and stay.
-pub(super) fn become_root() -> Done {
-    match cred::set_groups(&[]) {
-        Ok(()) | Err(Errno::EPERM) => {}
-        Err(errno) => return Err(errno.into()),
+/// Groups of the host mean nothing in the namespace; where `setgroups` is denied they can't be dropped and stay, as do
+/// those of a caller who is not root, for they are what lets him reach his files.
+pub(super) fn become_root(alone: bool) -> Done {
+    if alone {
+        match cred::set_groups(&[]) {
+            Ok(()) | Err(Errno::EPERM) => {}
+            Err(errno) => return Err(errno.into()),
+        }
     }
     cred::set_gid(0)?;
     Ok(cred::set_uid(0)?)
+}
+
+/// Sets groups. In a user namespace whose maker may not drop any (`setgroups` says `deny`) nobody can, and those of the
+/// caller stay: an image's groups are not worth a failure.
+pub(super) fn set_groups(groups: &[u32]) -> Done {
+    match cred::set_groups(groups) {
+        Err(Errno::EPERM) if setgroups_denied() => Ok(()),
+        answer => Ok(answer?),
+    }
+}
+
+fn setgroups_denied() -> bool {
+    let mut word = [0; 4];
+    let mut read = || {
+        let proc = super::mount::mounted_proc().ok()?;
+        let file = file::open(proc.as_fd(), c"self/setgroups", libc::O_RDONLY, 0).ok()?;
+        file::read(file.as_fd(), &mut word).ok()
+    };
+    read().is_some() && word == *b"deny"
 }
 
 /// A kernel without keyrings, a seccomp profile around us that denies them and a full quota are forgiven.

@@ -156,7 +156,7 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
         }
         Step::Join(slot, kinds) => creds::join(scene.get(*slot)?, *kinds)?,
         Step::Unshare(kinds) => ns::unshare(*kinds)?,
-        Step::BecomeRoot => creds::become_root()?,
+        Step::BecomeRoot { alone } => creds::become_root(*alone)?,
         Step::Session => task::new_session(),
         Step::Keyring(name) => creds::keyring(name)?,
         Step::Hostname(name) => ns::set_hostname(name)?,
@@ -204,7 +204,7 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
         Step::NoNewPrivs => cred::no_new_privs()?,
         Step::Bound(keep) => cred::bound(*keep)?,
         Step::KeepCaps(on) => cred::keep_caps(*on)?,
-        Step::Groups(groups) => cred::set_groups(groups)?,
+        Step::Groups(groups) => creds::set_groups(groups)?,
         Step::Gid(gid) => cred::set_gid(*gid)?,
         Step::Uid(uid) => cred::set_uid(*uid)?,
         Step::Caps(sets) => creds::set_caps(sets)?,

@@ -21,15 +21,14 @@ pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
         Step::Mount { source, fstype, target, flags, data, copy_up } => {
             filesystem(scene, &Fs { source, fstype, target, flags: *flags, data }, *copy_up)
         }
-        Step::MountCgroup { target, flags, data } => cgroup2(scene, target, *flags, data),
+        Step::MountCgroup { target, flags, data, bind } => cgroup2(scene, target, *flags, data, bind.as_deref()),
         Step::Remount { target, flags, data } => {
             let place = open_in(scene.root()?, target, libc::O_PATH, 0)?;
             file::enter(place.as_fd())?;
             Ok(mount::filesystem(c"", c".", c"", *flags | MS_REMOUNT, data)?)
         }
-        Step::Clone { source, recursive } => {
-            let tree = mount::clone_tree(cwd(), source, *recursive, true)?;
-            scene.put(Slot::TREE, tree);
+        Step::Clone { source, recursive, instead } => {
+            scene.put(Slot::TREE, clone_of_host(source, instead.as_deref(), *recursive)?);
             Ok(())
         }
         Step::CloneInside { source, recursive } => {
@@ -44,11 +43,13 @@ pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
             Ok(())
         }
         Step::Attr { attr, recursive } => Ok(mount::set_attr(scene.get(Slot::TREE)?, attr, *recursive)?),
-        Step::AttrKeepLocked { attr, explicit, host } => keep_locked(scene.get(Slot::TREE)?, attr, *explicit, *host),
+        Step::AttrKeepLocked { attr, explicit, host } => {
+            keep_locked(scene.get(Slot::TREE)?, attr, false, *explicit, *host)
+        }
         Step::Attach { target } => attach(scene, target),
-        Step::AttrAt { target, attr, recursive } => {
+        Step::AttrAt { target, attr, recursive, explicit } => {
             let place = open_in(scene.root()?, target, libc::O_PATH, 0)?;
-            Ok(mount::set_attr(place.as_fd(), attr, *recursive)?)
+            keep_locked(place.as_fd(), attr, *recursive, *explicit, false)
         }
         Step::Link { at, path, target } => link(scene, *at, path, target),
         Step::LinkTo { name, target } => match open_in(scene.root()?, target, libc::O_PATH, 0) {
@@ -74,6 +75,14 @@ pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
         Step::Mask { path, label } => mask(scene, path, label.as_deref()),
         // `super::perform` sends nothing else here
         _ => Err(Errno::ENOSYS.into()),
+    }
+}
+
+/// A clone of a tree of the host, or of another where that one is not there.
+fn clone_of_host(source: &CStr, instead: Option<&CStr>, recursive: bool) -> Result<OwnedFd, Errno> {
+    match (mount::clone_tree(cwd(), source, recursive, true), instead) {
+        (Err(Errno::ENOENT), Some(instead)) => mount::clone_tree(cwd(), instead, recursive, true),
+        (answer, _) => answer,
     }
 }
 
@@ -152,8 +161,10 @@ fn plain_directory(scene: &Scene<'_>, target: &CStr) -> Result<OwnedFd, super::T
     }
 }
 
-/// Mounts cgroup2. Refused where the cgroup namespace is not this user namespace's: then the host's tree is bound.
-fn cgroup2(scene: &mut Scene<'_>, target: &Str, flags: u64, data: &CStr) -> Done {
+/// Mounts cgroup2. Refused where the cgroup namespace is not this user namespace's: then the host's tree is bound, or
+/// that part of it that a cgroup namespace would show. Where the container has no part, nothing must be seen through the
+/// place either: a writable tree may lie under it (CVE-2023-25809).
+fn cgroup2(scene: &mut Scene<'_>, target: &Str, flags: u64, data: &CStr, bind: Option<&CStr>) -> Done {
     let place = path::directory(scene.root()?, target)?;
     file::enter(place.as_fd())?;
     match mount::filesystem(c"cgroup", c".", c"cgroup2", flags, data) {
@@ -163,7 +174,15 @@ fn cgroup2(scene: &mut Scene<'_>, target: &Str, flags: u64, data: &CStr) -> Done
             return Ok(answer?);
         }
     }
-    let tree = mount::clone_tree(cwd(), c"/sys/fs/cgroup", true, true)?;
+    let Some(bind) = bind else {
+        // the same file system on the place already (a bound /sys) keeps mount(2) from it, but not this
+        let attr = flags & (ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
+        return Ok(mount::attach(mount::detached(c"cgroup2", &[], attr)?.as_fd(), place.as_fd())?);
+    };
+    let tree = match mount::clone_tree(cwd(), bind, true, true) {
+        Err(Errno::ENOENT) => return Ok(mount::attach(empty(None)?.as_fd(), place.as_fd())?),
+        answer => answer?,
+    };
     let mut attr = MountAttr { set: ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC, ..MountAttr::default() };
     attr.set |= flags & ATTR_RDONLY;
     mount::set_attr(tree.as_fd(), &attr, true)?;
@@ -172,7 +191,7 @@ fn cgroup2(scene: &mut Scene<'_>, target: &Str, flags: u64, data: &CStr) -> Done
 
 /// What a remount would do; in a user namespace some flags of the source are locked, and those stay that nobody asked
 /// to be cleared. Of a clone that the host made the kernel does not know that, so we look.
-fn keep_locked(tree: BorrowedFd<'_>, attr: &MountAttr, explicit: u64, host: bool) -> Done {
+fn keep_locked(tree: BorrowedFd<'_>, attr: &MountAttr, recursive: bool, explicit: u64, host: bool) -> Done {
     const LOCKABLE: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
     let mut attr = *attr;
     if host {
@@ -184,26 +203,26 @@ fn keep_locked(tree: BorrowedFd<'_>, attr: &MountAttr, explicit: u64, host: bool
         }
         attr.clear &= !locked;
     }
-    match mount::set_attr(tree, &attr, false) {
-        Err(Errno::EPERM) => Ok(mount::set_attr(tree, &MountAttr { clear: attr.clear & explicit, ..attr }, false)?),
+    match mount::set_attr(tree, &attr, recursive) {
+        Err(Errno::EPERM) if attr.clear & !explicit != 0 => {
+            Ok(mount::set_attr(tree, &MountAttr { clear: attr.clear & explicit, ..attr }, recursive)?)
+        }
         answer => Ok(answer?),
     }
 }
 
 /// Whether attributes would change when access times are written, given the `ST_` flags of a mount.
 fn changes_times(attr: &MountAttr, flags: u64) -> bool {
-    // statvfs(3); not every C library has all of them
-    const ST_NOATIME: u64 = 0x400;
-    const ST_NODIRATIME: u64 = 0x800;
+    // of linux/statfs.h; not every C library names it
     const ST_RELATIME: u64 = 0x1000;
-    const TIMES: u64 = ST_NOATIME | ST_NODIRATIME | ST_RELATIME;
+    const TIMES: u64 = libc::ST_NOATIME | libc::ST_NODIRATIME | ST_RELATIME;
     let mut wanted = match attr.set & ATTR_ATIME {
-        ATTR_NOATIME => ST_NOATIME,
+        ATTR_NOATIME => libc::ST_NOATIME,
         ATTR_STRICTATIME => 0,
         _ => ST_RELATIME,
     };
     if attr.set & ATTR_NODIRATIME != 0 {
-        wanted |= ST_NODIRATIME;
+        wanted |= libc::ST_NODIRATIME;
     }
     attr.clear & ATTR_ATIME != 0 && flags & TIMES != wanted
 }
@@ -244,7 +263,7 @@ fn link(scene: &Scene<'_>, at: Slot, path: &CStr, target: &CStr) -> Done {
     }
 }
 
-fn node(scene: &Scene<'_>, at: Slot, path: &CStr, mode: u32, device: u64, owner: Option<(u32, u32)>) -> Done {
+fn node(scene: &mut Scene<'_>, at: Slot, path: &CStr, mode: u32, device: u64, owner: Option<(u32, u32)>) -> Done {
     let nofollow = libc::AT_SYMLINK_NOFOLLOW;
     match within(scene, at, path, |dir, name| file::mknod(dir, name, mode, device)) {
         Ok(()) => {}
@@ -255,12 +274,27 @@ fn node(scene: &Scene<'_>, at: Slot, path: &CStr, mode: u32, device: u64, owner:
                 return Err(Cause::OtherNode.into());
             }
         }
+        Err(Errno::EPERM) => return bind_node(scene, at, path, mode, device),
         Err(errno) => return Err(errno.into()),
     }
     if let Some((uid, gid)) = owner {
         within(scene, at, path, |dir, name| file::chown(dir, name, Some(uid), Some(gid), nofollow))?;
     }
     Ok(())
+}
+
+/// The host's node of the same name and number, which root of a user namespace may not make; it stays the host's, with
+/// its owner and permissions.
+fn bind_node(scene: &mut Scene<'_>, at: Slot, path: &CStr, mode: u32, device: u64) -> Done {
+    let mut whole = Scratch::new(if at == Slot::DEV { c"/dev/" } else { c"" })?;
+    whole.push(path.to_bytes())?;
+    let tree = mount::clone_tree(cwd(), whole.as_c()?, false, true)?;
+    let found = file::stat(tree.as_fd())?;
+    if found.st_mode & libc::S_IFMT != mode & libc::S_IFMT || found.st_rdev != device {
+        return Err(Cause::OtherNode.into());
+    }
+    scene.put(Slot::TREE, tree);
+    attach(scene, whole.as_c()?)
 }
 
 fn open_proc(scene: &mut Scene<'_>) -> Done {
@@ -272,7 +306,7 @@ fn open_proc(scene: &mut Scene<'_>) -> Done {
     Ok(())
 }
 
-fn mounted_proc() -> Result<OwnedFd, super::Trouble> {
+pub(super) fn mounted_proc() -> Result<OwnedFd, super::Trouble> {
     let proc = file::open(cwd(), c"/proc", libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0)?;
     if file::filesystem(proc.as_fd())? == PROC_MAGIC { Ok(proc) } else { Err(Cause::NotProcfs.into()) }
 }
@@ -344,20 +378,23 @@ fn cover(scene: &mut Scene<'_>, label: Option<&CStr>, place: BorrowedFd<'_>) -> 
         mount::attach(copy.as_fd(), place)?;
         leave(copy);
     } else {
-        let mut strings: [(&CStr, &CStr); 3] = [(c"nr_blocks", c"1"), (c"nr_inodes", c"2"), (c"", c"")];
-        let used = match label {
-            Some(label) => {
-                strings[2] = (c"context", label);
-                &strings[..]
-            }
-            None => &strings[..2],
-        };
-        let attr = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
-        let cover = mount::detached(c"tmpfs", used, attr)?;
+        let cover = empty(label)?;
         mount::attach(cover.as_fd(), place)?;
         scene.put(Slot::COVER, cover);
     }
     Ok(())
+}
+
+fn empty(label: Option<&CStr>) -> Answer<OwnedFd> {
+    let mut strings: [(&CStr, &CStr); 3] = [(c"nr_blocks", c"1"), (c"nr_inodes", c"2"), (c"", c"")];
+    let used = match label {
+        Some(label) => {
+            strings[2] = (c"context", label);
+            &strings[..]
+        }
+        None => &strings[..2],
+    };
+    mount::detached(c"tmpfs", used, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC)
 }
 
 /// The container's `/dev/null`, after a look at what it is: an image may bring something else under that name

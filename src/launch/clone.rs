@@ -22,9 +22,8 @@ use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
-/// Enough for the deepest step: copying up a tree below a tmpfs. Without optimization each path that is handed on is a copy
-/// more.
-const STACK: usize = if cfg!(debug_assertions) { 1024 * 1024 } else { 256 * 1024 };
+/// Enough for the deepest step: copying up a tree below a tmpfs.
+const STACK: usize = 1024 * 1024;
 
 /// Enough for a handful of calls, the C library's part of a thread included.
 const MAKER_STACK: usize = 32 * 1024;
@@ -44,6 +43,8 @@ pub struct Child {
     pub pid: i32,
     /// A descriptor that means it.
     pub pidfd: OwnedFd,
+    /// CRIU made it: it never executes a program to become the payload.
+    pub restored: bool,
 }
 
 /// What the child takes with it. It is never given back: the child may share our memory, and outlive us in it.
@@ -120,6 +121,7 @@ pub(super) fn birth(
         };
         let error = Error::from(refusal.errno).fact("syscall", syscall).context(what);
         match refusal.errno {
+            Errno::EACCES => error.hint("users may place processes only in the part of the cgroup tree that is theirs"),
             Errno::EPERM => error.hint("namespaces need root, or a user namespace in linux.namespaces"),
             Errno::ENOSPC => error.hint("a limit of /proc/sys/user or of nested namespaces is reached"),
             Errno::EBUSY => error.hint("the cgroup has controllers enabled for its children"),
@@ -185,7 +187,7 @@ fn clone(luggage: Luggage, cgroup: Option<BorrowedFd<'_>>, extra: u64) -> std::r
 fn child(pid: i32, pidfd: RawFd) -> std::result::Result<Child, Errno> {
     // SAFETY: CLONE_PIDFD has stored the number of a new descriptor there.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Child { pid, pidfd })
+    Ok(Child { pid, pidfd, restored: false })
 }
 
 /// The thread that makes the network namespace while everything else is made ready, and of which the child is then
@@ -304,6 +306,7 @@ impl Cradle {
         if let Ok(mask) = signal::block_all() {
             let _first = cradle.mask.set(mask);
         }
+        task::roam();
         let made = ns::unshare(network).map_err(|errno| (Cradle::NO_NETWORK, errno));
         lap(1);
         let made = made.and_then(|()| net::loopback_up().map_err(|errno| (Cradle::NO_LOOPBACK, errno)));

@@ -11,7 +11,7 @@ use std::process::Command;
 /// # Errors
 /// The kernel's answer, or what the helper said.
 pub(super) fn write(pid: i32, maps: &Maps) -> Result<()> {
-    if cred::euid() != 0 {
+    if !cred::is_privileged() {
         // without privileges a group map is only accepted when nobody can drop groups by it
         let path = format!("/proc/{pid}/setgroups");
         let own = maps.gids.iter().all(|range| range.count == 1 && range.outside == cred::egid());
@@ -31,7 +31,7 @@ fn one(pid: i32, file: &str, helper: &str, ranges: &[IdRange]) -> Result<()> {
         let _ = writeln!(text, "{} {} {}", range.inside, range.outside, range.count);
     }
     match std::fs::write(&path, &text) {
-        Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) && cred::euid() != 0 => {
+        Err(error) if error.raw_os_error() == Some(Errno::EPERM as i32) && !cred::is_privileged() => {
             by_helper(pid, helper, ranges)
         }
         answer => answer.context(|| format!("write {path} {text:?}")),
@@ -39,16 +39,19 @@ fn one(pid: i32, file: &str, helper: &str, ranges: &[IdRange]) -> Result<()> {
 }
 
 fn by_helper(pid: i32, helper: &str, ranges: &[IdRange]) -> Result<()> {
+    let kind = if helper == "newuidmap" { "uid" } else { "gid" };
     let mut command = Command::new(helper);
     command.arg(pid.to_string());
     for range in ranges {
         command.args([range.inside.to_string(), range.outside.to_string(), range.count.to_string()]);
     }
-    let output = command.output().context(|| format!("run {helper}")).map_err(|error| {
-        error.hint(format!("{helper} comes with the package uidmap; ranges are given in /etc/subuid and /etc/subgid"))
-    })?;
+    let hint = |error: Error| error.hint(format!("{helper} is of the package uidmap; /etc/sub{kind} gives the ranges"));
+    let output = command.output().context(|| format!("run {helper}")).map_err(hint)?;
     if output.status.success() {
         return Ok(());
     }
-    Err(Error::msg(format!("{helper}: {}", String::from_utf8_lossy(&output.stderr).trim())))
+    let said = String::from_utf8_lossy(&output.stderr);
+    // it says its name itself
+    let said = said.trim().strip_prefix(helper).map_or(said.trim(), |rest| rest.trim_start_matches(": "));
+    Err(hint(Error::msg(format!("{helper}: {said}"))))
 }

@@ -10,6 +10,7 @@ pub mod gate;
 pub mod hooks;
 mod idmap;
 pub mod notify;
+mod oom;
 mod record;
 mod sentence;
 pub mod tenant;
@@ -17,8 +18,9 @@ mod undo;
 
 use clone::Luggage;
 pub use clone::{Child, Maker, reap};
-pub use record::document;
-use record::{inner_pid, record};
+use record::inner_pid;
+pub use record::{document, record, settle};
+pub use undo::Undo;
 
 use crate::abi::ns::Namespace;
 use crate::cgroup;
@@ -26,9 +28,9 @@ use crate::cgroup::Handle;
 use crate::error::{Context, Error, Result};
 use crate::facts::Facts;
 use crate::log::Log;
-use crate::plan::cgroup::{CgroupFacts, CgroupPlan, Driver};
+use crate::plan::cgroup::{CgroupFacts, CgroupPlan, Driver, Permission, Rootless};
 use crate::plan::container::{self, Request};
-use crate::plan::mounts::CgroupTree;
+use crate::plan::mounts::{Branch, CgroupTree};
 use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::{self, Plan};
 use crate::spec::Loaded;
@@ -38,14 +40,12 @@ use crate::sys::signal::{self, Mask};
 use crate::sys::{file, socket, task};
 use crate::trace::Trace;
 use crate::wire::{self, Message};
-use nix::unistd::Pid;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use undo::Undo;
 
 /// What is to be launched.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Job<'a> {
     /// The container's id.
     pub id: &'a str,
@@ -62,7 +62,7 @@ pub struct Job<'a> {
     /// Who makes cgroups.
     pub driver: Driver,
     /// Permission errors of cgroups are forgiven where nothing was asked of them.
-    pub rootless: bool,
+    pub rootless: Rootless,
     /// `--console-socket`.
     pub console_socket: Option<&'a Path>,
     /// `--pidfd-socket`.
@@ -90,6 +90,10 @@ pub const SEAL: &str = "protect our own binary from the container";
 
 /// What is remembered of a container.
 pub type Record = state::Record<Handle>;
+
+/// runc's words for a container that nothing holds together.
+const NO_GRIP: &str = "Creating a rootless container with no cgroup and no private pid namespace. Such configuration \
+                       is strongly discouraged (as it is impossible to properly kill all container's processes).";
 
 /// A launched container.
 #[derive(Debug)]
@@ -137,25 +141,31 @@ pub fn plan(job: &Job<'_>) -> Result<(Plan, CgroupPlan)> {
         cgroups: &tree,
         placed_late: cgroups.paths.keys().any(|key| !key.is_empty()) || cgroups.driver == Driver::Systemd,
     };
-    let mut plan = container::plan(&job.loaded.spec, &request, &Facts::ask(labels(&job.loaded.spec)))?;
+    let mut plan = container::plan(&job.loaded.spec, &request, &facts_for(&job.loaded.spec))?;
     plan.notes.extend(notes);
     Ok((plan, cgroups))
 }
 
-fn labels(spec: &Spec) -> bool {
+fn facts_for(spec: &Spec) -> Facts {
     let process = spec.process().as_ref();
-    process.is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some())
+    let labels = process.is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some());
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
+    Facts::ask(labels, namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User))
 }
 
 /// Where the container's cgroups lie, for mounts of type `cgroup`.
 fn tree(facts: &CgroupFacts, plan: &CgroupPlan) -> CgroupTree {
     match facts {
-        CgroupFacts::Unified(_) => CgroupTree::Unified,
+        // below which part of the tree a user's systemd makes it is asked later
+        CgroupFacts::Unified(_) if plan.unit.as_ref().is_some_and(|unit| unit.user) => CgroupTree::Unified(None),
+        CgroupFacts::Unified(_) => CgroupTree::Unified(plan.paths.get("").cloned()),
         CgroupFacts::Legacy { hierarchies, .. } => {
             let place = |hierarchy: &plan::cgroup::Hierarchy| {
                 let names: Vec<String> = hierarchy.keys().collect();
                 let directory = names.first().and_then(|name| plan.paths.get(name)).cloned();
-                (names, directory.unwrap_or_else(|| hierarchy.mountpoint.clone()))
+                let callers = (plan.permission == Permission::Optional)
+                    .then(|| hierarchy.mountpoint.join(hierarchy.own.trim_start_matches('/')));
+                Branch { names, directory: directory.unwrap_or_else(|| hierarchy.mountpoint.clone()), callers }
             };
             CgroupTree::Legacy(hierarchies.iter().map(place).collect())
         }
@@ -181,6 +191,9 @@ pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
     let making = log.span("make the cgroup");
     let made = cgroup::make(&cgroups)?;
     drop(making);
+    if made.forgiven() && made.handle().cgroup_paths.is_empty() && !plan.birth.new.has(Namespace::Pid) {
+        log.warn(NO_GRIP);
+    }
     let leftover = made.handle().clone();
     undo.push("remove the cgroup", move || leftover.remove());
     let mut slots = fds::open(plan)?;
@@ -191,18 +204,21 @@ pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
     let marks = log.trace().map(Trace::marks);
     let (luggage, plan) = Luggage::new(plan, &slots, (host.as_fd(), init.as_fd()), job.mask, marks);
     let cloning = log.span("clone3");
+    let score = oom::lend(plan.oom_score_adj)?;
     let mut limited = maker.and_then(|maker| {
         maker.order(luggage, made.into_fd());
         // the network namespace is not there yet: time for what needs no child
         (!made.needs_placing() && !cgroups.lets_nobody_in()).then(|| made.limit(&cgroups))
     });
+    if maker.is_none() {
+        task::roam();
+    }
     let child = clone::birth(luggage, made.into_fd(), maker, |errno| {
         limited = limited.take().filter(Result::is_ok);
         made.refused(errno, &cgroups)
     })?;
     let child = std::rc::Rc::new(child);
-    drop(init);
-    drop(cloning);
+    drop((init, score, cloning));
     let doomed = std::rc::Rc::clone(&child);
     undo.push("end init", move || clone::end(&doomed));
     // the lock on the gate is init's alone
@@ -276,7 +292,6 @@ impl Launch<'_> {
         limited: Option<Result<()>>,
     ) -> Result<(Record, Option<OwnedFd>)> {
         let pid = self.child.pid;
-        task::roam(pid);
         let placing = self.log.span("place, map, limit");
         made.place(pid, cgroups)?;
         if let Some(maps) = &self.plan.birth.maps {
@@ -289,15 +304,13 @@ impl Launch<'_> {
         if self.waits_for(Sync::Mapped) {
             self.go(Sync::Mapped)?;
         }
-        if let Some(score) = self.plan.oom_score_adj {
-            oom_score(pid, score, self.job.rootless)?;
-        }
+        oom::give(pid, self.plan.oom_score_adj)?;
         if !made.needs_placing() {
             limited.unwrap_or_else(|| made.limit(cgroups))?;
         }
         drop(placing);
         let recording = self.log.span("record");
-        let record = self.record(made.handle())?;
+        let record = self.record(made)?;
         self.claim.dir.save_config(&self.job.loaded.bytes)?;
         self.claim.dir.save(&record)?;
         if let Some(path) = self.job.pidfd_socket {
@@ -321,17 +334,10 @@ impl Launch<'_> {
         self.plan.steps.iter().any(|step| matches!(step, Step::Await(known) if *known == sync))
     }
 
-    fn record(&self, cgroup: &Handle) -> Result<Record> {
-        let pid = self.child.pid;
-        let stat = crate::sys::proc::stat(Pid::from_raw(pid)).context(|| format!("read /proc/{pid}/stat"))?;
-        let stat = stat.ok_or_else(|| sentence::vanished(None))?;
-        let namespace =
-            |kind: Namespace| (kind.runc_key().to_owned(), PathBuf::from(format!("/proc/{pid}/ns/{}", kind.file())));
-        let mut record = record(self.job, cgroup.clone())?;
-        record.init_process_pid = pid;
-        record.init_process_start = stat.start;
-        record.namespace_paths = Namespace::ALL.map(namespace).into();
-        record.private_pid = self.plan.birth.new.has(Namespace::Pid);
+    fn record(&self, made: &cgroup::Made) -> Result<Record> {
+        let mut record = record(self.job, made.handle().clone())?;
+        record.rootless |= made.forgiven();
+        settle(&mut record, self.child.pid, self.plan)?;
         Ok(record)
     }
 
@@ -416,15 +422,6 @@ impl Launch<'_> {
     }
 }
 
-/// As runc: a score that we may not give is an error only for those who asked for less than there is.
-fn oom_score(pid: i32, score: i32, rootless: bool) -> Result<()> {
-    let path = format!("/proc/{pid}/oom_score_adj");
-    match std::fs::write(&path, score.to_string()) {
-        Err(error) if rootless && error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
-        answer => answer.context(|| format!("write {path} \"{score}\" (process.oomScoreAdj)")),
-    }
-}
-
 /// Sends the seccomp listener with the `ContainerProcessState`.
 ///
 /// # Errors
@@ -452,7 +449,8 @@ pub fn send_pidfd(path: &Path, child: &Child, word: &[u8]) -> Result<()> {
 /// reaped.
 #[must_use]
 pub fn never_ran(child: &Child) -> Option<Error> {
-    (!became_payload(child.pid)).then(|| sentence::vanished(Some(signal::End::Killed(libc::SIGKILL))))
+    (!child.restored && !became_payload(child.pid))
+        .then(|| sentence::vanished(Some(signal::End::Killed(libc::SIGKILL))))
 }
 
 /// Whether a process that has ended, and is not reaped yet, had executed a program: the kernel's `PF_FORKNOEXEC`

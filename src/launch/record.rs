@@ -1,16 +1,23 @@
 //! What is remembered of a container, and what hooks and callers are told of it.
 
-use super::{Job, Record};
+use super::{Job, Record, sentence};
+use crate::abi::ns::Namespace;
 use crate::cgroup::Handle;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::launch::hooks::StateDocument;
-use crate::plan::container;
-use crate::sys::clock;
+use crate::plan::cgroup::Rootless;
+use crate::plan::{Plan, container};
+use crate::sys::{clock, proc};
+use nix::unistd::Pid;
 use oci_spec::runtime::Spec;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// What is remembered of a container; without the process, which is not there yet.
-pub(super) fn record(job: &Job<'_>, cgroup: Handle) -> Result<Record> {
+///
+/// # Errors
+/// The root is not named.
+pub fn record(job: &Job<'_>, cgroup: Handle) -> Result<Record> {
     let spec = &job.loaded.spec;
     let hooks = spec.hooks().as_ref();
     Ok(Record {
@@ -22,7 +29,7 @@ pub(super) fn record(job: &Job<'_>, cgroup: Handle) -> Result<Record> {
         bundle: job.bundle.to_owned(),
         rootfs: container::rootfs(spec, job.bundle)?,
         annotations: annotations(spec),
-        rootless: job.rootless,
+        rootless: job.rootless == Rootless::Yes,
         namespace_paths: BTreeMap::new(),
         external_descriptors: Vec::new(),
         // nobody is to be killed on the word of a record without a process
@@ -32,6 +39,22 @@ pub(super) fn record(job: &Job<'_>, cgroup: Handle) -> Result<Record> {
         poststart: hooks.and_then(|h| h.poststart().clone()).unwrap_or_default(),
         poststop: hooks.and_then(|h| h.poststop().clone()).unwrap_or_default(),
     })
+}
+
+/// Puts the process into a record.
+///
+/// # Errors
+/// It is gone.
+pub fn settle(record: &mut Record, pid: i32, plan: &Plan) -> Result<()> {
+    let stat = proc::stat(Pid::from_raw(pid)).context(|| format!("read /proc/{pid}/stat"))?;
+    let stat = stat.ok_or_else(|| sentence::vanished(None))?;
+    let namespace =
+        |kind: Namespace| (kind.runc_key().to_owned(), PathBuf::from(format!("/proc/{pid}/ns/{}", kind.file())));
+    record.init_process_pid = pid;
+    record.init_process_start = stat.start;
+    record.namespace_paths = Namespace::ALL.map(namespace).into();
+    record.private_pid = plan.birth.new.has(Namespace::Pid);
+    Ok(())
 }
 
 fn annotations(spec: &Spec) -> BTreeMap<String, String> {

@@ -78,6 +78,8 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
             let path = source.to_string_lossy();
             Some(Error::msg(format!("failed to fulfil mount request: open {path}: {}", reason(errno))))
         }
+        (Step::Uid(id), _) if errno == Errno::EINVAL => Some(unmapped("uid", *id)),
+        (Step::Gid(id), _) if errno == Errno::EINVAL => Some(unmapped("gid", *id)),
         (Step::AttrKeepLocked { .. }, _) if errno == Errno::EPERM => {
             let words = Error::msg(format!("error mounting: {step}: {}", reason(errno)));
             Some(words.hint("in a user namespace what a mount of the host forbids can't be allowed"))
@@ -97,6 +99,11 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
         }
         _ => None,
     }
+}
+
+fn unmapped(kind: &str, id: u32) -> Error {
+    let text = format!("unable to setup user: cannot set{kind} to unmapped {kind} {id} in user namespace");
+    Error::msg(text).hint(format!("linux.{kind}Mappings says which ids there are"))
 }
 
 /// A program that can't be found or executed, as Go's `exec.LookPath` and runc's own execve word it.
@@ -137,7 +144,16 @@ fn cause(cause: Cause) -> Option<&'static str> {
 fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
     match (step, errno) {
         (Step::Mount { fstype, .. }, Errno::EPERM) if fstype.as_c_str() == c"proc" || fstype.as_c_str() == c"sysfs" => {
-            Some("in a user namespace a fresh instance is refused while the host's own is partly covered")
+            Some(
+                "in a user namespace a fresh instance needs a pid (proc) or network (sysfs) namespace of its own, \
+                 and is refused while the host's own is partly covered: bind the host's",
+            )
+        }
+        (Step::AttrKeepLocked { .. } | Step::AttrAt { .. }, Errno::EPERM) => {
+            Some("a user namespace may not clear flags that the host's mount has")
+        }
+        (Step::Mount { fstype, .. }, Errno::EINVAL) if fstype.as_c_str() == c"devpts" => {
+            Some("in a user namespace gid= must be an id that is mapped there")
         }
         (Step::Limit { .. }, Errno::EPERM) => Some("raising a hard limit needs CAP_SYS_RESOURCE"),
         (Step::Scheduler(..), Errno::EPERM) => Some("SCHED_DEADLINE is refused under a restricted set of processors"),

@@ -4,7 +4,7 @@
 //! process is born in the container's cgroup; from before the clone on nobody may look into it (CVE-2016-9962).
 
 use super::clone::{self, Child, Luggage};
-use super::{Record, fds, sentence};
+use super::{Record, fds, oom, sentence};
 use crate::cgroup::Sub;
 use crate::error::{Context, Error, Result};
 use crate::facts::Facts;
@@ -68,10 +68,16 @@ pub fn plan(job: &Job<'_>) -> Result<Plan> {
         console_socket: job.console_socket,
         no_new_keyring: job.record.no_new_keyring,
         preserve_fds: job.preserve_fds,
-        privileged: cred::euid() == 0,
-        placed_late: job.record.cgroup.cgroup_paths.keys().any(|key| !key.is_empty()),
+        privileged: cred::is_privileged(),
+        placed_late: placed_late(job),
     };
-    tenant::plan(&request, &Facts::ask(labels))
+    tenant::plan(&request, &Facts::ask(labels, false))
+}
+
+/// Whether the process may have to be moved: on v1; and by a user's systemd, which may do what the user may not.
+fn placed_late(job: &Job<'_>) -> bool {
+    let cgroup = &job.record.cgroup;
+    cgroup.cgroup_paths.keys().any(|key| !key.is_empty()) || cgroup.systemd_unit.as_ref().is_some_and(|unit| unit.user)
 }
 
 /// Launches a process in a container: comes back when it runs.
@@ -108,10 +114,7 @@ fn enter(
     log: &Log,
 ) -> Result<Tenant> {
     move_to(&plan.birth.affinity)?;
-    // the child has it from us; who is not root could not write the child's, into which nobody may look
-    if let Some(score) = plan.oom_score_adj.filter(|_| cred::euid() != 0) {
-        let _unchanged_where_refused = std::fs::write("/proc/self/oom_score_adj", score.to_string());
-    }
+    let score = oom::lend(plan.oom_score_adj)?;
     cred::set_dumpable(false).context(|| "prctl(PR_SET_DUMPABLE, 0)")?;
     let ahead = plan.birth.ahead;
     if let Some(pidfd) = slots[usize::from(Slot::INIT.0)].as_ref().filter(|_| !ahead.is_empty()) {
@@ -121,10 +124,11 @@ fn enter(
     let (host, wire) = socket::pair().context(|| "socketpair")?;
     let marks = log.trace().map(Trace::marks);
     let (luggage, plan) = Luggage::new(plan, slots, (host.as_fd(), wire.as_fd()), job.mask, marks);
-    let child = born(luggage, job, first).map_err(|error| error.context(sentence::TENANT))?;
+    let (child, inside) = born(luggage, job, first).map_err(|error| error.context(sentence::TENANT))?;
+    drop(score);
     drop(wire);
     drop(cloning);
-    let launch = Launch { plan, job, host: &host, slots, child: &child };
+    let launch = Launch { plan, job, host: &host, slots, child: &child, inside };
     let waiting = log.span("accompany");
     let accompanied = launch.accompany();
     drop(waiting);
@@ -145,7 +149,7 @@ fn enter(
 /// Where the process begins to run: where the document says; else wherever it may.
 fn move_to(processors: &[u64]) -> Result<()> {
     if processors.is_empty() {
-        task::roam(0);
+        task::roam();
         return Ok(());
     }
     task::set_affinity(processors).context(|| "sched_setaffinity (process.execCPUAffinity.initial)")
@@ -153,9 +157,11 @@ fn move_to(processors: &[u64]) -> Result<()> {
 
 /// Has the process born in the container's cgroup. Where that takes none, because the payload has given its controllers on
 /// to cgroups of its own, the first process is in one of these, and so will be this one.
-fn born(luggage: Luggage, job: &Job<'_>, first: i32) -> Result<Child> {
-    let attempt =
-        |cgroup: Option<&OwnedFd>| clone::birth(luggage, cgroup.map(AsFd::as_fd), None, |errno| Err(errno.into()));
+fn born(luggage: Luggage, job: &Job<'_>, first: i32) -> Result<(Child, bool)> {
+    let attempt = |cgroup: Option<&OwnedFd>| {
+        let child = clone::birth(luggage, cgroup.map(AsFd::as_fd), None, |errno| Err(errno.into()))?;
+        Ok((child, cgroup.is_some()))
+    };
     let handle = &job.record.cgroup;
     let tried = handle.dir_fd(job.subs).and_then(|cgroup| attempt(cgroup.as_ref())).map_err(|error| {
         let cgroup = matches!(error.errno(), Some(Errno::EBUSY | Errno::ENOENT | Errno::EOPNOTSUPP | Errno::ENODEV));
@@ -178,6 +184,8 @@ struct Launch<'a> {
     host: &'a OwnedFd,
     slots: &'a [Option<OwnedFd>],
     child: &'a Child,
+    /// It was born in the container's cgroup2.
+    inside: bool,
 }
 
 impl Launch<'_> {
@@ -195,7 +203,7 @@ impl Launch<'_> {
     fn provide(&self) -> Result<()> {
         let pid = self.child.pid;
         if self.waits_for(Sync::Mapped) {
-            match self.job.record.cgroup.join(pid, self.job.subs, true) {
+            match self.job.record.cgroup.join(pid, self.job.subs, self.inside) {
                 Err(error)
                     if self.job.record.rootless
                         && self.job.subs.is_empty()
@@ -204,9 +212,7 @@ impl Launch<'_> {
             }
             self.go(Sync::Mapped)?;
         }
-        if let Some(score) = self.plan.oom_score_adj {
-            super::oom_score(pid, score, self.job.record.rootless)?;
-        }
+        oom::give(pid, self.plan.oom_score_adj)?;
         for limit in &self.plan.limits {
             task::set_limit(pid, limit.resource, limit.soft, limit.hard)
                 .context(|| format!("prlimit({}, {}, {})", limit.name, limit.soft, limit.hard))?;

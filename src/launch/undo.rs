@@ -6,24 +6,31 @@ use crate::log::Log;
 type Reversal<'a> = Box<dyn FnOnce() -> Result<()> + 'a>;
 
 /// Armed reversals.
-pub(super) struct Undo<'a> {
+pub struct Undo<'a> {
     steps: Vec<(&'static str, Reversal<'a>)>,
     log: &'a Log,
 }
 
+impl std::fmt::Debug for Undo<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.steps.iter().map(|(what, _)| what)).finish()
+    }
+}
+
 impl<'a> Undo<'a> {
     /// Nothing to take back yet.
-    pub(super) fn new(log: &'a Log) -> Self {
+    #[must_use]
+    pub fn new(log: &'a Log) -> Self {
         Self { steps: Vec::new(), log }
     }
 
     /// Takes this back too, before what was pushed earlier.
-    pub(super) fn push(&mut self, what: &'static str, step: impl FnOnce() -> Result<()> + 'a) {
+    pub fn push(&mut self, what: &'static str, step: impl FnOnce() -> Result<()> + 'a) {
         self.steps.push((what, Box::new(step)));
     }
 
     /// Everything succeeded: nothing is taken back.
-    pub(super) fn disarm(mut self) {
+    pub fn disarm(mut self) {
         self.steps.clear();
     }
 }

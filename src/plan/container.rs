@@ -1,5 +1,6 @@
 //! **The order** of create and run: what init does, one call a line, each with the reason why it stands there.
 
+use super::devices::Nodes;
 use super::mounts::{CgroupTree, Place};
 use super::namespaces::{Chosen, choose};
 use super::step::{Slot, Step, Sync};
@@ -55,6 +56,7 @@ struct Draft<'a> {
     process: &'a Process,
     linux: Linux,
     request: &'a Request<'a>,
+    facts: &'a Facts,
     chosen: Chosen,
     /// Made by init, because the clone can't.
     late: Namespaces,
@@ -70,25 +72,25 @@ struct Draft<'a> {
 /// The bundle asks for what can't be; the error names the JSON path.
 pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     // a container may be created without: it can be looked at, and not be started (runtime.md, Start)
-    let nobody = nobody();
-    let process = match spec.process() {
-        Some(process) => process,
-        None if request.gate => &nobody,
-        None => return Err(Error::spec("process", "process property must not be empty")),
-    };
+    let nobody = request.gate.then(nobody);
+    let absent = || Error::spec("process", "process property must not be empty");
+    let process = spec.process().as_ref().or(nobody.as_ref()).ok_or_else(absent)?;
     let (mut opens, mut slots) = (Vec::new(), Slot::FREE);
     let mut chosen = choose(spec, &mut opens, &mut slots)?;
+    if facts.unprivileged {
+        namespaces::rootless(&chosen, spec.mounts().as_deref().unwrap_or_default())?;
+    }
     let late = late(&mut chosen, request);
     let linux = spec.linux().clone().unwrap_or_default_empty();
-    let mut draft =
-        Draft { spec, process, linux, request, chosen, late, opens, slots, notes: Vec::new(), details: Vec::new() };
+    let (notes, details) = (Vec::new(), Vec::new());
+    let mut draft = Draft { spec, process, linux, request, facts, chosen, late, opens, slots, notes, details };
     let env = environment(process, request);
     let env = image::environment(env.iter().map(String::as_str));
     let home = home_wanted(process);
     let image = image::Image::new("process", process.args().as_deref().unwrap_or_default(), &env, home)?;
-    let is_root = facts.root && !draft.chosen.user;
+    let caller = identity::Caller { groups: !facts.unprivileged, is_root: facts.root && !draft.chosen.user };
     let seccomp = draft.linux.seccomp().as_ref();
-    let mut confined = identity::confine(process, seccomp, true, is_root, identity::Role::First, &mut draft.details)?;
+    let mut confined = identity::confine(process, seccomp, caller, identity::Role::First, &mut draft.details)?;
     draft.notes.append(&mut confined.notes);
     let hooks = hooks::of(spec)?;
     let (creating, starting) = draft.inner_hooks(&env)?;
@@ -104,7 +106,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
         steps.push(Step::Await(Sync::Rooted));
     }
     steps.extend(creating);
-    draft.finish_root(&mut steps, facts)?;
+    draft.finish_root(&mut steps)?;
     // from here on the process is what the payload will be, bit by bit
     draft.limit(&mut steps, &limits)?;
     steps.extend(confined.before);
@@ -148,7 +150,7 @@ impl Draft<'_> {
         steps.extend(namespaces::join(&self.chosen));
         // in a user namespace nobody is root before he becomes it
         if self.chosen.user {
-            steps.push(Step::BecomeRoot);
+            steps.push(Step::BecomeRoot { alone: !self.facts.unprivileged });
         }
         if !self.late.is_empty() {
             steps.push(Step::Unshare(self.late));
@@ -168,20 +170,24 @@ impl Draft<'_> {
     /// The root with everything in it, still beside the host's.
     fn build_root(&mut self, steps: &mut Vec<Step>) -> Result<()> {
         let rootfs = rootfs(self.spec, self.request.bundle)?;
-        steps.extend(rootfs::open(self.spec, &rootfs, &self.chosen, &mut self.opens, &mut self.slots)?);
+        steps.extend(rootfs::open(self.spec, &rootfs, &self.chosen, self.by_host(), &mut self.opens, &mut self.slots)?);
         steps.extend(self.mounts()?);
         // behind the mounts: one of them is /dev
         if self.own_dev() {
             let nodes = self.linux.devices().as_deref().unwrap_or_default();
             let fresh = self.list().iter().any(|mount| is_dev(mount) && mount.typ().as_deref() == Some("tmpfs"));
-            let user = self.chosen.user;
-            steps.extend(devices::steps(nodes, user, fresh, &mut self.opens, &mut self.slots)?);
+            let from = match (self.chosen.user, self.by_host()) {
+                (false, _) => Nodes::Made,
+                (true, true) => Nodes::ClonedByHost,
+                (true, false) => Nodes::Cloned,
+            };
+            steps.extend(devices::steps(nodes, from, fresh, &mut self.opens, &mut self.slots)?);
         }
         Ok(())
     }
 
     /// The root becomes `/`, and what must not be seen of it is hidden.
-    fn finish_root(&mut self, steps: &mut Vec<Step>, facts: &Facts) -> Result<()> {
+    fn finish_root(&mut self, steps: &mut Vec<Step>) -> Result<()> {
         steps.extend(rootfs::pivot(self.spec, &self.chosen, self.request.no_pivot)?);
         // behind the pivot, so that the terminal's paths are the container's
         if self.process.terminal().unwrap_or_default() {
@@ -189,7 +195,7 @@ impl Draft<'_> {
             steps.extend(terminal::steps(self.process, self.request.console_socket, own_dev, &mut self.opens)?);
         }
         // sysctls and labels are written through a procfs that nothing covers, before parts of it are masked
-        let writes = proc_writes(&self.linux, self.process, &self.chosen, facts)?;
+        let writes = proc_writes(&self.linux, self.process, &self.chosen, self.facts)?;
         if identity::wants_proc(&writes) {
             steps.push(Step::OpenProc);
         }
@@ -246,6 +252,11 @@ impl Draft<'_> {
         Ok((creating, starting))
     }
 
+    /// Whether the host half clones what is to be seen in the container: a user namespace may be kept from reaching it.
+    fn by_host(&self) -> bool {
+        self.chosen.user && !self.facts.foreign_mounts
+    }
+
     fn list(&self) -> &[Mount] {
         self.spec.mounts().as_deref().unwrap_or_default()
     }
@@ -268,7 +279,7 @@ impl Draft<'_> {
         let place = Place {
             bundle: self.request.bundle,
             root: &root,
-            user: self.chosen.user,
+            by_host: self.by_host(),
             cgroup_namespace: self.chosen.own.has(Namespace::Cgroup),
             cgroups: self.request.cgroups,
             label: self.linux.mount_label().as_deref(),

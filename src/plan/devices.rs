@@ -29,13 +29,24 @@ pub(super) fn ours(mounts: &[Mount]) -> bool {
     })
 }
 
+/// Where nodes come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nodes {
+    /// They are made.
+    Made,
+    /// In a user namespace, where making is not allowed, they are bound from the host; the host half clones them.
+    ClonedByHost,
+    /// The same, cloned by init.
+    Cloned,
+}
+
 /// The steps that fill `/dev`; `fresh`: a file system was mounted there that holds nothing yet.
 ///
 /// # Errors
 /// A device that can't be.
 pub(super) fn steps(
     devices: &[LinuxDevice],
-    user: bool,
+    nodes: Nodes,
     fresh: bool,
     opens: &mut Vec<(Slot, Open)>,
     slots: &mut u16,
@@ -59,7 +70,7 @@ pub(super) fn steps(
         };
         let number = device(number(node.major(), "major")?, number(node.minor(), "minor")?);
         let owner = Some((node.uid().unwrap_or(0), node.gid().unwrap_or(0))).filter(|owner| *owner != (0, 0));
-        push(&mut steps, Node { at: &format!("{at}.path"), path: &path, mode, number, owner }, user, opens, slots)?;
+        push(&mut steps, Node { at: &format!("{at}.path"), path: &path, mode, number, owner }, nodes, opens, slots)?;
         taken.push(path);
     }
     for (name, major, minor) in NODES {
@@ -67,7 +78,7 @@ pub(super) fn steps(
         if !taken.contains(&path) {
             let node =
                 Node { at: "dev", path: &path, mode: libc::S_IFCHR | 0o666, number: device(major, minor), owner: None };
-            push(&mut steps, node, user, opens, slots)?;
+            push(&mut steps, node, nodes, opens, slots)?;
         }
     }
     for (name, target) in LINKS {
@@ -105,18 +116,22 @@ struct Node<'a> {
     owner: Option<(u32, u32)>,
 }
 
-/// A node is made, or in a user namespace, where making is not allowed, bound from the host.
 fn push(
     steps: &mut Vec<Step>,
     node: Node<'_>,
-    user: bool,
+    nodes: Nodes,
     opens: &mut Vec<(Slot, Open)>,
     slots: &mut u16,
 ) -> Result<()> {
     let path = c_string(node.at, node.path)?;
-    if user && node.mode & libc::S_IFMT != libc::S_IFIFO {
-        let slot = Plan::open(opens, slots, Open::Tree { source: path.clone(), recursive: false });
-        steps.push(Step::Take { slot, source: path.clone() });
+    // everybody may make fifos
+    if nodes != Nodes::Made && node.mode & libc::S_IFMT != libc::S_IFIFO {
+        steps.push(if nodes == Nodes::ClonedByHost {
+            let slot = Plan::open(opens, slots, Open::Tree { source: path.clone(), recursive: false });
+            Step::Take { slot, source: path.clone() }
+        } else {
+            Step::Clone { source: path.clone(), recursive: false, instead: None }
+        });
         steps.push(Step::Attach { target: path });
         return Ok(());
     }
@@ -141,7 +156,7 @@ mod tests {
             .set_major(1)
             .set_minor(3)
             .set_file_mode(Some(0o600));
-        let steps = steps(&[null], false, true, &mut Vec::new(), &mut 16).unwrap();
+        let steps = steps(&[null], Nodes::Made, true, &mut Vec::new(), &mut 16).unwrap();
         let nulls = steps.iter().filter(|s| matches!(s, Step::Node { path, .. } if path.as_c_str() == c"null"));
         assert_eq!(nulls.count(), 1);
         assert_eq!(steps.iter().filter(|s| matches!(s, Step::Node { .. })).count(), 6);

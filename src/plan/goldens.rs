@@ -10,7 +10,7 @@ use crate::facts::Facts;
 use crate::spec;
 use std::path::Path;
 
-fn planned(bundle: &Path) -> String {
+fn planned(bundle: &Path, caller: &Facts) -> String {
     let loaded = spec::load(&bundle.join("config.json")).unwrap();
     spec::validate(&loaded.spec, true).unwrap();
     let linux = loaded.spec.linux().as_ref();
@@ -32,10 +32,10 @@ fn planned(bundle: &Path) -> String {
         preserve_fds: 0,
         listen_fds: 0,
         notify: None,
-        cgroups: &CgroupTree::Unified,
+        cgroups: &CgroupTree::Unified(None),
         placed_late: false,
     };
-    text(&plan(&loaded.spec, &request, &Facts { root: true, ..Facts::default() }).unwrap(), &cgroups)
+    text(&plan(&loaded.spec, &request, caller).unwrap(), &cgroups)
 }
 
 #[test]
@@ -46,7 +46,8 @@ fn plans_of_the_bundles_are_the_ones_beside_them() {
         if !bundle.join("config.json").exists() {
             continue;
         }
-        let (golden, planned) = (bundle.join("plan.txt"), planned(&bundle));
+        let root = Facts { root: true, ..Facts::default() };
+        let (golden, planned) = (bundle.join("plan.txt"), planned(&bundle, &root));
         if std::env::var_os("ONGGI_BLESS").is_some() {
             std::fs::write(&golden, &planned).unwrap();
         }
@@ -55,4 +56,17 @@ fn plans_of_the_bundles_are_the_ones_beside_them() {
         seen += 1;
     }
     assert!(seen >= 6, "six sample bundles, found {seen}");
+}
+
+#[test]
+fn a_user_s_plan_asks_nothing_of_the_host_half_that_only_root_can_do() {
+    let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("bundles/userns");
+    let root = planned(&bundle, &Facts { root: true, ..Facts::default() });
+    let user = planned(&bundle, &Facts { unprivileged: true, foreign_mounts: true, ..Facts::default() });
+    for line in ["host  slot ", "take the tree of \"/dev/null\"", "attach root ", "setgroups("] {
+        assert!(root.contains(line) && !user.contains(line), "{line:?} in\n{user}");
+    }
+    for line in ["/66 open_tree(\"/dev/null\")", "/66 bind root "] {
+        assert!(user.contains(line), "{line:?} in\n{user}");
+    }
 }

@@ -248,6 +248,15 @@ pub(super) enum Role {
     Tenant,
 }
 
+/// What the caller may do, and is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Caller {
+    /// Groups may be set: not by who is not root, whose own groups stay.
+    pub groups: bool,
+    /// User and group are 0 already.
+    pub is_root: bool,
+}
+
 /// Seccomp, groups, ids, capabilities, working directory: the order in which each still has the rights it needs.
 ///
 /// # Errors
@@ -255,8 +264,7 @@ pub(super) enum Role {
 pub(super) fn confine(
     process: &Process,
     profile: Option<&LinuxSeccomp>,
-    may_set_groups: bool,
-    is_root: bool,
+    caller: Caller,
     role: Role,
     details: &mut Vec<String>,
 ) -> Result<Confinement> {
@@ -288,16 +296,16 @@ pub(super) fn confine(
     }
     before.push(Step::Umask(user.umask().unwrap_or(0o022)));
     let groups: Box<[u32]> = user.additional_gids().clone().unwrap_or_default().into();
-    if may_set_groups {
+    if caller.groups {
         before.push(Step::Groups(groups));
     } else if !groups.is_empty() {
         let text = "cannot set any additional groups in a rootless container";
-        return Err(Error::spec("process.user.additionalGids", text));
+        return Err(Error::spec("process.user.additionalGids", text).hint("only root may set groups"));
     }
-    if !(is_root && user.gid() == 0) {
+    if !(caller.is_root && user.gid() == 0) {
         before.push(Step::Gid(user.gid()));
     }
-    if !(is_root && user.uid() == 0) {
+    if !(caller.is_root && user.uid() == 0) {
         before.push(Step::Uid(user.uid()));
     }
     // what root could not enter the user perhaps can (NFS); otherwise this does nothing
@@ -346,7 +354,8 @@ mod tests {
         let profile: LinuxSeccomp = serde_json::from_str(r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["kexec_load"], "action": "SCMP_ACT_ERRNO"}]}"#).unwrap();
         let mut process = Process::default();
         let place = |process: &Process| {
-            let confined = confine(process, Some(&profile), true, true, Role::First, &mut Vec::new()).unwrap();
+            let caller = Caller { groups: true, is_root: true };
+            let confined = confine(process, Some(&profile), caller, Role::First, &mut Vec::new()).unwrap();
             let at = confined.before.iter().position(|s| matches!(s, Step::Seccomp { .. }));
             let caps = confined.before.iter().position(|s| matches!(s, Step::Bound(_)));
             (at, caps, confined.last.is_some())
@@ -357,5 +366,24 @@ mod tests {
             process.set_no_new_privileges(without);
             assert!(matches!(place(&process), (Some(s), Some(c), false) if s < c));
         }
+    }
+
+    #[test]
+    fn groups_are_root_s_to_set() {
+        let steps = |gids: &[u32], groups: bool| {
+            let mut user = oci_spec::runtime::User::default();
+            user.set_additional_gids(Some(gids.to_vec()));
+            let mut process = Process::default();
+            process.set_user(user);
+            let caller = Caller { groups, is_root: false };
+            let confined = confine(&process, None, caller, Role::First, &mut Vec::new()).map_err(|e| e.to_string())?;
+            Ok::<_, String>(confined.before.iter().any(|step| matches!(step, Step::Groups(_))))
+        };
+        assert_eq!(steps(&[5], true), Ok(true));
+        // the caller's own, which are unmapped, go nowhere but with him
+        assert_eq!(steps(&[], true), Ok(true));
+        assert_eq!(steps(&[], false), Ok(false));
+        let refused = "process.user.additionalGids: cannot set any additional groups in a rootless container";
+        assert_eq!(steps(&[5], false), Err(refused.to_owned()));
     }
 }

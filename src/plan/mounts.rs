@@ -15,10 +15,21 @@ use std::path::{Path, PathBuf};
 /// Where the container's cgroups lie, for mounts of type `cgroup`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CgroupTree {
-    /// One hierarchy (cgroup v2).
-    Unified,
-    /// A hierarchy for each set of controllers (v1): names (`cpu`, `name=systemd`) and the container's directory.
-    Legacy(Vec<(Vec<String>, PathBuf)>),
+    /// One hierarchy (cgroup v2): the container's directory, if it can be told before it is there.
+    Unified(Option<PathBuf>),
+    /// A hierarchy for each set of controllers (v1).
+    Legacy(Vec<Branch>),
+}
+
+/// A container's place in a hierarchy of v1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Branch {
+    /// `cpu`, `cpuacct`; `name=systemd`.
+    pub names: Vec<String>,
+    /// The container's directory.
+    pub directory: PathBuf,
+    /// The caller's own, if it may turn out that the container has to stay there.
+    pub callers: Option<PathBuf>,
 }
 
 /// What the mounts are planned against.
@@ -28,8 +39,8 @@ pub struct Place<'a> {
     pub bundle: &'a Path,
     /// The root file system.
     pub root: &'a Path,
-    /// The container has a user namespace: sources are opened by the host.
-    pub user: bool,
+    /// Sources are cloned by the host: from the container's user namespace they may be out of reach.
+    pub by_host: bool,
     /// The container has a cgroup namespace of its own.
     pub cgroup_namespace: bool,
     /// The cgroup trees.
@@ -232,7 +243,7 @@ pub(super) fn readonly(mounts: &[Mount]) -> Result<Vec<Step>> {
         if late && options.set & MS_RDONLY != 0 && options.set & (MS_BIND | MS_REMOUNT) == 0 {
             let target = c_string(&format!("{at}.destination"), clean(mount.destination()))?;
             let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
-            steps.push(Step::AttrAt { target, attr, recursive: false });
+            steps.push(Step::AttrAt { target, attr, recursive: false, explicit: attr.clear });
         }
     }
     Ok(steps)
@@ -278,7 +289,7 @@ impl One<'_> {
         let recursive = self.options.set & MS_REC != 0;
         // what lies in the root may be there only since an earlier mount
         let inside = source.strip_prefix(self.place.root).ok();
-        let host = inside.is_none() && self.place.user;
+        let host = inside.is_none() && self.place.by_host;
         let source = c_string(&at, inside.unwrap_or(&source).as_os_str().as_encoded_bytes())?;
         if let Some(_path) = inside {
             steps.push(Step::CloneInside { source, recursive });
@@ -287,7 +298,7 @@ impl One<'_> {
             let slot = Plan::open(opens, slots, open);
             steps.push(Step::Take { slot, source });
         } else {
-            steps.push(Step::Clone { source, recursive });
+            steps.push(Step::Clone { source, recursive, instead: None });
         }
         let flags = self.options.set & !(MS_BIND | MS_REC);
         if flags != 0 || self.options.cleared != 0 {
@@ -302,10 +313,10 @@ impl One<'_> {
     }
 
     fn remount_bind(&self, steps: &mut Vec<Step>) -> Result<()> {
-        let (attr, _) = attributes(self.options.set & !(MS_BIND | MS_REC | MS_REMOUNT), self.options.cleared);
-        steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive: false });
+        let (attr, explicit) = attributes(self.options.set & !(MS_BIND | MS_REC | MS_REMOUNT), self.options.cleared);
+        steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive: false, explicit });
         if let Some((attr, recursive)) = self.after() {
-            steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive });
+            steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive, explicit: attr.clear });
         }
         Ok(())
     }
@@ -336,21 +347,25 @@ impl One<'_> {
             });
         }
         if let Some((attr, recursive)) = self.after() {
-            steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive });
+            steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive, explicit: attr.clear });
         }
         Ok(())
     }
 
     fn cgroup(&self, steps: &mut Vec<Step>) -> Result<()> {
         match self.place.cgroups {
-            CgroupTree::Unified => {
+            CgroupTree::Unified(own) => {
                 let flags = self.options.set & !MS_REC;
-                steps.push(Step::MountCgroup { target: self.c_target()?, flags, data: self.data()? });
+                // what a cgroup namespace would show is the container's part of the tree
+                let bind = if self.place.cgroup_namespace { own.as_deref() } else { Some(Path::new("/sys/fs/cgroup")) };
+                let at = format!("{}.destination", self.at);
+                let bind = bind.map(|path| c_string(&at, path.as_os_str().as_encoded_bytes())).transpose()?;
+                steps.push(Step::MountCgroup { target: self.c_target()?, flags, data: self.data()?, bind });
             }
             CgroupTree::Legacy(hierarchies) => self.legacy(steps, hierarchies)?,
         }
         if let Some((attr, recursive)) = self.after() {
-            steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive });
+            steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive, explicit: attr.clear });
         }
         Ok(())
     }
@@ -361,7 +376,7 @@ impl One<'_> {
 
     /// A tmpfs with a directory for each hierarchy: the hierarchy itself where a cgroup namespace narrows it to the
     /// container, else a bind of the container's own cgroup; links for controllers that share one.
-    fn legacy(&self, steps: &mut Vec<Step>, hierarchies: &[(Vec<String>, PathBuf)]) -> Result<()> {
+    fn legacy(&self, steps: &mut Vec<Step>, hierarchies: &[Branch]) -> Result<()> {
         let at = format!("{}.destination", self.at);
         let mut data = "mode=755".to_owned();
         label(&mut data, self.place.label);
@@ -373,7 +388,7 @@ impl One<'_> {
             data: c_string(&at, data)?,
             copy_up: false,
         });
-        for (names, directory) in hierarchies {
+        for Branch { names, directory, callers } in hierarchies {
             let joined = names.join(",");
             let folder = joined.strip_prefix("name=").unwrap_or(&joined);
             let target = c_string(&at, format!("{}/{folder}", self.target))?;
@@ -388,7 +403,8 @@ impl One<'_> {
                 });
             } else {
                 let source = c_string(&at, directory.as_os_str().as_encoded_bytes())?;
-                steps.push(Step::Clone { source, recursive: true });
+                let callers = callers.as_ref().map(|path| c_string(&at, path.as_os_str().as_encoded_bytes()));
+                steps.push(Step::Clone { source, recursive: true, instead: callers.transpose()? });
                 let (attr, explicit) = attributes(self.options.set & !MS_REC, self.options.cleared);
                 steps.push(Step::AttrKeepLocked { attr, explicit, host: false });
                 steps.push(Step::Attach { target });
@@ -400,7 +416,7 @@ impl One<'_> {
         }
         if self.options.set & MS_RDONLY != 0 {
             let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
-            steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive: false });
+            steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive: false, explicit: 0 });
         }
         Ok(())
     }

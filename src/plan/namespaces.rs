@@ -5,7 +5,7 @@ use super::step::{Slot, Step};
 use super::{Birth, IdRange, Maps, Open, Plan, TimeOffset};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::error::{Error, Result};
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Spec};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Mount, Spec};
 
 /// The kind of a namespace of the spec.
 #[must_use]
@@ -155,7 +155,45 @@ fn maps(linux: &Linux, made: bool) -> Result<Option<Maps>> {
         return Err(Error::spec(at, "rootless containers requires at least one UID and GID mapping")
             .hint("a new user namespace needs uidMappings and gidMappings"));
     }
+    for (kind, ranges) in [("uid", &maps.uids), ("gid", &maps.gids)] {
+        if !mapped(ranges, 0) {
+            let text = format!("user namespaces enabled, but no mapping found for {kind} 0");
+            return Err(Error::spec(format!("linux.{kind}Mappings"), text).hint("the container is set up by its id 0"));
+        }
+    }
     Ok(Some(maps))
+}
+
+fn mapped(ranges: &[IdRange], id: u32) -> bool {
+    ranges.iter().any(|range| id.checked_sub(range.inside).is_some_and(|above| above < range.count))
+}
+
+/// What a caller without rights can't have.
+///
+/// # Errors
+/// No user namespace; file systems that are to belong to an id which is not mapped in it.
+pub fn rootless(chosen: &Chosen, mounts: &[Mount]) -> Result<()> {
+    if !chosen.user {
+        let text = "rootless container requires user namespaces";
+        return Err(Error::spec("linux.namespaces", text).hint("`spec --rootless` writes such a bundle"));
+    }
+    let Some(maps) = &chosen.birth.maps else { return Ok(()) };
+    for (i, mount) in mounts.iter().enumerate() {
+        for option in mount.options().iter().flatten() {
+            for (kind, ranges) in [("uid", &maps.uids), ("gid", &maps.gids)] {
+                let id = option.strip_prefix(kind).and_then(|rest| rest.strip_prefix('=')?.parse::<u32>().ok());
+                if id.is_some_and(|id| !mapped(ranges, id)) {
+                    let text = format!(
+                        "cannot specify {option} mount option for rootless container: \
+                         user namespaces enabled, but no mapping found for {}",
+                        option.replace('=', " ")
+                    );
+                    return Err(Error::spec(format!("mounts[{i}].options"), text));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn offsets(linux: &Linux, made: bool) -> Result<Vec<TimeOffset>> {

@@ -29,7 +29,7 @@ fn propagation(spec: &Spec) -> Result<Option<u64>> {
     }))
 }
 
-/// Steps until the root is a mount of its own, in slot `ROOT`.
+/// Steps until the root is a mount of its own, in slot `ROOT`; `by_host`: the host clones it.
 ///
 /// # Errors
 /// A root that is not named, or a propagation that does not exist.
@@ -37,6 +37,7 @@ pub(super) fn open(
     spec: &Spec,
     rootfs: &Path,
     chosen: &Chosen,
+    by_host: bool,
     opens: &mut Vec<(Slot, Open)>,
     slots: &mut u16,
 ) -> Result<Vec<Step>> {
@@ -51,7 +52,7 @@ pub(super) fn open(
     if first & MS_SHARED != 0 || first & MS_REC == 0 {
         steps.push(Step::PrivateParent(path.clone()));
     }
-    let tree = chosen.user.then(|| Plan::open(opens, slots, Open::Tree { source: path.clone(), recursive: true }));
+    let tree = by_host.then(|| Plan::open(opens, slots, Open::Tree { source: path.clone(), recursive: true }));
     steps.push(Step::OpenRoot { path, tree });
     Ok(steps)
 }

@@ -98,8 +98,11 @@ pub enum Step {
     Join(Slot, Namespaces),
     /// `unshare(2)` of what could not be made by the clone.
     Unshare(Namespaces),
-    /// Becomes id 0 of the new user namespace; groups are dropped where the namespace allows it.
-    BecomeRoot,
+    /// Becomes id 0 of the new user namespace.
+    BecomeRoot {
+        /// Drops the caller's groups, where the namespace allows it.
+        alone: bool,
+    },
     // -- name
     /// `setsid(2)`.
     Session,
@@ -142,7 +145,8 @@ pub enum Step {
         /// Copies what lies below into it first.
         copy_up: bool,
     },
-    /// Mounts cgroup2; where that is refused (no cgroup namespace of the user namespace's own), the host's is bound.
+    /// Mounts cgroup2; where that is refused (no cgroup namespace of the user namespace's own), a part of the host's is
+    /// bound; where that is not there (a rootless container without a cgroup), the place is covered.
     MountCgroup {
         /// Where, inside the root.
         target: Str,
@@ -150,6 +154,8 @@ pub enum Step {
         flags: u64,
         /// What the file system parses itself.
         data: Str,
+        /// What is bound; nothing: a detached instance of the cgroup namespace's is attached.
+        bind: Option<Str>,
     },
     /// Changes the flags of the mount at a path (`MS_REMOUNT`).
     Remount {
@@ -166,6 +172,8 @@ pub enum Step {
         source: Str,
         /// With everything mounted below it.
         recursive: bool,
+        /// What is cloned where the path is not there.
+        instead: Option<Str>,
     },
     /// The same of what lies in the root.
     CloneInside {
@@ -202,7 +210,7 @@ pub enum Step {
         /// Where, inside the root.
         target: Str,
     },
-    /// Sets attributes of the mount at a path inside the root.
+    /// Sets attributes of the mount at a path inside the root; flags that are locked are kept as in `AttrKeepLocked`.
     AttrAt {
         /// Where, inside the root.
         target: Str,
@@ -210,6 +218,8 @@ pub enum Step {
         attr: MountAttr,
         /// On everything below too.
         recursive: bool,
+        /// What was asked to be cleared by name.
+        explicit: u64,
     },
     /// Makes a symbolic link; what is there already stays.
     Link {
@@ -230,7 +240,8 @@ pub enum Step {
     // -- devices
     /// Opens the root's `/dev` (made if missing); fills `DEV`.
     OpenDev,
-    /// Makes a device node; one that is there already must be the same device.
+    /// Makes a device node; one that is there already must be the same device. Where making is refused (to root of a user
+    /// namespace), the host's is bound.
     Node {
         /// The directory it is relative to: `DEV` for names right below it, else `ROOT`.
         at: Slot,
@@ -332,7 +343,7 @@ pub enum Step {
     Bound(u64),
     /// `prctl(PR_SET_KEEPCAPS)`.
     KeepCaps(bool),
-    /// `setgroups(2)`.
+    /// `setgroups(2)`; not where the user namespace denies it to everybody.
     Groups(Box<[u32]>),
     /// `setresgid(2)`.
     Gid(u32),
@@ -398,7 +409,7 @@ impl fmt::Display for Step {
             Self::Enter(slot, kind) => write!(f, "setns({} namespace of slot {})", kind.name(), slot.0),
             Self::Join(slot, kinds) => write!(f, "setns({kinds} of the process of slot {})", slot.0),
             Self::Unshare(kinds) => write!(f, "unshare({kinds})"),
-            Self::BecomeRoot => f.write_str("become id 0 of the user namespace"),
+            Self::BecomeRoot { .. } => f.write_str("become id 0 of the user namespace"),
             Self::Session => f.write_str("setsid()"),
             Self::Keyring(name) => write!(f, "join session keyring {}", Quoted(name)),
             Self::Hostname(name) => write!(f, "sethostname({})", Quoted(name)),
@@ -427,13 +438,13 @@ impl fmt::Display for Step {
                 Quoted(data),
                 if *copy_up { " with a copy of what is below" } else { "" }
             ),
-            Self::MountCgroup { target, flags, data } => {
+            Self::MountCgroup { target, flags, data, .. } => {
                 write!(f, "mount(\"cgroup\", {}, \"cgroup2\", {}, {})", Quoted(target), Flags(*flags), Quoted(data))
             }
             Self::Remount { target, flags, data } => {
                 write!(f, "remount({}, {}, {})", Quoted(target), Flags(*flags), Quoted(data))
             }
-            Self::Clone { source, recursive } => {
+            Self::Clone { source, recursive, .. } => {
                 write!(f, "open_tree({}{})", Quoted(source), if *recursive { ", recursive" } else { "" })
             }
             Self::CloneInside { source, recursive } => {
@@ -443,7 +454,7 @@ impl fmt::Display for Step {
             Self::Attr { attr, recursive } => write!(f, "mount_setattr({attr}{})", recursion(*recursive)),
             Self::AttrKeepLocked { attr, .. } => write!(f, "mount_setattr({attr}) keeping locked flags"),
             Self::Attach { target } => write!(f, "move_mount({})", Quoted(target)),
-            Self::AttrAt { target, attr, recursive } => {
+            Self::AttrAt { target, attr, recursive, .. } => {
                 write!(f, "mount_setattr({}, {attr}{})", Quoted(target), recursion(*recursive))
             }
             Self::Link { path, target, .. } => write!(f, "symlink({}, {})", Quoted(target), Quoted(path)),

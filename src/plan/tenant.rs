@@ -51,8 +51,8 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let env = image::environment(env.into_iter());
     let image = image::Image::new("process", process.args().as_deref().unwrap_or_default(), &env, home)?;
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
-    let is_root = facts.root && !user;
-    let confined = identity::confine(process, profile, true, is_root, identity::Role::Tenant, &mut details)?;
+    let caller = identity::Caller { groups: request.privileged, is_root: facts.root && !user };
+    let confined = identity::confine(process, profile, caller, identity::Role::Tenant, &mut details)?;
     let has_terminal = process.terminal().unwrap_or_default();
     let labels = identity::labels(process, &facts.lsm)?;
 
@@ -120,7 +120,7 @@ fn enter(
     }
     // in a user namespace nobody is root before he becomes it
     if own.all.has(Namespace::User) {
-        steps.push(Step::BecomeRoot);
+        steps.push(Step::BecomeRoot { alone: request.privileged });
     }
     // a session of our own: signals for the caller's terminal are not ours, and a controlling one may be taken later
     steps.push(Step::Session);
@@ -282,7 +282,7 @@ mod tests {
         let process: Process = serde_json::from_str(process).unwrap();
         let linux: Linux = serde_json::from_str(ALL).unwrap();
         let request = request(&process, &linux);
-        let facts = Facts { root: true, lsm: crate::facts::Lsm { apparmor: true, selinux: false } };
+        let facts = Facts { root: true, lsm: crate::facts::Lsm { apparmor: true, selinux: false }, ..Facts::default() };
         let steps = plan(&request, &facts).unwrap().steps;
         assert!(matches!(steps.as_slice(), [Step::OpenProc, Step::WriteProc { .. }, Step::Join(..), ..]));
         assert!(plan(&request, &Facts::default()).is_err());

@@ -3,10 +3,11 @@
 use super::Container;
 use super::dir::{Claim, Dir, RECORD};
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::{cred, ns};
 use serde::de::DeserializeOwned;
 use std::ffi::{OsStr, OsString};
 use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The directory with all containers.
@@ -35,7 +36,7 @@ impl Root {
                 let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
                 let below = runtime_dir.filter(|_| {
                     let user = std::env::var_os("USER");
-                    is_user(nix::unistd::geteuid().is_root(), in_user_namespace, user.as_deref())
+                    is_user(cred::is_privileged(), ns::in_user_namespace, user.as_deref())
                 });
                 Ok(Self::default_below(below))
             }
@@ -185,9 +186,4 @@ pub fn check_id(id: &str) -> Result<()> {
 /// namespace does too when he came there as root (`USER`), for he may then have the host's `/run`.
 pub(super) fn is_user(root: bool, in_user_namespace: impl FnOnce() -> bool, user: Option<&OsStr>) -> bool {
     !root || (in_user_namespace() && user != Some(OsStr::new("root")))
-}
-
-/// Whether we live in a user namespace other than the machine's first, whose inode is fixed (`PROC_USER_INIT_INO`).
-fn in_user_namespace() -> bool {
-    std::fs::metadata("/proc/self/ns/user").is_ok_and(|meta| meta.ino() != 0xEFFF_FFFD)
 }

@@ -178,6 +178,13 @@ pub fn is_root() -> bool {
     })
 }
 
+/// Whether the effective user was root, of his own user namespace at least, when we were executed (as [`is_root`]).
+#[must_use]
+pub fn is_privileged() -> bool {
+    // SAFETY: as in `is_root`.
+    unsafe { libc::getauxval(libc::AT_EUID) == 0 }
+}
+
 /// `geteuid(2)`.
 #[must_use]
 pub fn euid() -> u32 {

@@ -5,10 +5,11 @@
 //! sight, our process is moved onto a detached, read-only copy of that mount: the program's segments are mapped anew
 //! from it, at the same addresses (the same page cache: nothing is copied but the writable data), and
 //! `PR_SET_MM_MAP` (Linux 3.18; with `CAP_SYS_ADMIN` since 5.9) makes it `/proc/PID/exe`. That costs about ten calls and
-//! no second execve. Where the kernel refuses, we execute ourselves once more from a sealed memory file.
+//! no second execve. Where the kernel refuses, we execute ourselves once more from a sealed memory file; not for a caller
+//! without rights whose runtime belongs to root, since nobody in his containers is root.
 
 use super::file::{self, cwd};
-use super::{Answer, Errno, call, check, mount};
+use super::{Answer, Errno, call, check, cred, mount};
 use crate::abi::mount::{ATTR_RDONLY, MountAttr};
 use std::ffi::{CStr, c_void};
 use std::io;
@@ -17,7 +18,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 const EXE: &CStr = c"/proc/self/exe";
 const PAGE: usize = 4096;
 
-/// A read-only view of our binary, ready to be moved onto. `None` inside: we run from a sealed copy already.
+/// A read-only view of our binary, ready to be moved onto. `None` inside: there is nothing to do, since we
+/// run from a sealed copy already, or nobody in the container could write to the binary.
 #[derive(Debug)]
 #[must_use = "nothing is protected before it is finished"]
 pub struct Seal(Option<OwnedFd>);
@@ -32,6 +34,7 @@ impl Seal {
     pub fn prepare() -> Answer<Self> {
         match view() {
             Ok(view) => Ok(Self(Some(view))),
+            Err(_) if out_of_reach() => Ok(Self(None)),
             Err(_) => execute_sealed_copy().map(|()| Self(None)),
         }
     }
@@ -47,6 +50,14 @@ impl Seal {
         program_headers().iter().filter(loaded).try_for_each(|segment| remap(segment, binary.as_fd()))?;
         become_exe(binary.as_fd())
     }
+}
+
+/// Whether nobody in a container of ours can be the one who may write to our binary: it is root's alone, and we, who are
+/// not root, have no way to give root's id to anybody.
+fn out_of_reach() -> bool {
+    let writable = libc::S_IWGRP | libc::S_IWOTH;
+    !cred::is_privileged()
+        && file::stat_at(cwd(), EXE, 0).is_ok_and(|exe| exe.st_uid == 0 && exe.st_mode & writable == 0)
 }
 
 fn view() -> Answer<OwnedFd> {
@@ -233,8 +244,9 @@ fn arguments(first_variable: *const libc::c_char) -> (u64, u64, u64) {
 fn execute_sealed_copy() -> Answer<()> {
     const SEALS: libc::c_int = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
     let binary = file::open(cwd(), EXE, libc::O_RDONLY, 0)?;
-    // SAFETY: plain numbers; other files than memory files answer EINVAL.
-    if unsafe { libc::fcntl(binary.as_raw_fd(), libc::F_GET_SEALS) } & SEALS == SEALS {
+    // SAFETY: plain numbers; other files than memory files answer EINVAL, which is -1: all bits.
+    let seals = check(unsafe { libc::fcntl(binary.as_raw_fd(), libc::F_GET_SEALS) });
+    if seals.is_ok_and(|seals| seals & SEALS == SEALS) {
         return Ok(());
     }
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;

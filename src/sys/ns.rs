@@ -1,9 +1,9 @@
 //! Namespaces: joining, leaving, naming.
 
-use super::{Answer, Errno, check};
+use super::{Answer, Errno, check, file};
 use crate::abi::ns::{Namespace, Namespaces};
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// `setns(2)`: joins the namespace that a descriptor stands for. `EINVAL`: it is of another type, or (user, time) the
 /// caller has threads.
@@ -34,6 +34,30 @@ pub fn kind(ns: BorrowedFd<'_>) -> Option<Namespace> {
     let flag = unsafe { libc::ioctl(ns.as_raw_fd(), NS_GET_NSTYPE) };
     let flag = u64::try_from(flag).ok()?;
     Namespace::ALL.into_iter().find(|kind| kind.flag() == flag)
+}
+
+/// Whether we live in a user namespace other than the machine's first, whose inode is fixed (`PROC_USER_INIT_INO`).
+#[must_use]
+pub fn in_user_namespace() -> bool {
+    const FIRST: u64 = 0xEFFF_FFFD;
+    file::stat_at(file::cwd(), c"/proc/self/ns/user", 0).is_ok_and(|ns| ns.st_ino != FIRST)
+}
+
+/// Whether the mount namespace that we live in belongs to the user namespace that we live in (`NS_GET_USERNS`, Linux
+/// 4.9): only then root of the latter may clone what is mounted in the former.
+#[must_use]
+pub fn owns_mounts() -> bool {
+    const NS_GET_USERNS: libc::Ioctl = 0xb701;
+    let owner = || {
+        let mounts = file::open(file::cwd(), c"/proc/self/ns/mnt", libc::O_RDONLY, 0)?;
+        // SAFETY: the call takes no argument; EPERM says that the owner is a namespace above ours.
+        let owner = check(unsafe { libc::ioctl(mounts.as_raw_fd(), NS_GET_USERNS) })?;
+        // SAFETY: a new descriptor that nobody else has.
+        let owner = unsafe { OwnedFd::from_raw_fd(owner) };
+        let ours = file::stat_at(file::cwd(), c"/proc/self/ns/user", 0)?;
+        Ok::<bool, Errno>(file::stat(owner.as_fd())?.st_ino == ours.st_ino)
+    };
+    owner().unwrap_or(false)
 }
 
 /// `sethostname(2)`.

@@ -18,6 +18,23 @@ pub fn set_limit(pid: i32, resource: u32, soft: u64, hard: u64) -> Answer<()> {
     .map(drop)
 }
 
+/// A stack that stays for good; its pages come as they are touched.
+///
+/// # Errors
+/// `ENOMEM`: so much memory may not be had.
+pub fn stack(size: usize) -> Answer<&'static mut [u128]> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
+    // SAFETY: a new mapping at a place of the kernel's choice, page-aligned, full of zeros, never taken away.
+    unsafe {
+        let at = libc::mmap(std::ptr::null_mut(), size, protection, flags, -1, 0);
+        if at == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        Ok(std::slice::from_raw_parts_mut(at.cast(), size / size_of::<u128>()))
+    }
+}
+
 /// A second thread on a stack that is given for good (`pthread_create(3)`, detached). The standard library's threads bring
 /// a name, a handle and a result, which cost as much again as the thread.
 ///
@@ -111,13 +128,11 @@ pub fn set_affinity(mask: &[u64]) -> Answer<()> {
     unsafe { call(libc::SYS_sched_setaffinity, [0, size_of_val(mask), mask.as_ptr() as usize, 0, 0]) }.map(drop)
 }
 
-/// Lets a process (0: ourselves), and who is born of it, run on all processors that the cgroup leaves: what our caller
-/// happens to be bound to is no setting of the container's. Sandboxes that refuse it leave it as it is.
-pub fn roam(pid: i32) {
+/// Lets ourselves, and who is born of us, run on all processors that the cgroup leaves: what our caller happens to be
+/// bound to is no setting of the container's. Sandboxes that refuse it leave it as it is.
+pub fn roam() {
     const ALL: [u64; 128] = [u64::MAX; 128];
-    let pid = pid.cast_unsigned() as usize;
-    // SAFETY: the mask lives through the call and the length is its own, in bytes.
-    let _ = unsafe { call(libc::SYS_sched_setaffinity, [pid, size_of_val(&ALL), ALL.as_ptr() as usize, 0, 0]) };
+    let _ = set_affinity(&ALL);
 }
 
 /// `set_mempolicy(2)` of ourselves; bits of node numbers, lowest first.

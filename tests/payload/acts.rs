@@ -55,6 +55,7 @@ pub(crate) fn act(verb: &str, args: &[&str]) -> bool {
             append(file, "tick").unwrap();
             std::thread::sleep(Duration::from_millis(5));
         },
+        ("tally", [file]) => tally(file),
         ("notify", [text]) => {
             let socket = std::os::unix::net::UnixDatagram::unbound().unwrap();
             let result = socket.send_to(text.replace('|', "\n").as_bytes(), std::env::var_os("NOTIFY_SOCKET").unwrap());
@@ -130,6 +131,16 @@ fn open(path: &str, how: &str) -> std::io::Result<fs::File> {
 fn save(path: &str, bytes: &[u8]) {
     let new = format!("{path}.new");
     fs::write(&new, bytes).and_then(|()| fs::rename(&new, path)).unwrap();
+}
+
+/// Counts in memory, and leaves word of how far it has come.
+fn tally(file: &str) {
+    let mut count = 0_u64;
+    loop {
+        count += 1;
+        save(file, count.to_string().as_bytes());
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn append(path: &str, text: &str) -> std::io::Result<()> {

@@ -18,6 +18,8 @@ pub(crate) struct Bundle {
     pub(crate) config: Value,
     /// The runtime that is called.
     pub(crate) binary: PathBuf,
+    /// What stands before its own words: a script, where a shell is called that calls the runtime.
+    pub(crate) script: Option<PathBuf>,
     mark: String,
     calls: AtomicU32,
     launched: AtomicU32,
@@ -43,6 +45,7 @@ impl Bundle {
             dir,
             config,
             binary,
+            script: None,
             mark,
             calls: AtomicU32::new(0),
             launched: AtomicU32::new(0),
@@ -227,10 +230,17 @@ impl Bundle {
         }
     }
 
+    /// The runtime, or the shell that calls it.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(&self.script);
+        command
+    }
+
     /// A call of the runtime with this bundle's state root; global flags may still be added, then the verb.
     pub(crate) fn runtime(&self) -> Call {
         self.write_config();
-        let mut command = Command::new(&self.binary);
+        let mut command = self.command();
         command.arg("--root").arg(self.state_root()).current_dir(&self.dir).env("ONGGI_TEST", &self.mark);
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
         Call::new(command, &self.dir.join(format!("call-{number}")))

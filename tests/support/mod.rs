@@ -9,6 +9,7 @@
 //! * `tty`: pseudoterminals and the sockets that carry descriptors;
 //! * `agent`: who answers for a seccomp filter;
 //! * `process`: processes that join: members of a cgroup, callers of a special kind;
+//! * `user`: callers without privileges;
 //! * `payload`: the program inside.
 
 pub(crate) mod agent;
@@ -19,6 +20,7 @@ pub(crate) mod process;
 pub(crate) mod reaper;
 pub(crate) mod runtime;
 pub(crate) mod tty;
+pub(crate) mod user;
 pub(crate) mod world;
 
 pub(crate) use bundle::Bundle;

@@ -300,18 +300,23 @@ fn what_may_not_be_made() {
         paths: [(String::new(), "/sys/kernel/onggi-test".into())].into(),
         root: "/sys/kernel".into(),
         permission,
+        rootless: Rootless::Yes,
         ..CgroupPlan::default()
     };
     let none = make(&plan(Permission::Optional)).unwrap();
     assert!(none.handle().cgroup_paths.is_empty() && none.into_fd().is_none() && !none.needs_placing());
+    assert!(none.forgiven());
     none.limit(&plan(Permission::Optional)).unwrap();
     let made = "make cgroup /sys/kernel/onggi-test: operation not permitted";
     assert_eq!(
         make(&plan(Permission::NeededForLimits)).unwrap_err().to_string(),
         format!("rootless needs no limits + no cgrouppath when no permission is granted for cgroups: {made}")
     );
-    assert_eq!(
-        make(&plan(Permission::Needed)).unwrap_err().to_string(),
-        format!("unable to apply cgroup configuration: {made}")
-    );
+    let refused = format!("unable to apply cgroup configuration: {made}");
+    assert_eq!(make(&plan(Permission::Needed)).unwrap_err().to_string(), refused);
+    for rootless in [Rootless::No, Rootless::InUserNamespace] {
+        let plan = CgroupPlan { rootless, ..plan(Permission::Optional) };
+        // the tests run as the machine's own root
+        assert_eq!(make(&plan).unwrap_err().to_string(), refused);
+    }
 }

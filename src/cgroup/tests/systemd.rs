@@ -237,7 +237,7 @@ fn as_a_user() {
         resources: Some(&resources),
         cgroups_path: Some(Path::new(path)),
         driver: Driver::Systemd,
-        rootless: true,
+        rootless: Rootless::Yes,
         ..Wanted::default()
     };
     let plan = plan(&wanted, &facts(false).unwrap(), &mut Vec::new()).unwrap();

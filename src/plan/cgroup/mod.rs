@@ -100,7 +100,19 @@ pub struct Wanted<'a> {
     /// Whom it is given to ([`owner`]).
     pub owner: Option<u32>,
     /// Whether a cgroup that we may not make is no failure as long as nothing was asked of it (`--rootless`).
-    pub rootless: bool,
+    pub rootless: Rootless,
+}
+
+/// Whether what we may not do to cgroups is forgiven (`--rootless`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rootless {
+    /// Never.
+    #[default]
+    No,
+    /// Always.
+    Yes,
+    /// `auto`, and we are root: if it is root of a user namespace only. Looked up when something was refused.
+    InUserNamespace,
 }
 
 /// What to do when the kernel does not offer a file.
@@ -189,8 +201,9 @@ pub struct CgroupPlan {
     pub owner: Option<u32>,
     /// How bad it is if we may not make the cgroup.
     pub permission: Permission,
-    /// A device filter that can't be set is no failure (`--rootless`): nodes can't be made either.
-    pub rootless: bool,
+    /// Whether what is refused is forgiven, where `permission` says so; a device filter always: who may not set one may
+    /// not make nodes either.
+    pub rootless: Rootless,
     /// The limits need a controller that threaded cgroups lack (memory, io, cpu's, hugetlb).
     pub domain: bool,
 }
@@ -246,7 +259,8 @@ pub fn plan(wanted: &Wanted<'_>, facts: &CgroupFacts, notes: &mut Vec<String>) -
         unit,
         // what root makes is root's anyway
         owner: wanted.owner.filter(|uid| *uid != 0 && matches!(facts, CgroupFacts::Unified(_))),
-        permission: match (wanted.rootless && wanted.cgroups_path.is_none(), asks_for_limits(resources)) {
+        permission: match (wanted.rootless != Rootless::No && wanted.cgroups_path.is_none(), asks_for_limits(resources))
+        {
             (true, false) => Permission::Optional,
             (true, true) => Permission::NeededForLimits,
             (false, _) => Permission::Needed,

@@ -371,19 +371,19 @@ fn a_whole_plan() {
     let planned = |wanted: &Wanted<'_>| plan(wanted, &v1, &mut Vec::new()).unwrap();
 
     // a v1 cpuset must be set before a process can enter
-    let whole = planned(&wanted(false, path, some));
+    let whole = planned(&wanted(Rootless::No, path, some));
     assert_eq!(whole.early.iter().map(|w| w.file.as_ref()).collect::<Vec<_>>(), ["cpuset.cpus"]);
     assert_eq!(whole.writes.iter().map(|w| w.file.as_ref()).collect::<Vec<_>>(), ["cpu.shares", "pids.max"]);
     assert_eq!(whole.paths.len(), V1.len() + 1);
     assert_eq!(whole.root, Path::new("/sys/fs/cgroup/unified"));
 
-    assert_eq!(planned(&wanted(false, None, None)).permission, Permission::Needed);
-    assert_eq!(planned(&wanted(true, path, some)).permission, Permission::Needed);
-    assert_eq!(planned(&wanted(true, None, some)).permission, Permission::NeededForLimits);
-    assert_eq!(planned(&wanted(true, None, None)).permission, Permission::Optional);
+    assert_eq!(planned(&wanted(Rootless::No, None, None)).permission, Permission::Needed);
+    assert_eq!(planned(&wanted(Rootless::Yes, path, some)).permission, Permission::Needed);
+    assert_eq!(planned(&wanted(Rootless::Yes, None, some)).permission, Permission::NeededForLimits);
+    assert_eq!(planned(&wanted(Rootless::Yes, None, None)).permission, Permission::Optional);
 
     let mut notes = Vec::new();
-    let disabled = Wanted { driver: Driver::Disabled, ..wanted(false, path, some) };
+    let disabled = Wanted { driver: Driver::Disabled, ..wanted(Rootless::No, path, some) };
     assert_eq!(
         plan(&disabled, &v1, &mut notes).unwrap(),
         CgroupPlan { driver: Driver::Disabled, ..CgroupPlan::default() }

@@ -6,7 +6,7 @@
 
 use super::devices::Allowed;
 use super::property::{Property, Value, optional, property};
-use super::{CgroupFacts, Home, Wanted, v2, variant};
+use super::{CgroupFacts, Home, Rootless, Wanted, v2, variant};
 use crate::error::{Error, Result};
 use oci_spec::runtime::{LinuxCpu, LinuxResources};
 use std::path::{Path, PathBuf};
@@ -40,9 +40,11 @@ pub(super) fn plan(
     allowed: &Allowed,
     resources: &LinuxResources,
 ) -> Result<Unit> {
-    let place = place(wanted.cgroups_path, wanted.id, wanted.rootless)?;
+    // the systemd driver does not leave the answer for later
+    let rootless = wanted.rootless == Rootless::Yes;
+    let place = place(wanted.cgroups_path, wanted.id, rootless)?;
     let is_v2 = matches!(facts, CgroupFacts::Unified(_));
-    if wanted.rootless && !is_v2 {
+    if rootless && !is_v2 {
         return Err(Error::msg("cannot use rootless systemd cgroups manager on cgroup v1"));
     }
     let yes = |name: &str| property(name, Value::Bool(true));
@@ -68,7 +70,7 @@ pub(super) fn plan(
         properties.push(Property { name, value, optional: false });
     }
     let below = expand(&place.slice)?.join(place.unit());
-    Ok(Unit { name: place.unit(), below, user: wanted.rootless, properties })
+    Ok(Unit { name: place.unit(), below, user: rootless, properties })
 }
 
 /// `SLICE:PREFIX:NAME`.

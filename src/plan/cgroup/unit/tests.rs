@@ -49,7 +49,7 @@ fn places() {
             cgroups_path: path.map(Path::new),
             id: "ID",
             driver: Driver::Systemd,
-            rootless,
+            rootless: if rootless { Rootless::Yes } else { Rootless::No },
             ..Wanted::default()
         };
         let unit = plan(&wanted, &v2(), &Allowed::Everything, &LinuxResources::default()).unwrap();
@@ -62,7 +62,7 @@ fn places() {
         let error = plan(&wanted, &v2(), &Allowed::Everything, &LinuxResources::default()).unwrap_err().to_string();
         assert!(error.starts_with("linux.cgroupsPath: "), "{error}");
     }
-    let rootless = Wanted { rootless: true, id: "ID", ..Wanted::default() };
+    let rootless = Wanted { rootless: Rootless::Yes, id: "ID", ..Wanted::default() };
     let error = plan(&rootless, &v1(), &Allowed::Everything, &LinuxResources::default()).unwrap_err().to_string();
     assert_eq!(error, "cannot use rootless systemd cgroups manager on cgroup v1");
 }

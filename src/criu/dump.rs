@@ -1,0 +1,197 @@
+//! Saving a container, or only its memory while it runs on.
+
+use super::rpc::{Features, Notification, Options, Pair, Request, kind};
+use super::service::{self, Service};
+use super::{Asked, DESCRIPTORS, external, report};
+use crate::abi::ns::Namespace;
+use crate::error::{Context, Error, Result};
+use crate::launch::{self, Job};
+use crate::state::Container;
+use crate::sys::file;
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The first CRIU that freezes a cgroup of v2.
+const FREEZES_V2: u32 = 31_400;
+/// The first CRIU that takes a network namespace as given.
+const GIVEN_NETWORK: u32 = 31_100;
+/// The first CRIU that takes a pid namespace as given, and that says when it is ready to serve pages.
+const GIVEN_PID: u32 = 31_500;
+
+/// How CRIU names a file that is given: by mount and inode, in hexadecimal. The path behind it is for us.
+const FILE: &str = "file[";
+
+/// What stands in the list of descriptors for one that is given: CRIU's name for it, and the path that it had.
+pub(super) fn given(stream: &str) -> Option<(String, &str)> {
+    if stream.starts_with("pipe:") {
+        return Some((stream.to_owned(), ""));
+    }
+    let (key, path) = stream.strip_prefix(FILE)?.split_once(']')?;
+    Some((format!("{FILE}{key}]"), path))
+}
+
+/// What is saved.
+#[derive(Debug, Clone, Default)]
+pub struct Saving {
+    /// Only the memory (`--pre-dump`).
+    pub memory_only: bool,
+    /// Who wants a byte when pages can be fetched (`--status-fd`).
+    pub status_fd: Option<u32>,
+}
+
+/// Saves a container with a process. The job is the one that would make it anew.
+///
+/// # Errors
+/// There is no CRIU, or it failed.
+pub fn dump(container: &Container<crate::cgroup::Handle>, job: &Job<'_>, asked: &Asked, saving: &Saving) -> Result<()> {
+    let version = service::version()?;
+    let pid = container.record.init_process_pid;
+    let images = super::directory(&asked.images)?;
+    let work = asked.work.as_deref().map(super::directory).transpose()?;
+    let mut options = asked.options.clone();
+    let status = status(saving, &mut options, version)?;
+    if saving.memory_only {
+        let wanted = Features { mem_track: Some(true), ..Features::default() };
+        service::check(wanted, "--pre-dump")?;
+    } else {
+        let streams = streams(pid)?;
+        let named = streams.iter().filter_map(|stream| given(stream).map(|(key, _)| key));
+        options.external.extend(named.filter(|key| key.starts_with(FILE)));
+        let streams = serde_json::to_vec(&streams).map_err(|error| Error::msg(error.to_string()))?;
+        let path = asked.images.join(DESCRIPTORS);
+        let mut open = std::fs::OpenOptions::new();
+        let written = open.write(true).create(true).truncate(true).mode(0o600).open(&path);
+        std::io::Write::write_all(&mut written.context(|| format!("open {}", path.display()))?, &streams)
+            .context(|| format!("write {}", path.display()))?;
+        options.ext_mnt = mounts(pid, job)?;
+    }
+    options.external.extend(namespaces(pid, job, version)?);
+    options.pid = Some(pid);
+    options.root = Some(text(&container.record.rootfs)?);
+    options.images_dir_fd = images.as_raw_fd();
+    options.work_dir_fd = work.as_ref().map(AsRawFd::as_raw_fd);
+    options.log_file = Some("dump.log".to_owned());
+    options.freeze_cgroup = freezer(container, version)?;
+    options.config_file = super::configuration(&container.record);
+    let request = Request {
+        kind: if saving.memory_only { kind::PRE_DUMP } else { kind::DUMP },
+        options: Some(options),
+        ..Request::default()
+    };
+    let inherited: Vec<OwnedFd> = [Some(images), work].into_iter().flatten().map(OwnedFd::from).collect();
+    let service = Service::start(false, inherited)?;
+    let mut moments = |moment: &Notification, _| match (moment.script.as_deref(), &status) {
+        (Some("status-ready"), Some(to)) => file::write(to.as_fd(), &[0]).context(|| "write to --status-fd"),
+        _ => Ok(()),
+    };
+    service.ask(&request, &mut moments).map_err(|error| report::failed(error, &asked.log("dump.log")))?;
+    // after its memory alone CRIU waits for the rest, which a later call asks of another one
+    if saving.memory_only { Ok(()) } else { service.finish() }
+}
+
+/// Whom to tell that pages can be fetched: we do, where CRIU tells us.
+fn status(saving: &Saving, options: &mut Options, version: u32) -> Result<Option<File>> {
+    if !options.lazy_pages.unwrap_or_default() {
+        return Ok(None);
+    }
+    let wanted = Features { lazy_pages: Some(true), ..Features::default() };
+    service::check(wanted, "--lazy-pages")?;
+    let Some(number) = saving.status_fd else { return Ok(None) };
+    let invalid = || format!("invalid --status-fd argument {number}");
+    let raw = i32::try_from(number).map_err(|_| Error::msg(invalid()))?;
+    // opened anew through procfs: a descriptor that is not open, or not for writing, is refused
+    let file = std::fs::OpenOptions::new().write(true).open(format!("/proc/self/fd/{number}")).context(invalid)?;
+    if version < GIVEN_PID {
+        options.status_fd = Some(raw);
+    }
+    Ok(Some(file))
+}
+
+/// What descriptors 0 to 2 of the first process are now, in CRIU's words. Those that the container did not make itself
+/// are given again at the restore: pipes, and files of mounts that are not the container's (the host's `/dev/null`, a log).
+fn streams(pid: i32) -> Result<[String; 3]> {
+    let own = std::fs::read_to_string(format!("/proc/{pid}/mountinfo"));
+    let own = own.context(|| format!("read /proc/{pid}/mountinfo"))?;
+    let one = |number: i32| {
+        let path = format!("/proc/{pid}/fd/{number}");
+        let target = match std::fs::read_link(&path) {
+            Ok(target) => target.to_string_lossy().into_owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
+            Err(error) => return Err(Error::from(error).context(format!("readlink {path}"))),
+        };
+        let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
+        let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse::<u32>().ok());
+        let foreign = |id: &u32| !own.lines().any(|line| line.split(' ').next() == Some(&id.to_string()));
+        match mount.filter(|_| target.starts_with('/')).filter(foreign) {
+            Some(id) => {
+                let ino = std::fs::metadata(&path).context(|| format!("stat {path}"))?.ino();
+                Ok(format!("{FILE}{id:x}:{ino:x}]{target}"))
+            }
+            None => Ok(target),
+        }
+    };
+    Ok([one(0)?, one(1)?, one(2)?])
+}
+
+/// Mounts that are given again: what CRIU finds, and the name for it.
+fn mounts(pid: i32, job: &Job<'_>) -> Result<Vec<Pair>> {
+    let (plan, _) = launch::plan(job)?;
+    let root = File::open(format!("/proc/{pid}/root")).context(|| format!("open /proc/{pid}/root"))?;
+    let mut pairs = Vec::new();
+    for mount in external::mounts(&plan).iter().filter(|mount| mount.source.is_some()) {
+        let found = found(&root, &mount.target).unwrap_or_else(|| mount.target.clone());
+        pairs.push(Pair { key: text(&found)?, val: text(&mount.target)? });
+    }
+    for path in external::masked(&plan) {
+        let Some(found) = found(&root, &path) else { continue };
+        let path = PathBuf::from(format!("/proc/{pid}/root")).join(found.strip_prefix("/").unwrap_or(&found));
+        // a masked directory holds a file system of the container's own
+        if std::fs::metadata(path).is_ok_and(|meta| !meta.is_dir()) {
+            pairs.push(Pair { key: text(&found)?, val: external::NULL.to_owned() });
+        }
+    }
+    Ok(pairs)
+}
+
+/// Where a path really leads in the container, through links.
+fn found(root: &File, path: &Path) -> Option<PathBuf> {
+    let name = CString::new(path.as_os_str().as_bytes()).ok()?;
+    let place = file::open_in(root.as_fd(), &name, libc::O_PATH, 0).ok()?;
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", file::number(&place))).ok()?;
+    path.is_absolute().then_some(path)
+}
+
+/// Namespaces that somebody else has made and will give again.
+fn namespaces(pid: i32, job: &Job<'_>, version: u32) -> Result<Vec<String>> {
+    let mut external = Vec::new();
+    for (kind, since, name) in GIVEN {
+        if version < since || external::namespace(&job.loaded.spec, kind).is_none() {
+            continue;
+        }
+        let path = format!("/proc/{pid}/ns/{}", kind.file());
+        let meta = std::fs::metadata(&path).context(|| format!("stat {path}"))?;
+        external.push(format!("{}[{}]:{name}", kind.file(), meta.ino()));
+    }
+    Ok(external)
+}
+
+/// Kinds of namespaces that can be given to CRIU, the first version that takes them, and runc's names for them.
+pub(super) const GIVEN: [(Namespace, u32, &str); 2] =
+    [(Namespace::Network, GIVEN_NETWORK, "extRootNetNS"), (Namespace::Pid, GIVEN_PID, "extRootPidNS")];
+
+fn freezer(container: &Container<crate::cgroup::Handle>, version: u32) -> Result<Option<String>> {
+    let Some((path, v2)) = container.record.cgroup.freezes() else { return Ok(None) };
+    if v2 && version < FREEZES_V2 {
+        return Ok(None);
+    }
+    text(path).map(Some)
+}
+
+/// A path as CRIU takes it.
+pub(super) fn text(path: &Path) -> Result<String> {
+    path.to_str().map(str::to_owned).ok_or_else(|| Error::msg(format!("{} is no text", path.display())))
+}

@@ -1,0 +1,103 @@
+//! What of a container's mounts CRIU must not save but is given again: what the plan clones from the host. Pure; the
+//! same plan is made for both directions, so the names agree; they are runc's, whose images can be brought back here.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "of a plan's steps only those that mount are looked at")]
+
+use crate::abi::ns::Namespace;
+use crate::plan::step::Step;
+use crate::plan::{Plan, namespaces};
+use oci_spec::runtime::Spec;
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The name under which every masked file is given again, which is also what covers it.
+pub(super) const NULL: &str = "/dev/null";
+
+/// A mount in the order of the plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mounted {
+    /// Where, inside the root.
+    pub(super) target: PathBuf,
+    /// What of the host is bound there; `None` for a file system of the container's own.
+    pub(super) source: Option<PathBuf>,
+}
+
+fn path(text: &CStr) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(text.to_bytes()))
+}
+
+/// The mounts that a plan makes.
+pub(super) fn mounts(plan: &Plan) -> Vec<Mounted> {
+    let mut mounts = Vec::new();
+    let mut cloned = None;
+    for step in &plan.steps {
+        match step {
+            Step::Clone { source, .. } | Step::Take { source, .. } => cloned = Some(path(source)),
+            Step::Attach { target } => mounts.push(Mounted { target: path(target), source: cloned.take() }),
+            Step::Mount { target, .. } | Step::MountCgroup { target, .. } => {
+                mounts.push(Mounted { target: path(target), source: None });
+            }
+            _ => {}
+        }
+    }
+    mounts
+}
+
+/// The paths that a plan masks.
+pub(super) fn masked(plan: &Plan) -> Vec<PathBuf> {
+    let masked = plan.steps.iter().filter_map(|step| match step {
+        Step::Mask { path: masked, .. } => Some(path(masked)),
+        _ => None,
+    });
+    masked.collect()
+}
+
+/// The path of a namespace that the container joins.
+pub(super) fn namespace(spec: &Spec, kind: Namespace) -> Option<&Path> {
+    let list = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let entry = list.into_iter().flatten().find(|entry| namespaces::kind(entry.typ()) == kind)?;
+    entry.path().as_deref().filter(|path| !path.as_os_str().is_empty())
+}
+
+/// Where the place for a mount must lie: in the root, or in what is bound around it. `None` where it is part of what
+/// CRIU brings back (inside a file system of the container's own).
+pub(super) fn point<'a>(mounts: &'a [Mounted], of: usize, rootfs: &'a Path) -> Option<(&'a Path, &'a Path)> {
+    let target = &mounts[of].target;
+    let around = mounts[..of].iter().filter(|mount| target.starts_with(&mount.target) && mount.target != *target);
+    match around.max_by_key(|mount| mount.target.components().count()) {
+        None => Some((rootfs, target.strip_prefix("/").unwrap_or(target))),
+        Some(Mounted { target: above, source: Some(source) }) => {
+            Some((source, target.strip_prefix(above).unwrap_or(target)))
+        }
+        Some(Mounted { source: None, .. }) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mounted(target: &str, source: Option<&str>) -> Mounted {
+        Mounted { target: target.into(), source: source.map(PathBuf::from) }
+    }
+
+    #[test]
+    fn a_place_lies_in_what_is_around_it() {
+        let list = [
+            mounted("/proc", None),
+            mounted("/data", Some("/srv/a")),
+            mounted("/data/x/y", Some("/srv/b")),
+            mounted("/data/x/y/z", Some("/srv/c")),
+            mounted("/proc/cpuinfo", Some("/srv/cpu")),
+            mounted("/database", Some("/srv/d")),
+        ];
+        let place = |of| point(&list, of, Path::new("/r")).map(|(root, path)| (root.to_str(), path.to_str()));
+        assert_eq!(place(0), Some((Some("/r"), Some("proc"))));
+        assert_eq!(place(1), Some((Some("/r"), Some("data"))));
+        assert_eq!(place(2), Some((Some("/srv/a"), Some("x/y"))));
+        assert_eq!(place(3), Some((Some("/srv/b"), Some("z"))));
+        assert_eq!(place(4), None);
+        assert_eq!(place(5), Some((Some("/r"), Some("database"))));
+    }
+}
