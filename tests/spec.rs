@@ -1,6 +1,6 @@
 //! What the runtime spec demands and no other file of tests proves; `spec.md` beside this names the proof of every demand.
 
-use crate::support::process::bind;
+use crate::support::process::{bind, heeding};
 use crate::support::{Bundle, Value, json, kernel, not_here, peer_differs, until};
 
 #[test]
@@ -394,7 +394,7 @@ fn who_asks_a_created_container_to_end_is_heeded() {
     }
     for signal in ["TERM", "INT", "HUP", "QUIT"] {
         let bundle = Bundle::new(signal).sees(&["pause"]);
-        bundle.create().ok();
+        bundle.launch("create", &[]).with(heeding).finish().ok();
         bundle.kill(signal).ok();
         bundle.wait_for("stopped");
         bundle.down();

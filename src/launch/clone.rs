@@ -242,7 +242,8 @@ impl Maker {
     /// There can be no more threads.
     pub fn begin(traced: bool) -> Result<Self> {
         let cradle: &'static Cradle = Box::leak(Box::new(Cradle { traced, ..Cradle::default() }));
-        task::spawn(stack(MAKER_STACK), make, cradle).context(|| "start a thread")?;
+        let stack = task::stack(MAKER_STACK).context(|| "map a stack")?;
+        task::spawn(stack, make, cradle).context(|| "start a thread")?;
         Ok(Self(cradle))
     }
 
@@ -287,11 +288,6 @@ extern "C" fn make(cradle: *mut c_void) -> *mut c_void {
     std::ptr::null_mut()
 }
 
-/// A stack for good.
-fn stack(size: usize) -> &'static mut [u128] {
-    Box::leak(vec![0_u128; size / size_of::<u128>()].into_boxed_slice())
-}
-
 impl Cradle {
     fn serve(&'static self) {
         let cradle = self;
@@ -333,7 +329,7 @@ impl Order {
         args.flags &= !Namespace::Network.flag();
         args.flags |= CLONE_PARENT_SETTID;
         args.parent_tid = self.cradle.pid.as_ptr() as u64;
-        let stack = stack(STACK);
+        let stack = task::stack(STACK)?;
         args.stack = stack.as_mut_ptr() as u64;
         args.stack_size = STACK as u64;
         let shared = self.luggage.birth.shares_memory;

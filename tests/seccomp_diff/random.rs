@@ -38,7 +38,11 @@ pub(crate) fn profile(random: &mut Random, names: &[&str], kind: Kind) -> LinuxS
     for _ in 0..random.below(4) {
         let action = random.of(&ACTIONS);
         let names = (0..random.below(60)).map(|_| random.of(names)).filter(|name| !about.contains(name));
-        rules.push(rule(&names.collect::<Vec<_>>(), action, &[]));
+        let names: Vec<_> = names.collect();
+        // a rule about nothing is refused
+        if !names.is_empty() {
+            rules.push(rule(&names, action, &[]));
+        }
     }
     for name in &about {
         match kind {

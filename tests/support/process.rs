@@ -65,6 +65,20 @@ pub(crate) fn ignoring(command: &mut Command, signal: i32) {
     }
 }
 
+/// Starts a program that heeds what a terminal and its user send: whoever runs the tests in the background of a shell
+/// ignores some of it, and hands that on.
+pub(crate) fn heeding(command: &mut Command) {
+    // SAFETY: signal(2) is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+                libc::signal(signal, libc::SIG_DFL);
+            }
+            Ok(())
+        });
+    }
+}
+
 /// Starts a program with every signal blocked.
 pub(crate) fn blocking(command: &mut Command) {
     // SAFETY: both calls are async-signal-safe, and the set is a live local.

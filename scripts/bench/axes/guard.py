@@ -1,0 +1,44 @@
+"""fails if a `run` has grown: system calls, execs and clones against scripts/bench/golden.json, and the time against the floor's
+
+The counts do not depend on the machine. The bound for the time does, and is generous: it is there for what is twice as slow.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import counts
+from table import Table
+
+GOLDEN = Path(__file__).parent.parent / "golden.json"
+
+
+def measure(bench):
+    golden = json.loads(GOLDEN.read_text())
+    onggi, floor = (next((r for r in bench.runtimes if r.name == name), None) for name in ("onggi", "floor"))
+    if not (onggi and floor):
+        sys.exit("bench.sh: the guard needs onggi and the floor")
+    bundle = bench.bundle()
+    calls = counts.trace(bench, onggi.run(bundle, "guard"))
+    # a futex is waited for or not, as the threads meet
+    seen = {
+        "system calls": sum(count for name, count in calls.items() if name != "futex"),
+        "execs": sum(calls.get(name, 0) for name in counts.EXECS),
+        "clones": sum(calls.get(name, 0) for name in counts.CLONES),
+    }
+    scenario = bench.scenario()
+    for runtime in (onggi, floor):
+        scenario.group(runtime.name)
+        scenario.step("run", runtime.run(bundle, "guard-%n"))
+    times = bench.drive(scenario)
+    seen["times the floor (minima)"] = times["onggi"]["run"].minimum / times["floor"]["run"].minimum
+    table = Table("guard of the start path", ["", "seen", "at most"], f"bounds: scripts/bench/{GOLDEN.name}")
+    for name, value in seen.items():
+        table.row(name, value, golden[name])
+    grown = [name for name, value in seen.items() if value > golden[name]]
+    for name in grown:
+        print(f"bench.sh: {name} of a run: {seen[name]:.4g}, at most {golden[name]:.4g}: if that is meant, say so in {GOLDEN.name}")
+    print(f"{len(seen) - len(grown)} passed, {len(grown)} failed")
+    if grown:
+        sys.exit(1)
+    return [table]
