@@ -15,7 +15,7 @@ mod tty;
 
 use crate::plan::Plan;
 use crate::plan::image::Image;
-use crate::plan::step::{Slot, Step};
+use crate::plan::step::{Slot, Step, Sync};
 use crate::sys::marks::Marks;
 use crate::sys::signal::Mask;
 use crate::sys::{Errno, cred, exec, file, net, ns, signal, task};
@@ -141,7 +141,13 @@ fn report(scene: &Scene<'_>, failure: Failure, gate: bool) -> ! {
 // check: table: one line a step: which call it is
 fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&Mask>) -> Done {
     match step {
-        Step::Tell(sync) => wire::say(scene.wire, Message::Reached(*sync))?,
+        Step::Tell(sync) => {
+            // from now on others know of us, and may ask us to end
+            if *sync == Sync::Ready {
+                signal::heed();
+            }
+            wire::say(scene.wire, Message::Reached(*sync))?;
+        }
         Step::Await(sync) => wire::wait(scene.wire, *sync)?,
         Step::Enter(slot, kind) => {
             let mut kinds = crate::abi::ns::Namespaces::default();
@@ -218,7 +224,6 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
 
 /// Waits for the byte that `start` writes into the fifo.
 fn gate(scene: &Scene<'_>) -> Done {
-    signal::heed();
     let mut byte = [0];
     match file::read(scene.get(Slot::GATE)?, &mut byte)? {
         1 => Ok(()),
