@@ -60,6 +60,7 @@ else
     part "integration, cgroup v2 view" env ONGGI_CGROUP=v2 cargo test --test integration
 fi
 
+part "start path" scripts/bench.sh guard --rounds 30 --only onggi,floor
 part engines scripts/engines.sh
 part conformance scripts/conformance.sh
 

@@ -249,8 +249,8 @@ impl Maker {
         Ok(Self(cradle))
     }
 
-    /// Sees to it that the thread runs. The kernel may have queued it behind us though another processor is idle; if it has
-    /// not begun by now, we step aside, and it sends us to the idle one: who wakes up is looked a free place for.
+    /// Sees to it that the thread runs. The kernel may have queued it behind us though another processor is idle (some pack
+    /// threads on purpose, to let processors sleep): if it has not begun by now, we step aside, and it moves away.
     pub(super) fn run(&self) {
         let running = &self.0.running;
         if running.compare_exchange(0, 2, Ordering::AcqRel, Ordering::Acquire).is_ok() {
@@ -313,12 +313,12 @@ impl Cradle {
         network.insert(Namespace::Network);
         if cradle.running.swap(1, Ordering::AcqRel) == 2 {
             task::tell(&cradle.running, 1);
+            task::move_away();
         }
         lap(0);
         if let Ok(mask) = signal::block_all() {
             let _first = cradle.mask.set(mask);
         }
-        task::roam();
         let made = ns::unshare(network).map_err(|errno| (Cradle::NO_NETWORK, errno));
         lap(1);
         let made = made.and_then(|()| net::loopback_up().map_err(|errno| (Cradle::NO_LOOPBACK, errno)));
@@ -345,6 +345,7 @@ impl Order {
         args.flags &= !Namespace::Network.flag();
         args.flags |= CLONE_PARENT_SETTID;
         args.parent_tid = self.cradle.pid.as_ptr() as u64;
+        task::roam();
         let stack = task::stack(STACK)?;
         args.stack = stack.as_mut_ptr() as u64;
         args.stack_size = STACK as u64;

@@ -135,6 +135,17 @@ pub fn roam() {
     let _ = set_affinity(&ALL);
 }
 
+/// Moves to another processor than the one we are on, if there is one for us. [`roam`] takes that back.
+pub fn move_away() {
+    let mut others = [u64::MAX; 128];
+    // SAFETY: the call takes no argument.
+    let here = usize::try_from(unsafe { libc::sched_getcpu() });
+    if let Some(word) = here.ok().and_then(|here| others.get_mut(here / 64).map(|word| (word, here % 64))) {
+        *word.0 &= !(1 << word.1);
+        let _ = set_affinity(&others);
+    }
+}
+
 /// `set_mempolicy(2)` of ourselves; bits of node numbers, lowest first.
 ///
 /// # Errors
