@@ -18,7 +18,7 @@ use crate::plan::image::Image;
 use crate::plan::step::{Slot, Step, Sync};
 use crate::sys::marks::Marks;
 use crate::sys::signal::Mask;
-use crate::sys::{Errno, cred, exec, file, net, ns, signal, task};
+use crate::sys::{Errno, cred, exe, exec, file, net, ns, signal, task};
 use crate::wire::{self, Cause, Failure, Message};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -225,6 +225,7 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
 /// Waits for the byte that `start` writes into the fifo.
 fn gate(scene: &Scene<'_>) -> Done {
     let mut byte = [0];
+    exe::forget_text();
     match file::read(scene.get(Slot::GATE)?, &mut byte)? {
         1 => Ok(()),
         _ => Err(Errno::EPIPE.into()),

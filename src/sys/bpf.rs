@@ -24,7 +24,7 @@ pub struct Program(OwnedFd);
 
 /// The head of `union bpf_attr` for `BPF_PROG_LOAD`; what is not named is zero.
 #[repr(C)]
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Load {
     prog_type: u32,
     insn_cnt: u32,
@@ -117,7 +117,16 @@ impl Program {
             prog_name: name,
             ..Load::default()
         };
-        bpf(BPF_PROG_LOAD, attr).map(|(fd, _)| Self(owned(fd)))
+        // the verifier breaks off when a signal is waiting, even one that nobody heeds
+        const TRIES: usize = 32;
+        let mut answer = Err(Errno::EAGAIN);
+        for _ in 0..TRIES {
+            answer = bpf(BPF_PROG_LOAD, attr);
+            if !matches!(answer, Err(Errno::EAGAIN)) {
+                break;
+            }
+        }
+        answer.map(|(fd, _)| Self(owned(fd)))
     }
 
     /// Attaches the program to a cgroup beside what is there already.
