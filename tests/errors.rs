@@ -1,6 +1,6 @@
 //! What goes wrong: broken bundles and steps that fail. One clear sentence, the right status, nothing left.
 
-use crate::support::{Bundle, Runtime, Value, json, peer_differs};
+use crate::support::{Bundle, Runtime, Value, World, json, not_here, peer_differs, world};
 
 /// A broken bundle: its name, the change that breaks it, what the error must say, and the peers that see it otherwise.
 type Row = (&'static str, fn(Bundle) -> Bundle, &'static str, &'static [&'static str]);
@@ -221,4 +221,16 @@ fn a_full_state_root_is_told_of() {
     let output = bundle.run_as_is();
     assert!(output.code != 0 && output.stderr.to_lowercase().contains("not a directory"), "{output}");
     std::fs::remove_file(bundle.state_root()).unwrap();
+}
+
+#[test]
+fn a_mount_that_fails_is_told_of_before_a_limit_that_does() {
+    if world() == World::V1 && not_here("limits are written before init mounts") {
+        return;
+    }
+    let broken = |bundle: Bundle| bundle.set("/linux/resources/unified", json!({"nosuch.max": "1"}));
+    let bundle = broken(Bundle::new("limit-alone")).sees(&["true"]);
+    bundle.run_as_is().fails(1, "nosuch");
+    let bundle = broken(Bundle::new("mount-and-limit")).bind("/nosuchsrc", "/m", &["bind"]).sees(&["true"]);
+    bundle.run_as_is().fails(1, "/nosuchsrc");
 }

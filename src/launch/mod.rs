@@ -308,7 +308,7 @@ impl Launch<'_> {
         }
         oom::give(pid, self.plan.oom_score_adj)?;
         if !made.needs_placing() {
-            limited.unwrap_or_else(|| made.limit(cgroups))?;
+            limited.unwrap_or_else(|| made.limit(cgroups)).map_err(|error| self.rather_inits(error))?;
         }
         drop(placing);
         let recording = self.log.span("record");
@@ -330,6 +330,18 @@ impl Launch<'_> {
             }
         })?;
         Ok((record, terminal))
+    }
+
+    /// What goes wrong with the limits is the reason only if nothing goes wrong with the mounts, which init makes at the
+    /// same time and runc makes first.
+    fn rather_inits(&self, error: Error) -> Error {
+        const PATIENCE: i32 = 50;
+        let heard = crate::sys::tty::poll([(Some(self.host.as_fd()), libc::POLLIN)], PATIENCE);
+        let said = heard.is_ok_and(|[heard]| heard != 0).then(|| wire::hear(self.host.as_fd()));
+        match said {
+            Some(Ok(Some((Message::Failed(failure), _)))) => sentence::of(self.plan, failure, self.slots),
+            Some(_) | None => error,
+        }
     }
 
     fn waits_for(&self, sync: Sync) -> bool {
