@@ -303,36 +303,35 @@ extern "C" fn make(cradle: *mut c_void) -> *mut c_void {
 
 impl Cradle {
     fn serve(&'static self) {
-        let cradle = self;
         let lap = |number: usize| {
-            if cradle.traced {
-                cradle.laps[number].store(now(), Ordering::Release);
+            if self.traced {
+                self.laps[number].store(now(), Ordering::Release);
             }
         };
         let mut network = Namespaces::default();
         network.insert(Namespace::Network);
-        if cradle.running.swap(1, Ordering::AcqRel) == 2 {
-            task::tell(&cradle.running, 1);
+        if self.running.swap(1, Ordering::AcqRel) == 2 {
+            task::tell(&self.running, 1);
             task::move_away();
         }
         lap(0);
         if let Ok(mask) = signal::block_all() {
-            let _first = cradle.mask.set(mask);
+            let _first = self.mask.set(mask);
         }
         let made = ns::unshare(network).map_err(|errno| (Cradle::NO_NETWORK, errno));
         lap(1);
         let made = made.and_then(|()| net::loopback_up().map_err(|errno| (Cradle::NO_LOOPBACK, errno)));
         lap(2);
         for seen in 0.. {
-            while cradle.orders.load(Ordering::Acquire) == seen {
-                task::wait_while(&cradle.orders, seen);
+            while self.orders.load(Ordering::Acquire) == seen {
+                task::wait_while(&self.orders, seen);
             }
             lap(3);
-            let Some(order) = cradle.order.get() else { return };
+            let Some(order) = self.order.get() else { return };
             let born = made.and_then(|()| order.carry_out().map_err(|errno| (Cradle::NO_CHILD, errno)));
             let Err((news, errno)) = born else { return };
-            cradle.errno.store(errno as i32, Ordering::Release);
-            task::tell(&cradle.news, news);
+            self.errno.store(errno as i32, Ordering::Release);
+            task::tell(&self.news, news);
         }
     }
 }
@@ -389,15 +388,14 @@ struct Between<'a> {
 /// Lets a go-between make the clone. It shares memory and descriptors and we sleep until it has ended (`vfork(2)`), so
 /// what it stores and opens is ours.
 fn between(luggage: Luggage, cgroup: Option<BorrowedFd<'_>>) -> std::result::Result<Child, Errno> {
-    let mut stack = vec![0u8; STACK];
+    let stack = task::stack(STACK)?;
     let mut shared = Between { luggage, cgroup, answer: Err(Errno::ECHILD) };
-    let top = stack.as_mut_ptr_range().end as usize & !15;
-    // SAFETY: the stack is ours, aligned, and outlives the go-between, for which we wait (CLONE_VFORK); it returns from
-    // `go_between` or execs never; shared outlives it too and we do not touch it meanwhile.
+    // SAFETY: the stack is ours, aligned by its type, and stays; we wait for the go-between (CLONE_VFORK), which returns
+    // from `go_between` or execs never; shared outlives it and we do not touch it meanwhile.
     let pid = unsafe {
         libc::clone(
             go_between,
-            top as *mut c_void,
+            stack.as_mut_ptr_range().end.cast(),
             CLONE_VM | CLONE_FILES | CLONE_VFORK | libc::SIGCHLD,
             (&raw mut shared).cast(),
         )
