@@ -6,18 +6,13 @@
 # of the machine's apt is changed. Says on standard error what it did; fails if there is none that works.
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
+. scripts/mirror.sh
 own=${CARGO_TARGET_DIR:-$PWD/target}/criu
 
 die() { echo "criu.sh: $*" >&2; exit 1; }
 
 # what CRIU itself says of this kernel
 works() { [ -x "$1" ] && "$1" check >/dev/null 2>&1; }
-
-# The machine's own Debian mirror: no address stands in this tree.
-mirror() {
-    apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(RELEASE)' 'Created-By: Packages' |
-        awk '$2 == "Debian" && $3 !~ /security/ { print $1; exit }'
-}
 
 # unpack SUITE: criu and everything below it, for a machine that has nothing yet
 unpack() {

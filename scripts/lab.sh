@@ -13,6 +13,7 @@
 # Everything is kept under target/lab. Status 125: the lab itself failed.
 set -eu -o pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
+. "$top/scripts/mirror.sh"
 lab=${CARGO_TARGET_DIR:-$top/target}/lab
 
 die() { echo "lab: $*" >&2; exit 125; }
@@ -25,15 +26,11 @@ mirror=
 find_mirror() {
   [ -z "$mirror" ] || return 0
   [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || die "needs the package debian-archive-keyring"
-  debian_in() {
-    apt-get "$@" indextargets --format '$(REPO_URI) $(ORIGIN) $(RELEASE)' 'Created-By: Packages' 2> /dev/null |
-      awk '$2 == "Debian" && $3 !~ /security/ && !found { print $1; found = 1 }'
-  }
   local own=(-o Dir::State::Lists="$lab/lists" -o Debug::NoLocking=1 -o APT::Sandbox::User="$(id -un)")
-  mirror=$(debian_in)
+  mirror=$(mirror)
   [ -n "$mirror" ] && return
   mkdir -p "$lab/lists/partial"
-  fetch_lists() { apt-get -q "${own[@]}" update >&2; mirror=$(debian_in "${own[@]}"); [ -n "$mirror" ]; }
+  fetch_lists() { apt-get -q "${own[@]}" update >&2; mirror=$(mirror "${own[@]}"); [ -n "$mirror" ]; }
   attempt fetch_lists || die "no Debian mirror in this machine's apt sources"
 }
 

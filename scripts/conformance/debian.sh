@@ -1,8 +1,20 @@
-# debian.sh: sourced by the suites: programs, libraries and sources from the distribution. No address stands here: what the machine's
-# apt sources name is used.
+# debian.sh: sourced by the suites: what they say of a test; programs, libraries and sources from the distribution. No address
+# stands here: what the machine's apt sources name is used.
 # shellcheck shell=bash
+. "$(dirname "${BASH_SOURCE[0]}")/../mirror.sh"
 
 die() { echo "$(basename "$0"): $*" >&2; exit 2; }
+
+# report STATUS TEST [REMARK]: a line for a test, and its part in the totals P, F and S
+P=0 F=0 S=0
+report() {
+    case $1 in
+    PASS) P=$((P + 1)) ;;
+    SKIP) S=$((S + 1)) ;;
+    FAIL) F=$((F + 1)) ;;
+    esac
+    printf '%s %s%s\n' "$1" "$2" "${3:+  # $3}"
+}
 
 # programs PACKAGE...: installs those that are missing
 programs() {
@@ -29,12 +41,6 @@ libraries() {
     for deb in "$new"/debs/*.deb; do dpkg-deb -x "$deb" "$new/tree" || die "cannot unpack $deb"; done
     mv "$new/tree" "$dir"
     rm -rf "$new"
-}
-
-# the machine's own Debian mirror, or that of its distribution's parent
-mirror() {
-    apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(RELEASE)' 'Created-By: Packages' 2>/dev/null |
-        awk '$2 == "Debian" && $3 !~ /security/ { print $1; exit }'
 }
 
 # pool PATH SHA256 FILE: a file of the mirror's pool, checked against the sum by apt

@@ -289,17 +289,6 @@ PY
 
 # a regular expression (POSIX extended) for exactly this text
 quote() { sed -e 's/[^A-Za-z0-9 ]/[&]/g' -e 's/\[\([]^\\[]\)\]/\\\1/g' <<< "$1"; }
-P=0 F=0 S=0
-report() { # STATUS TEST REMARK
-	local note=${3:-}
-	case $1 in
-	PASS) P=$((P + 1)) ;;
-	SKIP) S=$((S + 1)) ;;
-	FAIL) F=$((F + 1)) ;;
-	esac
-	printf '%s %s%s\n' "$1" "$2" "${note:+  # $note}"
-}
-
 run_file() {
 	local f=$1 n=${1%.bats} o=$LOGS/$1.tap round=0 filter t line left rest
 	local -A seen

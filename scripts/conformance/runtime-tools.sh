@@ -159,16 +159,6 @@ build() {
 	echo "$ORIG_SHA256" > "$stamp"
 }
 
-P=0 F=0 S=0
-report() { # STATUS PROGRAM REMARK
-	case $1 in
-	PASS) P=$((P + 1)) ;;
-	SKIP) S=$((S + 1)) ;;
-	FAIL) F=$((F + 1)) ;;
-	esac
-	printf '%s %s  # %s\n' "$1" "$2" "$3"
-}
-
 # judge PROGRAM STATUS: from its TAP. Some programs assert nothing: they print a diagnostic with
 # an "error" and the plan 1..0, or speak by their exit status only.
 judge() {
