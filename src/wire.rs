@@ -6,7 +6,8 @@
 //!   Reached    sync    –           –        –          init: this moment has come
 //!   Go         sync    –           –        –          host: go on
 //!   Failed     cause   index       errno    status…    init: a step failed; init leaves
-//!   Handed     slot    –           –        –          init: the descriptor beside this message
+//!   Handed     slot    –           –        –          init: the descriptor beside this message (and the host: a
+//!                                                      network namespace; Failed: there is none)
 //! ```
 //!
 //! Plain messages travel by `read` and `write`, which no sensible seccomp profile takes away from init. The end of the
@@ -39,9 +40,13 @@ pub enum Cause {
     OtherNode,
     /// The runtime's own `/dev/null` is not the null device.
     NotNull,
+    /// There is no network namespace to join.
+    NoNetwork,
+    /// Its loopback device stays down.
+    NoLoopback,
 }
 
-const CAUSES: [Cause; 10] = [
+const CAUSES: [Cause; 12] = [
     Cause::Kernel,
     Cause::NoProgram,
     Cause::HookExited,
@@ -52,6 +57,8 @@ const CAUSES: [Cause; 10] = [
     Cause::NotProcfs,
     Cause::OtherNode,
     Cause::NotNull,
+    Cause::NoNetwork,
+    Cause::NoLoopback,
 ];
 
 const SYNCS: [Sync; 4] = [Sync::Mapped, Sync::Rooted, Sync::Limited, Sync::Ready];

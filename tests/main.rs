@@ -12,6 +12,7 @@ mod support;
 
 mod attacks;
 mod binds;
+mod birth;
 mod cgroup;
 mod checkpoint;
 mod cli;

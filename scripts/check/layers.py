@@ -41,6 +41,7 @@ EXEMPT = {
     ("plan::identity", "sys::task"): "SchedAttr, the shape of sched_setattr's argument",
     ("launch", "facts::*"): "the story of the host half hands the facts on to plan",
     ("launch::tenant", "facts::*"): "so does the story of exec",
+    ("spec", "sys::file"): "opens the document in one call, where some C libraries make two",
     ("launch", "spec::*"): "the story of the host half hands the specification on to plan",
     ("launch::clone", "init"): "the child of clone3 goes on in init; this is the one place where the halves part",
     ("wire", "plan::step"): "Slot and Sync, the numbers that both halves name",

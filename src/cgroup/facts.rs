@@ -2,24 +2,24 @@
 
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::{CgroupFacts, Hierarchy, Tree};
-use crate::sys::cgroupfs::{Mounted, mounted, read_file};
+use crate::sys::cgroupfs::{Mounted, mounted, read_file, read_piece};
 use std::path::{Path, PathBuf};
 
 /// Where cgroups are mounted, on every distribution.
 const TOP: &str = "/sys/fs/cgroup";
 
-/// Looks which cgroup file systems there are. `own`: also where we are ourselves (`plan::cgroup::wants_own`), which
+/// Looks which cgroup file systems there are. `wants_own`: also where we are ourselves (`plan::cgroup::wants_own`), which
 /// costs the cgroup2 world one more file.
 ///
 /// # Errors
 /// If a file of procfs can't be read.
-pub fn facts(own: bool) -> Result<CgroupFacts> {
+pub fn facts(wants_own: bool) -> Result<CgroupFacts> {
     let top = Path::new(TOP);
     if mounted(top) == Mounted::V2 {
-        let own = if own { own_unified(&read("/proc/self/cgroup")?) } else { None };
+        let own = if wants_own { own_unified(&own()?) } else { None };
         return Ok(CgroupFacts::Unified(Tree { root: top.to_owned(), own, controllers: Vec::new() }));
     }
-    let mut facts = legacy(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?);
+    let mut facts = legacy(&read("/proc/self/mountinfo")?, &own()?);
     if let CgroupFacts::Legacy { unified: Some(tree), .. } = &mut facts {
         let list = read_file(&tree.root.join("cgroup.controllers")).context(|| "read the controllers of cgroup2")?;
         tree.controllers = list.split_whitespace().map(str::to_owned).collect();
@@ -29,6 +29,11 @@ pub fn facts(own: bool) -> Result<CgroupFacts> {
 
 fn read(path: &str) -> Result<String> {
     read_file(Path::new(path)).map_err(Error::from).context(|| format!("read {path}"))
+}
+
+fn own() -> Result<String> {
+    let path = "/proc/self/cgroup";
+    read_piece(Path::new(path)).map_err(Error::from).context(|| format!("read {path}"))
 }
 
 fn own_unified(cgroup: &str) -> Option<String> {

@@ -3,12 +3,13 @@
 use crate::cgroup;
 use crate::cli::{self, CgroupDriver, Global};
 use crate::error::{Context, Error, Kind, Result};
-use crate::launch::{self, Job, Maker, notify};
+use crate::launch::{self, Job, notify};
 use crate::log::Log;
 use crate::plan::cgroup::{Driver, Rootless};
 use crate::spec::{self, Loaded};
 use crate::state::{Root, check_id};
 use crate::sys::exe::Seal;
+use crate::sys::netns::Ahead;
 use crate::sys::{cred, ns};
 use oci_spec::runtime::Spec;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Bundle {
     pub(super) path: PathBuf,
     pub(super) loaded: Loaded<Spec>,
-    pub(super) maker: Option<Maker>,
+    /// Begun on the strength of a look at the configuration.
+    pub(super) network: Option<&'static Ahead>,
 }
 
 /// What a bundle is read for.
@@ -45,13 +47,13 @@ pub(super) fn bundle(directory: Option<&Path>, config: Option<&Path>, purpose: P
     let config = config.as_deref().unwrap_or_else(|| Path::new("config.json"));
     let bytes = spec::read(config)?;
     // the longest part of a start goes on while the bundle is parsed; a wrong guess costs no more than its time
-    let maker = (purpose != Purpose::Look && spec::looks_for_network(&bytes))
-        .then(|| Maker::begin(log.trace().is_some()))
+    let network = (purpose != Purpose::Look && spec::looks_for_network(&bytes))
+        .then(|| launch::begin_network(log.trace().is_some()))
         .transpose()?;
     let loaded = spec::config(bytes, config)?;
     loaded.notes.iter().for_each(|note| log.warn(note));
     spec::validate(&loaded.spec, purpose == Purpose::Run)?;
-    Ok(Bundle { path, loaded, maker })
+    Ok(Bundle { path, loaded, network })
 }
 
 pub(super) fn driver(global: &Global) -> Driver {
@@ -124,7 +126,7 @@ pub(super) fn job<'a>(
         listen_fds,
         notify: notify::asked(),
         mask: None,
-        maker: bundle.maker,
+        network: bundle.network,
     }
 }
 
@@ -136,7 +138,7 @@ pub(super) fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<u8
     check_id(&create.id)?;
     // before anything of ours takes one of these numbers
     launch::check_preserved(create.preserve_fds)?;
-    let seal = protect(log)?;
+    let seal = protect(log);
     let create = absolute(create)?;
     let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), Purpose::Create, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
@@ -147,11 +149,10 @@ pub(super) fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<u8
     Ok(0)
 }
 
-/// Begins to keep the container from our own binary. Nothing has happened yet: where the binary can't be protected in
-/// place, we execute ourselves once more.
-pub(super) fn protect(log: &Log) -> Result<Seal> {
+/// Begins to keep the container from our own binary, while there is one thread.
+pub(super) fn protect(log: &Log) -> Seal {
     let _span = log.span("prepare the seal");
-    Seal::prepare().context(|| launch::SEAL)
+    Seal::prepare()
 }
 
 /// Paths of the call, before the bundle becomes the current directory.

@@ -50,7 +50,7 @@ pub(super) fn checkpoint(global: &Global, checkpoint: &Checkpoint, log: &Log) ->
         listen_fds: 0,
         notify: Some(notify).filter(|path| path.exists()),
         mask: None,
-        maker: None,
+        network: None,
     };
     let saving = Saving { memory_only: checkpoint.pre_dump, status_fd: checkpoint.status_fd };
     criu::dump(&container, &job, &asked, &saving)?;
@@ -98,7 +98,7 @@ pub(super) fn restore(global: &Global, restore: &Restore, log: &Log) -> Result<u
         notify: None,
         // the payload's mask is in the images
         mask: None,
-        maker: None,
+        network: None,
     };
     if !restore.detach {
         signal::block_all().context(|| "block signals")?;

@@ -9,6 +9,7 @@ use crate::launch::{self, console};
 use crate::log::Log;
 use crate::spec;
 use crate::state::Held;
+use crate::sys::exe::View;
 use crate::sys::file::given;
 use crate::sys::{signal, tty};
 use oci_spec::runtime::{
@@ -35,7 +36,7 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     }
     let subs = subs(&exec.cgroups)?;
     check_terminal(process.terminal().unwrap_or_default(), exec.detach, exec.console_socket.is_some())?;
-    protect(log)?.finish().context(|| launch::SEAL)?;
+    protect(log).view().and_then(View::finish).context(|| launch::SEAL)?;
     let mut job = Job {
         record: &container.record,
         process: &process,

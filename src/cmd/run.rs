@@ -17,7 +17,7 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
     check_id(&run.create.id)?;
     // before anything of ours takes one of these numbers
     launch::check_preserved(run.create.preserve_fds)?;
-    let seal = protect(log)?;
+    let seal = protect(log);
     let create = absolute(&run.create)?;
     let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), Purpose::Run, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
@@ -48,7 +48,10 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
         // beside the foreground; it ends with the payload, and a caller that does not listen is no failure of ours
         std::thread::spawn(move || relay.wait(pid, pidfd.as_fd()));
     }
-    attend(&launched, run.keep, log)
+    let status = attend(&launched, run.keep, log);
+    // our end closes all at once
+    std::mem::forget(launched);
+    status
 }
 
 /// The foreground: answers the payload's exit status, and takes away what is left of it.

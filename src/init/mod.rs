@@ -1,7 +1,7 @@
 //! The child half: walks the steps of the plan. It decides nothing, formats nothing, allocates nothing.
 //!
-//! It runs between the clone and execve, as the only thread, on the memory that it shares copy-on-write with the host
-//! half. A step that fails is told to the host as `(step, errno)`; the host still holds the plan and makes the sentence.
+//! It runs between the clone and execve, as the only thread of its process, on the memory that it shares with the host
+//! half, which goes on, or on a copy of it. A step that fails is told to the host as `(step, errno)`; the host still holds the plan and makes the sentence.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set")]
 
@@ -62,6 +62,18 @@ struct Scene<'a> {
     wire: BorrowedFd<'a>,
     /// The working directory was entered with the rights of root.
     entered: bool,
+    /// The working directory is the container's `/dev`.
+    in_dev: bool,
+    /// `/dev` is a file system that was empty and that only we can reach.
+    own_dev: bool,
+    /// And `null` in it is our own.
+    own_null: bool,
+    /// The thread that makes the network namespace has not written yet.
+    expects: bool,
+    /// The host's word to go on came before it was asked for.
+    heard: Option<Sync>,
+    /// There is no network namespace.
+    refused: Option<Trouble>,
 }
 
 impl Scene<'_> {
@@ -109,12 +121,23 @@ pub struct Pack {
 /// Walks all steps and becomes the payload; never comes back.
 pub fn walk(pack: &mut Pack) -> ! {
     crate::sys::alloc::forbid(true);
-    let mut scene = Scene { slots: pack.slots, wire: pack.wire.as_fd(), entered: false };
+    let mut scene = Scene {
+        expects: pack.plan.birth.network_ahead && pack.slots[usize::from(Slot::NETWORK.0)].is_none(),
+        slots: pack.slots,
+        wire: pack.wire.as_fd(),
+        entered: false,
+        in_dev: false,
+        own_dev: false,
+        own_null: false,
+        heard: None,
+        refused: None,
+    };
     let mut gate = false;
     for (index, step) in pack.plan.steps.iter().enumerate() {
         if let Some(marks) = pack.marks {
             marks.mark(index);
         }
+        scene.in_dev &= matches!(step, Step::Mount { fresh: true, .. });
         if let Err(trouble) = perform(step, &mut pack.image, &mut scene, pack.mask.as_ref()) {
             let step = u16::try_from(index).unwrap_or(u16::MAX);
             report(&scene, Failure { step, cause: trouble.cause, errno: trouble.errno, detail: trouble.detail }, gate);
@@ -148,20 +171,21 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
             }
             wire::say(scene.wire, Message::Reached(*sync))?;
         }
-        Step::Await(sync) => wire::wait(scene.wire, *sync)?,
+        Step::Await(sync) => meet(*sync, scene)?,
         Step::Enter(slot, kind) => {
             let mut kinds = crate::abi::ns::Namespaces::default();
             kinds.insert(*kind);
             ns::join(scene.get(*slot)?, kinds)?;
         }
         Step::Join(slot, kinds) => creds::join(scene.get(*slot)?, *kinds)?,
+        Step::JoinNetwork => join_network(scene)?,
         Step::Unshare(kinds) => ns::unshare(*kinds)?,
         Step::BecomeRoot { alone } => creds::become_root(*alone)?,
         Step::Session => task::new_session(),
         Step::Keyring(name) => creds::keyring(name)?,
         Step::Hostname(name) => ns::set_hostname(name)?,
         Step::Domainname(name) => ns::set_domainname(name)?,
-        Step::Loopback => net::loopback_up()?,
+        Step::Loopback => net::loopback_up(net::control()?.as_fd())?,
         Step::Umask(mask) => drop(file::umask(*mask)),
         Step::Propagate(flags) => crate::sys::mount::propagate(c"/", *flags)?,
         Step::PrivateParent(path) => root::private_parent(path)?,
@@ -182,7 +206,7 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
         | Step::AttrAt { .. }
         | Step::Link { .. }
         | Step::LinkTo { .. }
-        | Step::OpenDev
+        | Step::OpenDev { .. }
         | Step::Node { .. }
         | Step::Unlink { .. }
         | Step::OpenProc
@@ -217,7 +241,50 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
         Step::CloseFds(first) => file::close_from_on_exec(*first)?,
         Step::Gate => gate(scene)?,
         Step::Signals => signals(mask)?,
-        Step::Exec => return Err(execute(image).into()),
+        Step::Exec => execute(image)?,
+    }
+    Ok(())
+}
+
+/// Waits for the host's word; anything else than that word ends init.
+fn meet(sync: Sync, scene: &mut Scene<'_>) -> Done {
+    while scene.expects && scene.heard.is_none() {
+        listen(scene)?;
+    }
+    match scene.heard.take() {
+        Some(heard) if heard == sync => Ok(()),
+        Some(_) => Err(Errno::EPIPE.into()),
+        None => Ok(wire::wait(scene.wire, sync)?),
+    }
+}
+
+/// The network namespace is in its slot if it was there before us; else the thread that makes it sends it.
+fn join_network(scene: &mut Scene<'_>) -> Done {
+    while scene.expects {
+        listen(scene)?;
+    }
+    if let Some(refused) = scene.refused {
+        return Err(refused);
+    }
+    let mut network = crate::abi::ns::Namespaces::default();
+    network.insert(crate::abi::ns::Namespace::Network);
+    Ok(ns::join(scene.get(Slot::NETWORK)?, network)?)
+}
+
+/// Takes one message while two may write: the host half, which lets us go on, and the thread, which sends the network
+/// namespace or says why there is none.
+fn listen(scene: &mut Scene<'_>) -> Done {
+    match wire::hear(scene.wire)? {
+        Some((Message::Go(sync), _)) => scene.heard = Some(sync),
+        Some((Message::Handed(Slot::NETWORK), Some(fd))) => {
+            scene.put(Slot::NETWORK, fd);
+            scene.expects = false;
+        }
+        Some((Message::Failed(Failure { cause, errno, detail, .. }), _)) => {
+            scene.refused = Some(Trouble { cause, errno, detail });
+            scene.expects = false;
+        }
+        Some((Message::Handed(_) | Message::Reached(_), _)) | None => return Err(Errno::EPIPE.into()),
     }
     Ok(())
 }
@@ -246,7 +313,7 @@ fn find(image: &mut Image) -> Done {
     for (index, candidate) in image.candidates.iter().enumerate() {
         match executable(candidate) {
             Ok(()) => {
-                image.chosen = index;
+                image.chosen = Some(index);
                 return Ok(());
             }
             Err(Errno::ENOENT | Errno::ENOTDIR) if image.searched => {}
@@ -264,9 +331,15 @@ fn executable(path: &std::ffi::CStr) -> Result<(), Errno> {
     file::may_execute(path)
 }
 
-fn execute(image: &Image) -> Errno {
-    match image.candidates.get(image.chosen) {
-        Some(path) => exec::exec(path, &image.argv, &image.envp),
-        None => Errno::ENOENT,
+/// Executes the chosen candidate; if nobody has looked, the first one that can be, which is the same.
+fn execute(image: &mut Image) -> Done {
+    let all = 0..image.candidates.len();
+    for index in image.chosen.map_or(all, |chosen| chosen..chosen + 1) {
+        let Some(path) = image.candidates.get(index) else { break };
+        let errno = exec::exec(path, &image.argv, &image.envp);
+        if image.chosen.is_some() || executable(path).is_ok() {
+            return Err(errno.into());
+        }
     }
+    find(image)
 }

@@ -1,7 +1,7 @@
 //! Mounts, devices and what is hidden: each step by descriptors, never by a path twice.
 
 use super::path::{self, Scratch};
-use super::{Done, Scene, copy, leave};
+use super::{Done, Scene, Trouble, copy, leave};
 use crate::abi::mount::{
     ATTR_ATIME, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, ATTR_STRICTATIME,
     MS_REMOUNT, MountAttr,
@@ -16,10 +16,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// `PROC_SUPER_MAGIC` (`statfs(2)`).
 const PROC_MAGIC: i64 = 0x9fa0;
 
+const ENOTDIR: i32 = Errno::ENOTDIR as i32;
+const EINVAL: i32 = Errno::EINVAL as i32;
+
 pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
     match step {
-        Step::Mount { source, fstype, target, flags, data, copy_up } => {
-            filesystem(scene, &Fs { source, fstype, target, flags: *flags, data }, *copy_up)
+        Step::Mount { source, fstype, target, flags, data, copy_up, fresh } => {
+            let fs = Fs { source, fstype, target, flags: *flags, data };
+            if *fresh { below_dev(scene, &fs) } else { filesystem(scene, &fs, *copy_up) }
         }
         Step::MountCgroup { target, flags, data, bind } => cgroup2(scene, target, *flags, data, bind.as_deref()),
         Step::Remount { target, flags, data } => {
@@ -59,9 +63,10 @@ pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
             }
             Err(_) => Ok(()),
         },
-        Step::OpenDev => {
+        Step::OpenDev { fresh } => {
             let dev = path::directory(scene.root()?, c"/dev")?;
             scene.put(Slot::DEV, dev);
+            scene.own_dev = *fresh;
             Ok(())
         }
         Step::Node { at, path, mode, device, owner } => node(scene, *at, path, *mode, *device, *owner),
@@ -72,7 +77,7 @@ pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
         Step::OpenProc => open_proc(scene),
         Step::WriteProc { file, value, .. } => write_proc(scene, file, value),
         Step::ReadonlyPath(path) => readonly_path(path),
-        Step::Mask { path, label } => mask(scene, path, label.as_deref()),
+        Step::Mask { path, label, file } => mask(scene, path, label.as_deref(), *file),
         // `super::perform` sends nothing else here
         _ => Err(Errno::ENOSYS.into()),
     }
@@ -114,6 +119,25 @@ fn filesystem(scene: &mut Scene<'_>, fs: &Fs<'_>, copy_up: bool) -> Done {
     }
 }
 
+/// On a new directory of a `/dev` that is ours alone and was empty a moment ago: nothing of it needs to be resolved.
+fn below_dev(scene: &mut Scene<'_>, fs: &Fs<'_>) -> Done {
+    let dev = scene.get(Slot::DEV)?;
+    let name = fs.target.to_bytes_with_nul().get(c"/dev/".count_bytes()..).unwrap_or_default();
+    let name = CStr::from_bytes_with_nul(name).map_err(|_| Errno::EINVAL)?;
+    match file::mkdir(dev, name, 0o755) {
+        Ok(()) => {
+            if !scene.in_dev {
+                file::enter(dev)?;
+                scene.in_dev = true;
+            }
+            Ok(mount::filesystem(fs.source, name, fs.fstype, fs.flags, fs.data)?)
+        }
+        // a mount in between has made it
+        Err(Errno::EEXIST) => filesystem(scene, fs, false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 fn over(place: OwnedFd, fs: &Fs<'_>, data: &CStr) -> Done {
     file::enter(place.as_fd())?;
     leave(place);
@@ -148,7 +172,7 @@ fn tmpfs(scene: &Scene<'_>, place: OwnedFd, fs: &Fs<'_>, copy_up: bool) -> Done 
     copy::tree(below.as_fd(), new.as_fd())
 }
 
-fn plain_directory(scene: &Scene<'_>, target: &CStr) -> Result<OwnedFd, super::Trouble> {
+fn plain_directory(scene: &Scene<'_>, target: &CStr) -> Result<OwnedFd, Trouble> {
     let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
     let open = || file::openat2(scene.root()?, target, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0, resolve);
     match open() {
@@ -265,7 +289,11 @@ fn link(scene: &Scene<'_>, at: Slot, path: &CStr, target: &CStr) -> Done {
 
 fn node(scene: &mut Scene<'_>, at: Slot, path: &CStr, mode: u32, device: u64, owner: Option<(u32, u32)>) -> Done {
     let nofollow = libc::AT_SYMLINK_NOFOLLOW;
-    match within(scene, at, path, |dir, name| file::mknod(dir, name, mode, device)) {
+    let made = within(scene, at, path, |dir, name| file::mknod(dir, name, mode, device));
+    if at == Slot::DEV && path == c"null" {
+        scene.own_null = scene.own_dev && made.is_ok() && device == file::device(1, 3);
+    }
+    match made {
         Ok(()) => {}
         Err(Errno::EEXIST) => {
             let found = within(scene, at, path, |dir, name| file::stat_at(dir, name, nofollow))?;
@@ -306,7 +334,7 @@ fn open_proc(scene: &mut Scene<'_>) -> Done {
     Ok(())
 }
 
-pub(super) fn mounted_proc() -> Result<OwnedFd, super::Trouble> {
+pub(super) fn mounted_proc() -> Result<OwnedFd, Trouble> {
     let proc = file::open(cwd(), c"/proc", libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0)?;
     if file::filesystem(proc.as_fd())? == PROC_MAGIC { Ok(proc) } else { Err(Cause::NotProcfs.into()) }
 }
@@ -341,33 +369,35 @@ fn existing(path: &CStr) -> Answer<Option<OwnedFd>> {
 
 fn readonly_path(path: &CStr) -> Done {
     let Some(place) = existing(path)? else { return Ok(()) };
-    let tree = mount::clone_tree(place.as_fd(), c"", true, true)?;
     let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
-    mount::set_attr(tree.as_fd(), &attr, true)?;
+    let tree = mount::clone_tree_with(place.as_fd(), c"", &attr, true)?;
     mount::attach(tree.as_fd(), place.as_fd())?;
     leave(tree);
     leave(place);
     Ok(())
 }
 
-fn mask(scene: &mut Scene<'_>, path: &CStr, label: Option<&CStr>) -> Done {
-    // a file says so by refusing to be a directory
-    let place = match file::open(cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0) {
-        Ok(place) => {
-            cover(scene, label, place.as_fd())?;
-            place
+/// A directory refuses to be covered by a file, and the reverse (`ENOTDIR`, in some kernels `EINVAL`): what the plan
+/// expects is tried first.
+fn mask(scene: &mut Scene<'_>, path: &CStr, label: Option<&CStr>, file: bool) -> Done {
+    let Some(place) = existing(path)? else { return Ok(()) };
+    match hide(scene, label, place.as_fd(), file) {
+        Err(Trouble { cause: Cause::Kernel, errno, .. }) if errno == ENOTDIR || errno == EINVAL => {
+            hide(scene, label, place.as_fd(), !file)?;
         }
-        Err(Errno::ENOENT) => return Ok(()),
-        Err(Errno::ENOTDIR) => {
-            let Some(place) = existing(path)? else { return Ok(()) };
-            let null = null(scene)?;
-            mount::attach(null.as_fd(), place.as_fd())?;
-            leave(null);
-            place
-        }
-        Err(errno) => return Err(errno.into()),
-    };
+        answer => answer?,
+    }
     leave(place);
+    Ok(())
+}
+
+fn hide(scene: &mut Scene<'_>, label: Option<&CStr>, place: BorrowedFd<'_>, file: bool) -> Done {
+    if !file {
+        return Ok(cover(scene, label, place)?);
+    }
+    let null = null(scene)?;
+    mount::attach(null.as_fd(), place)?;
+    leave(null);
     Ok(())
 }
 
@@ -397,9 +427,12 @@ fn empty(label: Option<&CStr>) -> Answer<OwnedFd> {
     mount::detached(c"tmpfs", used, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC)
 }
 
-/// The container's `/dev/null`, after a look at what it is: an image may bring something else under that name
-/// (CVE-2025-31133).
-fn null(scene: &mut Scene<'_>) -> Result<OwnedFd, super::Trouble> {
+/// The container's `/dev/null`: the one that we have made, or after a look at what it is, since an image may bring
+/// something else under that name (CVE-2025-31133).
+fn null(scene: &mut Scene<'_>) -> Result<OwnedFd, Trouble> {
+    if scene.own_null {
+        return Ok(mount::clone_tree(scene.get(Slot::DEV)?, c"null", false, false)?);
+    }
     if scene.get(Slot::NULL).is_err() {
         let null = file::open(cwd(), c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW, 0)?;
         let found = file::stat(null.as_fd())?;

@@ -48,16 +48,15 @@ pub(super) fn change(path: &CStr, scene: &mut Scene<'_>) -> Done {
     Ok(())
 }
 
-/// The old root comes to lie on top of the new one, under the same name, and is taken off there.
+/// The old root comes to lie on top of the new one, under the same name, and is taken off there. The working directory is
+/// the new root all the while (`pivot_root(2)`, NOTES).
 pub(super) fn pivot(cut: bool, scene: &Scene<'_>) -> Done {
     file::enter(scene.root()?)?;
     mount::pivot_here()?;
     if cut {
         mount::propagate(c".", MS_SLAVE | MS_REC)?;
     }
-    mount::unmount(c".")?;
-    file::chdir(c"/")?;
-    Ok(())
+    Ok(mount::unmount(c".")?)
 }
 
 /// For roots that can't be pivoted (an initramfs): the old root stays underneath, out of reach behind the chroot.

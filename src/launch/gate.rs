@@ -98,7 +98,9 @@ fn late_failure(lock: &mut File, spec: &Spec) -> Result<()> {
         | Cause::NotOrdinary
         | Cause::NotProcfs
         | Cause::OtherNode
-        | Cause::NotNull => {
+        | Cause::NotNull
+        | Cause::NoNetwork
+        | Cause::NoLoopback => {
             let program = spec.process().as_ref().and_then(|p| p.args().as_ref()?.first().cloned()).unwrap_or_default();
             return Err(Error::new(Kind::Launch, format!("exec {program}: {}", reason(errno))).fact("phase", "start"));
         }

@@ -17,7 +17,7 @@ pub mod tenant;
 mod undo;
 
 use clone::Luggage;
-pub use clone::{Child, Maker, reap};
+pub use clone::{Child, begin_network, reap};
 use record::inner_pid;
 pub use record::{document, record, settle};
 pub use undo::Undo;
@@ -35,9 +35,10 @@ use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::{self, Plan};
 use crate::spec::Loaded;
 use crate::state::{self, Claim, Root};
-use crate::sys::exe::Seal;
+use crate::sys::exe::{Seal, View};
+use crate::sys::netns::Ahead;
 use crate::sys::signal::{self, Mask};
-use crate::sys::{file, socket, task};
+use crate::sys::{cred, file, socket, task};
 use crate::trace::Trace;
 use crate::wire::{self, Message};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
@@ -81,8 +82,8 @@ pub struct Job<'a> {
     pub notify: Option<PathBuf>,
     /// The caller's signal mask, if it was changed.
     pub mask: Option<Mask>,
-    /// The thread that makes the network namespace, if it was begun on the strength of a look at the bundle.
-    pub maker: Option<Maker>,
+    /// The network namespace, if it was begun on the strength of a look at the bundle.
+    pub network: Option<&'static Ahead>,
 }
 
 /// What protecting our own binary is called in errors.
@@ -177,8 +178,16 @@ fn tree(facts: &CgroupFacts, plan: &CgroupPlan) -> CgroupTree {
 /// # Errors
 /// Any step that failed; then nothing is left of the container.
 pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
-    let maker = maker(job, log)?;
-    let (plan, cgroups) = prepared(job, seal, log)?;
+    let network = network(job, log)?;
+    let mut seal = Some(view(seal, log)?);
+    let (plan, cgroups) = prepared(job, log)?;
+    let shared = plan.birth.shares_memory;
+    if shared {
+        // nobody reads or writes our memory through a child that has given up its rights
+        cred::set_dumpable(false).context(|| "prctl(PR_SET_DUMPABLE, 0)")?;
+    } else {
+        finish(seal.take(), log)?;
+    }
     let mut undo = Undo::new(log);
     let claiming = log.span("claim the state directory");
     let claim = job.root.claim(job.id)?;
@@ -201,58 +210,67 @@ pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
         gate::make(&claim.dir, &mut slots)?;
     }
     let (host, init) = socket::pair().context(|| "socketpair")?;
+    let cloning = log.span("clone3");
+    if let Some(network) = network {
+        let made = if shared { network.expect(host.as_fd()) } else { Some(network.wait()) };
+        slots[usize::from(Slot::NETWORK.0)] = made.transpose().map_err(clone::no_network)?;
+    }
     let marks = log.trace().map(Trace::marks);
     let (luggage, plan) = Luggage::new(plan, &slots, (host.as_fd(), init.as_fd()), job.mask, marks);
-    let cloning = log.span("clone3");
     let score = oom::lend(plan.oom_score_adj)?;
-    let mut limited = maker.and_then(|maker| {
-        maker.order(luggage, made.into_fd());
-        // the network namespace is not there yet: time for what needs no child
-        (!made.needs_placing() && !cgroups.lets_nobody_in()).then(|| made.limit(&cgroups))
-    });
-    if maker.is_none() {
-        task::roam();
-    }
-    let child = clone::birth(luggage, made.into_fd(), maker, |errno| {
-        limited = limited.take().filter(Result::is_ok);
-        made.refused(errno, &cgroups)
-    })?;
+    task::roam();
+    let child = clone::birth(luggage, made.into_fd(), |errno| made.refused(errno, &cgroups))?;
     let child = std::rc::Rc::new(child);
     drop((init, score, cloning));
     let doomed = std::rc::Rc::clone(&child);
     undo.push("end init", move || clone::end(&doomed));
     // the lock on the gate is init's alone
-    for slot in [Slot::GATE, Slot::LOCK, Slot::CONSOLE] {
+    for slot in [Slot::GATE, Slot::LOCK, Slot::CONSOLE, Slot::NETWORK] {
         slots[usize::from(slot.0)] = None;
     }
     let mut launch = Launch { plan, job, claim: &claim, host: &host, slots: &mut slots, log, child: &child };
-    let accompanied = launch.accompany(&made, &cgroups, limited);
+    let accompanied = finish(seal, log).and_then(|()| launch.accompany(&made, &cgroups));
+    if let (Some(network), Err(_)) = (network, &accompanied) {
+        // it may be about to write on the wire
+        network.settle();
+    }
     if let Some(trace) = log.trace() {
-        trace.beside(maker.iter().flat_map(Maker::laps));
+        trace.beside(network.into_iter().flat_map(Ahead::laps));
         trace.steps(child.pid, plan.steps.iter().map(ToString::to_string));
     }
     let (record, terminal) = accompanied?;
     undo.disarm();
     let child = std::rc::Rc::into_inner(child).ok_or_else(|| Error::msg("init is still to be undone"))?;
+    // our end closes them, with everything else at once
+    std::mem::forget((host, made));
     Ok(Launched { child, container: state::Container { dir: claim.dir, record }, terminal, relay })
 }
 
-/// The thread that makes the network namespace: the one that was begun already, or one that is begun now.
-fn maker(job: &Job<'_>, log: &Log) -> Result<Option<Maker>> {
+/// The network namespace: the one that was begun already, or one that is begun now.
+fn network(job: &Job<'_>, log: &Log) -> Result<Option<&'static Ahead>> {
     if !plan::namespaces::network_ahead(&job.loaded.spec) {
         return Ok(None);
     }
-    let begin = || Maker::begin(log.trace().is_some());
-    let maker = job.maker.map_or_else(begin, Ok)?;
-    maker.run();
-    Ok(Some(maker))
+    let begin = || begin_network(log.trace().is_some());
+    let network = job.network.map_or_else(begin, Ok)?;
+    network.run();
+    Ok(Some(network))
+}
+
+fn view(seal: Seal, log: &Log) -> Result<View> {
+    let _span = log.span("view our binary");
+    seal.view().context(|| SEAL)
+}
+
+/// Before a child that is a copy of us is born: it must be born sealed. Beside a child that shares our memory, which is
+/// sealed with us; its payload waits for us.
+fn finish(view: Option<View>, log: &Log) -> Result<()> {
+    let _span = log.span("seal our binary");
+    view.map_or(Ok(()), View::finish).context(|| SEAL)
 }
 
 /// Everything that touches nothing but ourselves.
-fn prepared(job: &Job<'_>, seal: Seal, log: &Log) -> Result<(&'static mut Plan, CgroupPlan)> {
-    let sealing = log.span("seal our binary");
-    seal.finish().context(|| SEAL)?;
-    drop(sealing);
+fn prepared(job: &Job<'_>, log: &Log) -> Result<(&'static mut Plan, CgroupPlan)> {
     let _planning = log.span("plan");
     let (plan, cgroups) = plan(job)?;
     plan.notes.iter().for_each(|note| log.warn(note));
@@ -287,12 +305,7 @@ impl Launch<'_> {
     }
 
     /// Everything from the clone to the moment when the container may be told of.
-    fn accompany(
-        &mut self,
-        made: &cgroup::Made,
-        cgroups: &CgroupPlan,
-        limited: Option<Result<()>>,
-    ) -> Result<(Record, Option<OwnedFd>)> {
+    fn accompany(&mut self, made: &cgroup::Made, cgroups: &CgroupPlan) -> Result<(Record, Option<OwnedFd>)> {
         let pid = self.child.pid;
         let placing = self.log.span("place, map, limit");
         made.place(pid, cgroups)?;
@@ -306,9 +319,9 @@ impl Launch<'_> {
         if self.waits_for(Sync::Mapped) {
             self.go(Sync::Mapped)?;
         }
-        oom::give(pid, self.plan.oom_score_adj)?;
+        let score = oom::give(pid, self.plan.oom_score_adj, self.plan.birth.shares_memory)?;
         if !made.needs_placing() {
-            limited.unwrap_or_else(|| made.limit(cgroups)).map_err(|error| self.rather_inits(error))?;
+            made.limit(cgroups).map_err(|error| self.rather_inits(error))?;
         }
         drop(placing);
         let recording = self.log.span("record");
@@ -329,6 +342,10 @@ impl Launch<'_> {
                 let _ = std::fs::remove_file(path);
             }
         })?;
+        if self.job.gate {
+            // init still shares it, and we are about to end
+            std::mem::forget(score);
+        }
         Ok((record, terminal))
     }
 

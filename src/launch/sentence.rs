@@ -8,6 +8,7 @@ use crate::plan::Plan;
 use crate::plan::image::Image;
 use crate::plan::step::{Slot, Step};
 use crate::sys::Errno;
+use crate::sys::netns::Refused;
 use crate::sys::signal::End;
 use crate::wire::{Cause, Failure};
 use std::os::fd::{AsFd, OwnedFd};
@@ -43,7 +44,8 @@ pub(super) fn told(plan: &Plan, failure: Failure, slots: &[Option<OwnedFd>]) -> 
 /// The failures that engines and people know by their words.
 fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[Option<OwnedFd>]) -> Option<Error> {
     match (step, failure.cause) {
-        (Step::Find, Cause::NoProgram) | (Step::Exec, Cause::Kernel) => Some(program(image, step, errno)),
+        (Step::Find | Step::Exec, Cause::NoProgram) => Some(program(image, false, errno)),
+        (Step::Exec, Cause::Kernel) => Some(program(image, true, errno)),
         (Step::Hook(hook), cause) => {
             let end = match cause {
                 Cause::HookExited => Some(End::Exited(failure.detail)),
@@ -93,6 +95,9 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
                 "filesystem {fstype:?} must be mounted on ordinary directory, but {target} is none"
             )))
         }
+        (Step::JoinNetwork, Cause::NoNetwork | Cause::NoLoopback) => {
+            Some(super::clone::no_network(Refused { loopback: failure.cause == Cause::NoLoopback, errno }))
+        }
         (Step::Attach { target }, Cause::NotProcfs) => {
             let target = target.to_string_lossy();
             Some(Error::msg(format!("{target:?} cannot be mounted because it is not of type proc")))
@@ -106,11 +111,11 @@ fn unmapped(kind: &str, id: u32) -> Error {
     Error::msg(text).hint(format!("linux.{kind}Mappings says which ids there are"))
 }
 
-/// A program that can't be found or executed, as Go's `exec.LookPath` and runc's own execve word it.
-pub(super) fn program(image: &Image, step: &Step, errno: Errno) -> Error {
+/// A program that can't be found, or that execve refuses, as Go's `exec.LookPath` and runc's own execve word it.
+fn program(image: &Image, found: bool, errno: Errno) -> Error {
     let name = &image.program;
     let missing = matches!(errno, Errno::ENOENT | Errno::ENOTDIR);
-    let text = if matches!(step, Step::Exec) {
+    let text = if found {
         format!("exec {name}: {}", reason(errno))
     } else if image.searched && missing {
         format!("exec: {name:?}: executable file not found in $PATH")
@@ -122,9 +127,7 @@ pub(super) fn program(image: &Image, step: &Step, errno: Errno) -> Error {
     let error = Error::msg(text).fact("path", name.clone());
     match errno {
         // the file was found and may be executed: what is missing is what its first line names, or its loader
-        Errno::ENOENT if matches!(step, Step::Exec) => {
-            error.hint("the interpreter or the loader of the program is missing")
-        }
+        Errno::ENOENT if found => error.hint("the interpreter or the loader of the program is missing"),
         Errno::ENOEXEC => error.hint("the program is of another architecture, or a script without #! line"),
         _ => error,
     }
@@ -137,7 +140,13 @@ fn cause(cause: Cause) -> Option<&'static str> {
         Cause::NotProcfs => Some("/proc is no procfs"),
         Cause::NotOrdinary => Some("not an ordinary directory"),
         Cause::CwdOutside => Some("outside of the root"),
-        Cause::Kernel | Cause::NoProgram | Cause::HookExited | Cause::HookKilled | Cause::HookTimeout => None,
+        Cause::Kernel
+        | Cause::NoNetwork
+        | Cause::NoLoopback
+        | Cause::NoProgram
+        | Cause::HookExited
+        | Cause::HookKilled
+        | Cause::HookTimeout => None,
     }
 }
 

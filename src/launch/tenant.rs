@@ -159,7 +159,7 @@ fn move_to(processors: &[u64]) -> Result<()> {
 /// to cgroups of its own, the first process is in one of these, and so will be this one.
 fn born(luggage: Luggage, job: &Job<'_>, first: i32) -> Result<(Child, bool)> {
     let attempt = |cgroup: Option<&OwnedFd>| {
-        let child = clone::birth(luggage, cgroup.map(AsFd::as_fd), None, |errno| Err(errno.into()))?;
+        let child = clone::birth(luggage, cgroup.map(AsFd::as_fd), |errno| Err(errno.into()))?;
         Ok((child, cgroup.is_some()))
     };
     let handle = &job.record.cgroup;
@@ -212,7 +212,7 @@ impl Launch<'_> {
             }
             self.go(Sync::Mapped)?;
         }
-        oom::give(pid, self.plan.oom_score_adj)?;
+        oom::give(pid, self.plan.oom_score_adj, false)?;
         for limit in &self.plan.limits {
             task::set_limit(pid, limit.resource, limit.soft, limit.hard)
                 .context(|| format!("prlimit({}, {}, {})", limit.name, limit.soft, limit.hard))?;

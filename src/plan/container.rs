@@ -115,7 +115,8 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     }
     // a listener goes to the host half, which leaves at the gate
     let reported = confined.last.take_if(|_| request.gate && confined.listener.is_some());
-    draft.go(&mut steps, reported);
+    let early = request.gate || !starting.is_empty() || confined.last.is_some() || reported.is_some();
+    draft.go(&mut steps, reported, early);
     // programs of the container's own: what holds for the payload holds for them
     steps.extend(confined.last);
     steps.extend(starting);
@@ -171,7 +172,15 @@ impl Draft<'_> {
     fn build_root(&mut self, steps: &mut Vec<Step>) -> Result<()> {
         let rootfs = rootfs(self.spec, self.request.bundle)?;
         steps.extend(rootfs::open(self.spec, &rootfs, &self.chosen, self.by_host(), &mut self.opens, &mut self.slots)?);
-        steps.extend(self.mounts()?);
+        let mut mounts = self.mounts()?;
+        let open = self.own_dev() && mounts::below_dev(&mut mounts);
+        if self.chosen.birth.network_ahead {
+            // as late as may be: it is still being made. A sysfs shows the devices of the namespace that mounts it
+            let needs = |step: &Step| matches!(step, Step::Mount { fstype, .. } if fstype.as_c_str() == c"sysfs");
+            let at = mounts.iter().position(needs).unwrap_or(mounts.len());
+            mounts.insert(at, Step::JoinNetwork);
+        }
+        steps.extend(mounts);
         // behind the mounts: one of them is /dev
         if self.own_dev() {
             let nodes = self.linux.devices().as_deref().unwrap_or_default();
@@ -181,7 +190,7 @@ impl Draft<'_> {
                 (true, true) => Nodes::ClonedByHost,
                 (true, false) => Nodes::Cloned,
             };
-            steps.extend(devices::steps(nodes, from, fresh, &mut self.opens, &mut self.slots)?);
+            steps.extend(devices::steps(nodes, from, fresh, open, &mut self.opens, &mut self.slots)?);
         }
         Ok(())
     }
@@ -225,10 +234,11 @@ impl Draft<'_> {
         Ok(())
     }
 
-    /// The last looks before the payload.
-    fn go(&self, steps: &mut Vec<Step>, filter: Option<Step>) {
-        // early, so that create fails and not start
-        if self.spec.process().is_some() {
+    /// The last looks before the payload. Execve looks for itself; `early`, so that create fails and not start, before hooks
+    /// run, and before a filter forbids to look.
+    fn go(&self, steps: &mut Vec<Step>, filter: Option<Step>, early: bool) {
+        let filtered = steps.iter().any(|step| matches!(step, Step::Seccomp { .. }));
+        if self.spec.process().is_some() && (early || filtered) {
             steps.push(Step::Find);
         }
         steps.extend(filter);

@@ -40,7 +40,7 @@ pub(super) enum Nodes {
     Cloned,
 }
 
-/// The steps that fill `/dev`; `fresh`: a file system was mounted there that holds nothing yet.
+/// The steps that fill `/dev`; `fresh`: a file system was mounted there that holds nothing yet; `open`: it is in its slot.
 ///
 /// # Errors
 /// A device that can't be.
@@ -48,10 +48,14 @@ pub(super) fn steps(
     devices: &[LinuxDevice],
     nodes: Nodes,
     fresh: bool,
+    open: bool,
     opens: &mut Vec<(Slot, Open)>,
     slots: &mut u16,
 ) -> Result<Vec<Step>> {
-    let mut steps = vec![Step::OpenDev];
+    let mut steps = Vec::with_capacity(16);
+    if !open {
+        steps.push(Step::OpenDev { fresh: false });
+    }
     let mut taken: Vec<String> = Vec::new();
     for (i, node) in devices.iter().enumerate() {
         let at = format!("linux.devices[{i}]");
@@ -156,7 +160,7 @@ mod tests {
             .set_major(1)
             .set_minor(3)
             .set_file_mode(Some(0o600));
-        let steps = steps(&[null], Nodes::Made, true, &mut Vec::new(), &mut 16).unwrap();
+        let steps = steps(&[null], Nodes::Made, true, false, &mut Vec::new(), &mut 16).unwrap();
         let nulls = steps.iter().filter(|s| matches!(s, Step::Node { path, .. } if path.as_c_str() == c"null"));
         assert_eq!(nulls.count(), 1);
         assert_eq!(steps.iter().filter(|s| matches!(s, Step::Node { .. })).count(), 6);

@@ -8,6 +8,19 @@ use crate::abi::ns::Namespace;
 use crate::error::{Error, Result};
 use oci_spec::runtime::Linux;
 
+/// What engines hide and the kernel has as a file; a guess that spares a look.
+const FILES: [&[u8]; 9] = [
+    b"/proc/interrupts",
+    b"/proc/kcore",
+    b"/proc/keys",
+    b"/proc/latency_stats",
+    b"/proc/sched_debug",
+    b"/proc/sysrq-trigger",
+    b"/proc/timer_list",
+    b"/proc/timer_stats",
+    b"/proc/config.gz",
+];
+
 /// The steps of `linux.readonlyPaths` and `linux.maskedPaths`.
 ///
 /// # Errors
@@ -33,7 +46,8 @@ pub(super) fn paths(linux: &Linux, chosen: &Chosen) -> Result<Vec<Step>> {
     }
     for (i, path) in masked.iter().enumerate() {
         let path = absolute(&format!("linux.maskedPaths[{i}]"), path)?;
-        steps.push(Step::Mask { path, label: options.clone() });
+        let file = FILES.contains(&path.to_bytes());
+        steps.push(Step::Mask { path, label: options.clone(), file });
     }
     Ok(steps)
 }

@@ -18,8 +18,8 @@ pub struct Image {
     pub candidates: Vec<CString>,
     /// Whether it was looked up in `PATH`: the wording of the error depends on it.
     pub searched: bool,
-    /// The candidate that `Find` chose.
-    pub chosen: usize,
+    /// The candidate that `Find` chose, if it has looked.
+    pub chosen: Option<usize>,
 }
 
 impl fmt::Display for Image {
@@ -84,7 +84,7 @@ impl Image {
             envp: if home { Strings::with_spare(envp) } else { Strings::new(envp) },
             candidates,
             searched,
-            chosen: 0,
+            chosen: None,
         })
     }
 
@@ -97,7 +97,7 @@ impl Image {
             envp: Strings::new(Vec::new()),
             candidates: Vec::new(),
             searched: self.searched,
-            chosen: 0,
+            chosen: None,
         };
         std::mem::replace(self, words)
     }

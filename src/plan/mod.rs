@@ -101,8 +101,8 @@ pub struct Birth {
     pub offsets: Vec<TimeOffset>,
     /// Mappings of a new user namespace.
     pub maps: Option<Maps>,
-    /// The network namespace, the dearest of all, is made by a thread while the plan is made, its loopback device is
-    /// brought up there, and the child is born of that thread.
+    /// The network namespace, the dearest of all, is made by a thread beside everything else, its loopback device is
+    /// brought up there, and the child joins it when it needs it ([`step::Step::JoinNetwork`]).
     pub network_ahead: bool,
     /// The child shares the memory of the host half until its execve, instead of getting a copy.
     pub shares_memory: bool,

@@ -82,8 +82,8 @@ pub fn choose(spec: &Spec, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Re
     let between = chosen.user || joined.iter().any(|(_, kind)| *kind == Namespace::Pid);
     let itself = |kind: Namespace| !between || kind == Namespace::Time;
     chosen.birth.network_ahead = network_ahead(spec);
-    chosen.birth.shares_memory = chosen.birth.network_ahead && shares_memory(linux, &chosen);
     (chosen.enter, chosen.birth.through) = joined.into_iter().partition(|(_, kind)| itself(*kind));
+    chosen.birth.shares_memory = !chosen.birth.needs_between() && shares_memory(linux, &chosen);
     Ok(chosen)
 }
 
@@ -98,14 +98,17 @@ pub fn network_ahead(spec: &Spec) -> bool {
     own.made.has(Namespace::Network) && !own.all.has(Namespace::User) && !joins_pid && !offsets
 }
 
-/// Whether the child may use the host half's memory until its execve. Not with a memory limit that its start may reach:
-/// the kernel kills all processes that share the memory, and nobody would be left to say so. Nor with a time namespace
-/// to join, which takes a process that shares its memory with nobody (`setns(2)`).
+/// Whether the child may use the host half's memory until its execve. Only if it is out of sight of other containers: in
+/// a pid namespace of its own, and under the host's user namespace (it holds the host half's secrets, and whoever may
+/// trace it could write its code). Not with a memory limit that its start may reach: the kernel kills all processes that
+/// share the memory, and nobody would be left to say so. Nor with a time namespace to join, which takes a process that
+/// shares its memory with nobody (`setns(2)`).
 fn shares_memory(linux: &Linux, own: &Chosen) -> bool {
     const ROOM: i64 = 16 << 20;
     let memory = linux.resources().as_ref().and_then(|resources| resources.memory().as_ref());
     let tight = memory.and_then(oci_spec::runtime::LinuxMemory::limit).is_some_and(|limit| (1..ROOM).contains(&limit));
-    !tight && (!own.own.has(Namespace::Time) || own.made.has(Namespace::Time))
+    let apart = own.made.has(Namespace::Pid) && !own.own.has(Namespace::User);
+    !tight && apart && (!own.own.has(Namespace::Time) || own.made.has(Namespace::Time))
 }
 
 /// The namespaces of a container that is there already.

@@ -3,6 +3,7 @@
 use super::cgroup::CgroupPlan;
 use super::step::Slot;
 use super::{Open, Plan};
+use crate::abi::ns::Namespace;
 use std::fmt::{self, Write as _};
 
 /// The whole plan, a line a step, numbered as errors number them.
@@ -37,10 +38,14 @@ fn write_cgroups(cgroups: &CgroupPlan, out: &mut String) -> fmt::Result {
 
 fn write(plan: &Plan, out: &mut String) -> fmt::Result {
     if plan.birth.network_ahead {
-        writeln!(out, "ahead unshare(network) and bring lo up, on the thread of which the child is born")?;
+        writeln!(out, "ahead unshare(network) and bring lo up, on a thread")?;
     }
     let memory = if plan.birth.shares_memory { ", sharing memory until execve" } else { "" };
-    writeln!(out, "clone {}{memory}", plan.birth.new)?;
+    let mut new = plan.birth.new;
+    if plan.birth.network_ahead {
+        new.remove(Namespace::Network);
+    }
+    writeln!(out, "clone {new}{memory}")?;
     if let Some(maps) = &plan.birth.maps {
         for (name, ranges) in [("uid_map", &maps.uids), ("gid_map", &maps.gids)] {
             for range in ranges {

@@ -50,8 +50,10 @@ impl Slot {
     pub const HOOK: [Self; 3] = [Self(13), Self(14), Self(15)];
     /// Standard input of hooks at the start: another status stands in it.
     pub const HOOK_START: Self = Self(16);
+    /// The network namespace that was made ahead.
+    pub const NETWORK: Self = Self(17);
     /// The first one that a plan may number itself.
-    pub const FREE: u16 = 17;
+    pub const FREE: u16 = 18;
 }
 
 /// The moments at which the halves meet.
@@ -96,6 +98,8 @@ pub enum Step {
     /// `setns(2)` into namespaces of the process that a pidfd means, in one call (Linux 5.8). A user namespace that we
     /// are in already is left out: the kernel lets nobody join his own.
     Join(Slot, Namespaces),
+    /// Waits for the network namespace that a thread makes meanwhile, and joins it (`setns(2)`).
+    JoinNetwork,
     /// `unshare(2)` of what could not be made by the clone.
     Unshare(Namespaces),
     /// Becomes id 0 of the new user namespace.
@@ -144,6 +148,8 @@ pub enum Step {
         data: Str,
         /// Copies what lies below into it first.
         copy_up: bool,
+        /// It goes on a name that is new in an empty `/dev` of our own (slot `DEV`).
+        fresh: bool,
     },
     /// Mounts cgroup2; where that is refused (no cgroup namespace of the user namespace's own), a part of the host's is
     /// bound; where that is not there (a rootless container without a cgroup), the place is covered.
@@ -239,7 +245,10 @@ pub enum Step {
     },
     // -- devices
     /// Opens the root's `/dev` (made if missing); fills `DEV`.
-    OpenDev,
+    OpenDev {
+        /// It is an empty file system that nobody else can reach.
+        fresh: bool,
+    },
     /// Makes a device node; one that is there already must be the same device. Where making is refused (to root of a user
     /// namespace), the host's is bound.
     Node {
@@ -292,6 +301,8 @@ pub enum Step {
         path: Str,
         /// Options for the covering tmpfs (an SELinux context).
         label: Option<Str>,
+        /// It is most likely a file.
+        file: bool,
     },
     // -- terminal
     /// Opens a terminal in the container's devpts; fills `PTY` and `TTY`; gives it a size.
@@ -414,6 +425,7 @@ impl fmt::Display for Step {
             Self::Keyring(name) => write!(f, "join session keyring {}", Quoted(name)),
             Self::Hostname(name) => write!(f, "sethostname({})", Quoted(name)),
             Self::Domainname(name) => write!(f, "setdomainname({})", Quoted(name)),
+            Self::JoinNetwork => f.write_str("join the network namespace that was made ahead"),
             Self::Loopback => f.write_str("bring lo up"),
             Self::Chdir { path, .. } => write!(f, "chdir({})", Quoted(path)),
             Self::Home(uid) => write!(f, "look up HOME of uid {uid} in /etc/passwd"),
@@ -428,7 +440,7 @@ impl fmt::Display for Step {
             Self::OpenRoot { path, tree: None } => write!(f, "bind root {}", Quoted(path)),
             Self::OpenRoot { path, tree: Some(slot) } => write!(f, "attach root {} (slot {})", Quoted(path), slot.0),
             Self::Chroot(path) => write!(f, "chroot({})", Quoted(path)),
-            Self::Mount { source, fstype, target, flags, data, copy_up } => write!(
+            Self::Mount { source, fstype, target, flags, data, copy_up, .. } => write!(
                 f,
                 "mount({}, {}, {}, {}, {}){}",
                 Quoted(source),
@@ -461,7 +473,7 @@ impl fmt::Display for Step {
             Self::LinkTo { name, target } => {
                 write!(f, "symlink({}, {}) if it exists", Quoted(target), Quoted(name))
             }
-            Self::OpenDev => f.write_str("open /dev"),
+            Self::OpenDev { .. } => f.write_str("open /dev"),
             Self::Node { path, mode, device, .. } => {
                 write!(f, "mknod({}, {mode:#o}, {}:{})", Quoted(path), libc::major(*device), libc::minor(*device))
             }

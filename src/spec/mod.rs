@@ -6,6 +6,7 @@
 //! one whose types say zero where it may have said nothing.
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::sys::file::open_path;
 use oci_spec::runtime::{LinuxResources, Process, Spec};
 use serde::de::DeserializeOwned;
 use std::io::Read;
@@ -70,7 +71,7 @@ pub fn config(bytes: Vec<u8>, path: &Path) -> Result<Loaded<Spec>> {
 /// Reads a regular file with two calls where `std::fs::read` makes four: a read that comes short is the last one.
 fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
     const USUAL: usize = 64 * 1024;
-    let mut file = std::fs::File::open(path)?;
+    let mut file = open_path(path, libc::O_RDONLY, 0)?;
     let mut bytes = vec![0; USUAL];
     let mut length = 0;
     loop {

@@ -3,7 +3,7 @@
 use super::Record;
 use crate::error::{Context, Error, Result};
 use crate::sys::file::open_path;
-use crate::sys::lock;
+use crate::sys::{cred, lock};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -116,16 +116,16 @@ impl Dir {
     /// # Errors
     /// When it cannot be removed; that it is gone already is none.
     pub fn remove(&self) -> Result<()> {
-        for name in [RECORD, CONFIG, GATE] {
-            match std::fs::remove_file(self.path.join(name)) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    return Err(Error::from(error).context(format!("remove {}", self.path.join(name).display())));
-                }
+        [RECORD, CONFIG].into_iter().try_for_each(|name| self.remove_file(name))?;
+        // a container that was run never had one
+        let removed = match std::fs::remove_dir(&self.path) {
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+                self.remove_file(GATE)?;
+                std::fs::remove_dir(&self.path)
             }
-        }
-        match std::fs::remove_dir(&self.path) {
+            answer => answer,
+        };
+        match removed {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             // a notify socket, or what a killed call left behind
@@ -133,6 +133,16 @@ impl Dir {
                 std::fs::remove_dir_all(&self.path).context(|| format!("remove {}", self.path.display()))
             }
             Err(error) => Err(Error::from(error).context(format!("remove {}", self.path.display()))),
+        }
+    }
+
+    fn remove_file(&self, name: &str) -> Result<()> {
+        let path = self.path.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::from(error).context(format!("remove {}", path.display())))
+            }
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 
@@ -170,7 +180,7 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let name = path.file_name().ok_or_else(|| Error::msg(format!("{} is no file", path.display())))?;
     let mut hidden = OsString::from(".");
     hidden.push(name);
-    hidden.push(format!(".{}", std::process::id()));
+    hidden.push(format!(".{:x}", cred::nonce()));
     let beside = path.with_file_name(hidden);
     // never through a link that somebody else laid there
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW;

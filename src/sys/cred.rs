@@ -185,6 +185,16 @@ pub fn is_privileged() -> bool {
     unsafe { libc::getauxval(libc::AT_EUID) == 0 }
 }
 
+/// A number of this execution's own: the kernel's random bytes in the auxiliary vector (`AT_RANDOM`), which cost no call.
+#[must_use]
+pub fn nonce() -> u64 {
+    // SAFETY: the kernel gives the address of sixteen bytes on our stack, which nobody takes away.
+    unsafe {
+        let bytes = libc::getauxval(libc::AT_RANDOM) as *const [u8; 8];
+        if bytes.is_null() { 0 } else { u64::from_ne_bytes(*bytes) }
+    }
+}
+
 /// `geteuid(2)`.
 #[must_use]
 pub fn euid() -> u32 {

@@ -18,29 +18,47 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 const EXE: &CStr = c"/proc/self/exe";
 const PAGE: usize = 4096;
 
+/// Our process, ready to be moved onto another view of its binary.
+#[derive(Debug)]
+#[must_use = "nothing is protected before it is finished"]
+pub struct Seal {
+    movable: bool,
+}
+
 /// A read-only view of our binary, ready to be moved onto. `None` inside: there is nothing to do, since we
 /// run from a sealed copy already, or nobody in the container could write to the binary.
 #[derive(Debug)]
 #[must_use = "nothing is protected before it is finished"]
-pub struct Seal(Option<OwnedFd>);
+pub struct View(Option<OwnedFd>);
 
 impl Seal {
     /// What has to be done while there is one thread: finds out whether our program can be moved, and replaces its writable
-    /// part by an anonymous copy. Where it can't be moved, we execute ourselves once more from a sealed copy, so this
-    /// comes before anything that a second start could not do again.
+    /// part by an anonymous copy.
+    pub fn prepare() -> Self {
+        let mut size = 0_u32;
+        // SAFETY: the kernel stores the size of its structure there; a kernel without `PR_SET_MM_MAP` answers EINVAL.
+        let asked =
+            unsafe { libc::prctl(libc::PR_SET_MM, libc::PR_SET_MM_MAP_SIZE as usize, &raw mut size as usize, 0, 0) };
+        Self { movable: check(asked).is_ok() && detach_data().is_ok() }
+    }
+
+    /// Gets the view. Where we can't be moved, we execute ourselves once more from a sealed copy, so this comes before
+    /// anything that a second start could not do again.
     ///
     /// # Errors
     /// The kernel's answer when neither way is open.
-    pub fn prepare() -> Answer<Self> {
-        match view() {
-            Ok(view) => Ok(Self(Some(view))),
-            Err(_) if out_of_reach() => Ok(Self(None)),
-            Err(_) => execute_sealed_copy().map(|()| Self(None)),
+    pub fn view(self) -> Answer<View> {
+        match if self.movable { view() } else { Err(Errno::EINVAL) } {
+            Ok(view) => Ok(View(Some(view))),
+            Err(_) if out_of_reach() => Ok(View(None)),
+            Err(_) => execute_sealed_copy().map(|()| View(None)),
         }
     }
+}
 
-    /// Makes our own binary unwritable through our process. Other threads may run meanwhile: each page is replaced by the
-    /// same one. To be called before a process of a container can see us.
+impl View {
+    /// Makes our own binary unwritable through our process. Other threads, and a child that shares our memory, may run
+    /// meanwhile: each page is replaced by the same one. To be called before a process of a container can see us.
     ///
     /// # Errors
     /// The kernel's answer.
@@ -61,14 +79,8 @@ fn out_of_reach() -> bool {
 }
 
 fn view() -> Answer<OwnedFd> {
-    let mut size = 0_u32;
-    // SAFETY: the kernel stores the size of its structure there; a kernel without `PR_SET_MM_MAP` answers EINVAL.
-    check(unsafe { libc::prctl(libc::PR_SET_MM, libc::PR_SET_MM_MAP_SIZE as usize, &raw mut size as usize, 0, 0) })?;
-    let tree = mount::clone_tree(cwd(), EXE, false, true)?;
-    mount::set_attr(tree.as_fd(), &MountAttr { set: ATTR_RDONLY, ..MountAttr::default() }, false)?;
-    let binary = reopen(tree.as_fd())?;
-    detach_data()?;
-    Ok(binary)
+    let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
+    reopen(mount::clone_tree_with(cwd(), EXE, &attr, false)?.as_fd())
 }
 
 fn detach_data() -> Answer<()> {
@@ -88,7 +100,10 @@ fn detach_data() -> Answer<()> {
     if let Some((start, length)) = writable {
         copy_writable(start, length)?;
     }
-    program_headers().iter().filter(|segment| segment.p_type == libc::PT_GNU_RELRO).try_for_each(protect_relro)
+    // musl leaves a static program's relocated constants writable
+    let protected = !cfg!(target_env = "musl");
+    let constants = |segment: &&libc::Elf64_Phdr| protected && segment.p_type == libc::PT_GNU_RELRO;
+    program_headers().iter().filter(constants).try_for_each(protect_relro)
 }
 
 /// Opens for reading what an `O_PATH` descriptor names.
@@ -112,7 +127,7 @@ fn reopen(fd: BorrowedFd<'_>) -> Answer<OwnedFd> {
     file::open(cwd(), path, libc::O_RDONLY, 0)
 }
 
-fn program_headers() -> &'static [libc::Elf64_Phdr] {
+pub(super) fn program_headers() -> &'static [libc::Elf64_Phdr] {
     // SAFETY: the kernel gave the address and count of our own program headers, which stay mapped.
     unsafe {
         let start = libc::getauxval(libc::AT_PHDR) as *const libc::Elf64_Phdr;
@@ -214,8 +229,11 @@ fn become_exe(binary: BorrowedFd<'_>) -> Answer<()> {
     let loads = || program_headers().iter().filter(|segment| segment.p_type == libc::PT_LOAD);
     let find = |flag: u32| loads().find(|segment| segment.p_flags & flag != 0);
     let (Some(code), Some(data)) = (find(libc::PF_X), find(libc::PF_W)) else { return Err(Errno::ENOEXEC) };
-    // SAFETY: sbrk(0) only asks; environ is set by libc before main and holds at least its terminator.
-    let (brk, first) = unsafe { (libc::sbrk(0) as u64, *environ) };
+    // SAFETY: environ is set by libc before main and holds at least its terminator; sbrk(0) only asks.
+    let (first, brk) = unsafe { (*environ, if cfg!(target_env = "gnu") { libc::sbrk(0) as u64 } else { 0 }) };
+    // musl would ask the kernel, and does without one (its heap is in mappings): what can't be had there it maps elsewhere
+    let end = loads().map(|segment| segment.p_vaddr + segment.p_memsz).max().unwrap_or_default();
+    let brk = brk.max(end.next_multiple_of(PAGE as u64));
     // the stack region that holds arguments and environment stays what it is, for /proc/PID/cmdline
     let (arg_start, arg_end, env_end) = arguments(first);
     let map = MmMap {

@@ -82,7 +82,7 @@ pub struct CloneArgs {
     pub pidfd: u64,
     /// Unused here.
     pub child_tid: u64,
-    /// Where the child's number goes before it runs (`CLONE_PARENT_SETTID`): the address of an `i32`.
+    /// Unused here.
     pub parent_tid: u64,
     /// What the parent is told when the child ends: `SIGCHLD`.
     pub exit_signal: u64,
@@ -90,7 +90,7 @@ pub struct CloneArgs {
     pub stack: u64,
     /// Its size.
     pub stack_size: u64,
-    /// Unused here.
+    /// The thread pointer (`CLONE_SETTLS`).
     pub tls: u64,
     /// Unused here.
     pub set_tid: u64,
@@ -100,18 +100,16 @@ pub struct CloneArgs {
     pub cgroup: u64,
 }
 
-/// `clone3(2)` of a child that begins in `run`, on the stack that `args` names, which must be aligned to 16 bytes. It may
-/// share our memory (`CLONE_VM`): then `CLONE_VFORK` lets us sleep until it has executed a program or ended, and meanwhile
-/// it has our thread-local storage, errno among it, for itself.
+/// `clone3(2)` of a child, or a thread, that begins in `run`, on the stack that `args` names, which must be aligned to 16
+/// bytes. It shares our memory (`CLONE_VM`) and has thread-local storage of its own (`CLONE_SETTLS`).
 ///
 /// # Errors
 /// The kernel's answer.
 ///
 /// # Safety
-/// `args` must be right for the kernel, with a stack that nobody else uses, and without `CLONE_VM` or with `CLONE_VFORK`
-/// too; `argument` must be what `run` expects, and all that `run` uses must live until the child has executed a program or
-/// ended.
-pub unsafe fn clone_apart(
+/// `args` must be right for the kernel, with a stack and storage that nobody else uses; `argument` must be what `run`
+/// expects, and all that `run` uses must live until the child has executed a program or ended.
+pub(super) unsafe fn clone_apart(
     args: &CloneArgs,
     run: extern "C" fn(*mut c_void) -> !,
     argument: *mut c_void,

@@ -1,10 +1,11 @@
 //! Mounts: `mount(2)` taken apart by what it does, and the descriptor-based calls of Linux 5.2 and later.
 
-use super::{Answer, call, check};
+use super::{Answer, Errno, call, check};
 use crate::abi::mount::{MS_REC, MountAttr};
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn raw(fd: BorrowedFd<'_>) -> usize {
     fd.as_raw_fd().cast_unsigned() as usize
@@ -50,6 +51,12 @@ pub fn shift(source: &CStr, target: &CStr) -> Answer<()> {
 /// # Errors
 /// `EINVAL`: the place belongs to another mount namespace, or is unbindable.
 pub fn clone_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool, follow: bool) -> Answer<OwnedFd> {
+    let flags = clone_flags(path, recursive, follow);
+    // SAFETY: path lives through the call.
+    unsafe { call(libc::SYS_open_tree, [raw(dir), path.as_ptr() as usize, flags, 0, 0]) }.map(owned)
+}
+
+fn clone_flags(path: &CStr, recursive: bool, follow: bool) -> usize {
     const OPEN_TREE_CLONE: usize = 1;
     let mut flags = OPEN_TREE_CLONE | libc::O_CLOEXEC as usize | libc::AT_NO_AUTOMOUNT as usize;
     if path.is_empty() {
@@ -61,8 +68,32 @@ pub fn clone_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool, follow: boo
     if !follow {
         flags |= libc::AT_SYMLINK_NOFOLLOW as usize;
     }
-    // SAFETY: path lives through the call.
-    unsafe { call(libc::SYS_open_tree, [raw(dir), path.as_ptr() as usize, flags, 0, 0]) }.map(owned)
+    flags
+}
+
+/// `open_tree_attr(2)` (Linux 6.15): [`clone_tree`] with everything mounted below it, and [`set_attr`] of that, in one call;
+/// in two where the kernel, or a sandbox around us, does not have it.
+///
+/// # Errors
+/// As of these two.
+pub fn clone_tree_with(dir: BorrowedFd<'_>, path: &CStr, attr: &MountAttr, recursive: bool) -> Answer<OwnedFd> {
+    const SYS_OPEN_TREE_ATTR: libc::c_long = 467;
+    // said once: a plan has several
+    static ABSENT: AtomicBool = AtomicBool::new(false);
+    if !ABSENT.load(Ordering::Relaxed) {
+        let mut attr = *attr;
+        attr.propagation &= !MS_REC;
+        let (path, flags) = (path.as_ptr() as usize, clone_flags(path, recursive, true));
+        let args = [raw(dir), path, flags, &raw const attr as usize, size_of::<MountAttr>()];
+        // SAFETY: path and attr live through the call and the size is attr's own.
+        match unsafe { call(SYS_OPEN_TREE_ATTR, args) } {
+            Err(Errno::ENOSYS | Errno::EPERM) => ABSENT.store(true, Ordering::Relaxed),
+            answer => return answer.map(owned),
+        }
+    }
+    let tree = clone_tree(dir, path, recursive, true)?;
+    set_attr(tree.as_fd(), attr, recursive)?;
+    Ok(tree)
 }
 
 /// `move_mount(2)` (Linux 5.2) of a detached mount onto what a descriptor names.
@@ -105,7 +136,8 @@ pub fn set_attr(mount: BorrowedFd<'_>, attr: &MountAttr, recursive: bool) -> Ans
     .map(drop)
 }
 
-/// `fsopen(2)`, `fsconfig(2)`, `fsmount(2)` (Linux 5.2): a detached instance of a file system, attached nowhere.
+/// `fsopen(2)`, `fsconfig(2)`, `fsmount(2)` (Linux 5.2): a detached instance of a file system, attached nowhere. For init,
+/// whose execve closes the descriptor that was only needed on the way.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -124,6 +156,7 @@ pub fn detached(fstype: &CStr, strings: &[(&CStr, &CStr)], attr: u64) -> Answer<
     }
     // SAFETY: no pointers.
     unsafe { call(libc::SYS_fsconfig, [fd, FSCONFIG_CMD_CREATE, 0, 0, 0]) }?;
+    std::mem::forget(config);
     // SAFETY: no pointers; the attributes are plain bits.
     unsafe { call(libc::SYS_fsmount, [fd, FSMOUNT_CLOEXEC, attr as usize, 0, 0]) }.map(owned)
 }

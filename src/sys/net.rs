@@ -1,17 +1,24 @@
-//! The network, as far as a runtime touches it: the loopback device.
+//! The network, as far as a runtime touches it: the loopback device, and the namespace itself.
 
 use super::{Answer, check};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// `ioctl(SIOCSIFFLAGS)` (`netdevice(7)`): brings `lo` of the current network namespace up.
+/// A socket that network devices are asked about (`netdevice(7)`).
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn loopback_up() -> Answer<()> {
+pub fn control() -> Answer<OwnedFd> {
     // SAFETY: plain numbers.
     let socket = check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
     // SAFETY: just made; nobody else knows it.
-    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    Ok(unsafe { OwnedFd::from_raw_fd(socket) })
+}
+
+/// `ioctl(SIOCSIFFLAGS)` (`netdevice(7)`): brings `lo` of the socket's network namespace up.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn loopback_up(socket: BorrowedFd<'_>) -> Answer<()> {
     // SAFETY: an all-zero ifreq is a valid one.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     request.ifr_name[0] = 108; // l
@@ -22,4 +29,16 @@ pub fn loopback_up() -> Answer<()> {
     }
     // SAFETY: request is a filled ifreq and lives through the call.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) }).map(drop)
+}
+
+/// `ioctl(SIOCGSKNS)` (Linux 4.9): the network namespace that a socket is of, close-on-exec.
+///
+/// # Errors
+/// `EPERM`: no `CAP_NET_ADMIN` there.
+pub fn namespace(socket: BorrowedFd<'_>) -> Answer<OwnedFd> {
+    const SIOCGSKNS: libc::c_int = 0x894c;
+    // SAFETY: the request takes no argument.
+    let fd = check(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS as _, 0) })?;
+    // SAFETY: just made; nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

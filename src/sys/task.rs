@@ -1,7 +1,7 @@
 //! What belongs to a process besides its credentials: limits, scheduling, personality, keyring, memory policy, seccomp.
 
 use super::{Answer, Errno, call, check};
-use std::ffi::{CStr, c_void};
+use std::ffi::CStr;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -18,61 +18,44 @@ pub fn set_limit(pid: i32, resource: u32, soft: u64, hard: u64) -> Answer<()> {
     .map(drop)
 }
 
-/// A stack that stays for good; its pages come as they are touched.
-///
-/// # Errors
-/// `ENOMEM`: so much memory may not be had.
-pub fn stack(size: usize) -> Answer<&'static mut [u128]> {
-    let protection = libc::PROT_READ | libc::PROT_WRITE;
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE;
-    // SAFETY: a new mapping at a place of the kernel's choice, page-aligned, full of zeros, never taken away.
-    unsafe {
-        let at = libc::mmap(std::ptr::null_mut(), size, protection, flags, -1, 0);
-        if at == libc::MAP_FAILED {
-            return Err(Errno::last());
-        }
-        Ok(std::slice::from_raw_parts_mut(at.cast(), size / size_of::<u128>()))
-    }
-}
-
-/// A second thread on a stack that is given for good (`pthread_create(3)`, detached). The standard library's threads bring
-/// a name, a handle and a result, which cost as much again as the thread.
-///
-/// # Errors
-/// `EAGAIN`: there can be no more threads. `EINVAL`: the stack is too small for the C library.
-pub fn spawn<T: Sync>(
-    stack: &'static mut [u128],
-    run: extern "C" fn(*mut c_void) -> *mut c_void,
-    with: &'static T,
-) -> Answer<()> {
-    let mut thread = std::mem::MaybeUninit::uninit();
-    let mut attributes = std::mem::MaybeUninit::uninit();
-    let answer = |errno| if errno == 0 { Ok(()) } else { Err(Errno::from_raw(errno)) };
-    // SAFETY: the attributes are made before they are used; stack and argument live for ever, and the argument may be
-    // shared between threads by its type.
-    unsafe {
-        answer(libc::pthread_attr_init(attributes.as_mut_ptr()))?;
-        let (start, size) = (stack.as_mut_ptr().cast(), size_of_val(stack));
-        answer(libc::pthread_attr_setstack(attributes.as_mut_ptr(), start, size))?;
-        answer(libc::pthread_attr_setdetachstate(attributes.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED))?;
-        let argument = std::ptr::from_ref(with).cast_mut().cast();
-        answer(libc::pthread_create(thread.as_mut_ptr(), attributes.as_ptr(), run, argument))
-    }
-}
-
 /// `futex(FUTEX_WAIT)`: sleeps while the word is `value`. May come back early.
-pub fn wait_while(word: &AtomicU32, value: u32) {
+fn wait_while(word: &AtomicU32, value: u32) {
     let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG).cast_unsigned() as usize;
     // SAFETY: the word lives through the call; there is no timeout. Whoever waits looks at the word again.
     let _woken = unsafe { call(libc::SYS_futex, [word.as_ptr() as usize, operation, value as usize, 0, 0]) };
 }
 
-/// Sets a word and wakes whoever waits for its change.
-pub fn tell(word: &AtomicU32, value: u32) {
+/// `futex(FUTEX_WAKE)`: wakes whoever waits for the word's change.
+pub fn wake(word: &AtomicU32) {
     let operation = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG).cast_unsigned() as usize;
-    word.store(value, Ordering::Release);
     // SAFETY: the word lives through the call.
     let _count = unsafe { call(libc::SYS_futex, [word.as_ptr() as usize, operation, i32::MAX as usize, 0, 0]) };
+}
+
+/// Something that comes to be once, which threads may wait for. No call is made where nobody has to wait.
+#[derive(Debug, Default)]
+pub struct Latch(AtomicU32);
+
+impl Latch {
+    const OPEN: u32 = 1;
+    const WAITED: u32 = 2;
+
+    /// It has come to be. Answers whether somebody waited.
+    pub fn open(&self) -> bool {
+        let waited = self.0.swap(Self::OPEN, Ordering::AcqRel) == Self::WAITED;
+        if waited {
+            wake(&self.0);
+        }
+        waited
+    }
+
+    /// Waits for that.
+    pub fn wait(&self) {
+        let _closed = self.0.compare_exchange(0, Self::WAITED, Ordering::AcqRel, Ordering::Acquire);
+        while self.0.load(Ordering::Acquire) != Self::OPEN {
+            wait_while(&self.0, Self::WAITED);
+        }
+    }
 }
 
 /// `struct sched_attr` of `sched_setattr(2)`, first version.

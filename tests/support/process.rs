@@ -116,3 +116,17 @@ pub(crate) fn with_descriptors(command: &mut Command, count: libc::rlim_t) {
         });
     }
 }
+
+/// Starts a program for whom a system call answers an error, as on a kernel that does not have it.
+pub(crate) fn without_call(command: &mut Command, number: i64, errno: i32) {
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+    let rules = [(number, vec![])].into_iter().collect();
+    let action = SeccompAction::Errno(errno.unsigned_abs());
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let program: BpfProgram =
+        SeccompFilter::new(rules, SeccompAction::Allow, action, arch).unwrap().try_into().unwrap();
+    // SAFETY: prctl(2) and seccomp(2) are async-signal-safe, and the program was made before.
+    unsafe {
+        command.pre_exec(move || seccompiler::apply_filter(&program).map_err(|_| std::io::Error::last_os_error()));
+    }
+}

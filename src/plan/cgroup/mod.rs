@@ -208,15 +208,6 @@ pub struct CgroupPlan {
     pub domain: bool,
 }
 
-impl CgroupPlan {
-    /// Whether no process could be born in the cgroup once its limits are set (`pids.max` of 0 bounds the making of
-    /// processes, not their number).
-    #[must_use]
-    pub fn lets_nobody_in(&self) -> bool {
-        self.writes.iter().any(|write| write.file == "pids.max" && write.value == "0")
-    }
-}
-
 /// Plans the container's cgroup.
 ///
 /// # Errors
