@@ -71,3 +71,15 @@ fn tree(source: &CStr, recursive: bool) -> Answer<OwnedFd> {
     mount::set_attr(tree.as_fd(), &slave, true)?;
     Ok(tree)
 }
+
+/// Gives descriptors above 2 that the caller asked to preserve a look: they must be open.
+///
+/// # Errors
+/// One that is not.
+pub fn check_preserved(count: u32) -> Result<()> {
+    for number in 3..3 + count {
+        let number = i32::try_from(number).unwrap_or(i32::MAX);
+        file::close_on_exec(number, false).context(|| format!("--preserve-fds {count}: descriptor {number}"))?;
+    }
+    Ok(())
+}

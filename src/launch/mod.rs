@@ -18,6 +18,7 @@ mod undo;
 
 use clone::Luggage;
 pub use clone::{Child, begin_network, reap};
+pub use fds::check_preserved;
 use record::inner_pid;
 pub use record::{document, record, settle};
 pub use undo::Undo;
@@ -38,7 +39,7 @@ use crate::state::{self, Claim, Root};
 use crate::sys::exe::{Seal, View};
 use crate::sys::netns::Ahead;
 use crate::sys::signal::{self, Mask};
-use crate::sys::{cred, file, socket, task};
+use crate::sys::{cred, socket, task};
 use crate::trace::Trace;
 use crate::wire::{self, Message};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
@@ -230,10 +231,8 @@ pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
     }
     let mut launch = Launch { plan, job, claim: &claim, host: &host, slots: &mut slots, log, child: &child };
     let accompanied = finish(seal, log).and_then(|()| launch.accompany(&made, &cgroups));
-    if let (Some(network), Err(_)) = (network, &accompanied) {
-        // it may be about to write on the wire
-        network.settle();
-    }
+    // it may be about to write on the wire
+    network.filter(|_| accompanied.is_err()).into_iter().for_each(Ahead::settle);
     if let Some(trace) = log.trace() {
         trace.beside(network.into_iter().flat_map(Ahead::laps));
         trace.steps(child.pid, plan.steps.iter().map(ToString::to_string));
@@ -490,16 +489,4 @@ fn became_payload(pid: i32) -> bool {
     let stat = procfs::process::Process::new(pid).and_then(|process| process.stat());
     let flags = stat.ok().and_then(|stat| stat.flags().ok());
     flags.is_none_or(|flags| !flags.contains(procfs::process::StatFlags::PF_FORKNOEXEC))
-}
-
-/// Gives descriptors above 2 that the caller asked to preserve a look: they must be open.
-///
-/// # Errors
-/// One that is not.
-pub fn check_preserved(count: u32) -> Result<()> {
-    for number in 3..3 + count {
-        let number = i32::try_from(number).unwrap_or(i32::MAX);
-        file::close_on_exec(number, false).context(|| format!("--preserve-fds {count}: descriptor {number}"))?;
-    }
-    Ok(())
 }

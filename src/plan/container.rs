@@ -173,7 +173,7 @@ impl Draft<'_> {
         let rootfs = rootfs(self.spec, self.request.bundle)?;
         steps.extend(rootfs::open(self.spec, &rootfs, &self.chosen, self.by_host(), &mut self.opens, &mut self.slots)?);
         let mut mounts = self.mounts()?;
-        let open = self.own_dev() && mounts::below_dev(&mut mounts);
+        let open = self.own_dev() && devices::below_dev(&mut mounts);
         if self.chosen.birth.network_ahead {
             // as late as may be: it is still being made. A sysfs shows the devices of the namespace that mounts it
             let needs = |step: &Step| matches!(step, Step::Mount { fstype, .. } if fstype.as_c_str() == c"sysfs");

@@ -226,30 +226,6 @@ pub fn steps(
     Ok(steps)
 }
 
-/// Where `/dev` is one empty tmpfs of our own, what is mounted on new names in it needs no resolving, and it is opened but
-/// once. Answers whether it is open then.
-pub(super) fn below_dev(steps: &mut Vec<Step>) -> bool {
-    let is_dev = |step: &Step| matches!(step, Step::Mount { target, .. } | Step::Attach { target } if target.as_c_str() == c"/dev");
-    let mut all = steps.iter().enumerate().filter(|(_, step)| is_dev(step));
-    let (Some((at, Step::Mount { fstype, copy_up: false, .. })), None) = (all.next(), all.next()) else { return false };
-    if fstype.as_c_str() != c"tmpfs" {
-        return false;
-    }
-    let mut seen: Vec<Str> = Vec::new();
-    for step in &mut steps[at + 1..] {
-        if let Step::Mount { target, fstype, copy_up: false, fresh, .. } = step
-            && let Some(name) = target.to_bytes().strip_prefix(b"/dev/")
-            && !(name.is_empty() || name.contains(&b'/') || seen.contains(target))
-            && !matches!(fstype.to_bytes(), b"proc" | b"sysfs")
-        {
-            *fresh = true;
-            seen.push(target.clone());
-        }
-    }
-    steps.insert(at + 1, Step::OpenDev { fresh: true });
-    true
-}
-
 fn turns_readonly(typ: &str) -> bool {
     typ == "tmpfs"
 }

@@ -105,9 +105,9 @@ impl Ahead {
 
     fn made(&self, state: u32) -> Made {
         match state {
-            // SAFETY: the thread has left an open descriptor there, and it is taken once.
             Self::DONE => match self.fd.swap(-1, Ordering::AcqRel) {
                 -1 => Err(Refused { loopback: false, errno: Errno::EBADF }),
+                // SAFETY: the thread has left an open descriptor there, and it is taken once.
                 fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
             },
             state => {
