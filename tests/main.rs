@@ -11,6 +11,7 @@
 mod support;
 
 mod attacks;
+mod beside;
 mod binds;
 mod cgroup;
 mod checkpoint;
@@ -26,10 +27,12 @@ mod exec_place;
 mod fds;
 mod hide;
 mod hooks;
+mod idmap;
 mod image;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod network;
 mod placement;
 mod races;
 mod regressions;

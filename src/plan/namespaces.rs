@@ -129,18 +129,23 @@ pub(super) fn own(linux: Option<&Linux>) -> Own {
     own
 }
 
-fn maps(linux: &Linux, made: bool) -> Result<Option<Maps>> {
-    let ranges = |list: &Option<Vec<LinuxIdMapping>>, at: &str| -> Result<Vec<IdRange>> {
-        let list = list.as_deref().unwrap_or_default();
-        for (i, range) in list.iter().enumerate() {
-            if range.size() == 0 {
-                return Err(Error::spec(format!("linux.{at}[{i}].size"), "a mapping of no ids"));
-            }
+/// Mappings of the spec.
+///
+/// # Errors
+/// A range of no ids.
+pub(super) fn ranges(at: &str, uids: Option<&[LinuxIdMapping]>, gids: Option<&[LinuxIdMapping]>) -> Result<Maps> {
+    let ranges = |list: Option<&[LinuxIdMapping]>, key: &str| -> Result<Vec<IdRange>> {
+        let list = list.unwrap_or_default();
+        if let Some(i) = list.iter().position(|range| range.size() == 0) {
+            return Err(Error::spec(format!("{at}.{key}[{i}].size"), "a mapping of no ids"));
         }
         Ok(list.iter().map(|r| IdRange { inside: r.container_id(), outside: r.host_id(), count: r.size() }).collect())
     };
-    let maps =
-        Maps { uids: ranges(linux.uid_mappings(), "uidMappings")?, gids: ranges(linux.gid_mappings(), "gidMappings")? };
+    Ok(Maps { uids: ranges(uids, "uidMappings")?, gids: ranges(gids, "gidMappings")? })
+}
+
+fn maps(linux: &Linux, made: bool) -> Result<Option<Maps>> {
+    let maps = ranges("linux", linux.uid_mappings().as_deref(), linux.gid_mappings().as_deref())?;
     if !made {
         let wanted = linux.namespaces().iter().flatten().any(|n| n.typ() == LinuxNamespaceType::User);
         let mapped = !maps.uids.is_empty() || !maps.gids.is_empty();
