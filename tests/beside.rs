@@ -4,6 +4,7 @@ use crate::support::kernel::{mount_at, mounts, mounts_of};
 use crate::support::runtime::Call;
 use crate::support::{Bundle, Runtime, peer_differs};
 use nix::mount::{MsFlags, mount, umount};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// A bundle without a mount namespace; nothing is hidden in it, for that needs one.
@@ -217,11 +218,17 @@ fn a_killed_create_is_cleaned_up_by_force() {
     if !Runtime::get().is_onggi() {
         return;
     }
-    let bundle = beside("beside-killed").hook("createRuntime", &["pause"], &[]);
+    let bundle = beside("beside-killed");
+    let fifo = bundle.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let bundle = bundle.hook("createRuntime", &["cat", fifo.to_str().unwrap()], &[]);
     let call = bundle.launch("create", &[]).start();
     crate::support::until("its mounts", || (mounted_below(&bundle.rootfs()).len() > 5).then_some(()));
     call.kill(libc::SIGKILL);
     let _killed = call.finish();
+    // a hook that has begun outlives its caller: it waits for somebody who writes
+    let _nobody_may_read = std::fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&fifo);
+    std::fs::remove_file(&fifo).unwrap();
     bundle.down();
     assert_eq!(mounted_below(&bundle.rootfs()), [""; 0]);
 }
