@@ -15,6 +15,7 @@ packages=(
     shellcheck     # scripts/check.sh
     busybox-static # scripts/rootfs.sh
     procps         # the verb ps
+    iproute2       # network devices to be moved
     strace         # that the process is born in its cgroup
     uidmap         # ranges of ids for users without privileges
     libseccomp-dev # what our seccomp programs are compared with

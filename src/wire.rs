@@ -61,7 +61,7 @@ const CAUSES: [Cause; 12] = [
     Cause::NoLoopback,
 ];
 
-const SYNCS: [Sync; 4] = [Sync::Mapped, Sync::Rooted, Sync::Limited, Sync::Ready];
+const SYNCS: [Sync; 5] = [Sync::Mapped, Sync::Rooted, Sync::Limited, Sync::IdMapped, Sync::Ready];
 
 /// What init has to say when a step failed; the host makes the sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,6 +11,7 @@
 mod support;
 
 mod attacks;
+mod beside;
 mod binds;
 mod birth;
 mod cgroup;
@@ -27,10 +28,12 @@ mod exec_place;
 mod fds;
 mod hide;
 mod hooks;
+mod idmap;
 mod image;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod network;
 mod placement;
 mod races;
 mod regressions;

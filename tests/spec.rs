@@ -5,8 +5,6 @@ use crate::support::{Bundle, Value, json, kernel, not_here, peer_differs, until}
 
 #[test]
 fn what_is_not_supported_is_refused() {
-    let mapped = json!([{"containerID": 0, "hostID": 1000, "size": 10}]);
-    let mount = json!({"destination": "/m", "type": "bind", "source": "/tmp", "options": ["bind", "idmap"], "uidMappings": mapped});
     let rows = [
         ("/linux/intelRdt", json!({"closID": "guaranteed"}), "intelRdt is specified in config"),
         (
@@ -15,8 +13,6 @@ fn what_is_not_supported_is_refused() {
             "intelRdt is specified in config",
         ),
         ("/linux/intelRdt", json!({"schemata": ["L3:0=f"]}), "intelRdt is specified in config"),
-        ("/linux/netDevices", json!({"onggi-none0": {}}), "linux.netDevices"),
-        ("/mounts/-", mount, "mounts["),
     ];
     for (place, value, words) in rows {
         if peer_differs(&["runc", "crun"], "supports some of these, where the machine does") {

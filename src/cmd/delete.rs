@@ -81,6 +81,9 @@ pub(crate) fn destroy(container: &Container, log: &Log) -> Result<()> {
         }
     }
     record.cgroup.remove().context(|| "unable to remove container's cgroup")?;
+    if let Some(id) = record.root_mount {
+        launch::root::detach(&record.rootfs, id).context(|| "unable to remove container's mounts")?;
+    }
     container.dir.remove().context(|| "unable to remove container state dir")?;
     hooks::poststop(&record.poststop, &launch::document(record, "stopped", 0), log);
     Ok(())

@@ -54,7 +54,7 @@ fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// Every option that a mount may have. Mapped ids are parsed, to be refused with a clear word, and so not named.
+/// Every option that a mount may have, but for those of mapped ids: these are an extension, which is named as one.
 fn mount_options() -> Vec<String> {
     let known = OPTIONS.iter().filter(|(_, meaning)| !matches!(meaning, Meaning::IdMap(_)));
     known.map(|(name, _)| (*name).to_owned()).collect()
@@ -88,11 +88,11 @@ fn linux() -> LinuxFeature {
         .set_memory_policy(Some(memory_policy()))
         .set_mount_extensions(Some(set(|extensions: &mut MountExtensions| {
             extensions.set_idmap(Some(set(|idmap: &mut IDMap| {
-                idmap.set_enabled(Some(false));
+                idmap.set_enabled(Some(true));
             })));
         })))
         .set_net_devices(Some(set(|devices: &mut NetDevices| {
-            devices.set_enabled(Some(false));
+            devices.set_enabled(Some(true));
         })));
     linux
 }
@@ -199,7 +199,8 @@ mod tests {
             assert_eq!(document["linux"]["cgroup"][way], Value::Bool(true), "{way}");
         }
         assert_eq!(document["ociVersionMax"], "1.3.0");
-        assert_eq!(document["linux"]["mountExtensions"]["idmap"]["enabled"], Value::Bool(false));
+        assert_eq!(document["linux"]["mountExtensions"]["idmap"]["enabled"], Value::Bool(true));
+        assert_eq!(document["linux"]["netDevices"]["enabled"], Value::Bool(true));
         // a value that is unknown would be shown as null
         assert!(!serde_json::to_string(&document).unwrap().contains("null"));
     }

@@ -4,8 +4,9 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "of a plan's steps only those that mount are looked at")]
 
 use crate::abi::ns::Namespace;
+use crate::error::{Error, Result};
 use crate::plan::step::Step;
-use crate::plan::{Plan, namespaces};
+use crate::plan::{Open, Plan, namespaces};
 use oci_spec::runtime::Spec;
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -42,6 +43,28 @@ pub(super) fn mounts(plan: &Plan) -> Vec<Mounted> {
         }
     }
     mounts
+}
+
+/// CRIU knows nothing of mapped ids: what it brought back would show the host's.
+///
+/// # Errors
+/// The plan has a mount with mapped ids.
+pub(super) fn refuse_mapped(plan: &Plan) -> Result<()> {
+    let by_host = plan.opens.iter().find_map(|(_, open)| match open {
+        Open::Tree { source, mapped: Some(_), .. } => Some(source),
+        _ => None,
+    });
+    let by_init = plan.steps.iter().find_map(|step| match step {
+        Step::IdMap { source, .. } => Some(source),
+        _ => None,
+    });
+    match by_host.or(by_init) {
+        Some(source) => {
+            let text = format!("the mount of {} has mapped ids, which CRIU can't bring back", source.to_string_lossy());
+            Err(Error::msg(text))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The paths that a plan masks.

@@ -191,6 +191,7 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
         Step::PrivateParent(path) => root::private_parent(path)?,
         Step::OpenRoot { path, tree } => root::open(path, *tree, scene)?,
         Step::Chroot(path) => root::change(path, scene)?,
+        Step::EnterRoot => root::enter(scene)?,
         Step::Pivot { cut } => root::pivot(*cut, scene)?,
         Step::MoveRoot => root::shift(scene)?,
         Step::ReadonlyRoot => root::readonly(scene)?,
@@ -200,6 +201,7 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
         | Step::Clone { .. }
         | Step::CloneInside { .. }
         | Step::Take { .. }
+        | Step::IdMap { .. }
         | Step::Attr { .. }
         | Step::AttrKeepLocked { .. }
         | Step::Attach { .. }

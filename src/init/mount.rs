@@ -4,12 +4,13 @@ use super::path::{self, Scratch};
 use super::{Done, Scene, Trouble, copy, leave};
 use crate::abi::mount::{
     ATTR_ATIME, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, ATTR_STRICTATIME,
-    MS_REMOUNT, MountAttr,
+    MS_REMOUNT, MS_SLAVE, MountAttr,
 };
-use crate::plan::step::{Slot, Step, Str};
+use crate::plan::Mapped;
+use crate::plan::step::{Slot, Step, Str, Sync};
 use crate::sys::file::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, cwd, open_in};
 use crate::sys::{Answer, Errno, mount};
-use crate::wire::Cause;
+use crate::wire::{self, Cause};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -19,6 +20,7 @@ const PROC_MAGIC: i64 = 0x9fa0;
 const ENOTDIR: i32 = Errno::ENOTDIR as i32;
 const EINVAL: i32 = Errno::EINVAL as i32;
 
+// check: table: one arm a step: what it is made of
 pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
     match step {
         Step::Mount { source, fstype, target, flags, data, copy_up, fresh } => {
@@ -46,6 +48,7 @@ pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
             scene.put(Slot::TREE, tree);
             Ok(())
         }
+        Step::IdMap { mapped, by_host, .. } => map_ids(scene, *mapped, *by_host),
         Step::Attr { attr, recursive } => Ok(mount::set_attr(scene.get(Slot::TREE)?, attr, *recursive)?),
         Step::AttrKeepLocked { attr, explicit, host } => {
             keep_locked(scene.get(Slot::TREE)?, attr, false, *explicit, *host)
@@ -81,6 +84,15 @@ pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
         // `super::perform` sends nothing else here
         _ => Err(Errno::ENOSYS.into()),
     }
+}
+
+fn map_ids(scene: &Scene<'_>, mapped: Mapped, by_host: bool) -> Done {
+    let tree = scene.get(Slot::TREE)?;
+    if !by_host {
+        return Ok(mount::map_ids(tree, scene.get(mapped.namespace)?, mapped.recursive)?);
+    }
+    wire::hand(scene.wire, Slot::TREE, tree)?;
+    Ok(wire::wait(scene.wire, Sync::IdMapped)?)
 }
 
 /// A clone of a tree of the host, or of another where that one is not there.
@@ -207,8 +219,9 @@ fn cgroup2(scene: &mut Scene<'_>, target: &Str, flags: u64, data: &CStr, bind: O
         Err(Errno::ENOENT) => return Ok(mount::attach(empty(None)?.as_fd(), place.as_fd())?),
         answer => answer?,
     };
-    let mut attr = MountAttr { set: ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC, ..MountAttr::default() };
-    attr.set |= flags & ATTR_RDONLY;
+    let set = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | flags & ATTR_RDONLY;
+    // nobody mounts in it, and if, then not in the host's
+    let attr = MountAttr { set, propagation: MS_SLAVE, ..MountAttr::default() };
     mount::set_attr(tree.as_fd(), &attr, true)?;
     Ok(mount::attach(tree.as_fd(), place.as_fd())?)
 }

@@ -40,6 +40,14 @@ pub(super) fn open(path: &CStr, tree: Option<Slot>, scene: &mut Scene<'_>) -> Do
     Ok(())
 }
 
+/// By descriptor: the path could lead to something else by now.
+pub(super) fn enter(scene: &Scene<'_>) -> Done {
+    file::enter(scene.root()?)?;
+    file::chroot(c".")?;
+    file::chdir(c"/")?;
+    Ok(())
+}
+
 /// Without a mount namespace there is nothing to pivot.
 pub(super) fn change(path: &CStr, scene: &mut Scene<'_>) -> Done {
     file::chroot(path)?;

@@ -3,14 +3,15 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set, and most steps explain themselves")]
 
 use super::hooks::Files;
+use super::{idmap, sentence};
 use crate::abi::mount::{MS_SLAVE, MountAttr};
 use crate::error::{Context, Error, Result};
 use crate::plan::step::Slot;
-use crate::plan::{Open, Plan};
+use crate::plan::{Mapped, Open, Plan};
 use crate::sys::file::{self, cwd};
 use crate::sys::{Answer, Errno, mount, ns, socket};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 /// The table of descriptors, filled as the plan says.
@@ -28,13 +29,13 @@ pub(super) fn open(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
                 }
                 slots[usize::from(Slot::HOOK_START.0)] = Some(file::memory(c"hook").context(|| "memfd_create")?);
             }
-            open => slots[usize::from(slot.0)] = Some(one(open)?),
+            open => slots[usize::from(slot.0)] = Some(one(open, &slots)?),
         }
     }
     Ok(slots)
 }
 
-fn one(open: &Open) -> Result<OwnedFd> {
+fn one(open: &Open, slots: &[Option<OwnedFd>]) -> Result<OwnedFd> {
     match open {
         Open::Namespace { path, kind, at } => {
             let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::spec(at, "holds a zero byte"))?;
@@ -49,18 +50,36 @@ fn one(open: &Open) -> Result<OwnedFd> {
                 None => Err(Error::spec(at, format!("{} is no namespace", path.display()))),
             }
         }
-        Open::Tree { source, recursive } => tree(source, *recursive).map_err(|errno| {
-            let path = source.to_string_lossy();
-            match errno {
-                Errno::ENOENT => Error::from(errno).context(format!("failed to fulfil mount request: open {path}")),
-                _ => Error::from(errno).context(format!("open_tree({path:?})")),
+        Open::Tree { source, recursive, mapped } => {
+            let tree = tree(source, *recursive).map_err(|errno| {
+                let path = source.to_string_lossy();
+                match errno {
+                    Errno::ENOENT => Error::from(errno).context(format!("failed to fulfil mount request: open {path}")),
+                    _ => Error::from(errno).context(format!("open_tree({path:?})")),
+                }
+            })?;
+            if let Some(mapped) = mapped {
+                map_ids(tree.as_fd(), source, *mapped, slots)?;
             }
-        }),
+            Ok(tree)
+        }
+        Open::Mapping(maps) => idmap::namespace(maps)
+            .map_err(|error| error.context("failed to fulfil mount request: failed to create userns for id-mapping")),
         Open::Console(path) => {
             socket::connect_stream(path).context(|| format!("connect to console socket {}", path.display()))
         }
         Open::HookFiles => Err(Error::msg("hook files are three")),
     }
+}
+
+/// Maps the ids of a tree that nobody has seen yet.
+///
+/// # Errors
+/// In runc's words.
+pub(super) fn map_ids(tree: BorrowedFd<'_>, source: &CStr, mapped: Mapped, slots: &[Option<OwnedFd>]) -> Result<()> {
+    let namespace = slots.get(usize::from(mapped.namespace.0)).and_then(Option::as_ref);
+    let namespace = namespace.ok_or_else(|| Error::msg("a mapping without its user namespace"))?;
+    mount::map_ids(tree, namespace.as_fd(), mapped.recursive).map_err(|errno| sentence::not_mapped(source, errno))
 }
 
 /// A clone that receives what the host mounts and sends nothing back, as it would be had init cloned it in its own

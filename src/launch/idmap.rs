@@ -1,9 +1,11 @@
-//! Writing the maps of a new user namespace (`user_namespaces(7)`).
+//! Writing the maps of a new user namespace (`user_namespaces(7)`); user namespaces that stand for the maps of a mount.
 
 use crate::error::{Context, Error, Result};
 use crate::plan::{IdRange, Maps};
-use crate::sys::{Errno, cred};
+use crate::sys::{Errno, cred, ns, signal};
 use std::fmt::Write as _;
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::process::Command;
 
 /// Writes `uid_map` and `gid_map` of a process; where we may not, `newuidmap(1)` and `newgidmap(1)` do.
@@ -21,6 +23,20 @@ pub(super) fn write(pid: i32, maps: &Maps) -> Result<()> {
     }
     one(pid, "uid_map", "newuidmap", &maps.uids)?;
     one(pid, "gid_map", "newgidmap", &maps.gids)
+}
+
+/// A user namespace with these maps and nobody in it.
+///
+/// # Errors
+/// The kernel's answer.
+pub(super) fn namespace(maps: &Maps) -> Result<OwnedFd> {
+    let pid = ns::dead_in_new_user_namespace().context(|| "clone3(user)")?;
+    let made = write(pid, maps).and_then(|()| {
+        let path = format!("/proc/{pid}/ns/user");
+        Ok(File::open(&path).context(|| format!("open {path}"))?.into())
+    });
+    signal::reap(pid, true).context(|| format!("wait for {pid}"))?;
+    made
 }
 
 fn one(pid: i32, file: &str, helper: &str, ranges: &[IdRange]) -> Result<()> {

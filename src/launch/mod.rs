@@ -5,22 +5,29 @@
 
 mod clone;
 pub mod console;
+mod ended;
 mod fds;
 pub mod gate;
 pub mod hooks;
 mod idmap;
+mod network;
 pub mod notify;
 mod oom;
 mod record;
+pub mod root;
+mod send;
 mod sentence;
 pub mod tenant;
 mod undo;
 
 use clone::Luggage;
 pub use clone::{Child, begin_network, reap};
+use ended::became_payload;
+pub use ended::never_ran;
 pub use fds::check_preserved;
 use record::inner_pid;
 pub use record::{document, record, settle};
+pub use send::{send_listener, send_pidfd};
 pub use undo::Undo;
 
 use crate::abi::ns::Namespace;
@@ -29,21 +36,21 @@ use crate::cgroup::Handle;
 use crate::error::{Context, Error, Result};
 use crate::facts::Facts;
 use crate::log::Log;
-use crate::plan::cgroup::{CgroupFacts, CgroupPlan, Driver, Permission, Rootless};
+use crate::plan::cgroup::{CgroupPlan, Driver, Rootless};
 use crate::plan::container::{self, Request};
-use crate::plan::mounts::{Branch, CgroupTree};
+use crate::plan::mounts::CgroupTree;
 use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::{self, Plan};
 use crate::spec::Loaded;
 use crate::state::{self, Claim, Root};
 use crate::sys::exe::{Seal, View};
 use crate::sys::netns::Ahead;
-use crate::sys::signal::{self, Mask};
+use crate::sys::signal::Mask;
 use crate::sys::{cred, socket, task};
 use crate::trace::Trace;
 use crate::wire::{self, Message};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// What is to be launched.
@@ -128,7 +135,7 @@ pub fn plan(job: &Job<'_>) -> Result<(Plan, CgroupPlan)> {
     let facts = cgroup::facts(plan::cgroup::wants_own(&wanted))?;
     let mut notes = Vec::new();
     let cgroups = plan::cgroup::plan(&wanted, &facts, &mut notes)?;
-    let tree = tree(&facts, &cgroups);
+    let tree = CgroupTree::of(&facts, &cgroups);
     let notify = job.notify.as_ref().map(|_| notify::directory(&job.root.path().join(job.id)));
     let request = Request {
         id: job.id,
@@ -155,31 +162,12 @@ fn facts_for(spec: &Spec) -> Facts {
     Facts::ask(labels, namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User))
 }
 
-/// Where the container's cgroups lie, for mounts of type `cgroup`.
-fn tree(facts: &CgroupFacts, plan: &CgroupPlan) -> CgroupTree {
-    match facts {
-        // below which part of the tree a user's systemd makes it is asked later
-        CgroupFacts::Unified(_) if plan.unit.as_ref().is_some_and(|unit| unit.user) => CgroupTree::Unified(None),
-        CgroupFacts::Unified(_) => CgroupTree::Unified(plan.paths.get("").cloned()),
-        CgroupFacts::Legacy { hierarchies, .. } => {
-            let place = |hierarchy: &plan::cgroup::Hierarchy| {
-                let names: Vec<String> = hierarchy.keys().collect();
-                let directory = names.first().and_then(|name| plan.paths.get(name)).cloned();
-                let callers = (plan.permission == Permission::Optional)
-                    .then(|| hierarchy.mountpoint.join(hierarchy.own.trim_start_matches('/')));
-                Branch { names, directory: directory.unwrap_or_else(|| hierarchy.mountpoint.clone()), callers }
-            };
-            CgroupTree::Legacy(hierarchies.iter().map(place).collect())
-        }
-    }
-}
-
 /// Launches a container: comes back when it runs, or with a gate when it waits.
 ///
 /// # Errors
 /// Any step that failed; then nothing is left of the container.
 pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
-    let network = network(job, log)?;
+    let ahead = ahead(job, log)?;
     let mut seal = Some(view(seal, log)?);
     let (plan, cgroups) = prepared(job, log)?;
     let shared = plan.birth.shares_memory;
@@ -195,48 +183,43 @@ pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
     let directory = claim.dir.path().to_owned();
     undo.push("remove the state directory", move || remove_directory(&directory));
     let relay = job.notify.as_ref().map(|to| notify::prepare(claim.dir.path(), to, job.gate)).transpose()?.flatten();
-    // whoever kills us from now on leaves word of the cgroup for `delete --force`
-    claim.dir.announce(&record(job, Handle::planned(&cgroups))?)?;
+    let root = plan.root.as_ref().map(root::detached).transpose()?;
+    let root_mount = root.as_ref().map(|root| root.id);
+    // whoever kills us from now on leaves word of the cgroup and the root for `delete --force`
+    claim.dir.announce(&Record { root_mount, ..record(job, Handle::planned(&cgroups))? })?;
     drop(claiming);
     let making = log.span("make the cgroup");
     let made = cgroup::make(&cgroups)?;
     drop(making);
-    if made.forgiven() && made.handle().cgroup_paths.is_empty() && !plan.birth.new.has(Namespace::Pid) {
-        log.warn(NO_GRIP);
-    }
+    warn_of_no_grip(&made, plan, log);
     let leftover = made.handle().clone();
     undo.push("remove the cgroup", move || leftover.remove());
     let mut slots = fds::open(plan)?;
+    if let Some(root) = root {
+        undo.push("unmount the root", root.attach(&mut slots)?);
+    }
     if job.gate {
         gate::make(&claim.dir, &mut slots)?;
     }
-    let (host, init) = socket::pair().context(|| "socketpair")?;
     let cloning = log.span("clone3");
-    if let Some(network) = network {
-        let made = if shared { network.expect(host.as_fd()) } else { Some(network.wait()) };
-        slots[usize::from(Slot::NETWORK.0)] = made.transpose().map_err(clone::no_network)?;
-    }
-    let marks = log.trace().map(Trace::marks);
-    let (luggage, plan) = Luggage::new(plan, &slots, (host.as_fd(), init.as_fd()), job.mask, marks);
-    let score = oom::lend(plan.oom_score_adj)?;
-    task::roam();
-    let child = clone::birth(luggage, made.into_fd(), |errno| made.refused(errno, &cgroups))?;
+    let (child, host, plan) = bear(job, plan, &mut slots, (&made, &cgroups), ahead, log)?;
     let child = std::rc::Rc::new(child);
-    drop((init, score, cloning));
+    drop(cloning);
     let doomed = std::rc::Rc::clone(&child);
     undo.push("end init", move || clone::end(&doomed));
+    if let Some(lent) = network::lend(&plan.network, child.pid, &slots)? {
+        undo.push("take the network devices back", move || lent.take_back());
+    }
     // the lock on the gate is init's alone
-    for slot in [Slot::GATE, Slot::LOCK, Slot::CONSOLE, Slot::NETWORK] {
+    for slot in [Slot::ROOT, Slot::GATE, Slot::LOCK, Slot::CONSOLE, Slot::NETWORK] {
         slots[usize::from(slot.0)] = None;
     }
-    let mut launch = Launch { plan, job, claim: &claim, host: &host, slots: &mut slots, log, child: &child };
+    let mut launch =
+        Launch { plan, job, root_mount, claim: &claim, host: &host, slots: &mut slots, log, child: &child };
     let accompanied = finish(seal, log).and_then(|()| launch.accompany(&made, &cgroups));
     // it may be about to write on the wire
-    network.filter(|_| accompanied.is_err()).into_iter().for_each(Ahead::settle);
-    if let Some(trace) = log.trace() {
-        trace.beside(network.into_iter().flat_map(Ahead::laps));
-        trace.steps(child.pid, plan.steps.iter().map(ToString::to_string));
-    }
+    ahead.filter(|_| accompanied.is_err()).into_iter().for_each(Ahead::settle);
+    trace(log, ahead, child.pid, plan);
     let (record, terminal) = accompanied?;
     undo.disarm();
     let child = std::rc::Rc::into_inner(child).ok_or_else(|| Error::msg("init is still to be undone"))?;
@@ -245,15 +228,50 @@ pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
     Ok(Launched { child, container: state::Container { dir: claim.dir, record }, terminal, relay })
 }
 
+/// The clone. Answers the child, our end of the wire to it, and the plan, which is shared from now on.
+fn bear(
+    job: &Job<'_>,
+    plan: &'static mut Plan,
+    slots: &mut [Option<OwnedFd>],
+    (made, cgroups): (&cgroup::Made, &CgroupPlan),
+    ahead: Option<&'static Ahead>,
+    log: &Log,
+) -> Result<(Child, OwnedFd, &'static Plan)> {
+    let (host, init) = socket::pair().context(|| "socketpair")?;
+    if let Some(ahead) = ahead {
+        let made = if plan.birth.shares_memory { ahead.expect(host.as_fd()) } else { Some(ahead.wait()) };
+        slots[usize::from(Slot::NETWORK.0)] = made.transpose().map_err(clone::no_network)?;
+    }
+    let marks = log.trace().map(Trace::marks);
+    let (luggage, plan) = Luggage::new(plan, slots, (host.as_fd(), init.as_fd()), job.mask, marks);
+    let _score = oom::lend(plan.oom_score_adj)?;
+    task::roam();
+    let child = clone::birth(luggage, made.into_fd(), |errno| made.refused(errno, cgroups))?;
+    Ok((child, host, plan))
+}
+
+fn warn_of_no_grip(made: &cgroup::Made, plan: &Plan, log: &Log) {
+    if made.forgiven() && made.handle().cgroup_paths.is_empty() && !plan.birth.new.has(Namespace::Pid) {
+        log.warn(NO_GRIP);
+    }
+}
+
+fn trace(log: &Log, ahead: Option<&'static Ahead>, pid: i32, plan: &Plan) {
+    if let Some(trace) = log.trace() {
+        trace.beside(ahead.into_iter().flat_map(Ahead::laps));
+        trace.steps(pid, plan.steps.iter().map(ToString::to_string));
+    }
+}
+
 /// The network namespace: the one that was begun already, or one that is begun now.
-fn network(job: &Job<'_>, log: &Log) -> Result<Option<&'static Ahead>> {
+fn ahead(job: &Job<'_>, log: &Log) -> Result<Option<&'static Ahead>> {
     if !plan::namespaces::network_ahead(&job.loaded.spec) {
         return Ok(None);
     }
     let begin = || begin_network(log.trace().is_some());
-    let network = job.network.map_or_else(begin, Ok)?;
-    network.run();
-    Ok(Some(network))
+    let ahead = job.network.map_or_else(begin, Ok)?;
+    ahead.run();
+    Ok(Some(ahead))
 }
 
 fn view(seal: Seal, log: &Log) -> Result<View> {
@@ -286,6 +304,7 @@ fn remove_directory(path: &Path) -> Result<()> {
 /// The host half beside a living child.
 struct Launch<'a> {
     plan: &'a Plan,
+    root_mount: Option<u64>,
     job: &'a Job<'a>,
     claim: &'a Claim,
     host: &'a OwnedFd,
@@ -367,13 +386,16 @@ impl Launch<'_> {
     fn record(&self, made: &cgroup::Made) -> Result<Record> {
         let mut record = record(self.job, made.handle().clone())?;
         record.rootless |= made.forgiven();
+        record.root_mount = self.root_mount;
         settle(&mut record, self.child.pid, self.plan)?;
         Ok(record)
     }
 
     /// Listens until init waits at the gate or has become the payload.
     fn attend(&mut self, record: &Record) -> Result<Option<OwnedFd>> {
-        let asks = |step: &&Step| matches!(step, Step::Tell(Sync::Rooted | Sync::Limited));
+        let asks =
+            |step: &&Step| matches!(step, Step::Tell(Sync::Rooted | Sync::Limited) | Step::IdMap { by_host: true, .. });
+        let mut unmapped = self.plan.steps.iter().filter(|step| matches!(step, Step::IdMap { by_host: true, .. }));
         let mut open_questions = self.plan.steps.iter().filter(asks).count();
         let mut terminal = None;
         if open_questions == 0 {
@@ -382,6 +404,13 @@ impl Launch<'_> {
         loop {
             match wire::hear(self.host.as_fd()).context(|| "listen to init")? {
                 Some((Message::Reached(Sync::Ready), _)) => return Ok(terminal),
+                Some((Message::Handed(Slot::TREE), Some(tree))) => {
+                    self.map_ids(tree.as_fd(), unmapped.next())?;
+                    open_questions -= 1;
+                    if open_questions == 0 {
+                        self.go(Sync::Ready)?;
+                    }
+                }
                 Some((Message::Reached(sync), _)) => {
                     self.answer(sync, record)?;
                     open_questions = open_questions.saturating_sub(1);
@@ -429,9 +458,18 @@ impl Launch<'_> {
                         .context(|| format!("prlimit({}, {}, {})", limit.name, limit.soft, limit.hard))?;
                 }
             }
-            Sync::Mapped | Sync::Ready => {}
+            Sync::Mapped | Sync::IdMapped | Sync::Ready => {}
         }
         self.go(sync)
+    }
+
+    /// Maps the ids of what init has cloned, which takes rights over the file system that init does not have.
+    fn map_ids(&self, tree: BorrowedFd<'_>, step: Option<&Step>) -> Result<()> {
+        match step {
+            Some(Step::IdMap { mapped, source, .. }) => fds::map_ids(tree, source, *mapped, self.slots)?,
+            Some(_) | None => return Err(Error::msg("init hands what nobody wants")),
+        }
+        self.go(Sync::IdMapped)
     }
 
     /// Hooks in the container count processes as the container does.
@@ -450,43 +488,4 @@ impl Launch<'_> {
         let Some((path, metadata)) = &self.plan.listener else { return Err(Error::msg("a listener without a path")) };
         send_listener(path, metadata, fd, record, record.init_process_pid, "creating")
     }
-}
-
-/// Sends the seccomp listener with the `ContainerProcessState`.
-///
-/// # Errors
-/// Nobody listens at the path.
-pub fn send_listener(path: &Path, metadata: &str, fd: &OwnedFd, record: &Record, pid: i32, status: &str) -> Result<()> {
-    let state = document(record, status, record.init_process_pid);
-    let text = serde_json::json!({
-        "ociVersion": record.oci_version, "fds": ["seccompFd"], "pid": pid, "metadata": metadata, "state": state,
-    });
-    let socket = socket::connect_stream(path)
-        .context(|| format!("failed to connect with seccomp agent {} (linux.seccomp.listenerPath)", path.display()))?;
-    socket::send(socket.as_fd(), text.to_string().as_bytes(), Some(fd.as_fd())).context(|| "send the seccomp listener")
-}
-
-/// Sends a pidfd to `--pidfd-socket`.
-///
-/// # Errors
-/// Nobody listens at the path.
-pub fn send_pidfd(path: &Path, child: &Child, word: &[u8]) -> Result<()> {
-    let socket = socket::connect_stream(path).context(|| format!("connect to pidfd socket {}", path.display()))?;
-    socket::send(socket.as_fd(), word, Some(child.pidfd.as_fd())).context(|| "send the pidfd")
-}
-
-/// The error for a foreground container that was killed before it had executed its program; to be asked before it is
-/// reaped.
-#[must_use]
-pub fn never_ran(child: &Child) -> Option<Error> {
-    (!child.restored && !became_payload(child.pid))
-        .then(|| sentence::vanished(Some(signal::End::Killed(libc::SIGKILL))))
-}
-
-/// Whether a process that has ended, and is not reaped yet, had executed a program: the kernel's `PF_FORKNOEXEC`
-/// (field 9 of `/proc/PID/stat`, proc(5)) says that it had not.
-fn became_payload(pid: i32) -> bool {
-    let stat = procfs::process::Process::new(pid).and_then(|process| process.stat());
-    let flags = stat.ok().and_then(|stat| stat.flags().ok());
-    flags.is_none_or(|flags| !flags.contains(procfs::process::StatFlags::PF_FORKNOEXEC))
 }

@@ -34,6 +34,7 @@ pub fn record(job: &Job<'_>, cgroup: Handle) -> Result<Record> {
         external_descriptors: Vec::new(),
         // nobody is to be killed on the word of a record without a process
         private_pid: true,
+        root_mount: None,
         no_new_keyring: job.no_new_keyring,
         cgroup,
         poststart: hooks.and_then(|h| h.poststart().clone()).unwrap_or_default(),

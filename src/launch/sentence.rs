@@ -11,6 +11,7 @@ use crate::sys::Errno;
 use crate::sys::netns::Refused;
 use crate::sys::signal::End;
 use crate::wire::{Cause, Failure};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// In front of everything that went wrong in init, as runc has it.
@@ -42,6 +43,7 @@ pub(super) fn told(plan: &Plan, failure: Failure, slots: &[Option<OwnedFd>]) -> 
 }
 
 /// The failures that engines and people know by their words.
+// check: table: one arm a failure
 fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[Option<OwnedFd>]) -> Option<Error> {
     match (step, failure.cause) {
         (Step::Find | Step::Exec, Cause::NoProgram) => Some(program(image, false, errno)),
@@ -80,6 +82,7 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
             let path = source.to_string_lossy();
             Some(Error::msg(format!("failed to fulfil mount request: open {path}: {}", reason(errno))))
         }
+        (Step::IdMap { source, by_host: false, .. }, _) => Some(not_mapped(source, errno)),
         (Step::Uid(id), _) if errno == Errno::EINVAL => Some(unmapped("uid", *id)),
         (Step::Gid(id), _) if errno == Errno::EINVAL => Some(unmapped("gid", *id)),
         (Step::AttrKeepLocked { .. }, _) if errno == Errno::EPERM => {
@@ -104,6 +107,17 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
         }
         _ => None,
     }
+}
+
+/// The ids of a mount could not be mapped, in runc's words.
+pub(super) fn not_mapped(source: &CStr, errno: Errno) -> Error {
+    let why = match errno {
+        Errno::EINVAL => " (maybe the filesystem used doesn't support idmap mounts on this kernel?)",
+        _ => "",
+    };
+    let (path, reason) = (source.to_string_lossy(), reason(errno));
+    let text = format!("failed to fulfil mount request: failed to set MOUNT_ATTR_IDMAP on {path}: {reason}{why}");
+    Error::msg(text).fact("syscall", "mount_setattr").fact("path", path).fact("code", format!("{errno:?}"))
 }
 
 fn unmapped(kind: &str, id: u32) -> Error {

@@ -1,9 +1,10 @@
 //! **The order** of create and run: what init does, one call a line, each with the reason why it stands there.
 
 use super::devices::Nodes;
-use super::mounts::{CgroupTree, Place};
+use super::mounts::{CgroupTree, Ids, Place};
 use super::namespaces::{Chosen, choose};
-use super::step::{Slot, Step, Sync};
+use super::network::{self, Network};
+use super::step::{Slot, Step, Str, Sync};
 use super::{Open, Plan, devices, hide, hooks, identity, image, mounts, namespaces, rootfs, terminal};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::error::{Error, Result};
@@ -60,6 +61,10 @@ struct Draft<'a> {
     chosen: Chosen,
     /// Made by init, because the clone can't.
     late: Namespaces,
+    /// The root that the host mounts.
+    here: Option<Str>,
+    /// The devices that the host moves.
+    network: Network,
     opens: Vec<(Slot, Open)>,
     slots: u16,
     notes: Vec<String>,
@@ -81,9 +86,8 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
         namespaces::rootless(&chosen, spec.mounts().as_deref().unwrap_or_default())?;
     }
     let late = late(&mut chosen, request);
-    let linux = spec.linux().clone().unwrap_or_default_empty();
-    let (notes, details) = (Vec::new(), Vec::new());
-    let mut draft = Draft { spec, process, linux, request, facts, chosen, late, opens, slots, notes, details };
+    let mut draft = Draft::new(spec, process, request, facts, chosen, late);
+    (draft.opens, draft.slots) = (opens, slots);
     let env = environment(process, request);
     let env = image::environment(env.iter().map(String::as_str));
     let home = home_wanted(process);
@@ -115,16 +119,17 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     }
     // a listener goes to the host half, which leaves at the gate
     let reported = confined.last.take_if(|_| request.gate && confined.listener.is_some());
-    let early = request.gate || !starting.is_empty() || confined.last.is_some() || reported.is_some();
-    draft.go(&mut steps, reported, early);
+    draft.go(&mut steps, reported, !starting.is_empty() || confined.last.is_some());
     // programs of the container's own: what holds for the payload holds for them
     steps.extend(confined.last);
     steps.extend(starting);
     steps.push(Step::Exec);
 
-    let Draft { chosen, opens, slots, notes, details, .. } = draft;
+    let Draft { chosen, here, network, opens, slots, notes, details, .. } = draft;
     Ok(Plan {
         id: request.id.to_owned(),
+        root: here,
+        network,
         opens,
         slots,
         birth: chosen.birth,
@@ -140,11 +145,41 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     })
 }
 
+impl<'a> Draft<'a> {
+    fn new(
+        spec: &'a Spec,
+        process: &'a Process,
+        request: &'a Request<'a>,
+        facts: &'a Facts,
+        chosen: Chosen,
+        late: Namespaces,
+    ) -> Self {
+        Self {
+            spec,
+            process,
+            linux: spec.linux().clone().unwrap_or_default_empty(),
+            request,
+            facts,
+            chosen,
+            late,
+            here: None,
+            network: Network::default(),
+            opens: Vec::new(),
+            slots: Slot::FREE,
+            notes: Vec::new(),
+            details: Vec::new(),
+        }
+    }
+}
+
 impl Draft<'_> {
     /// Into the namespaces, and names in them.
     fn enter(&mut self, steps: &mut Vec<Step>) -> Result<()> {
-        // ids mean nothing before the maps are written, and a cgroup namespace is rooted where the process is
-        if self.chosen.birth.maps.is_some() || self.request.placed_late {
+        self.network = network::network(&self.linux, &self.chosen, self.facts.unprivileged)?;
+        // ids mean nothing before the maps are written, a cgroup namespace is rooted where the process is, and devices
+        // have settings
+        let devices = !self.network.devices.is_empty();
+        if self.chosen.birth.maps.is_some() || self.request.placed_late || devices {
             steps.push(Step::Await(Sync::Mapped));
         }
         // given namespaces first: everything below happens in them
@@ -171,7 +206,10 @@ impl Draft<'_> {
     /// The root with everything in it, still beside the host's.
     fn build_root(&mut self, steps: &mut Vec<Step>) -> Result<()> {
         let rootfs = rootfs(self.spec, self.request.bundle)?;
-        steps.extend(rootfs::open(self.spec, &rootfs, &self.chosen, self.by_host(), &mut self.opens, &mut self.slots)?);
+        let mounts = self.request.notify.is_some() || !self.list().is_empty();
+        self.here = rootfs::here(self.spec, &rootfs, &self.chosen, mounts)?;
+        let by = (self.by_host(), self.here.is_some());
+        steps.extend(rootfs::open(self.spec, &rootfs, &self.chosen, by, &mut self.opens, &mut self.slots)?);
         let mut mounts = self.mounts()?;
         let open = self.own_dev() && devices::below_dev(&mut mounts);
         if self.chosen.birth.network_ahead {
@@ -197,7 +235,7 @@ impl Draft<'_> {
 
     /// The root becomes `/`, and what must not be seen of it is hidden.
     fn finish_root(&mut self, steps: &mut Vec<Step>) -> Result<()> {
-        steps.extend(rootfs::pivot(self.spec, &self.chosen, self.request.no_pivot)?);
+        steps.extend(rootfs::pivot(self.spec, &self.chosen, self.here.is_some(), self.request.no_pivot)?);
         // behind the pivot, so that the terminal's paths are the container's
         if self.process.terminal().unwrap_or_default() {
             let own_dev = self.own_dev();
@@ -211,7 +249,7 @@ impl Draft<'_> {
         steps.extend(writes);
         steps.extend(mounts::readonly(self.list())?);
         let readonly = self.spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly);
-        if readonly.unwrap_or_default() && self.chosen.mount {
+        if readonly.unwrap_or_default() {
             steps.push(Step::ReadonlyRoot);
         }
         steps.extend(hide::paths(&self.linux, &self.chosen)?);
@@ -237,8 +275,8 @@ impl Draft<'_> {
     /// The last looks before the payload. Execve looks for itself; `early`, so that create fails and not start, before hooks
     /// run, and before a filter forbids to look.
     fn go(&self, steps: &mut Vec<Step>, filter: Option<Step>, early: bool) {
-        let filtered = steps.iter().any(|step| matches!(step, Step::Seccomp { .. }));
-        if self.spec.process().is_some() && (early || filtered) {
+        let filtered = filter.is_some() || steps.iter().any(|step| matches!(step, Step::Seccomp { .. }));
+        if self.spec.process().is_some() && (early || filtered || self.request.gate) {
             steps.push(Step::Find);
         }
         steps.extend(filter);
@@ -273,7 +311,7 @@ impl Draft<'_> {
 
     /// Whether `/dev` is ours to fill.
     fn own_dev(&self) -> bool {
-        self.chosen.mount && devices::ours(self.list())
+        (self.chosen.mount || !self.list().is_empty()) && devices::ours(self.list())
     }
 
     fn mounts(&mut self) -> Result<Vec<Step>> {
@@ -282,14 +320,13 @@ impl Draft<'_> {
         if list.is_empty() {
             return Ok(Vec::new());
         }
-        if !self.chosen.mount {
-            return Err(Error::spec("mounts", "mounts need a mount namespace in linux.namespaces"));
-        }
         let root = rootfs(self.spec, self.request.bundle)?;
         let place = Place {
             bundle: self.request.bundle,
             root: &root,
             by_host: self.by_host(),
+            ids: &Ids::of(&self.linux, &self.chosen, self.facts.unprivileged)?,
+            beside_host: !self.chosen.mount,
             cgroup_namespace: self.chosen.own.has(Namespace::Cgroup),
             cgroups: self.request.cgroups,
             label: self.linux.mount_label().as_deref(),

@@ -155,7 +155,7 @@ fn push(
     // everybody may make fifos
     if nodes != Nodes::Made && node.mode & libc::S_IFMT != libc::S_IFIFO {
         steps.push(if nodes == Nodes::ClonedByHost {
-            let slot = Plan::open(opens, slots, Open::Tree { source: path.clone(), recursive: false });
+            let slot = Plan::open(opens, slots, Open::Tree { source: path.clone(), recursive: false, mapped: None });
             Step::Take { slot, source: path.clone() }
         } else {
             Step::Clone { source: path.clone(), recursive: false, instead: None }

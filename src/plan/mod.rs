@@ -13,9 +13,12 @@ mod goldens;
 mod hide;
 pub mod hooks;
 mod identity;
+mod idmap;
 pub mod image;
 pub mod mounts;
 pub mod namespaces;
+pub mod network;
+mod options;
 mod rootfs;
 pub mod seccomp;
 pub mod show;
@@ -47,11 +50,24 @@ pub enum Open {
         source: Str,
         /// With everything mounted below it.
         recursive: bool,
+        /// How its ids are mapped.
+        mapped: Option<Mapped>,
     },
+    /// A user namespace that stands for a mapping of ids, with nobody in it.
+    Mapping(Maps),
     /// Standard input, output and error for hooks in the container.
     HookFiles,
     /// The connection to `--console-socket`.
     Console(PathBuf),
+}
+
+/// How the ids of a mount are mapped (`MOUNT_ATTR_IDMAP`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mapped {
+    /// Where the user namespace is that stands for the mapping.
+    pub namespace: Slot,
+    /// Everything mounted below it too.
+    pub recursive: bool,
 }
 
 /// One range of ids (`user_namespaces(7)`).
@@ -134,6 +150,10 @@ pub struct Limit {
 pub struct Plan {
     /// The container's id.
     pub id: String,
+    /// The root that the host mounts on itself for a container without a mount namespace of its own; it lies in `ROOT`.
+    pub root: Option<Str>,
+    /// Network devices that the host moves.
+    pub network: network::Network,
     /// What the host opens before the clone.
     pub opens: Vec<(Slot, Open)>,
     /// How many slots there are.

@@ -1,12 +1,13 @@
 //! Mounts: one entry of the spec becomes a few primitive steps. The option strings are in `abi::mount`.
 
+use super::cgroup::{CgroupFacts, CgroupPlan, Hierarchy, Permission};
+pub use super::idmap::Ids;
 use super::image::c_string;
+use super::options::{Options, attributes, options};
 use super::step::{Slot, Step, Str};
-use super::{Open, Plan};
+use super::{Mapped, Open, Plan, idmap};
 use crate::abi::mount::{
-    ATTR_ATIME, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_NOSYMFOLLOW, ATTR_RDONLY,
-    ATTR_STRICTATIME, MS_BIND, MS_NOATIME, MS_NODEV, MS_NODIRATIME, MS_NOEXEC, MS_NOSUID, MS_NOSYMFOLLOW, MS_RDONLY,
-    MS_REC, MS_RELATIME, MS_REMOUNT, MS_STRICTATIME, Meaning, MountAttr, option,
+    ATTR_RDONLY, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REC, MS_REMOUNT, MS_SLAVE, MountAttr,
 };
 use crate::error::{Error, Result};
 use oci_spec::runtime::Mount;
@@ -19,6 +20,28 @@ pub enum CgroupTree {
     Unified(Option<PathBuf>),
     /// A hierarchy for each set of controllers (v1).
     Legacy(Vec<Branch>),
+}
+
+impl CgroupTree {
+    /// Where a plan of cgroups puts them.
+    #[must_use]
+    pub fn of(facts: &CgroupFacts, plan: &CgroupPlan) -> Self {
+        match facts {
+            // below which part of the tree a user's systemd makes it is asked later
+            CgroupFacts::Unified(_) if plan.unit.as_ref().is_some_and(|unit| unit.user) => Self::Unified(None),
+            CgroupFacts::Unified(_) => Self::Unified(plan.paths.get("").cloned()),
+            CgroupFacts::Legacy { hierarchies, .. } => {
+                let place = |hierarchy: &Hierarchy| {
+                    let names: Vec<String> = hierarchy.keys().collect();
+                    let directory = names.first().and_then(|name| plan.paths.get(name)).cloned();
+                    let callers = (plan.permission == Permission::Optional)
+                        .then(|| hierarchy.mountpoint.join(hierarchy.own.trim_start_matches('/')));
+                    Branch { names, directory: directory.unwrap_or_else(|| hierarchy.mountpoint.clone()), callers }
+                };
+                Self::Legacy(hierarchies.iter().map(place).collect())
+            }
+        }
+    }
 }
 
 /// A container's place in a hierarchy of v1.
@@ -41,109 +64,16 @@ pub struct Place<'a> {
     pub root: &'a Path,
     /// Sources are cloned by the host: from the container's user namespace they may be out of reach.
     pub by_host: bool,
+    /// In the mount namespace of the host: a clone would share with its source what is mounted in either.
+    pub beside_host: bool,
+    /// What mappings of ids in mounts can refer to.
+    pub ids: &'a Ids,
     /// The container has a cgroup namespace of its own.
     pub cgroup_namespace: bool,
     /// The cgroup trees.
     pub cgroups: &'a CgroupTree,
     /// SELinux label of new file systems.
     pub label: Option<&'a str>,
-}
-
-/// An entry's options, sorted.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Options {
-    set: u64,
-    cleared: u64,
-    data: String,
-    propagation: Option<u64>,
-    recursive: MountAttr,
-    copy_up: bool,
-}
-
-fn options(at: &str, list: &[String]) -> Result<Options> {
-    let mut sorted = Options::default();
-    for (i, name) in list.iter().enumerate() {
-        match option(name) {
-            Some(Meaning::Set(flags)) => {
-                sorted.set |= flags;
-                sorted.cleared &= !flags;
-            }
-            Some(Meaning::Clear(flags)) => {
-                sorted.set &= !flags;
-                sorted.cleared |= flags;
-            }
-            Some(Meaning::Nothing) => {}
-            Some(Meaning::Propagation(flags)) => sorted.propagation = Some(flags),
-            Some(Meaning::Recursive(set, clear)) => recursive(&mut sorted.recursive, set, clear),
-            Some(Meaning::CopyUp) => sorted.copy_up = true,
-            Some(Meaning::IdMap(_)) => {
-                let text = format!("{name:?}: mounts with mapped ids are not supported yet");
-                return Err(Error::spec(format!("{at}.options[{i}]"), text));
-            }
-            None if name.is_empty() => {}
-            None => {
-                if !sorted.data.is_empty() {
-                    sorted.data.push(',');
-                }
-                sorted.data.push_str(name);
-            }
-        }
-    }
-    Ok(sorted)
-}
-
-/// Access times are one field, not a bit each: setting or clearing one mode replaces the field.
-fn recursive(attr: &mut MountAttr, set: u64, clear: u64) {
-    let field =
-        (set | clear) & !(ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_NODIRATIME | ATTR_NOSYMFOLLOW);
-    let atime = field != 0 || (set == 0 && clear == 0);
-    if atime {
-        attr.set = (attr.set & !ATTR_ATIME) | set;
-        attr.clear |= ATTR_ATIME;
-    } else {
-        attr.set = (attr.set | set) & !clear;
-        attr.clear = (attr.clear | clear) & !set;
-    }
-}
-
-/// `mount(2)` flags as attributes of a mount: what is not set is cleared, as a remount would, but access times stay
-/// when none are set (an option that only takes some away is passed over, as mount(8) does).
-fn attributes(set: u64, cleared: u64) -> (MountAttr, u64) {
-    const PAIRS: [(u64, u64); 6] = [
-        (MS_RDONLY, ATTR_RDONLY),
-        (MS_NOSUID, ATTR_NOSUID),
-        (MS_NODEV, ATTR_NODEV),
-        (MS_NOEXEC, ATTR_NOEXEC),
-        (MS_NOSYMFOLLOW, ATTR_NOSYMFOLLOW),
-        (MS_NODIRATIME, ATTR_NODIRATIME),
-    ];
-    let atime = MS_NOATIME | MS_STRICTATIME | MS_RELATIME | MS_NODIRATIME;
-    let keep_atime = set & atime == 0;
-    let mut attr = MountAttr::default();
-    let mut explicit = 0;
-    for (flag, attribute) in PAIRS {
-        if attribute == ATTR_NODIRATIME && keep_atime {
-            continue;
-        }
-        if set & flag != 0 {
-            attr.set |= attribute;
-        } else {
-            attr.clear |= attribute;
-        }
-        if cleared & flag != 0 {
-            explicit |= attribute;
-        }
-    }
-    if !keep_atime {
-        attr.clear |= ATTR_ATIME;
-        explicit |= ATTR_ATIME;
-        if set & MS_NOATIME != 0 {
-            attr.set |= ATTR_NOATIME;
-        } else if set & MS_STRICTATIME != 0 {
-            attr.set |= ATTR_STRICTATIME;
-        }
-    }
-    (attr, explicit)
 }
 
 /// What below `/proc` may be covered by a mount: files that lxcfs and the like provide.
@@ -206,15 +136,13 @@ pub fn steps(
     for (i, mount) in mounts.iter().enumerate() {
         let at = format!("mounts[{i}]");
         let target = target(&at, mount, place.root, notes)?;
-        let mut options = options(&at, mount.options().as_deref().unwrap_or_default())?;
+        let mut options = options(mount.options().as_deref().unwrap_or_default());
         let typ = mount.typ().as_deref().unwrap_or_default();
-        if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
-            return Err(Error::spec(format!("{at}.uidMappings"), "mounts with mapped ids are not supported yet"));
-        }
         if typ == "bind" {
             options.set |= MS_BIND;
         }
-        let one = One { at: &at, target: &target, options: &options, mount, place };
+        let mapped = idmap::mapped(&at, mount, &options, place.ids, opens, slots)?;
+        let one = One { mapped, at: &at, target: &target, options: &options, mount, place };
         if options.set & MS_BIND != 0 {
             one.bind(&mut steps, opens, slots)?;
         } else if typ == "cgroup" || typ == "cgroup2" {
@@ -238,7 +166,7 @@ pub(super) fn readonly(mounts: &[Mount]) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
     for (i, mount) in mounts.iter().enumerate() {
         let at = format!("mounts[{i}]");
-        let options = options(&at, mount.options().as_deref().unwrap_or_default())?;
+        let options = options(mount.options().as_deref().unwrap_or_default());
         let late = turns_readonly(mount.typ().as_deref().unwrap_or_default());
         if late && options.set & MS_RDONLY != 0 && options.set & (MS_BIND | MS_REMOUNT) == 0 {
             let target = c_string(&format!("{at}.destination"), clean(mount.destination()))?;
@@ -255,6 +183,7 @@ struct One<'a> {
     options: &'a Options,
     mount: &'a Mount,
     place: &'a Place<'a>,
+    mapped: Option<Mapped>,
 }
 
 impl One<'_> {
@@ -269,6 +198,13 @@ impl One<'_> {
         let recursive = self.options.recursive != MountAttr::default()
             || self.options.propagation.unwrap_or_default() & MS_REC != 0;
         (!attr.is_empty()).then_some((attr, recursive))
+    }
+
+    /// What makes a clone receive what the host mounts in the source, and send nothing back. In a mount namespace of the
+    /// container's own it does that anyway.
+    fn apart(&self) -> Option<Step> {
+        let attr = MountAttr { propagation: MS_SLAVE, ..MountAttr::default() };
+        self.place.beside_host.then_some(Step::Attr { attr, recursive: true })
     }
 
     fn bind(&self, steps: &mut Vec<Step>, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Result<()> {
@@ -292,13 +228,17 @@ impl One<'_> {
         let host = inside.is_none() && self.place.by_host;
         let source = c_string(&at, inside.unwrap_or(&source).as_os_str().as_encoded_bytes())?;
         if let Some(_path) = inside {
-            steps.push(Step::CloneInside { source, recursive });
+            steps.push(Step::CloneInside { source: source.clone(), recursive });
         } else if host {
-            let open = Open::Tree { source: source.clone(), recursive };
+            let open = Open::Tree { source: source.clone(), recursive, mapped: self.mapped };
             let slot = Plan::open(opens, slots, open);
-            steps.push(Step::Take { slot, source });
+            steps.push(Step::Take { slot, source: source.clone() });
         } else {
-            steps.push(Step::Clone { source, recursive, instead: None });
+            steps.push(Step::Clone { source: source.clone(), recursive, instead: None });
+            steps.extend(self.apart());
+        }
+        if let Some(mapped) = self.mapped.filter(|_| !host) {
+            steps.push(Step::IdMap { mapped, source, by_host: self.place.ids.user });
         }
         let flags = self.options.set & !(MS_BIND | MS_REC);
         if flags != 0 || self.options.cleared != 0 {
@@ -408,6 +348,7 @@ impl One<'_> {
                 let source = c_string(&at, directory.as_os_str().as_encoded_bytes())?;
                 let callers = callers.as_ref().map(|path| c_string(&at, path.as_os_str().as_encoded_bytes()));
                 steps.push(Step::Clone { source, recursive: true, instead: callers.transpose()? });
+                steps.extend(self.apart());
                 let (attr, explicit) = attributes(self.options.set & !MS_REC, self.options.cleared);
                 steps.push(Step::AttrKeepLocked { attr, explicit, host: false });
                 steps.push(Step::Attach { target });
@@ -438,45 +379,6 @@ pub(super) fn label(data: &mut String, label: Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::abi::mount::{ATTR_RELATIME, MS_PRIVATE, MS_SLAVE};
-
-    fn parse(list: &[&str]) -> Options {
-        options("mounts[0]", &list.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>()).unwrap()
-    }
-
-    #[test]
-    fn sorts_options() {
-        let sorted = parse(&["rbind", "ro", "nosuid", "suid", "rslave", "size=1k", "mode=755"]);
-        assert_eq!(sorted.set, MS_BIND | MS_REC | MS_RDONLY);
-        assert_eq!(sorted.cleared, MS_NOSUID);
-        assert_eq!(sorted.propagation, Some(MS_SLAVE | MS_REC));
-        assert_eq!(sorted.data, "size=1k,mode=755");
-        assert_eq!(parse(&["rslave", "private"]).propagation, Some(MS_PRIVATE));
-    }
-
-    #[test]
-    fn recursive_access_times_replace_the_field() {
-        let attr = |list: &[&str]| parse(list).recursive;
-        let field = |set| MountAttr { set, clear: ATTR_ATIME, ..MountAttr::default() };
-        assert_eq!(attr(&["rnoatime"]), field(ATTR_NOATIME));
-        assert_eq!(attr(&["rnoatime", "rrelatime"]), field(ATTR_RELATIME));
-        assert_eq!(attr(&["rstrictatime"]), field(ATTR_STRICTATIME));
-        assert_eq!(attr(&["ratime"]), field(0));
-        assert_eq!(attr(&["rro", "rrw"]), MountAttr { clear: ATTR_RDONLY, ..MountAttr::default() });
-        let both = MountAttr { set: ATTR_RDONLY, clear: ATTR_NODEV, ..MountAttr::default() };
-        assert_eq!(attr(&["rro", "rdev"]), both);
-    }
-
-    #[test]
-    fn bind_attributes_are_those_of_a_remount() {
-        let (attr, explicit) = attributes(MS_RDONLY, MS_NOSUID);
-        assert_eq!(attr.set, ATTR_RDONLY);
-        assert_eq!(attr.clear, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_NOSYMFOLLOW);
-        assert_eq!(explicit, ATTR_NOSUID);
-        let (attr, _) = attributes(MS_NOATIME, 0);
-        assert_eq!(attr.set, ATTR_NOATIME);
-        assert_ne!(attr.clear & ATTR_ATIME, 0);
-    }
 
     #[test]
     fn destinations_stay_inside() {

@@ -88,14 +88,15 @@ pub fn choose(spec: &Spec, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Re
 }
 
 /// Whether the network namespace of the bundle can be made ahead of everything else: it is a new one, it belongs to no
-/// user namespace of the bundle, and no go-between has to be born first.
+/// user namespace of the bundle, no go-between has to be born first, and the host half moves no devices into the child's.
 #[must_use]
 pub fn network_ahead(spec: &Spec) -> bool {
     let linux = spec.linux().as_ref();
     let own = own(linux);
     let offsets = linux.and_then(|linux| linux.time_offsets().as_ref()).is_some_and(|offsets| !offsets.is_empty());
     let joins_pid = own.all.has(Namespace::Pid) && !own.made.has(Namespace::Pid);
-    own.made.has(Namespace::Network) && !own.all.has(Namespace::User) && !joins_pid && !offsets
+    let moves = linux.and_then(|linux| linux.net_devices().as_ref()).is_some_and(|devices| !devices.is_empty());
+    own.made.has(Namespace::Network) && !own.all.has(Namespace::User) && !(joins_pid || offsets || moves)
 }
 
 /// Whether the child may use the host half's memory until its execve. Only if it is out of sight of other containers: in
@@ -132,18 +133,23 @@ pub(super) fn own(linux: Option<&Linux>) -> Own {
     own
 }
 
-fn maps(linux: &Linux, made: bool) -> Result<Option<Maps>> {
-    let ranges = |list: &Option<Vec<LinuxIdMapping>>, at: &str| -> Result<Vec<IdRange>> {
-        let list = list.as_deref().unwrap_or_default();
-        for (i, range) in list.iter().enumerate() {
-            if range.size() == 0 {
-                return Err(Error::spec(format!("linux.{at}[{i}].size"), "a mapping of no ids"));
-            }
+/// Mappings of the spec.
+///
+/// # Errors
+/// A range of no ids.
+pub(super) fn ranges(at: &str, uids: Option<&[LinuxIdMapping]>, gids: Option<&[LinuxIdMapping]>) -> Result<Maps> {
+    let ranges = |list: Option<&[LinuxIdMapping]>, key: &str| -> Result<Vec<IdRange>> {
+        let list = list.unwrap_or_default();
+        if let Some(i) = list.iter().position(|range| range.size() == 0) {
+            return Err(Error::spec(format!("{at}.{key}[{i}].size"), "a mapping of no ids"));
         }
         Ok(list.iter().map(|r| IdRange { inside: r.container_id(), outside: r.host_id(), count: r.size() }).collect())
     };
-    let maps =
-        Maps { uids: ranges(linux.uid_mappings(), "uidMappings")?, gids: ranges(linux.gid_mappings(), "gidMappings")? };
+    Ok(Maps { uids: ranges(uids, "uidMappings")?, gids: ranges(gids, "gidMappings")? })
+}
+
+fn maps(linux: &Linux, made: bool) -> Result<Option<Maps>> {
+    let maps = ranges("linux", linux.uid_mappings().as_deref(), linux.gid_mappings().as_deref())?;
     if !made {
         let wanted = linux.namespaces().iter().flatten().any(|n| n.typ() == LinuxNamespaceType::User);
         let mapped = !maps.uids.is_empty() || !maps.gids.is_empty();

@@ -2,7 +2,7 @@
 
 use super::image::c_string;
 use super::namespaces::Chosen;
-use super::step::{Slot, Step};
+use super::step::{Slot, Step, Str};
 use super::{Open, Plan};
 use crate::abi::mount::{MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE};
 use crate::error::{Error, Result};
@@ -29,7 +29,25 @@ fn propagation(spec: &Spec) -> Result<Option<u64>> {
     }))
 }
 
-/// Steps until the root is a mount of its own, in slot `ROOT`; `by_host`: the host clones it.
+/// The root that the host is to mount for a container in the host's mount namespace: what is mounted in it goes with it.
+/// None where nothing is mounted.
+///
+/// # Errors
+/// A user namespace, of which nobody may mount there.
+pub(super) fn here(spec: &Spec, rootfs: &Path, chosen: &Chosen, mounts: bool) -> Result<Option<Str>> {
+    let readonly = spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or_default();
+    if chosen.mount || !(mounts || readonly) {
+        return Ok(None);
+    }
+    if chosen.user {
+        let at = if mounts { "mounts" } else { "root.readonly" };
+        return Err(Error::spec(at, "mounts need a mount namespace in linux.namespaces, where there is one of users"));
+    }
+    c_string("root.path", rootfs.as_os_str().as_encoded_bytes()).map(Some)
+}
+
+/// Steps until the root is a mount of its own, in slot `ROOT`; `by_host`: the host clones it; `here`: the host has
+/// mounted it.
 ///
 /// # Errors
 /// A root that is not named, or a propagation that does not exist.
@@ -37,13 +55,14 @@ pub(super) fn open(
     spec: &Spec,
     rootfs: &Path,
     chosen: &Chosen,
-    by_host: bool,
+    (by_host, here): (bool, bool),
     opens: &mut Vec<(Slot, Open)>,
     slots: &mut u16,
 ) -> Result<Vec<Step>> {
     let path = c_string("root.path", rootfs.as_os_str().as_encoded_bytes())?;
     if !chosen.mount {
-        return Ok(vec![Step::Chroot(path)]);
+        // one that the host has mounted stays beside the host's until everything is in it
+        return Ok(if here { Vec::new() } else { vec![Step::Chroot(path)] });
     }
     let asked = propagation(spec)?;
     // what is mounted must not reach the host; a root that is to share makes itself shared again behind the pivot
@@ -52,7 +71,8 @@ pub(super) fn open(
     if first & MS_SHARED != 0 || first & MS_REC == 0 {
         steps.push(Step::PrivateParent(path.clone()));
     }
-    let tree = by_host.then(|| Plan::open(opens, slots, Open::Tree { source: path.clone(), recursive: true }));
+    let tree = Open::Tree { source: path.clone(), recursive: true, mapped: None };
+    let tree = by_host.then(|| Plan::open(opens, slots, tree));
     steps.push(Step::OpenRoot { path, tree });
     Ok(steps)
 }
@@ -61,11 +81,16 @@ pub(super) fn open(
 ///
 /// # Errors
 /// As [`open`].
-pub(super) fn pivot(spec: &Spec, chosen: &Chosen, no_pivot: bool) -> Result<Vec<Step>> {
-    if !chosen.mount {
-        return Ok(Vec::new());
-    }
+pub(super) fn pivot(spec: &Spec, chosen: &Chosen, here: bool, no_pivot: bool) -> Result<Vec<Step>> {
     let asked = propagation(spec)?;
+    if !chosen.mount {
+        let mut steps = Vec::new();
+        if here {
+            steps.push(Step::EnterRoot);
+            steps.extend(asked.map(Step::Propagate));
+        }
+        return Ok(steps);
+    }
     let shared = asked.is_some_and(|flags| flags & MS_SHARED != 0 || flags & MS_REC == 0);
     let mut steps = vec![if no_pivot { Step::MoveRoot } else { Step::Pivot { cut: shared } }];
     if let Some(flags) = asked.filter(|flags| flags & (MS_SHARED | MS_UNBINDABLE) != 0) {

@@ -2,7 +2,7 @@
 
 use super::cgroup::CgroupPlan;
 use super::step::Slot;
-use super::{Open, Plan};
+use super::{IdRange, Mapped, Open, Plan};
 use crate::abi::ns::Namespace;
 use std::fmt::{self, Write as _};
 
@@ -62,11 +62,17 @@ fn write(plan: &Plan, out: &mut String) -> fmt::Result {
     for (slot, kind) in &plan.birth.through {
         writeln!(out, "host  join {} (slot {})", kind.name(), slot.0)?;
     }
+    if let Some(root) = &plan.root {
+        writeln!(out, "host  attach root {root:?} on itself, private, until delete (slot {})", Slot::ROOT.0)?;
+    }
     for (slot, open) in &plan.opens {
         writeln!(out, "host  slot {}: {open}", slot.0)?;
     }
     if let Some(score) = plan.oom_score_adj {
         writeln!(out, "host  oom_score_adj {score}")?;
+    }
+    for device in &plan.network.devices {
+        writeln!(out, "host  move network device {:?} in, to be {:?}", device.name, device.inside)?;
     }
     for limit in &plan.limits {
         writeln!(out, "host  prlimit({}, {}, {})", limit.name, limit.soft, limit.hard)?;
@@ -81,12 +87,31 @@ fn write(plan: &Plan, out: &mut String) -> fmt::Result {
     writeln!(out, "exec  {}", plan.image)
 }
 
+impl fmt::Display for Mapped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let recursive = if self.recursive { ", recursive" } else { "" };
+        write!(f, "mount_setattr(set idmap of slot {}{recursive})", self.namespace.0)
+    }
+}
+
 impl fmt::Display for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Namespace { path, kind, .. } => write!(f, "{} namespace {:?}", kind.name(), path),
-            Self::Tree { source, recursive } => {
-                write!(f, "open_tree({:?}{})", source, if *recursive { ", recursive" } else { "" })
+            Self::Tree { source, recursive, mapped } => {
+                write!(f, "open_tree({:?}{})", source, if *recursive { ", recursive" } else { "" })?;
+                match mapped {
+                    Some(mapped) => write!(f, ", {mapped}"),
+                    None => Ok(()),
+                }
+            }
+            Self::Mapping(maps) => {
+                let list = |ranges: &[IdRange]| {
+                    let texts: Vec<_> =
+                        ranges.iter().map(|r| format!("{} {} {}", r.inside, r.outside, r.count)).collect();
+                    texts.join(", ")
+                };
+                write!(f, "a user namespace with uid_map {}; gid_map {}", list(&maps.uids), list(&maps.gids))
             }
             Self::HookFiles => f.write_str("files for hooks"),
             Self::Console(path) => write!(f, "console socket {path:?}"),

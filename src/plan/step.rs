@@ -3,6 +3,7 @@
 //! A step is fully resolved when it is made: strings are C strings, numbers are the kernel's. What can be known only
 //! inside the container (is the masked path a file?) is a choice within one step, said in its doc.
 
+use super::Mapped;
 use super::fmt::{Flags, Quoted};
 use crate::abi::mount::MountAttr;
 use crate::abi::ns::{Namespace, Namespaces};
@@ -65,6 +66,8 @@ pub enum Sync {
     Rooted,
     /// The host has set the limits that init may not set.
     Limited,
+    /// The host has mapped the ids of a tree that it was handed.
+    IdMapped,
     /// Limits, record and pid file are written.
     Ready,
 }
@@ -195,6 +198,15 @@ pub enum Step {
         /// The path that the host cloned.
         source: Str,
     },
+    /// Maps the ids of `TREE`. Init of a user namespace may not: it hands the tree to the host, which does.
+    IdMap {
+        /// How.
+        mapped: Mapped,
+        /// What was cloned, for the message.
+        source: Str,
+        /// By the host.
+        by_host: bool,
+    },
     /// Sets attributes on `TREE` before anybody sees it.
     Attr {
         /// Set, clear, propagation.
@@ -271,6 +283,8 @@ pub enum Step {
         path: Str,
     },
     // -- pivot
+    /// Changes root to `ROOT`: without a mount namespace there is nothing to pivot in.
+    EnterRoot,
     /// `pivot_root(2)` to `ROOT`, and away with the old root.
     Pivot {
         /// The old root may share its mounts with the host: cut it off first.
@@ -406,6 +420,7 @@ impl fmt::Display for Sync {
             Self::Mapped => "mapped",
             Self::Rooted => "rooted",
             Self::Limited => "limited",
+            Self::IdMapped => "ids mapped",
             Self::Ready => "ready",
         })
     }
@@ -463,6 +478,9 @@ impl fmt::Display for Step {
                 write!(f, "open_tree(root {}{})", Quoted(source), if *recursive { ", recursive" } else { "" })
             }
             Self::Take { slot, source } => write!(f, "take the tree of {} (slot {})", Quoted(source), slot.0),
+            Self::IdMap { mapped, by_host, .. } => {
+                write!(f, "{mapped}{}", if *by_host { " by the host" } else { "" })
+            }
             Self::Attr { attr, recursive } => write!(f, "mount_setattr({attr}{})", recursion(*recursive)),
             Self::AttrKeepLocked { attr, .. } => write!(f, "mount_setattr({attr}) keeping locked flags"),
             Self::Attach { target } => write!(f, "move_mount({})", Quoted(target)),
@@ -479,6 +497,7 @@ impl fmt::Display for Step {
             }
             Self::Unlink { path, .. } => write!(f, "unlink({})", Quoted(path)),
             Self::Pivot { cut } => write!(f, "pivot_root(){}", if *cut { ", cut the old root off" } else { "" }),
+            Self::EnterRoot => f.write_str("chroot to the root"),
             Self::MoveRoot => f.write_str("move the root over / and chroot"),
             Self::OpenProc => f.write_str("open a procfs"),
             Self::WriteProc { file, value, .. } => {

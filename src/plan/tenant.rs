@@ -77,6 +77,8 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     steps.push(Step::Exec);
 
     Ok(Plan {
+        root: None,
+        network: super::network::Network::default(),
         id: request.id.to_owned(),
         opens,
         slots: Slot::FREE,

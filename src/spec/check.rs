@@ -126,9 +126,6 @@ fn supported(linux: &Linux) -> Result<()> {
     if linux.intel_rdt().is_some() {
         return Err(sentence("intelRdt is specified in config, but Intel RDT is not supported or enabled"));
     }
-    if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
-        return Err(Error::spec("linux.netDevices", "moving network devices is not supported"));
-    }
     let io = linux.resources().as_ref().and_then(|resources| resources.block_io().as_ref());
     let devices = io.and_then(|io| io.weight_device().as_deref()).unwrap_or_default();
     match devices.iter().position(|device| device.weight().is_none() && device.leaf_weight().is_none()) {

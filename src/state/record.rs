@@ -39,6 +39,9 @@ pub struct Record<C> {
     /// Whether it has a pid namespace of its own: the kernel then kills everything in it with the first process.
     #[serde(default)]
     pub private_pid: bool,
+    /// The number of the mount that its root is, where that was mounted in the mount namespace of the caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_mount: Option<u64>,
     /// Whether its processes keep the session keyring of their caller.
     #[serde(default)]
     pub no_new_keyring: bool,

@@ -54,6 +54,7 @@ fn record(id: &str, pid: i32, start: u64) -> Record<Cgroup> {
         external_descriptors: Vec::new(),
         no_new_keyring: false,
         private_pid: true,
+        root_mount: None,
         cgroup: Cgroup::default(),
         poststart: Vec::new(),
         poststop: Vec::new(),

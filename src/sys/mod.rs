@@ -18,6 +18,7 @@ pub mod lock;
 pub mod marks;
 pub mod mount;
 pub mod net;
+pub mod netlink;
 pub mod netns;
 pub mod ns;
 pub mod proc;

@@ -1,11 +1,15 @@
 //! Mounts: `mount(2)` taken apart by what it does, and the descriptor-based calls of Linux 5.2 and later.
 
 use super::{Answer, Errno, call, check};
-use crate::abi::mount::{MS_REC, MountAttr};
+use crate::abi::mount::{ATTR_IDMAP, MS_REC, MountAttr};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+// of linux/stat.h; not every C library names them
+const STATX_MNT_ID: u32 = 0x1000;
+const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
 
 fn raw(fd: BorrowedFd<'_>) -> usize {
     fd.as_raw_fd().cast_unsigned() as usize
@@ -136,6 +140,16 @@ pub fn set_attr(mount: BorrowedFd<'_>, attr: &MountAttr, recursive: bool) -> Ans
     .map(drop)
 }
 
+/// `mount_setattr(2)` with `MOUNT_ATTR_IDMAP` (Linux 5.12): maps the ids of a detached mount as a user namespace does.
+///
+/// # Errors
+/// `EINVAL`: the file system can't, or the mount was seen by somebody already. `EPERM`: it is mapped already, or the
+/// caller has no rights over the file system.
+pub fn map_ids(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>, recursive: bool) -> Answer<()> {
+    let attr = MountAttr { set: ATTR_IDMAP, userns_fd: raw(namespace) as u64, ..MountAttr::default() };
+    set_attr(mount, &attr, recursive)
+}
+
 /// `fsopen(2)`, `fsconfig(2)`, `fsmount(2)` (Linux 5.2): a detached instance of a file system, attached nowhere. For init,
 /// whose execve closes the descriptor that was only needed on the way.
 ///
@@ -161,6 +175,15 @@ pub fn detached(fstype: &CStr, strings: &[(&CStr, &CStr)], attr: u64) -> Answer<
     unsafe { call(libc::SYS_fsmount, [fd, FSMOUNT_CLOEXEC, attr as usize, 0, 0]) }.map(owned)
 }
 
+/// `umount2(2)` with `MNT_DETACH` of a path whose last name is no link.
+///
+/// # Errors
+/// `EINVAL`: nothing is mounted there.
+pub fn unmount_here(path: &CStr) -> Answer<()> {
+    // SAFETY: path lives through the call.
+    check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) }).map(drop)
+}
+
 /// `umount2(2)` with `MNT_DETACH`: gone from sight at once, for good when the last user leaves.
 ///
 /// # Errors
@@ -179,6 +202,20 @@ pub fn pivot_here() -> Answer<()> {
     let here = c".".as_ptr() as usize;
     // SAFETY: the string is static.
     unsafe { call(libc::SYS_pivot_root, [here, here, 0, 0, 0]) }.map(drop)
+}
+
+/// `statx(2)`: the number of the mount that a descriptor lies on: one that no other mount will ever have where the kernel
+/// knows such (Linux 6.8), else one that no other mount has now (Linux 5.8).
+///
+/// # Errors
+/// The kernel's answer.
+pub fn id_of(fd: BorrowedFd<'_>) -> Answer<u64> {
+    let mut out = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    let mask = STATX_MNT_ID | STATX_MNT_ID_UNIQUE;
+    // SAFETY: the string is static, and out has room for the answer.
+    check(unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, mask, out.as_mut_ptr()) })?;
+    // SAFETY: all zeros is a valid one, and the call has filled it.
+    Ok(unsafe { out.assume_init() }.stx_mnt_id)
 }
 
 /// `fstatvfs(3)`: the flags of the mount that a descriptor lies on (`ST_RDONLY`, …), for keeping locked flags.

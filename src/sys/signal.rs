@@ -176,7 +176,8 @@ impl End {
     }
 }
 
-/// `waitpid(2)`: reaps a child (or any, with -1). `None` only if `block` is false and none has ended.
+/// `waitpid(2)`: reaps a child (or any, with -1), also one whose end raises no signal. `None` only if `block` is false and
+/// none has ended.
 ///
 /// # Errors
 /// `ECHILD`: there is no such child.
@@ -184,7 +185,7 @@ pub fn reap(pid: i32, block: bool) -> Answer<Option<(i32, End)>> {
     let mut status = 0;
     loop {
         // SAFETY: status lives through the call.
-        let done = unsafe { libc::waitpid(pid, &raw mut status, if block { 0 } else { libc::WNOHANG }) };
+        let done = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL | if block { 0 } else { libc::WNOHANG }) };
         match done {
             0 => return Ok(None),
             done if done > 0 => return Ok(Some((done, End::from_raw(status)))),

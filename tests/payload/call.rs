@@ -203,7 +203,7 @@ pub(crate) fn clock(which: i32) -> i128 {
 
 /// An errno as its name.
 pub(crate) fn errno_name(errno: i32) -> String {
-    const NAMES: [(i32, &str); 27] = [
+    const NAMES: [(i32, &str); 28] = [
         (libc::EPERM, "EPERM"),
         (libc::ENOENT, "ENOENT"),
         (libc::ESRCH, "ESRCH"),
@@ -226,6 +226,7 @@ pub(crate) fn errno_name(errno: i32) -> String {
         (libc::ETXTBSY, "ETXTBSY"),
         (libc::ENOSPC, "ENOSPC"),
         (libc::EROFS, "EROFS"),
+        (libc::EOVERFLOW, "EOVERFLOW"),
         (libc::ENOSYS, "ENOSYS"),
         (libc::ELOOP, "ELOOP"),
         (libc::EOPNOTSUPP, "EOPNOTSUPP"),

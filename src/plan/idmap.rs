@@ -1,0 +1,152 @@
+//! Mounts with mapped ids: which mapping is meant, and which user namespace stands for it. One for each mapping.
+
+use super::namespaces::{Chosen, ranges};
+use super::options::Options;
+use super::step::Slot;
+use super::{IdRange, Mapped, Maps, Open, Plan};
+use crate::abi::mount::{MS_BIND, MS_REMOUNT};
+use crate::abi::ns::Namespace;
+use crate::error::{Error, Result};
+use oci_spec::runtime::{Linux, Mount};
+
+/// What mappings of ids in mounts can refer to: the container's own.
+#[derive(Debug)]
+pub struct Ids {
+    /// There is a user namespace.
+    pub user: bool,
+    /// Where it is, if it is one that is joined.
+    joined: Option<Slot>,
+    /// The mappings that the bundle names; engines name them for joined ones too.
+    maps: Maps,
+    /// The caller may map nothing.
+    unprivileged: bool,
+}
+
+impl Ids {
+    /// The container's.
+    ///
+    /// # Errors
+    /// A mapping of no ids.
+    pub(super) fn of(linux: &Linux, chosen: &Chosen, unprivileged: bool) -> Result<Self> {
+        let mut joined = chosen.birth.through.iter().chain(&chosen.enter);
+        let joined = joined.find(|(_, kind)| *kind == Namespace::User).map(|(slot, _)| *slot);
+        let maps = ranges("linux", linux.uid_mappings().as_deref(), linux.gid_mappings().as_deref())?;
+        Ok(Self { user: chosen.user, joined, maps, unprivileged })
+    }
+}
+
+/// How the ids of a mount are to be mapped, if they are; the user namespace for it is opened by the host.
+///
+/// # Errors
+/// A mount that can't be mapped, or no mapping.
+pub(super) fn mapped(
+    at: &str,
+    mount: &Mount,
+    options: &Options,
+    ids: &Ids,
+    opens: &mut Vec<(Slot, Open)>,
+    slots: &mut u16,
+) -> Result<Option<Mapped>> {
+    let (uids, gids) = (mount.uid_mappings().as_deref(), mount.gid_mappings().as_deref());
+    let given = uids.is_some() || gids.is_some();
+    if !given && options.idmap.is_none() {
+        return Ok(None);
+    }
+    let place = format!("{at}.{}", if given { "uidMappings" } else { "options" });
+    if options.set & MS_BIND == 0 {
+        return Err(Error::spec(place, "id-mapped mounts are only supported for bind-mounts"));
+    }
+    if options.set & MS_REMOUNT != 0 {
+        return Err(Error::spec(place, "the ids of a mount that is there already can't be mapped"));
+    }
+    if ids.unprivileged {
+        return Err(Error::spec(place, "id-mapped mounts are not supported for rootless containers"));
+    }
+    let (recursive, written) = options.idmap.clone().unwrap_or_default();
+    let maps = match written {
+        Some(_) if given => {
+            return Err(Error::spec(place, "a mapping stands in the options already"));
+        }
+        Some(text) => parse(&format!("{at}.options"), &text, ids)?,
+        None if given => ranges(at, uids, gids)?,
+        None => match ids.joined {
+            Some(namespace) => return Ok(Some(Mapped { namespace, recursive })),
+            None => ids.maps.clone(),
+        },
+    };
+    if maps.uids.is_empty() || maps.gids.is_empty() {
+        let text = "id-mapped mounts must have both uid and gid mappings specified";
+        return Err(Error::spec(place, text)
+            .hint("those of the container are taken where it has a user namespace and the mount names none"));
+    }
+    let known = opens.iter().find(|(_, open)| matches!(open, Open::Mapping(known) if *known == maps));
+    let namespace = known.map(|(slot, _)| *slot);
+    let namespace = namespace.unwrap_or_else(|| Plan::open(opens, slots, Open::Mapping(maps)));
+    Ok(Some(Mapped { namespace, recursive }))
+}
+
+/// crun's and Podman's form of a mapping: `uids=0-1000-10#10-2000-5;gids=@0-0-10`. `@` says that the second number is
+/// one of the container's user namespace.
+fn parse(at: &str, text: &str, ids: &Ids) -> Result<Maps> {
+    let mut maps = Maps::default();
+    for part in text.split(';') {
+        let (list, own, ranges) = match part.split_once('=') {
+            Some(("uids", ranges)) => (&mut maps.uids, &ids.maps.uids, ranges),
+            Some(("gids", ranges)) => (&mut maps.gids, &ids.maps.gids, ranges),
+            Some(_) | None => {
+                return Err(Error::spec(at, format!("{part:?} is no mapping of ids: uids=… and gids=… are")));
+            }
+        };
+        for range in ranges.split('#') {
+            let parsed = triple(range).and_then(
+                |(relative, parsed)| {
+                    if relative { absolute(parsed, own) } else { Some(parsed) }
+                },
+            );
+            let wrong = || format!("{range:?} is no range of ids: FIRST-HOST-COUNT, or @FIRST-CONTAINER-COUNT is");
+            list.push(parsed.ok_or_else(|| Error::spec(at, wrong()))?);
+        }
+    }
+    Ok(maps)
+}
+
+fn triple(text: &str) -> Option<(bool, IdRange)> {
+    let (relative, text) = text.strip_prefix('@').map_or((false, text), |rest| (true, rest));
+    let mut numbers = text.split('-').map(|number| number.parse::<u32>().ok());
+    let (inside, outside, count) = (numbers.next()??, numbers.next()??, numbers.next()??);
+    (count > 0 && numbers.next().is_none()).then_some((relative, IdRange { inside, outside, count }))
+}
+
+/// A range whose second number is an id of the container, as one of the host.
+fn absolute(range: IdRange, own: &[IdRange]) -> Option<IdRange> {
+    own.iter().find_map(|own| {
+        let above = range.outside.checked_sub(own.inside)?;
+        let fits = above.checked_add(range.count)? <= own.count;
+        fits.then_some(IdRange { outside: own.outside.checked_add(above)?, ..range })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(inside: u32, outside: u32, count: u32) -> IdRange {
+        IdRange { inside, outside, count }
+    }
+
+    #[test]
+    fn the_form_of_crun_is_read() {
+        let own = Maps { uids: vec![range(0, 0, 1), range(1, 2, 1000)], gids: vec![range(0, 500, 10)] };
+        let ids = Ids { user: true, joined: None, maps: own, unprivileged: false };
+        let maps = parse("m", "uids=0-1-10#10-11-10;gids=0-100-10", &ids).unwrap();
+        assert_eq!(maps.uids, [range(0, 1, 10), range(10, 11, 10)]);
+        assert_eq!(maps.gids, [range(0, 100, 10)]);
+        let maps = parse("m", "uids=@1-3-10;gids=@0-5-5", &ids).unwrap();
+        assert_eq!((maps.uids, maps.gids), (vec![range(1, 4, 10)], vec![range(0, 505, 5)]));
+        for wrong in
+            ["", "uids", "uids=", "uids=1-2", "uids=1-2-0", "uids=1-2-3-4", "uids=a-1-2", "x=0-0-1", "gids=@0-5-6"]
+        {
+            assert!(parse("m", wrong, &ids).is_err(), "{wrong}");
+        }
+    }
+}

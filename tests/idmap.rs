@@ -1,0 +1,251 @@
+//! Mounts with mapped ids: by which mapping, how deep, and what can't be mapped.
+
+use crate::support::kernel::{mount_at, mounts};
+use crate::support::{Bundle, Output, Value, json, peer_differs};
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::Path;
+
+fn range(inside: u32, outside: u32, count: u32) -> Value {
+    json!({"containerID": inside, "hostID": outside, "size": count})
+}
+
+/// A directory of the host with a file of an owner.
+fn source(bundle: &Bundle, name: &str, owner: (u32, u32)) -> String {
+    let directory = bundle.host_directory(name);
+    std::fs::write(directory.join("file"), "text").unwrap();
+    chown(directory.join("file"), Some(owner.0), Some(owner.1)).unwrap();
+    directory.to_str().unwrap().to_owned()
+}
+
+/// Adds a bind mount whose ids are mapped: users by the first list, groups by the second.
+fn mapped(bundle: Bundle, (source, at): (&str, &str), options: &[&str], uids: &[Value], gids: &[Value]) -> Bundle {
+    let mount =
+        json!({"destination": at, "source": source, "options": options, "uidMappings": uids, "gidMappings": gids});
+    bundle.set("/mounts/-", mount)
+}
+
+fn owner(path: impl AsRef<Path>) -> (u32, u32) {
+    let meta = std::fs::metadata(path).unwrap();
+    (meta.uid(), meta.gid())
+}
+
+#[test]
+fn ids_are_mapped_without_a_user_namespace() {
+    let bundle = Bundle::new("idmap");
+    let tree = source(&bundle, "tree", (5, 17));
+    let bundle = mapped(bundle, (&tree, "/m"), &["bind"], &[range(0, 1000, 10)], &[range(10, 3000, 10)]);
+    let bundle = bundle.bind(&tree, "/plain", &["bind"]);
+    let bundle = bundle.sees(&["stat", "/m/file", "/plain/file", "/m"]);
+    let output = bundle.run_as_is().ok();
+    // 0 has no group in the mapping: 65534, as the kernel shows it
+    output.has("/m/file.owner", "1005:3007").has("/plain/file.owner", "5:17").has("/m.owner", "1000:65534");
+    assert_eq!(owner(Path::new(&tree).join("file")), (5, 17));
+}
+
+#[test]
+fn who_is_not_mapped_can_make_nothing() {
+    let bundle = Bundle::new("idmap-write");
+    let tree = source(&bundle, "tree", (0, 0));
+    let bundle = mapped(bundle, (&tree, "/m"), &["bind"], &[range(0, 1000, 10)], &[range(0, 1000, 10)]);
+    bundle.run(&["write", "/m/new", "x"]).ok().has("write /m/new", "EOVERFLOW");
+}
+
+#[test]
+fn in_a_user_namespace_files_are_made_as_the_host_has_them() {
+    let bundle = Bundle::new("idmap-user").user_namespace();
+    let tree = source(&bundle, "tree", (0, 0));
+    let maps = [range(0, 100_000, 65536)];
+    let bundle = mapped(bundle, (&tree, "/m"), &["bind"], &maps, &maps).bind(&tree, "/plain", &["bind"]);
+    let bundle = bundle.sees(&["write", "/m/new", "x", "+", "stat", "/m/file", "/m/new", "/plain/file"]);
+    let output = bundle.run_as_is().ok().has("write /m/new", "ok");
+    output.has("/m/file.owner", "0:0").has("/m/new.owner", "0:0").has("/plain/file.owner", "65534:65534");
+    assert_eq!(owner(Path::new(&tree).join("new")), (0, 0));
+}
+
+#[test]
+fn what_is_made_through_a_mapping_belongs_to_the_mapped_id() {
+    let bundle = Bundle::new("idmap-made").user_namespace();
+    let tree = source(&bundle, "tree", (0, 0));
+    chown(&tree, Some(7), Some(7)).unwrap();
+    let maps = [range(7, 100_000, 1)];
+    let bundle = mapped(bundle, (&tree, "/m"), &["bind"], &maps, &maps).sees(&["write", "/m/new", "x"]);
+    bundle.run_as_is().ok().has("write /m/new", "ok");
+    assert_eq!(owner(Path::new(&tree).join("new")), (7, 7));
+}
+
+#[test]
+fn without_mappings_those_of_the_container_are_meant() {
+    for option in ["idmap", "ridmap"] {
+        let bundle = Bundle::new("idmap-implied").user_namespace();
+        let tree = source(&bundle, "tree", (3, 4));
+        let bundle = bundle.bind(&tree, "/m", &["bind", option]);
+        bundle.run(&["stat", "/m/file"]).ok().has("/m/file.owner", "3:4");
+    }
+}
+
+#[test]
+fn without_mappings_those_of_a_joined_user_namespace_are_meant() {
+    let first = Bundle::new("idmap-host").user_namespace().sees(&["pause"]);
+    let pid = first.up();
+    let second = Bundle::new("idmap-guest").user_namespace().namespace("user", Some(&format!("/proc/{pid}/ns/user")));
+    let second = second.without("/linux/uidMappings").without("/linux/gidMappings");
+    let tree = source(&second, "tree", (3, 4));
+    let second = second.bind(&tree, "/m", &["bind", "idmap"]);
+    second.run(&["stat", "/m/file"]).ok().has("/m/file.owner", "3:4");
+    first.down();
+}
+
+#[test]
+fn only_ridmap_maps_what_is_mounted_below() {
+    for (user, option, below) in
+        [(false, "idmap", "0:0"), (false, "ridmap", "1000:1000"), (true, "ridmap", "1000:1000")]
+    {
+        let bundle = Bundle::new("idmap-tree");
+        let bundle = if user { bundle.user_namespace() } else { bundle };
+        let tree = source(&bundle, "tree", (0, 0));
+        let deep = bundle.host_directory("tree/deep");
+        nix::mount::mount(Some("tmpfs"), &deep, Some("tmpfs"), nix::mount::MsFlags::empty(), None::<&str>).unwrap();
+        std::fs::write(deep.join("file"), "").unwrap();
+        let outside = if user { 101_000 } else { 1000 };
+        let maps = [range(0, outside, 10)];
+        let bundle = mapped(bundle, (&tree, "/m"), &["rbind", option], &maps, &maps);
+        let output = bundle.sees(&["stat", "/m/file", "/m/deep/file"]).run_then(|| {
+            nix::mount::umount(&deep).unwrap();
+        });
+        output.ok().has("/m/file.owner", "1000:1000").has("/m/deep/file.owner", below);
+    }
+}
+
+#[test]
+fn mapped_mounts_have_attributes_and_propagation_too() {
+    for user in [false, true] {
+        let bundle = Bundle::new("idmap-attributes");
+        let bundle = if user { bundle.user_namespace() } else { bundle };
+        let tree = source(&bundle, "tree", (0, 0));
+        let maps = [range(0, 100_000, 10)];
+        let options = ["bind", "ro", "nosuid", "shared"];
+        let bundle = mapped(bundle, (&tree, "m/relative"), &options, &maps, &maps);
+        let output = bundle.run(&["mountinfo"]).ok();
+        let mount = mount_at(&mounts(&output.stdout), "/m/relative");
+        assert!(mount.has("ro") && mount.has("nosuid") && mount.has("idmapped"), "{mount:?}");
+        assert!(mount.propagation().starts_with("shared"), "{mount:?}");
+    }
+}
+
+#[test]
+fn one_source_can_be_mapped_in_many_ways() {
+    for user in [0, 100_000] {
+        let bundle = Bundle::new("idmap-many");
+        let mut bundle = if user == 0 { bundle } else { bundle.user_namespace() };
+        let tree = source(&bundle, "tree", (1, 2));
+        for (at, first) in [("/a", 10), ("/b", 20), ("/c", 20)] {
+            let maps = [range(0, user + first, 5)];
+            bundle = mapped(bundle, (&tree, at), &["bind"], &maps, &maps);
+        }
+        let plan = bundle.runtime().args(["plan"]).args([&bundle.dir]).finish();
+        if !peer_differs(&["runc", "crun"], "has no plan") {
+            assert_eq!(plan.ok().stdout.matches("a user namespace with uid_map").count(), 2, "one for each mapping");
+        }
+        let output = bundle.run(&["stat", "/a/file", "/b/file", "/c/file"]).ok();
+        output.has("/a/file.owner", "11:12").has("/b/file.owner", "21:22").has("/c/file.owner", "21:22");
+    }
+}
+
+#[test]
+fn a_mapping_has_many_ranges() {
+    let bundle = Bundle::new("idmap-ranges");
+    let tree = source(&bundle, "tree", (101, 222));
+    let uids = [range(100, 1000, 1), range(101, 2000, 1), range(102, 3000, 1)];
+    let gids = [range(210, 1100, 10), range(220, 2200, 10)];
+    let bundle = mapped(bundle, (&tree, "/m"), &["bind"], &uids, &gids);
+    bundle.run(&["stat", "/m/file"]).ok().has("/m/file.owner", "2000:2202");
+}
+
+#[test]
+fn a_source_in_the_root_can_be_mapped() {
+    for user in [false, true] {
+        let bundle = Bundle::new("idmap-inside");
+        let bundle = if user { bundle.user_namespace() } else { bundle };
+        let tree = source(&bundle, "tree", (0, 0));
+        let bundle = bundle.bind(&tree, "/first", &["bind"]);
+        let inside = bundle.rootfs().join("first");
+        let maps = [range(0, if user { 100_004 } else { 4 }, 10)];
+        let bundle = mapped(bundle, (inside.to_str().unwrap(), "/second"), &["rbind", "idmap"], &maps, &maps);
+        let bundle = bundle.hook("createRuntime", &["true"], &[]);
+        bundle.run(&["stat", "/second/file"]).ok().has("/second/file.owner", "4:4");
+    }
+}
+
+#[test]
+fn podmans_form_of_a_mapping_is_taken() {
+    if peer_differs(&["runc"], "does not know it") {
+        return;
+    }
+    let bundle = Bundle::new("idmap-podman").user_namespace();
+    let tree = source(&bundle, "tree", (1, 2));
+    let bundle = bundle.bind(&tree, "/m", &["bind", "idmap=uids=0-100010-5#5-100030-5;gids=0-100020-10"]);
+    let bundle = bundle.bind(&tree, "/n", &["bind", "idmap=uids=@0-10-5;gids=@0-20-5"]);
+    let output = bundle.run(&["stat", "/m/file", "/n/file"]).ok();
+    output.has("/m/file.owner", "11:22").has("/n/file.owner", "11:22");
+}
+
+#[test]
+fn a_container_with_a_mapped_mount_is_not_saved() {
+    if peer_differs(&["runc", "crun"], "saves it, and brings it back with the ids of the host") {
+        return;
+    }
+    let bundle = Bundle::new("idmap-checkpoint");
+    let tree = source(&bundle, "tree", (0, 0));
+    let maps = [range(0, 1000, 10)];
+    let bundle = mapped(bundle, (&tree, "/m"), &["bind"], &maps, &maps).sees(&["pause"]);
+    bundle.up();
+    let images = bundle.path("images");
+    let output = bundle.verb(&["checkpoint", "--image-path", images.to_str().unwrap(), &bundle.id]);
+    output.fails(1, &format!("the mount of {tree} has mapped ids"));
+    assert_eq!(bundle.status(), "running");
+    bundle.down();
+}
+
+/// A bundle with a mount, which must be refused with these words and leave nothing.
+fn refused(bundle: &Bundle, words: &str) -> Output {
+    let output = bundle.run_as_is().fails(1, words);
+    bundle.nothing_left();
+    output
+}
+
+#[test]
+fn a_mapping_that_cannot_be_is_refused() {
+    let (one, pair) = ([range(0, 1000, 10)], [range(0, 1000, 10), range(5, 3000, 10)]);
+    let bundle = |name: &str| Bundle::new(name).sees(&["true"]);
+    let both = "id-mapped mounts must have both uid and gid mappings specified";
+    refused(&mapped(bundle("idmap-no-gids"), ("/tmp", "/m"), &["bind"], &one, &[]), both);
+    refused(&mapped(bundle("idmap-no-uids"), ("/tmp", "/m"), &["bind"], &[], &one), both);
+    refused(&bundle("idmap-none").bind("/tmp", "/m", &["bind", "idmap"]), both);
+    let only = "id-mapped mounts are only supported for bind-mounts";
+    let mount =
+        json!({"destination": "/m", "source": "tmpfs", "type": "tmpfs", "uidMappings": one, "gidMappings": one});
+    refused(&bundle("idmap-tmpfs").set("/mounts/-", mount), only);
+    // ranges that overlap are the kernel's to refuse
+    let words = "failed to fulfil mount request: failed to create userns";
+    refused(&mapped(bundle("idmap-overlap"), ("/tmp", "/m"), &["bind"], &pair, &one), words);
+}
+
+#[test]
+fn a_file_system_that_cannot_be_mapped_is_named() {
+    let maps = [range(0, 100_000, 65536)];
+    for user in [false, true] {
+        let bundle = Bundle::new("idmap-sysfs");
+        let bundle = if user { bundle.user_namespace() } else { bundle };
+        let bundle = mapped(bundle.sees(&["true"]), ("/sys/kernel", "/m"), &["bind"], &maps, &maps);
+        let words = "failed to set MOUNT_ATTR_IDMAP on /sys/kernel: invalid argument \
+                     (maybe the filesystem used doesn't support idmap mounts on this kernel?)";
+        refused(&bundle, words);
+        // one that lies in the root: init asks the host for it
+        let bundle = Bundle::new("idmap-sysfs-inside");
+        let bundle = if user { bundle.user_namespace() } else { bundle };
+        let bundle = bundle.bind("/sys/kernel", "/first", &["bind"]).sees(&["true"]);
+        let inside = bundle.rootfs().join("first").to_str().unwrap().to_owned();
+        let bundle = mapped(bundle, (&inside, "/m"), &["bind"], &maps, &maps);
+        refused(&bundle, "failed to set MOUNT_ATTR_IDMAP on ");
+    }
+}

@@ -1,0 +1,207 @@
+//! Network devices that move into the container: with their addresses, under a new name, and back if nothing comes of it.
+//!
+//! Each test has a network namespace of its own, which the runtime inherits: nothing of the machine's network is touched.
+
+use crate::support::runtime::Call;
+use crate::support::{Bundle, Value, json, peer_differs, until};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Runs ip(8) with JSON as its output, in our network namespace or in a process's.
+fn ip(pid: Option<i32>, words: &str) -> Value {
+    let command = match pid {
+        Some(pid) => {
+            let mut command = Command::new("nsenter");
+            command.args(["-t", &pid.to_string(), "-n", "ip"]);
+            command
+        }
+        None => Command::new("ip"),
+    };
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let said = std::env::temp_dir().join(format!("onggi-test-{}-ip-{number}", std::process::id()));
+    let output = Call::new(command, &said).args(["-j"]).args(words.split(' ')).finish().ok();
+    for end in ["out", "err"] {
+        let _ = std::fs::remove_file(said.with_extension(end));
+    }
+    serde_json::from_str(&output.stdout).unwrap_or(Value::Null)
+}
+
+/// A network namespace for this thread and those that it starts, with a pair of devices; `dev0` is up and has addresses.
+fn own_network() {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+    ip(None, "link add dev0 mtu 1400 type veth peer name other0");
+    ip(None, "link set other0 up");
+    ip(None, "link set dev0 address 02:11:22:33:44:55 up");
+    ip(None, "addr add 10.7.0.1/24 brd 10.7.0.255 dev dev0");
+    ip(None, "addr add 10.7.1.1 peer 10.7.1.2/32 dev dev0");
+    ip(None, "addr add fd00:7::1/64 dev dev0 nodad");
+    ip(None, "addr add 169.254.7.1/16 scope link dev dev0");
+    ip(None, "addr add 10.7.9.9/24 dev dev0 valid_lft 3600 preferred_lft 3600");
+}
+
+fn bundle(name: &str, devices: Value) -> Bundle {
+    Bundle::new(name).set("/linux/netDevices", devices)
+}
+
+/// The devices of a namespace by name, without `lo`.
+fn names(pid: Option<i32>) -> Vec<String> {
+    let list = ip(pid, "link show");
+    let name = |device: &Value| device["ifname"].as_str().unwrap_or_default().to_owned();
+    list.as_array().unwrap().iter().map(name).filter(|name| name != "lo").collect()
+}
+
+/// The addresses of a device, without those that the kernel makes itself.
+fn addresses(pid: Option<i32>, device: &str) -> Vec<String> {
+    let shown = ip(pid, &format!("addr show dev {device}"));
+    let list = shown[0]["addr_info"].as_array().unwrap().iter();
+    let text = |entry: &Value| {
+        let peer = entry["address"].as_str().map(|peer| format!(" peer {peer}")).unwrap_or_default();
+        format!("{}{peer}/{}", entry["local"].as_str().unwrap_or_default(), entry["prefixlen"])
+    };
+    let mut list: Vec<String> = list.map(text).filter(|text| !text.starts_with("fe80:")).collect();
+    list.sort();
+    list
+}
+
+fn is_up(pid: Option<i32>, device: &str) -> bool {
+    let shown = ip(pid, &format!("link show dev {device}"));
+    shown[0]["flags"].as_array().unwrap().iter().any(|flag| flag == "UP")
+}
+
+const LASTING: [&str; 3] = ["10.7.0.1/24", "10.7.1.1 peer 10.7.1.2/32", "fd00:7::1/64"];
+const ALL: [&str; 5] = ["10.7.0.1/24", "10.7.1.1 peer 10.7.1.2/32", "10.7.9.9/24", "169.254.7.1/16", "fd00:7::1/64"];
+
+#[test]
+fn a_device_moves_with_what_lasts_of_its_addresses() {
+    own_network();
+    assert_eq!(addresses(None, "dev0"), ALL);
+    for user in [false, true] {
+        let bundle = bundle("netdev", json!({"dev0": {}}));
+        let bundle = if user { bundle.user_namespace() } else { bundle };
+        let bundle = bundle.sees(&["pause"]);
+        let pid = bundle.up();
+        assert_eq!(names(None), ["other0"]);
+        assert_eq!(names(Some(pid)), ["dev0"]);
+        assert!(is_up(Some(pid), "dev0"));
+        assert_eq!(addresses(Some(pid), "dev0"), LASTING);
+        let shown = ip(Some(pid), "link show dev dev0");
+        assert_eq!((shown[0]["address"].as_str(), shown[0]["mtu"].as_i64()), (Some("02:11:22:33:44:55"), Some(1400)));
+        bundle.down();
+        // a pair dies with the namespace, which the kernel takes apart in its own time
+        until("the end of the pair", || names(None).is_empty().then_some(()));
+        if !user {
+            ip(None, "link add dev0 mtu 1400 address 02:11:22:33:44:55 type veth peer name other0");
+            for address in ["10.7.0.1/24", "10.7.1.1 peer 10.7.1.2/32", "fd00:7::1/64"] {
+                ip(None, &format!("addr add {address} dev dev0"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_device_gets_the_name_of_the_bundle() {
+    own_network();
+    let bundle = bundle("netdev-name", json!({"dev0": {"name": "eth7"}}));
+    // settings of the device are there to be written
+    let bundle = bundle.set("/linux/sysctl", json!({"net.ipv4.conf.eth7.rp_filter": "2"})).sees(&["pause"]);
+    let pid = bundle.up();
+    assert_eq!(names(Some(pid)), ["eth7"]);
+    assert_eq!(addresses(Some(pid), "eth7"), LASTING);
+    let read = bundle.verb(&["exec", &bundle.id, "/payload", "read", "/proc/sys/net/ipv4/conf/eth7/rp_filter"]);
+    read.ok().has("read /proc/sys/net/ipv4/conf/eth7/rp_filter", "2 \"2\\n\"");
+    bundle.down();
+}
+
+#[test]
+fn hooks_find_the_device_in_its_place() {
+    own_network();
+    let bundle = bundle("netdev-hook", json!({"dev0": {"name": "eth7"}}));
+    let bundle = bundle.hook("createContainer", &["stat", "/proc/sys/net/ipv4/conf/eth7"], &[]);
+    bundle.run(&["true"]).ok();
+}
+
+#[test]
+fn a_device_moves_into_a_namespace_that_is_joined() {
+    own_network();
+    let host = Bundle::new("netdev-host").sees(&["pause"]);
+    let pid = host.up();
+    let path = format!("/proc/{pid}/ns/net");
+    let taken = bundle("netdev-taken", json!({"dev0": {"name": "lo"}})).namespace("network", Some(&path));
+    taken.run_as_is().fails(1, "file exists");
+    taken.nothing_left();
+    assert_eq!(addresses(None, "dev0"), ALL);
+    let guest = bundle("netdev-guest", json!({"dev0": {"name": "eth%d"}})).namespace("network", Some(&path));
+    let guest = guest.sees(&["pause"]);
+    guest.up();
+    assert_eq!(names(Some(pid)), ["eth0"]);
+    guest.down();
+    // the namespace lives on, and the device in it
+    assert_eq!(addresses(Some(pid), "eth0"), LASTING);
+    host.down();
+}
+
+#[test]
+fn a_template_is_filled_with_the_first_free_number() {
+    own_network();
+    let bundle = bundle("netdev-template", json!({"dev0": {"name": "eth%d"}, "other0": {"name": "eth%d"}}));
+    let bundle = bundle.sees(&["pause"]);
+    let pid = bundle.up();
+    let mut found = names(Some(pid));
+    found.sort();
+    assert_eq!(found, ["eth0", "eth1"]);
+    assert_eq!(addresses(Some(pid), "eth0"), LASTING);
+    bundle.down();
+}
+
+#[test]
+fn a_start_that_fails_gives_the_device_back() {
+    own_network();
+    let mount = bundle("netdev-mount", json!({"dev0": {"name": "eth7"}})).bind("/nosuchsource", "/m", &["bind"]);
+    mount.run_as_is().fails(1, "no such file or directory");
+    let hook = bundle("netdev-fails", json!({"dev0": {}})).hook("createRuntime", &["false"], &[]);
+    hook.run_as_is().fails(1, "createRuntime");
+    // the second one can't be moved
+    let second = bundle("netdev-second", json!({"dev0": {}, "nosuch0": {}}));
+    second.run_as_is().fails(1, "link not found for interface nosuch0 on runtime namespace: no such device");
+    for bundle in [mount, hook, second] {
+        bundle.nothing_left();
+    }
+    let mut found = names(None);
+    found.sort();
+    assert_eq!(found, ["dev0", "other0"]);
+    assert!(is_up(None, "dev0"));
+    assert_eq!(addresses(None, "dev0"), LASTING);
+}
+
+#[test]
+fn what_cannot_be_moved_is_refused() {
+    own_network();
+    ip(None, "link add bridge0 type bridge");
+    let wrong = "invalid network device name";
+    let rows = [
+        (json!({"nosuch0": {}}), "link not found for interface nosuch0 on runtime namespace"),
+        (json!({"lo": {"name": "lo9"}}), "fail to move network device lo to network namespace"),
+        (json!({"bridge0": {}}), "fail to move network device bridge0 to network namespace: invalid argument"),
+        (json!({"dev/0": {}}), wrong),
+        (json!({"dev0": {"name": "much-too-long-a-name"}}), wrong),
+        (json!({"dev0": {"name": "a b"}}), wrong),
+        (json!({"dev0": {"name": ".."}}), wrong),
+        (json!({"dev0": {"name": "eth%s"}}), wrong),
+        (json!({"dev0": {"name": "x0"}, "other0": {"name": "x0"}}), "a second network device with the name \"x0\""),
+    ];
+    for (devices, words) in rows {
+        let bundle = bundle("netdev-refused", devices);
+        bundle.run_as_is().fails(1, words);
+        bundle.nothing_left();
+    }
+    let private = "unable to move network devices without a private NET namespace";
+    let host = bundle("netdev-none", json!({"dev0": {}})).without_namespace("network");
+    host.run_as_is().fails(1, private);
+    let own = format!("/proc/{}/ns/net", nix::unistd::gettid());
+    let joined = bundle("netdev-own", json!({"dev0": {}})).namespace("network", Some(&own));
+    if !peer_differs(&["runc", "crun"], "judges the host's namespace in another way") {
+        joined.run_as_is().fails(1, private);
+    }
+    assert_eq!(addresses(None, "dev0"), ALL);
+}
