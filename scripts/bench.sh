@@ -1,5 +1,6 @@
 #!/bin/sh
 # bench.sh [AXIS...] [--rounds N] [--only NAME,NAME...]: startup latency and cost of onggi, the floor and every peer on PATH.
+# bench.sh order                                       writes start-path.ld anew: which functions a start runs (scripts/bench/order.py); minutes.
 #
 # Axes are the files of scripts/bench/axes (default: run; `all` for each; `--list` names them), and `seccomp` (scripts/bench/seccomp.sh). Results: a table on stdout and
 # target/bench/AXIS.json; for run also a chart, target/bench/run.svg. Needs root, a C compiler (gcc) and python3; strace for the counts of system calls.
@@ -16,6 +17,14 @@ for tool in gcc python3; do
 done
 
 mkdir -p "$out"
+main=bench.py
+if [ "${1:-}" = order ]; then
+    shift
+    main=order.py
+    # the map has to be that of the program
+    : "${ONGGI_MAP:=$out/onggi.map}"
+    export ONGGI_MAP
+fi
 if [ -z "${ONGGI:-}" ]; then
     cd "$tree"
     . scripts/toolchain.sh
@@ -31,6 +40,7 @@ src=$tree/scripts/bench
     gcc $strict -o "$out/drive" "$src/drive.c"
     gcc $strict -o "$out/empty" "$src/empty.c"
     gcc $strict -o "$out/filterof" "$src/filterof.c"
+    [ $main != order.py ] || gcc $strict -o "$out/steps" "$src/steps.c"
     gcc $strict -nostdlib -fno-stack-protector -fno-asynchronous-unwind-tables -Wl,--build-id=none \
         -Wl,-z,noseparate-code -o "$out/true" "$src/payload.c"
 }
@@ -54,4 +64,4 @@ exec unshare --mount --propagation private sh -euc '
     mkdir -p "$1/run"
     mount -t tmpfs -o mode=755 tmpfs "$1/run"
     shift
-    PYTHONDONTWRITEBYTECODE=1 exec python3 "$@"' sh "$out" "$src/bench.py" --out "$out" "$@"
+    PYTHONDONTWRITEBYTECODE=1 exec python3 "$@"' sh "$out" "$src/$main" --out "$out" "$@"

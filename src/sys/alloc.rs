@@ -1,14 +1,16 @@
 //! The heap of a program that lives for milliseconds: one piece of memory, handed out from front to back.
 //!
 //! A start makes some hundred small allocations and then leaves. A general allocator answers the first of each size
-//! with a system call or two, and each fresh page with a fault; here one `mmap(2)` brings all pages at once
-//! (`MAP_POPULATE`). What is freed is only taken back if it was the last piece. Whoever needs more than the piece
-//! holds (`events`, which may run for days, and big documents) goes on with the system's allocator.
+//! with a system call or two, and each fresh page with a fault; here the piece is part of the program (`.bss`), and one
+//! `madvise(2)` brings many of its pages at once, as far as they are needed. What is freed is only taken back if it was
+//! the last piece. Whoever needs more than the piece holds (`events`, which may run for days, and big documents) goes on
+//! with the system's allocator.
 //!
 //! In debug builds the allocator ends init when it allocates: between the clone and execve nothing may, since another
 //! thread could hold the heap's lock, and since memory costs time.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Status of an init that allocated.
@@ -17,57 +19,86 @@ pub const ALLOCATED: i32 = 99;
 /// More than a start with Docker's usual configuration needs.
 const SIZE: usize = 192 * 1024;
 
+/// How much is brought at once: what a start with the configuration of `runc spec` needs, and some more. `state` and
+/// `kill` need a page.
+const STEP: usize = 96 * 1024;
+
+const PAGE: usize = 4096;
+
+#[repr(C, align(4096))]
 struct Arena {
-    start: AtomicUsize,
-    /// The first free byte; 0 before the first allocation, `usize::MAX` where there is no piece.
+    memory: UnsafeCell<[u8; SIZE]>,
+    /// Where the free bytes begin.
     next: AtomicUsize,
+    /// How much of it has been asked for beyond the first page, which comes when it is touched. (All of this is zero at first,
+    /// so that the file holds nothing of it.)
+    ready: AtomicUsize,
 }
 
+// SAFETY: the memory is only touched through pieces, each of which has one owner.
+unsafe impl Sync for Arena {}
+
 #[global_allocator]
-static ARENA: Arena = Arena { start: AtomicUsize::new(0), next: AtomicUsize::new(0) };
+static ARENA: Arena = Arena::new();
 
 impl Arena {
-    /// Gets the piece. The first allocation comes before there is a second thread.
-    #[cold]
-    fn open(&self) -> usize {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
-        // SAFETY: a new mapping at a place of the kernel's choice.
-        let at = unsafe { libc::mmap(std::ptr::null_mut(), SIZE, protection, flags, -1, 0) };
-        let (start, next) = if at == libc::MAP_FAILED { (0, usize::MAX) } else { (at as usize, at as usize) };
-        self.start.store(start, Ordering::Relaxed);
-        self.next.store(next, Ordering::Relaxed);
-        next
+    const fn new() -> Self {
+        Self { memory: UnsafeCell::new([0; SIZE]), next: AtomicUsize::new(0), ready: AtomicUsize::new(0) }
+    }
+
+    fn start(&self) -> usize {
+        self.memory.get() as usize
     }
 
     fn take(&self, layout: Layout) -> Option<*mut u8> {
+        let start = self.start();
         let mut next = self.next.load(Ordering::Relaxed);
-        if next == 0 {
-            next = self.open();
-        }
         loop {
-            let at = next.checked_next_multiple_of(layout.align())?;
-            let end = at.checked_add(layout.size())?;
-            if end > self.start.load(Ordering::Relaxed) + SIZE {
+            let at = (start + next).checked_next_multiple_of(layout.align())?;
+            let end = at.checked_add(layout.size())? - start;
+            if end > SIZE {
                 return None;
             }
             match self.next.compare_exchange_weak(next, end, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Some(at as *mut u8),
+                Ok(_) => {
+                    self.reach(end);
+                    return Some(at as *mut u8);
+                }
                 Err(now) => next = now,
             }
         }
     }
 
+    fn reach(&self, end: usize) {
+        if end > PAGE + self.ready.load(Ordering::Relaxed) {
+            self.populate(end);
+        }
+    }
+
+    /// Brings the pages up to `end`, and some more. Where the kernel does not know how (before Linux 5.14) they come as
+    /// they are touched. Two threads may do it at once: pages that are there stay.
+    #[cold]
+    fn populate(&self, end: usize) {
+        let from = PAGE + self.ready.load(Ordering::Relaxed);
+        let to = end.next_multiple_of(STEP);
+        let length = to.saturating_sub(from);
+        // SAFETY: the pages are ours, and keep what they hold.
+        unsafe { libc::madvise((self.start() + from) as *mut libc::c_void, length, libc::MADV_POPULATE_WRITE) };
+        self.ready.fetch_max(to - PAGE, Ordering::Relaxed);
+    }
+
     fn holds(&self, memory: *mut u8) -> bool {
-        let start = self.start.load(Ordering::Relaxed);
-        start != 0 && (start..start + SIZE).contains(&(memory as usize))
+        (self.start()..self.start() + SIZE).contains(&(memory as usize))
     }
 
     /// Moves the end of the last piece, if it is the last one and there is room.
     fn resize_last(&self, memory: *mut u8, old: usize, new: usize) -> bool {
-        let (from, to) = (memory as usize + old, memory as usize + new);
-        to <= self.start.load(Ordering::Relaxed) + SIZE
-            && self.next.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        let (from, to) = (memory as usize - self.start() + old, memory as usize - self.start() + new);
+        let moved = to <= SIZE && self.next.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if moved {
+            self.reach(to);
+        }
+        moved
     }
 }
 
@@ -155,11 +186,10 @@ pub fn forbid(forbidden: bool) {
 mod tests {
     use super::{ARENA, Arena, SIZE};
     use std::alloc::{GlobalAlloc, Layout};
-    use std::sync::atomic::AtomicUsize;
 
     #[test]
     fn pieces_are_aligned_apart_and_come_back_from_the_end() {
-        let arena = Arena { start: AtomicUsize::new(0), next: AtomicUsize::new(0) };
+        let arena = Arena::new();
         let layout = |size, align| Layout::from_size_align(size, align).unwrap();
         // SAFETY: the layouts are those that the pieces were asked for with, and nothing is used after it was given back.
         unsafe {
@@ -182,6 +212,6 @@ mod tests {
             arena.dealloc(big, layout(SIZE, 8));
             assert_eq!(arena.realloc(one, layout(3, 1), 2), one);
         }
-        assert!(ARENA.holds(Box::into_raw(Box::new(0_u8))) || ARENA.next.load(super::Ordering::Relaxed) != 0);
+        assert!(ARENA.next.load(super::Ordering::Relaxed) != 0);
     }
 }

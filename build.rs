@@ -1,0 +1,29 @@
+//! Hands the linker the order in which the functions of a start lie in the program (`start-path.ld`, which
+//! `scripts/bench.sh order` writes).
+//!
+//! It is the program's alone: tests and examples stay as they are. An argument from here and not in `.cargo/config.toml`,
+//! since the path has to hold wherever cargo is called from, and a new order has to link the program anew.
+
+use std::env;
+
+/// Linkers that know no linker scripts; with them functions lie as they come.
+const WITHOUT_SCRIPTS: [&str; 2] = ["mold", "wild"];
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=start-path.ld");
+    println!("cargo::rerun-if-env-changed=ONGGI_MAP");
+    let variable = |name| env::var(name).unwrap_or_default();
+    let flags = variable("CARGO_ENCODED_RUSTFLAGS") + &variable("RUSTC_LINKER");
+    if variable("CARGO_CFG_TARGET_OS") != "linux" || WITHOUT_SCRIPTS.iter().any(|name| flags.contains(name)) {
+        return;
+    }
+    // functions of the dev profile are others, and nobody waits for its starts
+    if variable("OPT_LEVEL") != "0" {
+        println!("cargo::rustc-link-arg-bin=onggi=-T{}/start-path.ld", variable("CARGO_MANIFEST_DIR"));
+    }
+    // a map of what came to lie where, for whoever makes that order
+    if let Ok(map) = env::var("ONGGI_MAP") {
+        println!("cargo::rustc-link-arg-bin=onggi=-Wl,-Map={map}");
+    }
+}
