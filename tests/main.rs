@@ -38,4 +38,5 @@ mod rootless_cgroup;
 mod scopes;
 mod seccomp;
 mod spec;
+mod tree;
 mod verbs;

@@ -11,6 +11,7 @@ mod hook;
 mod mount;
 mod path;
 mod root;
+mod tree;
 mod tty;
 
 use crate::plan::Plan;
@@ -62,6 +63,8 @@ struct Scene<'a> {
     wire: BorrowedFd<'a>,
     /// The working directory was entered with the rights of root.
     entered: bool,
+    /// How what comes from the host propagates, if the container's mount namespace does not begin as a copy of it.
+    propagation: u64,
 }
 
 impl Scene<'_> {
@@ -109,7 +112,7 @@ pub struct Pack {
 /// Walks all steps and becomes the payload; never comes back.
 pub fn walk(pack: &mut Pack) -> ! {
     crate::sys::alloc::forbid(true);
-    let mut scene = Scene { slots: pack.slots, wire: pack.wire.as_fd(), entered: false };
+    let mut scene = Scene { slots: pack.slots, wire: pack.wire.as_fd(), entered: false, propagation: 0 };
     let mut gate = false;
     for (index, step) in pack.plan.steps.iter().enumerate() {
         if let Some(marks) = pack.marks {
@@ -167,6 +170,11 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
         Step::PrivateParent(path) => root::private_parent(path)?,
         Step::OpenRoot { path, tree } => root::open(path, *tree, scene)?,
         Step::Chroot(path) => root::change(path, scene)?,
+        Step::NewTree { path, propagation } => tree::new(path, *propagation, scene)?,
+        Step::CloneAhead { slot, source, recursive, instead, settled } => {
+            tree::ahead(scene, *slot, source, instead.as_deref(), *recursive, *settled)?;
+        }
+        Step::TakeRoot => root::take(scene)?,
         Step::Pivot { cut } => root::pivot(*cut, scene)?,
         Step::MoveRoot => root::shift(scene)?,
         Step::ReadonlyRoot => root::readonly(scene)?,

@@ -4,7 +4,7 @@ use super::devices::Nodes;
 use super::mounts::{CgroupTree, Place};
 use super::namespaces::{Chosen, choose};
 use super::step::{Slot, Step, Sync};
-use super::{Open, Plan, devices, hide, hooks, identity, image, mounts, namespaces, rootfs, terminal};
+use super::{Open, Plan, devices, hide, hooks, identity, image, mounts, namespaces, rootfs, terminal, tree};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::error::{Error, Result};
 use crate::facts::Facts;
@@ -60,6 +60,8 @@ struct Draft<'a> {
     chosen: Chosen,
     /// Made by init, because the clone can't.
     late: Namespaces,
+    /// The mount namespace is made of the root alone, and no root is left to pivot from.
+    alone: bool,
     opens: Vec<(Slot, Open)>,
     slots: u16,
     notes: Vec<String>,
@@ -83,7 +85,8 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let late = late(&mut chosen, request);
     let linux = spec.linux().clone().unwrap_or_default_empty();
     let (notes, details) = (Vec::new(), Vec::new());
-    let mut draft = Draft { spec, process, linux, request, facts, chosen, late, opens, slots, notes, details };
+    let alone = false;
+    let mut draft = Draft { spec, process, linux, request, facts, chosen, late, alone, opens, slots, notes, details };
     let env = environment(process, request);
     let env = image::environment(env.iter().map(String::as_str));
     let home = home_wanted(process);
@@ -170,8 +173,17 @@ impl Draft<'_> {
     /// The root with everything in it, still beside the host's.
     fn build_root(&mut self, steps: &mut Vec<Step>) -> Result<()> {
         let rootfs = rootfs(self.spec, self.request.bundle)?;
-        steps.extend(rootfs::open(self.spec, &rootfs, &self.chosen, self.by_host(), &mut self.opens, &mut self.slots)?);
-        steps.extend(self.mounts()?);
+        let by_host = self.by_host();
+        let mut mounts = self.mounts()?;
+        if let Some(propagation) = self.alone(&rootfs, &mounts)? {
+            self.alone = true;
+            self.chosen.birth.new.remove(Namespace::Mount);
+            let path = image::c_string("root.path", rootfs.as_os_str().as_encoded_bytes())?;
+            steps.extend(tree::open(path, propagation, &mut mounts, &mut self.slots));
+        } else {
+            steps.extend(rootfs::open(self.spec, &rootfs, &self.chosen, by_host, &mut self.opens, &mut self.slots)?);
+        }
+        steps.extend(mounts);
         // behind the mounts: one of them is /dev
         if self.own_dev() {
             let nodes = self.linux.devices().as_deref().unwrap_or_default();
@@ -188,7 +200,9 @@ impl Draft<'_> {
 
     /// The root becomes `/`, and what must not be seen of it is hidden.
     fn finish_root(&mut self, steps: &mut Vec<Step>) -> Result<()> {
-        steps.extend(rootfs::pivot(self.spec, &self.chosen, self.request.no_pivot)?);
+        if !self.alone {
+            steps.extend(rootfs::pivot(self.spec, &self.chosen, self.request.no_pivot)?);
+        }
         // behind the pivot, so that the terminal's paths are the container's
         if self.process.terminal().unwrap_or_default() {
             let own_dev = self.own_dev();
@@ -255,6 +269,14 @@ impl Draft<'_> {
     /// Whether the host half clones what is to be seen in the container: a user namespace may be kept from reaching it.
     fn by_host(&self) -> bool {
         self.chosen.user && !self.facts.foreign_mounts
+    }
+
+    /// Whether the mount namespace is made of the root alone: then, how what comes from the host propagates.
+    fn alone(&self, rootfs: &Path, mounts: &[Step]) -> Result<Option<u64>> {
+        let able = self.facts.namespaces_of_trees && self.chosen.made.has(Namespace::Mount) && !self.chosen.user;
+        let asked = rootfs::propagation(self.spec)?;
+        let alone = able && !self.request.no_pivot && tree::allowed(self.spec) && tree::fits(mounts, rootfs);
+        Ok(tree::propagation(asked).filter(|_| alone))
     }
 
     fn list(&self) -> &[Mount] {

@@ -50,8 +50,10 @@ impl Slot {
     pub const HOOK: [Self; 3] = [Self(13), Self(14), Self(15)];
     /// Standard input of hooks at the start: another status stands in it.
     pub const HOOK_START: Self = Self(16);
+    /// A mount namespace that holds the root alone.
+    pub const MOUNTS: Self = Self(17);
     /// The first one that a plan may number itself.
-    pub const FREE: u16 = 17;
+    pub const FREE: u16 = 18;
 }
 
 /// The moments at which the halves meet.
@@ -129,6 +131,29 @@ pub enum Step {
     },
     /// Takes `/` as the root without a mount namespace of our own, after `chroot(2)`; fills `ROOT`.
     Chroot(Str),
+    /// Makes a mount namespace that holds a copy of the tree at the path and nothing else (Linux 7.0); fills `MOUNTS`.
+    /// Something unbindable is copied with the whole namespace around it.
+    NewTree {
+        /// The directory.
+        path: Str,
+        /// How what comes from the host will propagate.
+        propagation: u64,
+    },
+    /// Clones a tree of the host for the namespace of `NewTree`, from where it can't be reached any more.
+    CloneAhead {
+        /// Where the clone waits for `Take`.
+        slot: Slot,
+        /// The path.
+        source: Str,
+        /// With everything mounted below it.
+        recursive: bool,
+        /// What is cloned where the path is not there.
+        instead: Option<Str>,
+        /// A later step says how all of it propagates.
+        settled: bool,
+    },
+    /// Takes the `/` that we are at as the root; fills `ROOT`.
+    TakeRoot,
     // -- mounts
     /// Mounts a new file system; the directory is made if it is missing.
     Mount {
@@ -182,11 +207,11 @@ pub enum Step {
         /// With everything mounted below it.
         recursive: bool,
     },
-    /// Takes a clone that the host made as `TREE`.
+    /// Takes a clone that the host or `CloneAhead` made as `TREE`.
     Take {
-        /// Where the host put it.
+        /// Where it is.
         slot: Slot,
-        /// The path that the host cloned.
+        /// The path that was cloned.
         source: Str,
     },
     /// Sets attributes on `TREE` before anybody sees it.
@@ -428,6 +453,11 @@ impl fmt::Display for Step {
             Self::OpenRoot { path, tree: None } => write!(f, "bind root {}", Quoted(path)),
             Self::OpenRoot { path, tree: Some(slot) } => write!(f, "attach root {} (slot {})", Quoted(path), slot.0),
             Self::Chroot(path) => write!(f, "chroot({})", Quoted(path)),
+            Self::NewTree { path, .. } => write!(f, "open_tree({}, recursive, namespace)", Quoted(path)),
+            Self::CloneAhead { slot, source, recursive, .. } => {
+                write!(f, "open_tree({}{}) for slot {}", Quoted(source), recursion(*recursive), slot.0)
+            }
+            Self::TakeRoot => f.write_str("take / as the root"),
             Self::Mount { source, fstype, target, flags, data, copy_up } => write!(
                 f,
                 "mount({}, {}, {}, {}, {}){}",
