@@ -37,9 +37,15 @@ impl Facts {
             root: cred::is_root(),
             unprivileged,
             foreign_mounts: unprivileged || (user_namespace && !ns::owns_mounts()),
-            namespaces_of_trees: !unprivileged && !user_namespace && kernel::makes_namespaces_of_trees(),
+            namespaces_of_trees: false,
             lsm: if labels { lsm() } else { Lsm::default() },
         }
+    }
+
+    /// Asks what matters to whoever makes a container: whether its mount namespace can be made of its root.
+    #[must_use]
+    pub fn of_trees(self) -> Self {
+        Self { namespaces_of_trees: kernel::makes_namespaces_of_trees(), ..self }
     }
 }
 

@@ -150,7 +150,9 @@ fn facts_for(spec: &Spec) -> Facts {
     let process = spec.process().as_ref();
     let labels = process.is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some());
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
-    Facts::ask(labels, namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User))
+    let user = namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User);
+    let facts = Facts::ask(labels, user);
+    if user || facts.unprivileged { facts } else { facts.of_trees() }
 }
 
 /// Where the container's cgroups lie, for mounts of type `cgroup`.
