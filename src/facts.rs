@@ -1,7 +1,7 @@
 //! What this machine and this caller can do: asked when needed, a literal in tests.
 
 use crate::sys::file::{self, cwd};
-use crate::sys::{cred, ns};
+use crate::sys::{cred, kernel, ns};
 
 /// Security modules that give labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,6 +21,8 @@ pub struct Facts {
     pub unprivileged: bool,
     /// The host half can't clone what is mounted, so init does; asked only for bundles with a user namespace.
     pub foreign_mounts: bool,
+    /// A mount namespace can be made of one tree, and entered (Linux 7.0).
+    pub namespaces_of_trees: bool,
     /// Security modules.
     pub lsm: Lsm,
 }
@@ -35,8 +37,15 @@ impl Facts {
             root: cred::is_root(),
             unprivileged,
             foreign_mounts: unprivileged || (user_namespace && !ns::owns_mounts()),
+            namespaces_of_trees: false,
             lsm: if labels { lsm() } else { Lsm::default() },
         }
+    }
+
+    /// Asks what matters to whoever makes a container: whether its mount namespace can be made of its root.
+    #[must_use]
+    pub fn of_trees(self) -> Self {
+        Self { namespaces_of_trees: kernel::makes_namespaces_of_trees(), ..self }
     }
 }
 

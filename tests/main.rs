@@ -42,4 +42,5 @@ mod rootless_cgroup;
 mod scopes;
 mod seccomp;
 mod spec;
+mod tree;
 mod verbs;

@@ -80,9 +80,10 @@ class Bench:
             print(why, file=sys.stderr)
         return done.returncode == 0
 
-    def succeeds(self, argv):
+    def succeeds(self, argv, keep=()):
+        """whether a command ends with 0; it inherits the descriptors `keep`"""
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.run(argv, **quiet).returncode == 0
+        return subprocess.run(argv, pass_fds=keep, **quiet).returncode == 0
 
     @contextlib.contextmanager
     def container(self, runtime, bundle, ident, start=True):

@@ -36,7 +36,7 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     }
     let subs = subs(&exec.cgroups)?;
     check_terminal(process.terminal().unwrap_or_default(), exec.detach, exec.console_socket.is_some())?;
-    protect(log).view().and_then(View::finish).context(|| launch::SEAL)?;
+    let rest = protect(log).view().and_then(View::finish).context(|| launch::SEAL)?;
     let mut job = Job {
         record: &container.record,
         process: &process,
@@ -52,7 +52,7 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
         // before the clone: a process that ends at once must not end unheard
         job.mask = Some(signal::block_all().context(|| "block signals")?);
     }
-    let tenant = tenant::launch(&job, init, log)?;
+    let tenant = tenant::launch(&job, init, rest, log)?;
     if exec.detach {
         return Ok(0);
     }

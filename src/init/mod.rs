@@ -11,6 +11,7 @@ mod hook;
 mod mount;
 mod path;
 mod root;
+mod tree;
 mod tty;
 
 use crate::plan::Plan;
@@ -74,6 +75,8 @@ struct Scene<'a> {
     heard: Option<Sync>,
     /// There is no network namespace.
     refused: Option<Trouble>,
+    /// How what comes from the host propagates, if the container's mount namespace does not begin as a copy of it.
+    propagation: u64,
 }
 
 impl Scene<'_> {
@@ -131,6 +134,7 @@ pub fn walk(pack: &mut Pack) -> ! {
         own_null: false,
         heard: None,
         refused: None,
+        propagation: 0,
     };
     let mut gate = false;
     for (index, step) in pack.plan.steps.iter().enumerate() {
@@ -192,6 +196,11 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
         Step::OpenRoot { path, tree } => root::open(path, *tree, scene)?,
         Step::Chroot(path) => root::change(path, scene)?,
         Step::EnterRoot => root::enter(scene)?,
+        Step::NewTree { path, propagation } => tree::new(path, *propagation, scene)?,
+        Step::CloneAhead { slot, source, recursive, instead, settled } => {
+            tree::ahead(scene, *slot, source, instead.as_deref(), *recursive, *settled)?;
+        }
+        Step::TakeRoot => root::take(scene)?,
         Step::Pivot { cut } => root::pivot(*cut, scene)?,
         Step::MoveRoot => root::shift(scene)?,
         Step::ReadonlyRoot => root::readonly(scene)?,

@@ -1,7 +1,7 @@
 //! Mounts, devices and what is hidden: each step by descriptors, never by a path twice.
 
 use super::path::{self, Scratch};
-use super::{Done, Scene, Trouble, copy, leave};
+use super::{Done, Scene, Trouble, copy, leave, tree};
 use crate::abi::mount::{
     ATTR_ATIME, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, ATTR_STRICTATIME,
     MS_REMOUNT, MS_SLAVE, MountAttr,
@@ -215,7 +215,7 @@ fn cgroup2(scene: &mut Scene<'_>, target: &Str, flags: u64, data: &CStr, bind: O
         let attr = flags & (ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
         return Ok(mount::attach(mount::detached(c"cgroup2", &[], attr)?.as_fd(), place.as_fd())?);
     };
-    let tree = match mount::clone_tree(cwd(), bind, true, true) {
+    let tree = match tree::late(scene, bind, true) {
         Err(Errno::ENOENT) => return Ok(mount::attach(empty(None)?.as_fd(), place.as_fd())?),
         answer => answer?,
     };
@@ -276,6 +276,9 @@ fn attach(scene: &mut Scene<'_>, target: &CStr) -> Done {
         Err(Errno::EINVAL) if (file::stat(place.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR) != is_directory => {
             return Err(Errno::ENOTDIR.into());
         }
+        Err(Errno::ELOOP) if scene.get(Slot::MOUNTS).is_ok() => {
+            mount::attach(tree::without_namespaces(scene, tree.as_fd())?.as_fd(), place.as_fd())?;
+        }
         answer => answer?,
     }
     leave(tree);
@@ -329,7 +332,7 @@ fn node(scene: &mut Scene<'_>, at: Slot, path: &CStr, mode: u32, device: u64, ow
 fn bind_node(scene: &mut Scene<'_>, at: Slot, path: &CStr, mode: u32, device: u64) -> Done {
     let mut whole = Scratch::new(if at == Slot::DEV { c"/dev/" } else { c"" })?;
     whole.push(path.to_bytes())?;
-    let tree = mount::clone_tree(cwd(), whole.as_c()?, false, true)?;
+    let tree = tree::late(scene, whole.as_c()?, false)?;
     let found = file::stat(tree.as_fd())?;
     if found.st_mode & libc::S_IFMT != mode & libc::S_IFMT || found.st_rdev != device {
         return Err(Cause::OtherNode.into());

@@ -52,6 +52,11 @@ pub(super) fn enter(scene: &Scene<'_>) -> Done {
 pub(super) fn change(path: &CStr, scene: &mut Scene<'_>) -> Done {
     file::chroot(path)?;
     file::chdir(c"/")?;
+    take(scene)
+}
+
+/// The root of the mount namespace that we have entered.
+pub(super) fn take(scene: &mut Scene<'_>) -> Done {
     scene.put(Slot::ROOT, file::open(cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?);
     Ok(())
 }

@@ -52,6 +52,8 @@ pub(super) struct Luggage {
     birth: &'static Birth,
     /// Our end of the wire, which the child closes.
     host: RawFd,
+    /// What is left of our binary's protection, which it closes too: whoever does that last has to wait, and has time.
+    rest: Option<RawFd>,
 }
 
 impl Luggage {
@@ -62,6 +64,7 @@ impl Luggage {
         (host, wire): (BorrowedFd<'_>, BorrowedFd<'_>),
         mask: Option<Mask>,
         marks: Option<&'static Marks>,
+        rest: Option<BorrowedFd<'_>>,
     ) -> (Self, &'static Plan) {
         // SAFETY: these are never dropped on our side, where the descriptors have another owner, and on the child's side
         // that owner does not exist.
@@ -71,15 +74,26 @@ impl Luggage {
         let slots: Vec<_> = slots.iter().map(|slot| slot.as_ref().map(|fd| twin(fd.as_fd()))).collect();
         let slots = slots.leak();
         let pack = Box::leak(Box::new(Pack { plan, image, slots, wire: twin(wire), mask, marks }));
-        (Self { pack: NonNull::from(pack), birth: &plan.birth, host: host.as_raw_fd() }, plan)
+        (
+            Self {
+                pack: NonNull::from(pack),
+                birth: &plan.birth,
+                host: host.as_raw_fd(),
+                rest: rest.map(|fd| fd.as_raw_fd()),
+            },
+            plan,
+        )
     }
 
     /// The child's life.
     fn unpack(self) -> ! {
-        // SAFETY: the child's table of descriptors is a copy, in which our end has no owner; closing it lets the end of
+        // SAFETY: the child's table of descriptors is a copy, in which these have no owner; closing our end lets the end of
         // the host be seen. The pack is leaked and the child's alone.
         let pack = unsafe {
             libc::close(self.host);
+            if let Some(rest) = self.rest {
+                libc::close(rest);
+            }
             &mut *self.pack.as_ptr()
         };
         init::walk(pack)

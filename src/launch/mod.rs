@@ -15,6 +15,7 @@ pub mod notify;
 mod oom;
 mod record;
 pub mod root;
+mod seal;
 mod send;
 mod sentence;
 pub mod tenant;
@@ -27,6 +28,8 @@ pub use ended::never_ran;
 pub use fds::check_preserved;
 use record::inner_pid;
 pub use record::{document, record, settle};
+pub use seal::SEAL;
+use seal::Sealing;
 pub use send::{send_listener, send_pidfd};
 pub use undo::Undo;
 
@@ -43,7 +46,7 @@ use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::{self, Plan};
 use crate::spec::Loaded;
 use crate::state::{self, Claim, Root};
-use crate::sys::exe::{Seal, View};
+use crate::sys::exe::Seal;
 use crate::sys::netns::Ahead;
 use crate::sys::signal::Mask;
 use crate::sys::{cred, socket, task};
@@ -93,9 +96,6 @@ pub struct Job<'a> {
     /// The network namespace, if it was begun on the strength of a look at the bundle.
     pub network: Option<&'static Ahead>,
 }
-
-/// What protecting our own binary is called in errors.
-pub const SEAL: &str = "protect our own binary from the container";
 
 /// What is remembered of a container.
 pub type Record = state::Record<Handle>;
@@ -159,7 +159,9 @@ fn facts_for(spec: &Spec) -> Facts {
     let process = spec.process().as_ref();
     let labels = process.is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some());
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
-    Facts::ask(labels, namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User))
+    let user = namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User);
+    let facts = Facts::ask(labels, user);
+    if user || facts.unprivileged { facts } else { facts.of_trees() }
 }
 
 /// Launches a container: comes back when it runs, or with a gate when it waits.
@@ -168,14 +170,14 @@ fn facts_for(spec: &Spec) -> Facts {
 /// Any step that failed; then nothing is left of the container.
 pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
     let ahead = ahead(job, log)?;
-    let mut seal = Some(view(seal, log)?);
+    let mut seal = Sealing::begin(seal, log)?;
     let (plan, cgroups) = prepared(job, log)?;
     let shared = plan.birth.shares_memory;
     if shared {
         // nobody reads or writes our memory through a child that has given up its rights
         cred::set_dumpable(false).context(|| "prctl(PR_SET_DUMPABLE, 0)")?;
     } else {
-        finish(seal.take(), log)?;
+        seal = seal.finish(log)?;
     }
     let mut undo = Undo::new(log);
     let claiming = log.span("claim the state directory");
@@ -202,7 +204,7 @@ pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
         gate::make(&claim.dir, &mut slots)?;
     }
     let cloning = log.span("clone3");
-    let (child, host, plan) = bear(job, plan, &mut slots, (&made, &cgroups), ahead, log)?;
+    let (child, host, plan) = bear(job, plan, &mut slots, (&made, &cgroups), (ahead, seal.rest()), log)?;
     let child = std::rc::Rc::new(child);
     drop(cloning);
     let doomed = std::rc::Rc::clone(&child);
@@ -216,7 +218,7 @@ pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
     }
     let mut launch =
         Launch { plan, job, root_mount, claim: &claim, host: &host, slots: &mut slots, log, child: &child };
-    let accompanied = finish(seal, log).and_then(|()| launch.accompany(&made, &cgroups));
+    let accompanied = launch.accompany(&made, &cgroups, seal);
     // it may be about to write on the wire
     ahead.filter(|_| accompanied.is_err()).into_iter().for_each(Ahead::settle);
     trace(log, ahead, child.pid, plan);
@@ -234,7 +236,7 @@ fn bear(
     plan: &'static mut Plan,
     slots: &mut [Option<OwnedFd>],
     (made, cgroups): (&cgroup::Made, &CgroupPlan),
-    ahead: Option<&'static Ahead>,
+    (ahead, rest): (Option<&'static Ahead>, Option<BorrowedFd<'_>>),
     log: &Log,
 ) -> Result<(Child, OwnedFd, &'static Plan)> {
     let (host, init) = socket::pair().context(|| "socketpair")?;
@@ -243,7 +245,7 @@ fn bear(
         slots[usize::from(Slot::NETWORK.0)] = made.transpose().map_err(clone::no_network)?;
     }
     let marks = log.trace().map(Trace::marks);
-    let (luggage, plan) = Luggage::new(plan, slots, (host.as_fd(), init.as_fd()), job.mask, marks);
+    let (luggage, plan) = Luggage::new(plan, slots, (host.as_fd(), init.as_fd()), job.mask, marks, rest);
     let _score = oom::lend(plan.oom_score_adj)?;
     task::roam();
     let child = clone::birth(luggage, made.into_fd(), |errno| made.refused(errno, cgroups))?;
@@ -272,18 +274,6 @@ fn ahead(job: &Job<'_>, log: &Log) -> Result<Option<&'static Ahead>> {
     let ahead = job.network.map_or_else(begin, Ok)?;
     ahead.run();
     Ok(Some(ahead))
-}
-
-fn view(seal: Seal, log: &Log) -> Result<View> {
-    let _span = log.span("view our binary");
-    seal.view().context(|| SEAL)
-}
-
-/// Before a child that is a copy of us is born: it must be born sealed. Beside a child that shares our memory, which is
-/// sealed with us; its payload waits for us.
-fn finish(view: Option<View>, log: &Log) -> Result<()> {
-    let _span = log.span("seal our binary");
-    view.map_or(Ok(()), View::finish).context(|| SEAL)
 }
 
 /// Everything that touches nothing but ourselves.
@@ -323,8 +313,14 @@ impl Launch<'_> {
     }
 
     /// Everything from the clone to the moment when the container may be told of.
-    fn accompany(&mut self, made: &cgroup::Made, cgroups: &CgroupPlan) -> Result<(Record, Option<OwnedFd>)> {
+    fn accompany(
+        &mut self,
+        made: &cgroup::Made,
+        cgroups: &CgroupPlan,
+        seal: Sealing,
+    ) -> Result<(Record, Option<OwnedFd>)> {
         let pid = self.child.pid;
+        let seal = seal.finish(self.log)?;
         let placing = self.log.span("place, map, limit");
         made.place(pid, cgroups)?;
         if let Some(maps) = &self.plan.birth.maps {
@@ -354,7 +350,7 @@ impl Launch<'_> {
         }
         drop(recording);
         let _waiting = self.log.span("wait for init");
-        let terminal = self.attend(&record).inspect_err(|_| {
+        let terminal = self.attend(&record, seal).inspect_err(|_| {
             // a caller takes a pid file for success
             if let Some(path) = self.job.pid_file {
                 let _ = std::fs::remove_file(path);
@@ -392,7 +388,7 @@ impl Launch<'_> {
     }
 
     /// Listens until init waits at the gate or has become the payload.
-    fn attend(&mut self, record: &Record) -> Result<Option<OwnedFd>> {
+    fn attend(&mut self, record: &Record, seal: Sealing) -> Result<Option<OwnedFd>> {
         let asks =
             |step: &&Step| matches!(step, Step::Tell(Sync::Rooted | Sync::Limited) | Step::IdMap { by_host: true, .. });
         let mut unmapped = self.plan.steps.iter().filter(|step| matches!(step, Step::IdMap { by_host: true, .. }));
@@ -401,6 +397,8 @@ impl Launch<'_> {
         if open_questions == 0 {
             self.go(Sync::Ready)?;
         }
+        // its rest takes a while, which we would wait anyway
+        drop(seal);
         loop {
             match wire::hear(self.host.as_fd()).context(|| "listen to init")? {
                 Some((Message::Reached(Sync::Ready), _)) => return Ok(terminal),

@@ -78,7 +78,7 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
             let path = path.to_string_lossy();
             Some(Error::msg(format!("chdir to cwd ({path:?}) set in config.json failed: {}", reason(errno))))
         }
-        (Step::Clone { source, .. }, _) if errno == Errno::ENOENT => {
+        (Step::Clone { source, .. } | Step::CloneAhead { source, .. }, _) if errno == Errno::ENOENT => {
             let path = source.to_string_lossy();
             Some(Error::msg(format!("failed to fulfil mount request: open {path}: {}", reason(errno))))
         }
@@ -89,7 +89,9 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
             let words = Error::msg(format!("error mounting: {step}: {}", reason(errno)));
             Some(words.hint("in a user namespace what a mount of the host forbids can't be allowed"))
         }
-        (Step::OpenRoot { path, .. } | Step::Chroot(path), _) if matches!(errno, Errno::ENOENT | Errno::ENOTDIR) => {
+        (Step::OpenRoot { path, .. } | Step::NewTree { path, .. } | Step::Chroot(path), _)
+            if matches!(errno, Errno::ENOENT | Errno::ENOTDIR) =>
+        {
             Some(Error::new(Kind::Spec, format!("invalid rootfs: stat {}: {}", path.to_string_lossy(), reason(errno))))
         }
         (Step::Mount { target, fstype, .. }, Cause::NotOrdinary) => {

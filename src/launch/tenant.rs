@@ -13,6 +13,7 @@ use crate::plan::Plan;
 use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::tenant::{self, Request};
 use crate::state::{self, Held};
+use crate::sys::exe::Rest;
 use crate::sys::signal::Mask;
 use crate::sys::{Answer, Errno, cred, ns, socket, task, tty};
 use crate::trace::Trace;
@@ -80,11 +81,11 @@ fn placed_late(job: &Job<'_>) -> bool {
     cgroup.cgroup_paths.keys().any(|key| !key.is_empty()) || cgroup.systemd_unit.as_ref().is_some_and(|unit| unit.user)
 }
 
-/// Launches a process in a container: comes back when it runs.
+/// Launches a process in a container: comes back when it runs. `rest` is what is left of the protection of our binary.
 ///
 /// # Errors
 /// Any step that failed; then there is no process.
-pub fn launch(job: &Job<'_>, init: Held, log: &Log) -> Result<Tenant> {
+pub fn launch(job: &Job<'_>, init: Held, rest: Option<Rest>, log: &Log) -> Result<Tenant> {
     let planning = log.span("plan");
     let plan = Box::leak(Box::new(plan(job)?));
     drop(planning);
@@ -94,7 +95,7 @@ pub fn launch(job: &Job<'_>, init: Held, log: &Log) -> Result<Tenant> {
     let mut slots = fds::open(plan)?;
     let (first, place) = (init.pid.as_raw(), usize::from(Slot::INIT.0));
     slots[place] = Some(init.into_pidfd());
-    enter(plan, &mut slots, job, first, log).map_err(|error| match slots[place].as_ref().map(ended) {
+    enter(plan, &mut slots, (job, first, rest), log).map_err(|error| match slots[place].as_ref().map(ended) {
         // whatever went wrong, that is why: no more processes in its pid namespace, nobody to join
         Some(Ok(true)) => error.context("cannot exec in a stopped container"),
         Some(Ok(false) | Err(_)) | None => error,
@@ -109,8 +110,7 @@ fn ended(pidfd: &OwnedFd) -> Answer<bool> {
 fn enter(
     plan: &'static mut Plan,
     slots: &mut [Option<OwnedFd>],
-    job: &Job<'_>,
-    first: i32,
+    (job, first, rest): (&Job<'_>, i32, Option<Rest>),
     log: &Log,
 ) -> Result<Tenant> {
     move_to(&plan.birth.affinity)?;
@@ -123,14 +123,15 @@ fn enter(
     let cloning = log.span("clone3");
     let (host, wire) = socket::pair().context(|| "socketpair")?;
     let marks = log.trace().map(Trace::marks);
-    let (luggage, plan) = Luggage::new(plan, slots, (host.as_fd(), wire.as_fd()), job.mask, marks);
+    let early = rest.as_ref().map(AsFd::as_fd);
+    let (luggage, plan) = Luggage::new(plan, slots, (host.as_fd(), wire.as_fd()), job.mask, marks, early);
     let (child, inside) = born(luggage, job, first).map_err(|error| error.context(sentence::TENANT))?;
     drop(score);
     drop(wire);
     drop(cloning);
     let launch = Launch { plan, job, host: &host, slots, child: &child, inside };
     let waiting = log.span("accompany");
-    let accompanied = launch.accompany();
+    let accompanied = launch.accompany(rest);
     drop(waiting);
     if let Some(trace) = log.trace() {
         trace.steps(child.pid, plan.steps.iter().map(ToString::to_string));
@@ -190,8 +191,10 @@ struct Launch<'a> {
 
 impl Launch<'_> {
     /// Everything from the clone to the moment when the payload runs. The pid file comes last: callers take it for success.
-    fn accompany(&self) -> Result<Option<OwnedFd>> {
+    fn accompany(&self, rest: Option<Rest>) -> Result<Option<OwnedFd>> {
         self.provide().map_err(|error| error.context(sentence::TENANT))?;
+        // it takes a while, which we would wait anyway
+        drop(rest);
         let terminal = self.attend()?;
         if let Some(path) = self.job.pid_file {
             state::replace(path, self.child.pid.to_string().as_bytes(), 0o666)?;

@@ -5,7 +5,7 @@ use super::mounts::{CgroupTree, Ids, Place};
 use super::namespaces::{Chosen, choose};
 use super::network::{self, Network};
 use super::step::{Slot, Step, Str, Sync};
-use super::{Open, Plan, devices, hide, hooks, identity, image, mounts, namespaces, rootfs, terminal};
+use super::{Open, Plan, devices, hide, hooks, identity, image, mounts, namespaces, rootfs, terminal, tree};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::error::{Error, Result};
 use crate::facts::Facts;
@@ -65,6 +65,8 @@ struct Draft<'a> {
     here: Option<Str>,
     /// The devices that the host moves.
     network: Network,
+    /// The mount namespace is made of the root alone, and no root is left to pivot from.
+    alone: bool,
     opens: Vec<(Slot, Open)>,
     slots: u16,
     notes: Vec<String>,
@@ -164,6 +166,7 @@ impl<'a> Draft<'a> {
             late,
             here: None,
             network: Network::default(),
+            alone: false,
             opens: Vec::new(),
             slots: Slot::FREE,
             notes: Vec::new(),
@@ -206,10 +209,9 @@ impl Draft<'_> {
     /// The root with everything in it, still beside the host's.
     fn build_root(&mut self, steps: &mut Vec<Step>) -> Result<()> {
         let rootfs = rootfs(self.spec, self.request.bundle)?;
-        let mounts = self.request.notify.is_some() || !self.list().is_empty();
-        self.here = rootfs::here(self.spec, &rootfs, &self.chosen, mounts)?;
+        let filled = self.request.notify.is_some() || !self.list().is_empty();
+        self.here = rootfs::here(self.spec, &rootfs, &self.chosen, filled)?;
         let by = (self.by_host(), self.here.is_some());
-        steps.extend(rootfs::open(self.spec, &rootfs, &self.chosen, by, &mut self.opens, &mut self.slots)?);
         let mut mounts = self.mounts()?;
         let open = self.own_dev() && devices::below_dev(&mut mounts);
         if self.chosen.birth.network_ahead {
@@ -217,6 +219,14 @@ impl Draft<'_> {
             let needs = |step: &Step| matches!(step, Step::Mount { fstype, .. } if fstype.as_c_str() == c"sysfs");
             let at = mounts.iter().position(needs).unwrap_or(mounts.len());
             mounts.insert(at, Step::JoinNetwork);
+        }
+        if let Some(propagation) = self.alone(&rootfs, &mounts)? {
+            self.alone = true;
+            self.chosen.birth.new.remove(Namespace::Mount);
+            let path = image::c_string("root.path", rootfs.as_os_str().as_encoded_bytes())?;
+            steps.extend(tree::open(path, propagation, &mut mounts, &mut self.slots));
+        } else {
+            steps.extend(rootfs::open(self.spec, &rootfs, &self.chosen, by, &mut self.opens, &mut self.slots)?);
         }
         steps.extend(mounts);
         // behind the mounts: one of them is /dev
@@ -235,7 +245,9 @@ impl Draft<'_> {
 
     /// The root becomes `/`, and what must not be seen of it is hidden.
     fn finish_root(&mut self, steps: &mut Vec<Step>) -> Result<()> {
-        steps.extend(rootfs::pivot(self.spec, &self.chosen, self.here.is_some(), self.request.no_pivot)?);
+        if !self.alone {
+            steps.extend(rootfs::pivot(self.spec, &self.chosen, self.here.is_some(), self.request.no_pivot)?);
+        }
         // behind the pivot, so that the terminal's paths are the container's
         if self.process.terminal().unwrap_or_default() {
             let own_dev = self.own_dev();
@@ -303,6 +315,14 @@ impl Draft<'_> {
     /// Whether the host half clones what is to be seen in the container: a user namespace may be kept from reaching it.
     fn by_host(&self) -> bool {
         self.chosen.user && !self.facts.foreign_mounts
+    }
+
+    /// Whether the mount namespace is made of the root alone: then, how what comes from the host propagates.
+    fn alone(&self, rootfs: &Path, mounts: &[Step]) -> Result<Option<u64>> {
+        let able = self.facts.namespaces_of_trees && self.chosen.made.has(Namespace::Mount) && !self.chosen.user;
+        let asked = rootfs::propagation(self.spec)?;
+        let alone = able && !self.request.no_pivot && tree::allowed(self.spec) && tree::fits(mounts, rootfs);
+        Ok(tree::propagation(asked).filter(|_| alone))
     }
 
     fn list(&self) -> &[Mount] {

@@ -8,12 +8,17 @@ use super::mounts::CgroupTree;
 use super::show::text;
 use crate::facts::Facts;
 use crate::spec;
+use oci_spec::runtime::Spec;
 use std::path::Path;
 
 fn planned(bundle: &Path, caller: &Facts) -> String {
     let loaded = spec::load(&bundle.join("config.json")).unwrap();
     spec::validate(&loaded.spec, true).unwrap();
-    let linux = loaded.spec.linux().as_ref();
+    planned_of(&loaded.spec, caller, false)
+}
+
+fn planned_of(spec: &Spec, caller: &Facts, no_pivot: bool) -> String {
+    let linux = spec.linux().as_ref();
     let facts = CgroupFacts::Unified(Tree { root: "/sys/fs/cgroup".into(), own: Some("/".into()), ..Tree::default() });
     let wanted = Wanted {
         resources: linux.and_then(|linux| linux.resources().as_ref()),
@@ -27,7 +32,7 @@ fn planned(bundle: &Path, caller: &Facts) -> String {
         bundle: Path::new("/bundle"),
         gate: false,
         console_socket: None,
-        no_pivot: false,
+        no_pivot,
         no_new_keyring: false,
         preserve_fds: 0,
         listen_fds: 0,
@@ -35,7 +40,7 @@ fn planned(bundle: &Path, caller: &Facts) -> String {
         cgroups: &CgroupTree::Unified(None),
         placed_late: false,
     };
-    text(&plan(&loaded.spec, &request, caller).unwrap(), &cgroups)
+    text(&plan(spec, &request, caller).unwrap(), &cgroups)
 }
 
 #[test]
@@ -56,6 +61,91 @@ fn plans_of_the_bundles_are_the_ones_beside_them() {
         seen += 1;
     }
     assert!(seen >= 6, "six sample bundles, found {seen}");
+}
+
+/// `bundles/hello` with one thing changed, on a kernel that makes mount namespaces of trees.
+fn changed(pointer: &str, value: serde_json::Value) -> String {
+    let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("bundles/hello/config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(bundle).unwrap()).unwrap();
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    let place = config.pointer_mut(parent).unwrap();
+    match place.as_array_mut() {
+        Some(list) => list.extend(value.as_array().unwrap().iter().cloned()),
+        None => place[key] = value,
+    }
+    let facts = Facts { root: true, namespaces_of_trees: true, ..Facts::default() };
+    planned_of(&serde_json::from_value(config).unwrap(), &facts, pointer == "/no_pivot")
+}
+
+#[test]
+fn a_mount_namespace_is_made_of_the_root_alone_unless_somebody_could_tell() {
+    let hook = || serde_json::json!([{"path": "/bin/true"}]);
+    let bind = |source: &str, how: &str| serde_json::json!({"destination": "/m", "source": source, "options": [how]});
+    let binds = |count: usize| -> Vec<serde_json::Value> {
+        (0..count)
+            .map(|i| serde_json::json!({"destination": format!("/{i}"), "source": "/srv", "options": ["bind"]}))
+            .collect()
+    };
+    for (pointer, value, alone) in [
+        ("/hostname", "box".into(), true),
+        ("/no_pivot", true.into(), false),
+        ("/hooks", serde_json::json!({"startContainer": hook(), "poststart": hook(), "poststop": hook()}), true),
+        ("/hooks", serde_json::json!({"prestart": [], "createRuntime": []}), true),
+        ("/hooks", serde_json::json!({"prestart": hook()}), false),
+        ("/hooks", serde_json::json!({"createRuntime": hook()}), false),
+        ("/hooks", serde_json::json!({"createContainer": hook()}), false),
+        ("/linux/rootfsPropagation", "rslave".into(), true),
+        ("/linux/rootfsPropagation", "rprivate".into(), true),
+        ("/linux/rootfsPropagation", "slave".into(), false),
+        ("/linux/rootfsPropagation", "private".into(), false),
+        ("/linux/rootfsPropagation", "rshared".into(), false),
+        ("/linux/rootfsPropagation", "unbindable".into(), false),
+        ("/linux/namespaces/-", serde_json::json!([{"type": "time"}]), true),
+        ("/mounts/-", serde_json::json!([bind("/srv", "rbind")]), true),
+        ("/mounts/-", serde_json::json!([bind("/bundle", "bind")]), true),
+        ("/mounts/-", serde_json::json!([bind("/bundle/rootfs/etc", "rbind")]), true),
+        ("/mounts/-", serde_json::json!([bind("/bundle", "rbind")]), false),
+        ("/mounts/-", serde_json::json!([bind("/", "rbind")]), false),
+        ("/mounts/-", serde_json::json!([bind("/srv/../bundle", "rbind")]), false),
+        ("/mounts/-", serde_json::json!([bind("/srv", "bind"), bind("/opt", "bind")]), false),
+        ("/mounts/-", binds(128).into(), true),
+        ("/mounts/-", binds(129).into(), false),
+    ] {
+        let plan = changed(pointer, value.clone());
+        assert_eq!(plan.contains("recursive, namespace)"), alone, "{pointer} {value}\n{plan}");
+        assert_eq!(
+            !plan.contains("pivot_root()") && !plan.contains("move the root over /"),
+            alone,
+            "{pointer}\n{plan}"
+        );
+    }
+}
+
+#[test]
+fn what_is_bound_is_cloned_before_the_host_is_out_of_sight() {
+    let mounts = serde_json::json!([
+        {"destination": "/a", "source": "/srv/a", "options": ["rbind"]},
+        {"destination": "/b", "source": "beside", "options": ["rbind", "rprivate", "ro"]},
+        {"destination": "/c", "source": "rootfs/etc", "options": ["bind"]},
+    ]);
+    let plan = changed("/mounts/-", mounts);
+    let at =
+        |text: &str| plan.lines().position(|line| line.ends_with(text)).unwrap_or_else(|| panic!("{text}\n{plan}"));
+    let order = [
+        "open_tree(\"/bundle/rootfs\", recursive, namespace)",
+        "open_tree(\"/srv/a\", recursive) for slot 19",
+        "open_tree(\"/bundle/beside\", recursive) for slot 20",
+        "setns(mount namespace of slot 18)",
+        "mount(\"/\", rec|slave)",
+        "take / as the root",
+        "take the tree of \"/srv/a\" (slot 19)",
+        "move_mount(\"/a\")",
+        "take the tree of \"/bundle/beside\" (slot 20)",
+        "move_mount(\"/b\")",
+        "open_tree(root \"etc\")",
+        "move_mount(\"/c\")",
+    ];
+    assert!(order.map(at).is_sorted(), "{plan}");
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub mod show;
 pub mod step;
 pub mod tenant;
 mod terminal;
+mod tree;
 
 use crate::abi::ns::{Namespace, Namespaces};
 use hooks::Hooks;

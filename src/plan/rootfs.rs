@@ -10,7 +10,7 @@ use oci_spec::runtime::Spec;
 use std::path::Path;
 
 /// What `linux.rootfsPropagation` says.
-fn propagation(spec: &Spec) -> Result<Option<u64>> {
+pub(super) fn propagation(spec: &Spec) -> Result<Option<u64>> {
     let Some(name) = spec.linux().as_ref().and_then(|l| l.rootfs_propagation().as_deref()) else { return Ok(None) };
     Ok(Some(match name {
         "" => return Ok(None),

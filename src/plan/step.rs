@@ -53,8 +53,10 @@ impl Slot {
     pub const HOOK_START: Self = Self(16);
     /// The network namespace that was made ahead.
     pub const NETWORK: Self = Self(17);
+    /// A mount namespace that holds the root alone.
+    pub const MOUNTS: Self = Self(18);
     /// The first one that a plan may number itself.
-    pub const FREE: u16 = 18;
+    pub const FREE: u16 = 19;
 }
 
 /// The moments at which the halves meet.
@@ -136,6 +138,29 @@ pub enum Step {
     },
     /// Takes `/` as the root without a mount namespace of our own, after `chroot(2)`; fills `ROOT`.
     Chroot(Str),
+    /// Makes a mount namespace that holds a copy of the tree at the path and nothing else (Linux 7.0); fills `MOUNTS`.
+    /// Something unbindable is copied with the whole namespace around it.
+    NewTree {
+        /// The directory.
+        path: Str,
+        /// How what comes from the host will propagate.
+        propagation: u64,
+    },
+    /// Clones a tree of the host for the namespace of `NewTree`, from where it can't be reached any more.
+    CloneAhead {
+        /// Where the clone waits for `Take`.
+        slot: Slot,
+        /// The path.
+        source: Str,
+        /// With everything mounted below it.
+        recursive: bool,
+        /// What is cloned where the path is not there.
+        instead: Option<Str>,
+        /// A later step says how all of it propagates.
+        settled: bool,
+    },
+    /// Takes the `/` that we are at as the root; fills `ROOT`.
+    TakeRoot,
     // -- mounts
     /// Mounts a new file system; the directory is made if it is missing.
     Mount {
@@ -191,11 +216,11 @@ pub enum Step {
         /// With everything mounted below it.
         recursive: bool,
     },
-    /// Takes a clone that the host made as `TREE`.
+    /// Takes a clone that the host or `CloneAhead` made as `TREE`.
     Take {
-        /// Where the host put it.
+        /// Where it is.
         slot: Slot,
-        /// The path that the host cloned.
+        /// The path that was cloned.
         source: Str,
     },
     /// Maps the ids of `TREE`. Init of a user namespace may not: it hands the tree to the host, which does.
@@ -455,6 +480,11 @@ impl fmt::Display for Step {
             Self::OpenRoot { path, tree: None } => write!(f, "bind root {}", Quoted(path)),
             Self::OpenRoot { path, tree: Some(slot) } => write!(f, "attach root {} (slot {})", Quoted(path), slot.0),
             Self::Chroot(path) => write!(f, "chroot({})", Quoted(path)),
+            Self::NewTree { path, .. } => write!(f, "open_tree({}, recursive, namespace)", Quoted(path)),
+            Self::CloneAhead { slot, source, recursive, .. } => {
+                write!(f, "open_tree({}{}) for slot {}", Quoted(source), recursion(*recursive), slot.0)
+            }
+            Self::TakeRoot => f.write_str("take / as the root"),
             Self::Mount { source, fstype, target, flags, data, copy_up, .. } => write!(
                 f,
                 "mount({}, {}, {}, {}, {}){}",

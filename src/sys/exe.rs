@@ -29,7 +29,25 @@ pub struct Seal {
 /// run from a sealed copy already, or nobody in the container could write to the binary.
 #[derive(Debug)]
 #[must_use = "nothing is protected before it is finished"]
-pub struct View(Option<OwnedFd>);
+pub struct View(Option<Moved>);
+
+/// The detached mount, and our binary on it.
+#[derive(Debug)]
+struct Moved {
+    tree: OwnedFd,
+    binary: OwnedFd,
+}
+
+/// What is left of a view, to be closed at leisure: whoever closes the last descriptor of a detached mount waits for a
+/// grace period of the kernel.
+#[derive(Debug)]
+pub struct Rest(OwnedFd);
+
+impl AsFd for Rest {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl Seal {
     /// What has to be done while there is one thread: finds out whether our program can be moved, and replaces its writable
@@ -62,11 +80,18 @@ impl View {
     ///
     /// # Errors
     /// The kernel's answer.
-    pub fn finish(self) -> Answer<()> {
-        let Some(binary) = self.0 else { return Ok(()) };
+    pub fn finish(self) -> Answer<Option<Rest>> {
+        let Some(Moved { tree, binary }) = self.0 else { return Ok(None) };
         let loaded = |segment: &&libc::Elf64_Phdr| segment.p_type == libc::PT_LOAD && segment.p_flags & libc::PF_W == 0;
         program_headers().iter().filter(loaded).try_for_each(|segment| remap(segment, binary.as_fd()))?;
-        become_exe(binary.as_fd())
+        become_exe(binary.as_fd())?;
+        Ok(Some(Rest(tree)))
+    }
+
+    /// The descriptor that a child should close early: [`Rest`], before there is one.
+    #[must_use]
+    pub fn rest(&self) -> Option<BorrowedFd<'_>> {
+        self.0.as_ref().map(|moved| moved.tree.as_fd())
     }
 }
 
@@ -78,9 +103,10 @@ fn out_of_reach() -> bool {
         && file::stat_at(cwd(), EXE, 0).is_ok_and(|exe| exe.st_uid == 0 && exe.st_mode & writable == 0)
 }
 
-fn view() -> Answer<OwnedFd> {
+fn view() -> Answer<Moved> {
     let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
-    reopen(mount::clone_tree_with(cwd(), EXE, &attr, false)?.as_fd())
+    let tree = mount::clone_tree_with(cwd(), EXE, &attr, false)?;
+    Ok(Moved { binary: reopen(tree.as_fd())?, tree })
 }
 
 fn detach_data() -> Answer<()> {

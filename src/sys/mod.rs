@@ -14,6 +14,7 @@ pub mod entry;
 pub mod exe;
 pub mod exec;
 pub mod file;
+pub mod kernel;
 pub mod lock;
 pub mod marks;
 pub mod mount;

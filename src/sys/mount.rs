@@ -49,6 +49,25 @@ pub fn shift(source: &CStr, target: &CStr) -> Answer<()> {
     check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), ptr::null(), libc::MS_MOVE, ptr::null()) }).map(drop)
 }
 
+/// Of `open_tree(2)`: the copy of the tree becomes the root of a new mount namespace.
+pub(super) const OPEN_TREE_NAMESPACE: usize = 2;
+
+/// `open_tree(2)` with `OPEN_TREE_NAMESPACE` (Linux 7.0) on a directory: a new mount namespace that holds a copy of what
+/// is mounted there and below, and nothing else. Mount namespaces that are mounted somewhere in the tree stay behind, as
+/// they do when a namespace is copied whole. An empty path means the descriptor itself.
+///
+/// # Errors
+/// `EINVAL`: the place belongs to another mount namespace, or is unbindable.
+pub fn namespace_of_tree(dir: BorrowedFd<'_>, path: &CStr) -> Answer<OwnedFd> {
+    let mut flags =
+        OPEN_TREE_NAMESPACE | libc::O_CLOEXEC as usize | (libc::AT_RECURSIVE | libc::AT_NO_AUTOMOUNT) as usize;
+    if path.is_empty() {
+        flags |= libc::AT_EMPTY_PATH as usize;
+    }
+    // SAFETY: path lives through the call.
+    unsafe { call(libc::SYS_open_tree, [raw(dir), path.as_ptr() as usize, flags, 0, 0]) }.map(owned)
+}
+
 /// `open_tree(2)` with `OPEN_TREE_CLONE` (Linux 5.2): a detached copy of what is mounted there. An empty path means the
 /// descriptor itself.
 ///

@@ -21,6 +21,19 @@ pub fn pair() -> Answer<(OwnedFd, OwnedFd)> {
     Ok((owned(fds[0]), owned(fds[1])))
 }
 
+/// `getsockopt(SO_PEERPIDFD)` (Linux 6.5): a descriptor that means the process which made this pair or is connected.
+///
+/// # Errors
+/// `ESRCH`: it is gone.
+pub fn peer(socket: BorrowedFd<'_>) -> Answer<OwnedFd> {
+    const SO_PEERPIDFD: i32 = 77;
+    let (mut pidfd, mut size) = (-1, size_of::<RawFd>() as libc::socklen_t);
+    let (to, length) = ((&raw mut pidfd).cast(), &raw mut size);
+    // SAFETY: there is room for the answer, and its size is right.
+    check(unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_PEERPIDFD, to, length) })?;
+    Ok(owned(pidfd))
+}
+
 fn address(path: &Path) -> Answer<libc::sockaddr_un> {
     // SAFETY: an all-zero address is a valid one.
     let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };

@@ -1,36 +1,78 @@
-"""what waits for the whole machine on the start path: unmounts (an RCU grace period each) and moves between cgroups
+"""what waits for the whole machine on the start path: RCU grace periods, moves between cgroups, and the calls that lead to them
 
 A grace period costs microseconds on an idle machine and 10 to 100 ms on a big, busy one, so the number matters more than the
-time here. Counted by the system calls that lead to one, in all processes that a `run` starts: umount2(2) of something that is
-mounted, and writes of a process into `cgroup.procs` or `tasks`; CLONE_INTO_CGROUP needs none. What the kernel's tracer would say
-of its own functions is not asked: locked-down kernels do not tell.
+time here. Calls are counted by strace in all processes that a `run` starts: umount2(2) of something that is mounted, and writes
+of a process into `cgroup.procs` or `tasks`; CLONE_INTO_CGROUP needs none. The waits themselves are counted where perf can follow
+the scheduler: each time one of these processes goes to sleep inside synchronize_rcu() or one of its kin. A kernel without these
+events (User Mode Linux) shows the calls alone.
 """
 
 import re
+import shutil
+import statistics
 import subprocess
 import sys
+from collections import Counter
 
 from table import Table
 
 CALLS = "trace=umount2,clone3,openat,openat2,open,write,pwrite64"
+RUNS = 5
+GRACE = re.compile(r"^(synchronize_s?rcu|rcu_barrier|rcu_sync_enter|wait_rcu|__wait_rcu)")
 
 
 def measure(bench):
     table = Table(
         "waits of a run of /bin/true, `runc spec` config",
-        ["", "unmounts", "cgroup moves", "born in its cgroup"],
-        "born: clone3 with CLONE_INTO_CGROUP",
+        ["", "unmounts", "cgroup moves", "born in its cgroup", "sleeps in RCU"],
+        f"born: clone3 with CLONE_INTO_CGROUP; sleeps: median of {RUNS} runs",
     )
+    kinds = Table("where a run sleeps for a grace period of RCU", ["", "call", "because of", "a run"])
     bundle = bench.bundle()
     for runtime in bench.runtimes:
         lines = trace(bench, runtime.run(bundle, f"waits-{runtime.name}"))
+        runs = [sleeps(bench, runtime.run(bundle, f"waits-{runtime.name}-{i}")) for i in range(RUNS)]
+        seen = [run for run in runs if run is not None]
         table.row(
             runtime.name,
             sum("umount2(" in line and line.endswith("= 0") for line in lines),
             moves(lines),
             sum("CLONE_INTO_CGROUP" in line for line in lines),
+            statistics.median(run.total() for run in seen) if seen else None,
         )
-    return [table]
+        for (call, cause), count in sorted(sum(seen, Counter()).items()):
+            kinds.row(runtime.name, call, cause, count / len(seen))
+    if not kinds.rows:
+        kinds.note = "perf does not follow the scheduler here"
+    return [table, kinds]
+
+
+def sleeps(bench, argv):
+    """how often a run sleeps for a grace period, by system call and the function that asks for it; None where perf can't tell"""
+    data = bench.out / "waits.perf"
+    if not shutil.which("perf"):
+        return None
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    record = ["perf", "record", "-q", "-g", "-e", "sched:sched_switch", "-o", data, "--"]
+    done = subprocess.run([*record, *argv], **quiet)
+    text = subprocess.run(["perf", "script", "-i", data, "-F", "ip,sym"], capture_output=True, text=True).stdout
+    if done.returncode or "__schedule" not in text:
+        return None
+    found = Counter()
+    for stack in text.split("\n\n"):
+        frames = [line.split()[1].split("+")[0] for line in stack.splitlines() if len(line.split()) > 1]
+        grace = [i for i, frame in enumerate(frames) if GRACE.match(frame)]
+        if grace:
+            found[call_of(frames), (frames + ["?"])[grace[-1] + 1]] += 1
+    return found
+
+
+def call_of(frames):
+    """the system call at the bottom of a stack of the kernel"""
+    for frame in reversed(frames):
+        if match := re.match(r"(?:__(?:x64|arm64|do|se)_sys|ksys)_(\w+)$", frame):
+            return match[1]
+    return next((name for mark, name in (("do_exit", "exit"), ("task_work_run", "close, at its end")) if mark in frames), "?")
 
 
 def trace(bench, argv):
