@@ -79,6 +79,11 @@ const BROKEN: &[Row] = &[
     ("number-type", |b| b.set("/process/user/uid", "root"), "uid", &["crun"]),
     ("uid-negative", |b| b.set("/process/user/uid", -1), "uid", &["crun"]),
     ("oom-score", |b| b.set("/process/oomScoreAdj", 5000), "", &[]),
+    ("linux-list", |b| b.set("/linux", json!([])), "linux", &["crun"]),
+    ("user-list", |b| b.set("/process/user", json!([0, 0])), "user", &["crun"]),
+    ("namespace-list", |b| b.set("/linux/namespaces/0", json!(["pid"])), "namespace", &["crun"]),
+    ("memory-list", |b| b.set("/linux/resources/memory", json!([])), "memory", &["crun"]),
+    ("hook-list", |b| b.set("/hooks", json!({"poststop": [["/bin/true"]]})), "poststop", &["crun"]),
     ("mounts-type", |b| b.set("/mounts", json!({})), "mounts", &["crun"]),
     // (uid_t) -1 means "leave it as it is" to the kernel: root would stay root
     ("uid-none", |b| b.set("/process/user/uid", 4_294_967_295_u32), "", &["crun"]),
