@@ -43,6 +43,27 @@ fn help_is_no_mistake() {
     }
 }
 
+/// Scripts look for the program and the verb behind the first heading.
+#[test]
+fn help_has_runcs_layout() {
+    if !onggi_or_runc() {
+        return;
+    }
+    let bundle = Bundle::new("help-layout");
+    let name = &crate::support::Runtime::get().name;
+    for (args, line) in [
+        (&["--help"][..], format!("   {name} - Open Container Initiative runtime")),
+        (&["checkpoint", "-h"], format!("   {name} checkpoint - ")),
+        (&["list", "--help"], format!("   {name} list - ")),
+    ] {
+        let output = bundle.verb(args).ok();
+        let lines: Vec<_> = output.stdout.lines().collect();
+        assert_eq!(lines[0], "NAME:", "{output}");
+        assert!(lines[1].starts_with(&line), "{output}");
+        assert!(lines.contains(&"USAGE:"), "{output}");
+    }
+}
+
 #[test]
 fn mistakes_of_usage_have_runcs_statuses_and_words() {
     if !onggi_or_runc() {

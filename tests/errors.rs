@@ -140,6 +140,27 @@ fn a_failure_begins_with_the_verb() {
     bundle.run_as_is().fails(1, &format!("{name} run failed: unable to start container process: "));
 }
 
+/// Only what the kernel has counted as killed for lack of memory is told of as that.
+#[test]
+fn an_init_that_is_killed_is_told_of_with_its_signal() {
+    if peer_differs(&["crun", "runc"], "speaks of a closed socket") {
+        return;
+    }
+    for (signal, verb) in [("SEGV", "run"), ("SEGV", "create"), ("KILL", "run"), ("KILL", "create")] {
+        // the first process of a pid namespace is spared such a signal
+        let bundle = Bundle::new("killed").without_namespace("pid").sees(&["true"]);
+        let script = format!("kill -{signal} $(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/')");
+        let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+        let bundle = bundle.set("/hooks", json!({ "createRuntime": hook }));
+        let output = bundle.launch(verb, &[]).finish();
+        let number = if signal == "SEGV" { 11 } else { 9 };
+        assert_ne!(output.code, 0, "{output}");
+        assert!(output.stderr.contains(&format!("killed by signal {number}")), "{output}");
+        assert!(!output.stderr.to_lowercase().contains("oom"), "{output}");
+        bundle.nothing_left();
+    }
+}
+
 #[test]
 fn a_bundle_that_is_not_there_is_told_of() {
     let bundle = Bundle::new("no-bundle");

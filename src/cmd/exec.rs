@@ -56,8 +56,8 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
         return Ok(0);
     }
     let end = match &tenant.terminal {
-        Some(master) => console::relay(&tenant.child, master),
-        None => console::wait(&tenant.child),
+        Some(master) => console::relay(&tenant.child, master, tenant::lost(&container.record)),
+        None => console::wait(&tenant.child, tenant::lost(&container.record)),
     };
     Ok(u8::try_from(end?.status()).unwrap_or(u8::MAX))
 }

@@ -13,6 +13,7 @@ pub mod notify;
 mod oom;
 mod record;
 mod sentence;
+mod stages;
 pub mod tenant;
 mod undo;
 
@@ -203,6 +204,7 @@ pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
     let (host, init) = socket::pair().context(|| "socketpair")?;
     let marks = log.trace().map(Trace::marks);
     let (luggage, plan) = Luggage::new(plan, &slots, (host.as_fd(), init.as_fd()), job.mask, marks);
+    stages::clone(plan, log);
     let cloning = log.span("clone3");
     let score = oom::lend(plan.oom_score_adj)?;
     let mut limited = maker.and_then(|maker| {
@@ -219,6 +221,7 @@ pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
     })?;
     let child = std::rc::Rc::new(child);
     drop((init, score, cloning));
+    stages::born(child.pid, plan, log);
     let doomed = std::rc::Rc::clone(&child);
     undo.push("end init", move || clone::end(&doomed));
     // the lock on the gate is init's alone
@@ -227,6 +230,9 @@ pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
     }
     let mut launch = Launch { plan, job, claim: &claim, host: &host, slots: &mut slots, log, child: &child };
     let accompanied = launch.accompany(&made, &cgroups, limited);
+    if accompanied.is_ok() {
+        stages::complete(log);
+    }
     if let Some(trace) = log.trace() {
         trace.beside(maker.iter().flat_map(Maker::laps));
         trace.steps(child.pid, plan.steps.iter().map(ToString::to_string));
@@ -257,7 +263,6 @@ fn prepared(job: &Job<'_>, seal: Seal, log: &Log) -> Result<(&'static mut Plan, 
     let (plan, cgroups) = plan(job)?;
     plan.notes.iter().for_each(|note| log.warn(note));
     plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
-    log.debug(|| format!("container {}: {} steps, new namespaces {}", job.id, plan.steps.len(), plan.birth.new));
     // init may use it for longer than we live
     Ok((Box::leak(Box::new(plan)), cgroups))
 }
@@ -379,15 +384,15 @@ impl Launch<'_> {
                 Some((Message::Handed(_) | Message::Go(_), _)) => {
                     return Err(Error::msg("init says what it can't say"));
                 }
-                None => return self.silence().map(|()| terminal),
+                None => return self.silence(record).map(|()| terminal),
             }
         }
     }
 
     /// The end of the stream: the payload runs, or init is gone.
-    fn silence(&self) -> Result<()> {
+    fn silence(&self, record: &Record) -> Result<()> {
         if self.job.gate {
-            return Err(sentence::vanished(reap(self.child)?));
+            return Err(sentence::vanished(reap(self.child)?, &record.cgroup));
         }
         if self.job.foreground {
             return Ok(());
@@ -396,7 +401,7 @@ impl Launch<'_> {
         if gone == 0 || became_payload(self.child.pid) {
             return Ok(());
         }
-        Err(sentence::vanished(reap(self.child)?))
+        Err(sentence::vanished(reap(self.child)?, &record.cgroup))
     }
 
     fn answer(&mut self, sync: Sync, record: &Record) -> Result<()> {
@@ -459,12 +464,9 @@ pub fn send_pidfd(path: &Path, child: &Child, word: &[u8]) -> Result<()> {
     socket::send(socket.as_fd(), word, Some(child.pidfd.as_fd())).context(|| "send the pidfd")
 }
 
-/// The error for a foreground container that was killed before it had executed its program; to be asked before it is
-/// reaped.
-#[must_use]
-pub fn never_ran(child: &Child) -> Option<Error> {
-    (!child.restored && !became_payload(child.pid))
-        .then(|| sentence::vanished(Some(signal::End::Killed(libc::SIGKILL))))
+/// What is wrong when the first process of a container ends before it has executed its program.
+pub fn lost(cgroup: &Handle) -> impl Fn(Option<signal::End>) -> Error {
+    |end| sentence::vanished(end, cgroup)
 }
 
 /// Whether a process that has ended, and is not reaped yet, had executed a program: the kernel's `PF_FORKNOEXEC`
