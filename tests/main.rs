@@ -33,6 +33,7 @@ mod namespaces;
 mod placement;
 mod races;
 mod regressions;
+mod restored;
 mod rootless;
 mod rootless_cgroup;
 mod scopes;

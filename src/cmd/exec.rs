@@ -25,6 +25,8 @@ use std::os::fd::BorrowedFd;
 pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     // before anything of ours takes one of these numbers
     launch::check_preserved(exec.preserve_fds)?;
+    // before a process document is read that comes through a pipe, and only once
+    let seal = protect(log)?;
     let container = super::open(global, &exec.id)?;
     let init = running(&container, exec.ignore_paused)?;
     let loaded = spec::load(&container.dir.config())?;
@@ -35,7 +37,7 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     }
     let subs = subs(&exec.cgroups)?;
     check_terminal(process.terminal().unwrap_or_default(), exec.detach, exec.console_socket.is_some())?;
-    protect(log)?.finish().context(|| launch::SEAL)?;
+    seal.finish().context(|| launch::SEAL)?;
     let mut job = Job {
         record: &container.record,
         process: &process,

@@ -362,3 +362,54 @@ fn processes_and_resources_are_as_strict() {
         );
     }
 }
+
+/// What the spec says must be there (REQUIRED), taken out: a mistake where nothing would have a meaning; else, as for runc,
+/// nothing, zero or false.
+#[test]
+fn what_must_be_there_is_missed() {
+    let without = |place: &str| {
+        let mut document = full();
+        let (parent, key) = place.rsplit_once('/').unwrap();
+        document.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key).expect(place);
+        verdict(&document)
+    };
+    for (place, expected) in [
+        ("/mounts/0/destination", "mounts[0]: missing field `destination`"),
+        ("/process/cwd", "Cwd property must not be empty"),
+        ("/process/rlimits/0/type", "wrong rlimit value: "),
+        ("/process/rlimits/0/hard", "process.rlimits[0].soft: 1024 is above the hard limit 0"),
+        ("/process/scheduler/policy", "process.scheduler: missing field `policy`"),
+        ("/hooks/prestart/0/path", "hooks.prestart[0]: missing field `path`"),
+        ("/linux/namespaces/0/type", "namespace {\"\" \"\"} does not exist"),
+        ("/linux/devices/0/type", "linux.devices[0]: missing field `type`"),
+        ("/linux/memoryPolicy/mode", "linux.memoryPolicy: missing field `mode`"),
+        ("/linux/personality/domain", "linux.personality: missing field `domain`"),
+        ("/linux/seccomp/defaultAction", "linux.seccomp: missing field `defaultAction`"),
+        ("/linux/seccomp/syscalls/0/names", "linux.seccomp.syscalls[0]: missing field `names`"),
+        ("/linux/seccomp/syscalls/0/action", "linux.seccomp.syscalls[0]: missing field `action`"),
+        ("/linux/seccomp/syscalls/0/args/0/op", "linux.seccomp.syscalls[0].args[0]: missing field `op`"),
+    ] {
+        assert_eq!(without(place), Err(expected.to_owned()), "{place}");
+    }
+    for place in [
+        "/process/consoleSize/height",
+        "/process/consoleSize/width",
+        "/process/rlimits/0/soft",
+        "/process/ioPriority/priority",
+        "/process/user/uid",
+        "/process/user/gid",
+        "/linux/devices/0/major",
+        "/linux/devices/0/minor",
+        "/linux/resources/devices/0/allow",
+        "/linux/resources/blockIO/weightDevice/0/major",
+        "/linux/resources/blockIO/weightDevice/0/minor",
+        "/linux/resources/blockIO/throttleReadBpsDevice/0/rate",
+        "/linux/resources/hugepageLimits/0/limit",
+        "/linux/resources/network/priorities/0/priority",
+        "/linux/resources/pids/limit",
+        "/linux/seccomp/syscalls/0/args/0/index",
+        "/linux/seccomp/syscalls/0/args/0/value",
+    ] {
+        assert_eq!(without(place), Ok(vec![]), "{place}");
+    }
+}
