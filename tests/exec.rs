@@ -33,7 +33,7 @@ fn document(bundle: &Bundle, document: &Value) -> Call {
 fn takes_a_process_document_through_a_pipe() {
     let bundle = up(Bundle::new("pipe"));
     let document = json!({"cwd": "/", "args": words(&["echo", "through"])}).to_string();
-    let call = bundle.runtime().args(["exec", "--process", "/dev/stdin", &bundle.id]);
+    let call = bundle.runtime().args(["exec", "--process", "/proc/self/fd/0", &bundle.id]);
     let output = call.stdin(document.as_bytes()).finish().ok();
     assert_eq!(output.stdout, "through\n");
     bundle.down();

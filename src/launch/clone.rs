@@ -415,9 +415,20 @@ extern "C" fn go_between(shared: *mut c_void) -> libc::c_int {
     let shared = unsafe { &mut *shared.cast::<Between<'_>>() };
     // SAFETY: the pack is the child's, and there is no child yet.
     let slots = unsafe { &*shared.luggage.pack.as_ref().slots };
-    shared.answer =
-        prepare(shared.luggage.birth, slots).and_then(|()| clone(shared.luggage, shared.cgroup, CLONE_PARENT));
+    let birth = shared.luggage.birth;
+    // from inside a cgroup namespace there is no way into a cgroup outside of it (nsdelegate): the child inherits ours
+    let ahead = shared.cgroup.filter(|_| birth.joins(Namespace::Cgroup));
+    let cgroup = if ahead.is_some() { None } else { shared.cgroup };
+    shared.answer = ahead
+        .map_or(Ok(()), enter_cgroup)
+        .and_then(|()| prepare(birth, slots))
+        .and_then(|()| clone(shared.luggage, cgroup, CLONE_PARENT));
     task::leave(0)
+}
+
+fn enter_cgroup(cgroup: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
+    let procs = file::open(cgroup, c"cgroup.procs", libc::O_WRONLY, 0)?;
+    file::write(procs.as_fd(), b"0")
 }
 
 /// Joins what must be joined before the clone. With the rights of the host first; what that does not allow is tried
