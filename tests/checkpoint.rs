@@ -9,27 +9,27 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// The program that a container counts in, in memory; the host reads how far it has come.
-fn counting(name: &str) -> Bundle {
+pub(crate) fn counting(name: &str) -> Bundle {
     Bundle::new(name).sees(&["tally", "/tmp/n"])
 }
 
-fn count(bundle: &Bundle) -> u64 {
+pub(crate) fn count(bundle: &Bundle) -> u64 {
     until("a number", || std::fs::read_to_string(bundle.rootfs().join("tmp/n")).ok()?.parse().ok())
 }
 
 /// It counts on from what it had, and does not begin anew.
-fn counts_on(bundle: &Bundle, from: u64) {
+pub(crate) fn counts_on(bundle: &Bundle, from: u64) {
     until("the count to go on", || (count(bundle) != from).then_some(()));
     let now = count(bundle);
     assert!(now > from && now < from + 100_000, "{from}, then {now}");
 }
 
-fn nothing() -> OwnedFd {
+pub(crate) fn nothing() -> OwnedFd {
     File::options().read(true).write(true).open("/dev/null").unwrap().into()
 }
 
 /// Whether CRIU has nothing to work with: User Mode Linux keeps the registers of its processes to itself.
-fn not_possible() -> bool {
+pub(crate) fn not_possible() -> bool {
     let uml = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("User Mode Linux"));
     uml && not_here("CRIU does not work in User Mode Linux")
 }
@@ -44,7 +44,7 @@ impl Bundle {
         self.launch("run", &["--detach"]).stdio(&nothing()).finish().ok();
     }
 
-    fn checkpoint(&self, flags: &[&str]) -> Output {
+    pub(crate) fn checkpoint(&self, flags: &[&str]) -> Output {
         let call = self.runtime().args(["checkpoint", "--image-path"]).arg(self.images());
         call.args(flags).arg(&self.id).finish()
     }
@@ -55,12 +55,12 @@ impl Bundle {
         self.launch("restore", &flags)
     }
 
-    fn back(&self) {
+    pub(crate) fn back(&self) {
         self.restore(&["--detach"]).finish().ok();
     }
 
     /// Counts, is saved, and is gone.
-    fn saved(&self) -> u64 {
+    pub(crate) fn saved(&self) -> u64 {
         self.go();
         until("some counting", || (count(self) > 20).then_some(()));
         self.checkpoint(&[]).ok();

@@ -162,6 +162,15 @@ fn the_later_rule_wins() {
     bundle.run(&words).ok().has("open /tmp/kmsg r", "ok").has("open /tmp/kmsg w", "EPERM");
 }
 
+/// `allow` is REQUIRED; Go, and with it runc, reads its absence as false.
+#[test]
+fn a_rule_that_does_not_say_allows_nothing() {
+    let rules = json!([{"allow": true, "access": "rwm"}, {"type": "c", "major": 1, "minor": 11, "access": "w"}]);
+    let bundle = Bundle::new("no-allow").caps(&["CAP_MKNOD", "CAP_SYSLOG"]).set("/linux/resources/devices", rules);
+    let words = ["mknod", "/tmp/kmsg", "c", "1", "11", "+", "open", "/tmp/kmsg", "r", "+", "open", "/tmp/kmsg", "w"];
+    bundle.run(&words).ok().has("open /tmp/kmsg r", "ok").has("open /tmp/kmsg w", "EPERM");
+}
+
 #[test]
 fn without_rules_every_device_is_closed_but_the_default_ones() {
     let words = ["mknod", "/tmp/kmsg", "c", "1", "11", "+", "open", "/tmp/kmsg", "r", "+", "open", "/dev/null", "rw"];

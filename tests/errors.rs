@@ -79,6 +79,11 @@ const BROKEN: &[Row] = &[
     ("number-type", |b| b.set("/process/user/uid", "root"), "uid", &["crun"]),
     ("uid-negative", |b| b.set("/process/user/uid", -1), "uid", &["crun"]),
     ("oom-score", |b| b.set("/process/oomScoreAdj", 5000), "", &[]),
+    ("linux-list", |b| b.set("/linux", json!([])), "linux", &["crun"]),
+    ("user-list", |b| b.set("/process/user", json!([0, 0])), "user", &["crun"]),
+    ("namespace-list", |b| b.set("/linux/namespaces/0", json!(["pid"])), "namespace", &["crun"]),
+    ("memory-list", |b| b.set("/linux/resources/memory", json!([])), "memory", &["crun"]),
+    ("hook-list", |b| b.set("/hooks", json!({"poststop": [["/bin/true"]]})), "poststop", &["crun"]),
     ("mounts-type", |b| b.set("/mounts", json!({})), "mounts", &["crun"]),
     // (uid_t) -1 means "leave it as it is" to the kernel: root would stay root
     ("uid-none", |b| b.set("/process/user/uid", 4_294_967_295_u32), "", &["crun"]),
@@ -133,6 +138,27 @@ fn a_failure_begins_with_the_verb() {
     let name = &Runtime::get().name;
     bundle.create().fails(1, &format!("{name} create failed: unable to start container process: "));
     bundle.run_as_is().fails(1, &format!("{name} run failed: unable to start container process: "));
+}
+
+/// Only what the kernel has counted as killed for lack of memory is told of as that.
+#[test]
+fn an_init_that_is_killed_is_told_of_with_its_signal() {
+    if peer_differs(&["crun", "runc"], "speaks of a closed socket") {
+        return;
+    }
+    for (signal, verb) in [("SEGV", "run"), ("SEGV", "create"), ("KILL", "run"), ("KILL", "create")] {
+        // the first process of a pid namespace is spared such a signal
+        let bundle = Bundle::new("killed").without_namespace("pid").sees(&["true"]);
+        let script = format!("kill -{signal} $(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/')");
+        let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+        let bundle = bundle.set("/hooks", json!({ "createRuntime": hook }));
+        let output = bundle.launch(verb, &[]).finish();
+        let number = if signal == "SEGV" { 11 } else { 9 };
+        assert_ne!(output.code, 0, "{output}");
+        assert!(output.stderr.contains(&format!("killed by signal {number}")), "{output}");
+        assert!(!output.stderr.to_lowercase().contains("oom"), "{output}");
+        bundle.nothing_left();
+    }
 }
 
 #[test]

@@ -28,6 +28,17 @@ fn document(bundle: &Bundle, document: &Value) -> Call {
     bundle.runtime().args(["exec", "--process"]).arg(file).arg(&bundle.id)
 }
 
+/// What comes through a pipe can be read once, also where the kernel makes us execute ourselves a second time.
+#[test]
+fn takes_a_process_document_through_a_pipe() {
+    let bundle = up(Bundle::new("pipe"));
+    let document = json!({"cwd": "/", "args": words(&["echo", "through"])}).to_string();
+    let call = bundle.runtime().args(["exec", "--process", "/proc/self/fd/0", &bundle.id]);
+    let output = call.stdin(document.as_bytes()).finish().ok();
+    assert_eq!(output.stdout, "through\n");
+    bundle.down();
+}
+
 fn words(words: &[&str]) -> Vec<String> {
     [payload::INSIDE].iter().chain(words).map(|word| (*word).to_owned()).collect()
 }

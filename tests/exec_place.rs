@@ -185,7 +185,7 @@ fn follows_a_payload_that_makes_cgroups_itself() {
     let output = sees(&bundle, &[], &["cgroup"]).ok();
     let line = output.stdout.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
     assert!(line.ends_with("/init"), "{output}");
-    sees(&bundle, &["--cgroup", "."], &["true"]).fails(255, "busy");
+    sees(&bundle, &["--cgroup", "."], &["true"]).fails(255, "cgroup.procs: device or resource busy");
     bundle.down();
 }
 

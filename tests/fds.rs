@@ -62,6 +62,27 @@ fn descriptors_of_socket_activation_are_preserved() {
     assert_eq!(output.get("fd.4"), None, "{output}");
 }
 
+/// `sd_listen_fds(3)`: they are not ours if `LISTEN_PID` does not say so, and numbers of a caller's that has kept them to itself
+/// may be anything by now.
+#[test]
+fn descriptors_of_somebody_elses_socket_activation_stay_out() {
+    if peer_differs(&["crun"], "takes them") {
+        return;
+    }
+    for pid in [None, Some("1"), Some("x")] {
+        let bundle = Bundle::new("listen-other").sees(&["fds", "+", "env"]);
+        let fds = vec![(3, open(&bundle, "three", "3"))];
+        let call = bundle.launch("run", &[]).env("LISTEN_FDS", "1").with(|command| inherit(command, fds));
+        let call = if let Some(pid) = pid { call.env("LISTEN_PID", pid) } else { call };
+        let output = call.finish().ok();
+        assert_eq!(output.get("fd.3"), None, "{pid:?}: {output}");
+        assert!(!output.stdout.contains("LISTEN_"), "{pid:?}: {output}");
+    }
+    // nor need there be any
+    let bundle = Bundle::new("listen-none").sees(&["true"]);
+    bundle.launch("run", &[]).env("LISTEN_FDS", "7").finish().ok();
+}
+
 #[test]
 fn a_descriptor_that_is_not_open_cannot_be_preserved() {
     let bundle = Bundle::new("hole").sees(&["true"]);

@@ -37,6 +37,7 @@ mod network;
 mod placement;
 mod races;
 mod regressions;
+mod restored;
 mod rootless;
 mod rootless_cgroup;
 mod scopes;

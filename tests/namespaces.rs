@@ -97,6 +97,30 @@ fn a_time_namespace_is_joined() {
     first.down();
 }
 
+/// Clocks that were moved belong to the user namespace of whoever moved them, and a process that shares its memory may join
+/// none: they are joined with the host's rights, before the user namespace takes these away.
+#[test]
+fn a_time_namespace_is_joined_with_a_user_namespace() {
+    if peer_differs(&["runc<1.2", "crun"], "cannot join one") {
+        return;
+    }
+    for offsets in [json!({}), json!({"monotonic": {"secs": 7200}})] {
+        let first = Bundle::new("moved").user_namespace().namespace("time", None);
+        let first = first.set("/linux/timeOffsets", offsets).sees(&["pause"]);
+        let pid = first.up();
+        let mut second = Bundle::new("same-moved").user_namespace().without("/hostname");
+        for (kind, name) in KINDS.into_iter().filter(|(kind, _)| *kind != "mount") {
+            second = second.namespace(kind, Some(&format!("/proc/{pid}/ns/{name}")));
+        }
+        let second = second.without("/linux/uidMappings").without("/linux/gidMappings").without_mount("/dev/mqueue");
+        let output = second.run(&["ns"]).ok();
+        for (kind, name) in KINDS.into_iter().filter(|(kind, _)| *kind != "mount") {
+            assert_eq!(inside(&output, name), kernel::namespace(pid, name), "{kind}");
+        }
+        first.down();
+    }
+}
+
 #[test]
 fn a_mount_namespace_is_joined() {
     let holder = Bundle::new("holder").sees(&["pause"]);

@@ -39,8 +39,9 @@ case $RUNC_VERSION in
 *) echo "runc-bats: RUNC_VERSION $RUNC_VERSION is not known here" >&2; exit 2 ;;
 esac
 TAR=runc_$RUNC_VERSION+ds1.orig.tar.xz
+# CRIU locks a container's network with iptables
 PROGRAMS="bats jq gawk busybox-static debootstrap gcc libc6-dev libseccomp-dev pkgconf python3 procps
-	iproute2 util-linux xz-utils golang-go"
+	iproute2 iptables util-linux xz-utils golang-go"
 LIBS="golang-github-containerd-console-dev
 	golang-github-cyphar-filepath-securejoin-dev golang-github-seccomp-libseccomp-golang-dev
 	golang-github-coreos-go-systemd-dev golang-dbus-dev golang-github-cilium-ebpf-dev
@@ -191,9 +192,9 @@ build_debian() {
 prepare() {
 	mkdir -p "$WORK" || die "cannot write to $WORK"
 	local stamp=$SRC/.prepared
+	# shellcheck disable=SC2086 # the names are words
+	programs $PROGRAMS
 	if ! [ -f "$stamp" ]; then
-		# shellcheck disable=SC2086 # the names are words
-		programs $PROGRAMS
 		# shellcheck disable=SC2086
 		libraries "$WORK/gocode" $LIBS
 		pool "r/runc/$TAR" "$SHA256" "$WORK/$TAR"

@@ -138,9 +138,16 @@ impl Handle {
     /// If `sub` leaves the container's cgroup or is not there.
     pub fn dir_fd(&self, subs: &[Sub]) -> Result<Option<OwnedFd>> {
         self.check(subs)?;
-        let Some(path) = self.unified() else { return Ok(None) };
-        let path = join_sub(path, "", subs)?;
+        let Some(path) = self.dir(subs)? else { return Ok(None) };
         open_dir(&path).map(Some).context(|| format!("open {}/cgroup.procs", path.display()))
+    }
+
+    /// Its path.
+    ///
+    /// # Errors
+    /// If `subs` leave the container's cgroup.
+    pub fn dir(&self, subs: &[Sub]) -> Result<Option<PathBuf>> {
+        self.unified().map(|path| join_sub(path, "", subs)).transpose()
     }
 
     /// The directory of the cgroup that a process of the container is in now, in the cgroup2 tree: the container's own

@@ -6,14 +6,22 @@ use super::parse::flags_of;
 use super::table::{self, Flag, Takes, Verb};
 use clap::{Arg, ArgAction, Command};
 
+/// Below the name, runc's layout of a help text: scripts find what they look for by its line.
+const LAYOUT: &str = "USAGE:\n   {usage}\n\n{all-args}{after-help}";
+
 /// The help text of a verb, or of the whole.
 #[must_use]
 pub fn text(name: &str, topic: Option<&'static Verb>) -> String {
-    let mut command = match topic {
-        Some(verb) => verb_command(verb).bin_name(format!("{name} {}", verb.name)),
-        None => command(name),
+    let base = name.rsplit('/').next().unwrap_or(name);
+    let (mut command, shown) = match topic {
+        Some(verb) => {
+            let shown = format!("{base} {}", verb.name);
+            (verb_command(verb).bin_name(shown.clone()), shown)
+        }
+        None => (command(base), base.to_owned()),
     };
-    command.render_long_help().to_string()
+    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    format!("NAME:\n   {shown} - {about}\n\n{}", command.render_long_help())
 }
 
 /// The whole command line as clap sees it, for help, completions and man pages.
@@ -21,7 +29,8 @@ pub fn text(name: &str, topic: Option<&'static Verb>) -> String {
 pub fn command(name: &str) -> Command {
     Command::new("onggi")
         .bin_name(name.to_owned())
-        .about("A low-level OCI container runtime: runs a bundle, a directory with config.json and a root file system")
+        .about("Open Container Initiative runtime: runs a bundle, a directory with config.json and a root file system")
+        .help_template(LAYOUT)
         .override_usage(format!("{name} [OPTIONS] COMMAND [ARGUMENT...]"))
         .disable_help_flag(true)
         .disable_help_subcommand(true)
@@ -30,14 +39,16 @@ pub fn command(name: &str) -> Command {
 }
 
 fn verb_command(verb: &'static Verb) -> Command {
-    let mut command =
-        Command::new(verb.name).about(verb.about).disable_help_flag(true).args(flags_of(Some(verb)).map(arg)).args(
-            verb.words.split_whitespace().enumerate().map(|(at, word)| {
-                let bare = word.trim_matches(|letter| matches!(letter, '[' | ']' | '.'));
-                let arg = Arg::new(bare).index(at + 1).value_name(bare).required(!word.starts_with('['));
-                if word.contains("...") { arg.action(ArgAction::Append).num_args(0..) } else { arg }
-            }),
-        );
+    let mut command = Command::new(verb.name)
+        .about(verb.about)
+        .help_template(LAYOUT)
+        .disable_help_flag(true)
+        .args(flags_of(Some(verb)).map(arg))
+        .args(verb.words.split_whitespace().enumerate().map(|(at, word)| {
+            let bare = word.trim_matches(|letter| matches!(letter, '[' | ']' | '.'));
+            let arg = Arg::new(bare).index(at + 1).value_name(bare).required(!word.starts_with('['));
+            if word.contains("...") { arg.action(ArgAction::Append).num_args(0..) } else { arg }
+        }));
     if !verb.notes.is_empty() {
         command = command.after_help(verb.notes);
     }

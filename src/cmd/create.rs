@@ -82,9 +82,11 @@ pub(super) fn rootless(global: &Global) -> Rootless {
     }
 }
 
-/// The caller's `LISTEN_FDS` (`sd_listen_fds(3)`).
+/// The caller's `LISTEN_FDS`, if they are for us: `LISTEN_PID` says for which process they are (`sd_listen_fds(3)`), and those
+/// of a caller who has kept them to itself are not there any more.
 fn listen_fds() -> u32 {
-    std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok()).unwrap_or(0)
+    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+    number("LISTEN_FDS").filter(|_| number("LISTEN_PID") == Some(std::process::id())).unwrap_or(0)
 }
 
 /// Terminals and sockets must fit each other, in runc's words.

@@ -9,7 +9,6 @@ use crate::launch::{self, console};
 use crate::log::Log;
 use crate::spec;
 use crate::state::Held;
-use crate::sys::exe::View;
 use crate::sys::file::given;
 use crate::sys::{signal, tty};
 use oci_spec::runtime::{
@@ -26,6 +25,8 @@ use std::os::fd::BorrowedFd;
 pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     // before anything of ours takes one of these numbers
     launch::check_preserved(exec.preserve_fds)?;
+    // before a process document is read that comes through a pipe, and only once
+    let view = protect(log).view().context(|| launch::SEAL)?;
     let container = super::open(global, &exec.id)?;
     let init = running(&container, exec.ignore_paused)?;
     let loaded = spec::load(&container.dir.config())?;
@@ -36,7 +37,7 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     }
     let subs = subs(&exec.cgroups)?;
     check_terminal(process.terminal().unwrap_or_default(), exec.detach, exec.console_socket.is_some())?;
-    let rest = protect(log).view().and_then(View::finish).context(|| launch::SEAL)?;
+    let rest = view.finish().context(|| launch::SEAL)?;
     let mut job = Job {
         record: &container.record,
         process: &process,
@@ -57,8 +58,8 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
         return Ok(0);
     }
     let end = match &tenant.terminal {
-        Some(master) => console::relay(&tenant.child, master),
-        None => console::wait(&tenant.child),
+        Some(master) => console::relay(&tenant.child, master, tenant::lost(&container.record)),
+        None => console::wait(&tenant.child, tenant::lost(&container.record)),
     };
     Ok(u8::try_from(end?.status()).unwrap_or(u8::MAX))
 }

@@ -57,9 +57,10 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
 /// The foreground: answers the payload's exit status, and takes away what is left of it.
 pub(super) fn attend(launched: &Launched, keep: bool, log: &Log) -> Result<u8> {
     let waiting = log.span("payload runs");
+    let lost = launch::lost(&launched.container.record.cgroup);
     let ended = match &launched.terminal {
-        Some(master) => console::relay(&launched.child, master),
-        None => console::wait(&launched.child),
+        Some(master) => console::relay(&launched.child, master, lost),
+        None => console::wait(&launched.child, lost),
     };
     drop(waiting);
     if !keep || ended.is_err() {

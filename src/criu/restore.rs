@@ -17,6 +17,7 @@ use crate::sys::file::{self, RESOLVE_IN_ROOT};
 use crate::sys::{Errno, proc, signal, socket};
 use external::Mounted;
 use nix::unistd::Pid;
+use oci_spec::runtime::LinuxNamespaceType;
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -207,6 +208,27 @@ fn place(root: BorrowedFd<'_>, path: &Path, directory: bool) -> std::result::Res
     Ok(())
 }
 
+/// The configuration that is kept beside the record. CRIU (3.14 or newer) puts everybody into a new time namespace, so that
+/// clocks go on where they stood; who joins the container later is to have the same clocks, and a later checkpoint needs it.
+fn config(job: &Job<'_>, pid: i32) -> Result<Vec<u8>> {
+    let kind = LinuxNamespaceType::Time;
+    let listed = job.loaded.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let clocks = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/time")).ok();
+    if listed.into_iter().flatten().any(|namespace| namespace.typ() == kind)
+        || clocks(&pid.to_string()) == clocks("self")
+    {
+        return Ok(job.loaded.bytes.clone());
+    }
+    let failed = |error: serde_json::Error| Error::msg(error.to_string()).context("keep the configuration");
+    let mut document: serde_json::Value = serde_json::from_slice(&job.loaded.bytes).map_err(failed)?;
+    let time = serde_json::json!({"type": "time"});
+    match document.pointer_mut("/linux/namespaces") {
+        Some(serde_json::Value::Array(list)) => list.push(time),
+        Some(_) | None => document["linux"]["namespaces"] = serde_json::json!([time]),
+    }
+    serde_json::to_vec(&document).map_err(failed)
+}
+
 /// What is done while CRIU works.
 struct Moments<'a> {
     job: &'a Job<'a>,
@@ -228,7 +250,7 @@ impl Moments<'_> {
             // restored, and not yet let go
             "post-restore" => {
                 launch::settle(&mut self.record, pid, self.plan)?;
-                self.claim.dir.save_config(&self.job.loaded.bytes)?;
+                self.claim.dir.save_config(&config(self.job, pid)?)?;
                 self.claim.dir.save(&self.record)
             }
             "orphan-pts-master" => self.console(fd.ok_or_else(|| Error::msg("criu sends no terminal"))?),

@@ -235,26 +235,29 @@ struct Between<'a> {
     answer: std::result::Result<Child, Errno>,
 }
 
-/// Lets a go-between make the clone. It shares memory and descriptors and we sleep until it has ended (`vfork(2)`), so
-/// what it stores and opens is ours.
+/// Lets a go-between make the clone. It shares descriptors and we sleep until it has ended (`vfork(2)`), so what it opens is
+/// ours. It shares memory, too, but for a time namespace that is to be joined, which only a process with memory of its
+/// own may (`setns(2)`): what it stores lies where both see it.
 fn between(luggage: Luggage, cgroup: Option<BorrowedFd<'_>>) -> std::result::Result<Child, Errno> {
     let stack = share::stack()?;
-    let mut shared = Between { luggage, cgroup, answer: Err(Errno::ECHILD) };
+    let shared = task::shared(Between { luggage, cgroup, answer: Err(Errno::ECHILD) })?;
+    let memory = if luggage.birth.joins(Namespace::Time) { 0 } else { CLONE_VM };
     // SAFETY: the stack is ours, aligned by its type, and stays; we wait for the go-between (CLONE_VFORK), which returns
-    // from `go_between` or execs never; shared outlives it and we do not touch it meanwhile.
+    // from `go_between` or execs never; shared stays and we do not touch it meanwhile.
     let pid = unsafe {
         libc::clone(
             go_between,
             stack.as_mut_ptr_range().end.cast(),
-            CLONE_VM | CLONE_FILES | CLONE_VFORK | libc::SIGCHLD,
-            (&raw mut shared).cast(),
+            memory | CLONE_FILES | CLONE_VFORK | libc::SIGCHLD,
+            shared.as_ptr().cast(),
         )
     };
     if pid < 0 {
         return Err(Errno::last());
     }
     signal::reap(pid, true)?;
-    shared.answer
+    // SAFETY: the go-between has ended, and it is read once.
+    unsafe { shared.read() }.answer
 }
 
 extern "C" fn go_between(shared: *mut c_void) -> libc::c_int {
@@ -262,9 +265,20 @@ extern "C" fn go_between(shared: *mut c_void) -> libc::c_int {
     let shared = unsafe { &mut *shared.cast::<Between<'_>>() };
     // SAFETY: the pack is the child's, and there is no child yet.
     let slots = unsafe { &*shared.luggage.pack.as_ref().slots };
-    shared.answer =
-        prepare(shared.luggage.birth, slots).and_then(|()| clone(shared.luggage, shared.cgroup, CLONE_PARENT));
+    let birth = shared.luggage.birth;
+    // from inside a cgroup namespace there is no way into a cgroup outside of it (nsdelegate): the child inherits ours
+    let ahead = shared.cgroup.filter(|_| birth.joins(Namespace::Cgroup));
+    let cgroup = if ahead.is_some() { None } else { shared.cgroup };
+    shared.answer = ahead
+        .map_or(Ok(()), enter_cgroup)
+        .and_then(|()| prepare(birth, slots))
+        .and_then(|()| clone(shared.luggage, cgroup, CLONE_PARENT));
     task::leave(0)
+}
+
+fn enter_cgroup(cgroup: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
+    let procs = file::open(cgroup, c"cgroup.procs", libc::O_WRONLY, 0)?;
+    file::write(procs.as_fd(), b"0")
 }
 
 /// Joins what must be joined before the clone. With the rights of the host first; what that does not allow is tried

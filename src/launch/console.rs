@@ -4,9 +4,9 @@
 //! passes through here, so the caller's terminal gets its modes back.
 
 use super::Child;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::sys::file::{self, given};
-use crate::sys::signal::{self, Caught, End};
+use crate::sys::signal::{self, End};
 use crate::sys::tty::{self, Modes};
 use crate::sys::{Answer, Errno};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -15,29 +15,26 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn wait(child: &Child) -> Result<End> {
+pub fn wait(child: &Child, lost: impl Fn(Option<End>) -> Error) -> Result<End> {
     // blocked since before the clone: the signal of an end that has come already is pending
     loop {
         let caught = signal::wait_any().context(|| "wait for signals")?;
-        never_ran(child, caught)?;
-        if caught.signal != libc::SIGCHLD {
+        if caught != libc::SIGCHLD {
             forward(child, caught);
-        } else if let Some(end) = reap_all(child)? {
+        } else if let Some(end) = reap_all(child, &lost)? {
             return Ok(end);
         }
     }
 }
 
-/// An init that was killed before it had executed the payload (by the memory limit, say) is a failure to start.
-fn never_ran(child: &Child, caught: Caught) -> Result<()> {
-    match caught.killed.then(|| super::never_ran(child)).flatten() {
-        Some(error) => Err(error),
-        None => Ok(()),
+/// Reaps whoever has ended; as a subreaper we are given strangers too. Answers the payload's end. One that ended before it
+/// had executed the payload (killed by the memory limit, say) is a failure to start. The ends of several children may be
+/// told of by one signal, so this is asked of the process itself, and before it is reaped.
+fn reap_all(child: &Child, lost: impl Fn(Option<End>) -> Error) -> Result<Option<End>> {
+    let [ended] = tty::poll([(Some(child.pidfd.as_fd()), libc::POLLIN)], 0).context(|| "poll the payload")?;
+    if ended != 0 && !child.restored && !super::became_payload(child.pid) {
+        return Err(lost(super::reap(child)?));
     }
-}
-
-/// Reaps whoever has ended; as a subreaper we are given strangers too. Answers the payload's end.
-fn reap_all(child: &Child) -> Result<Option<End>> {
     loop {
         match signal::reap(-1, false) {
             Ok(Some((ended, end))) if ended == child.pid => return Ok(Some(end)),
@@ -49,10 +46,10 @@ fn reap_all(child: &Child) -> Result<Option<End>> {
 }
 
 /// Passes a signal on. Those that are about us stay: our children's ends, our terminal's size, Go's preemption signal.
-fn forward(child: &Child, caught: Caught) {
-    if !matches!(caught.signal, libc::SIGCHLD | libc::SIGWINCH | libc::SIGURG) {
+fn forward(child: &Child, caught: i32) {
+    if !matches!(caught, libc::SIGCHLD | libc::SIGWINCH | libc::SIGURG) {
         // one that has ended needs none
-        let _ = signal::send(child.pidfd.as_fd(), caught.signal);
+        let _ = signal::send(child.pidfd.as_fd(), caught);
     }
 }
 
@@ -120,7 +117,7 @@ impl Pipe {
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn relay(child: &Child, master: &OwnedFd) -> Result<End> {
+pub fn relay(child: &Child, master: &OwnedFd, lost: impl Fn(Option<End>) -> Error) -> Result<End> {
     let (stdin, stdout) = (given(0), given(1));
     let _raw = Raw::new(stdin);
     resize(stdin, master);
@@ -132,15 +129,14 @@ pub fn relay(child: &Child, master: &OwnedFd) -> Result<End> {
             turn(&signals, (stdin, stdout), master, (&up, &down)).context(|| "poll")?;
         if signalled != 0 {
             while let Some(caught) = signal::next(signals.as_fd()).context(|| "read signals")? {
-                never_ran(child, caught)?;
-                match caught.signal {
+                match caught {
                     libc::SIGWINCH => resize(stdin, master),
                     _ => forward(child, caught),
                 }
             }
         }
         if end.is_none() {
-            end = reap_all(child)?;
+            end = reap_all(child, &lost)?;
         }
         if typed != 0 {
             up.fill(stdin);
@@ -155,7 +151,7 @@ pub fn relay(child: &Child, master: &OwnedFd) -> Result<End> {
             down.pour(stdout);
         }
     }
-    end.ok_or_else(|| crate::error::Error::msg("the payload ended without a status"))
+    end.ok_or_else(|| Error::msg("the payload ended without a status"))
 }
 
 fn turn(

@@ -1,16 +1,13 @@
 //! Whether a process that has ended had become the payload before.
 
-use super::clone::Child;
 use super::sentence;
+use crate::cgroup::Handle;
 use crate::error::Error;
 use crate::sys::signal;
 
-/// The error for a foreground container that was killed before it had executed its program; to be asked before it is
-/// reaped.
-#[must_use]
-pub fn never_ran(child: &Child) -> Option<Error> {
-    (!child.restored && !became_payload(child.pid))
-        .then(|| sentence::vanished(Some(signal::End::Killed(libc::SIGKILL))))
+/// What is wrong when the first process of a container ends before it has executed its program.
+pub fn lost(cgroup: &Handle) -> impl Fn(Option<signal::End>) -> Error {
+    |end| sentence::vanished(end, cgroup)
 }
 
 /// Whether a process that has ended, and is not reaped yet, had executed a program: the kernel's `PF_FORKNOEXEC`

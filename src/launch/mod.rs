@@ -18,13 +18,14 @@ pub mod root;
 mod seal;
 mod send;
 mod sentence;
+mod stages;
 pub mod tenant;
 mod undo;
 
 use clone::Luggage;
 pub use clone::{Child, begin_network, reap};
 use ended::became_payload;
-pub use ended::never_ran;
+pub use ended::lost;
 pub use fds::check_preserved;
 use record::inner_pid;
 pub use record::{document, record, settle};
@@ -203,10 +204,12 @@ pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
     if job.gate {
         gate::make(&claim.dir, &mut slots)?;
     }
+    stages::clone(plan, log);
     let cloning = log.span("clone3");
     let (child, host, plan) = bear(job, plan, &mut slots, (&made, &cgroups), (ahead, seal.rest()), log)?;
     let child = std::rc::Rc::new(child);
     drop(cloning);
+    stages::born(child.pid, plan, log);
     let doomed = std::rc::Rc::clone(&child);
     undo.push("end init", move || clone::end(&doomed));
     if let Some(lent) = network::lend(&plan.network, child.pid, &slots)? {
@@ -219,6 +222,9 @@ pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
     let mut launch =
         Launch { plan, job, root_mount, claim: &claim, host: &host, slots: &mut slots, log, child: &child };
     let accompanied = launch.accompany(&made, &cgroups, seal);
+    if accompanied.is_ok() {
+        stages::complete(log);
+    }
     // it may be about to write on the wire
     ahead.filter(|_| accompanied.is_err()).into_iter().for_each(Ahead::settle);
     trace(log, ahead, child.pid, plan);
@@ -282,7 +288,6 @@ fn prepared(job: &Job<'_>, log: &Log) -> Result<(&'static mut Plan, CgroupPlan)>
     let (plan, cgroups) = plan(job)?;
     plan.notes.iter().for_each(|note| log.warn(note));
     plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
-    log.debug(|| format!("container {}: {} steps, new namespaces {}", job.id, plan.steps.len(), plan.birth.new));
     // init may use it for longer than we live
     Ok((Box::leak(Box::new(plan)), cgroups))
 }
@@ -422,15 +427,15 @@ impl Launch<'_> {
                 Some((Message::Handed(_) | Message::Go(_), _)) => {
                     return Err(Error::msg("init says what it can't say"));
                 }
-                None => return self.silence().map(|()| terminal),
+                None => return self.silence(record).map(|()| terminal),
             }
         }
     }
 
     /// The end of the stream: the payload runs, or init is gone.
-    fn silence(&self) -> Result<()> {
+    fn silence(&self, record: &Record) -> Result<()> {
         if self.job.gate {
-            return Err(sentence::vanished(reap(self.child)?));
+            return Err(sentence::vanished(reap(self.child)?, &record.cgroup));
         }
         if self.job.foreground {
             return Ok(());
@@ -439,7 +444,7 @@ impl Launch<'_> {
         if gone == 0 || became_payload(self.child.pid) {
             return Ok(());
         }
-        Err(sentence::vanished(reap(self.child)?))
+        Err(sentence::vanished(reap(self.child)?, &record.cgroup))
     }
 
     fn answer(&mut self, sync: Sync, record: &Record) -> Result<()> {

@@ -48,7 +48,7 @@ pub fn record(job: &Job<'_>, cgroup: Handle) -> Result<Record> {
 /// It is gone.
 pub fn settle(record: &mut Record, pid: i32, plan: &Plan) -> Result<()> {
     let stat = proc::stat(Pid::from_raw(pid)).context(|| format!("read /proc/{pid}/stat"))?;
-    let stat = stat.ok_or_else(|| sentence::vanished(None))?;
+    let stat = stat.ok_or_else(|| sentence::vanished(None, &record.cgroup))?;
     let namespace =
         |kind: Namespace| (kind.runc_key().to_owned(), PathBuf::from(format!("/proc/{pid}/ns/{}", kind.file())));
     record.init_process_pid = pid;

@@ -3,6 +3,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set, and most steps explain themselves")]
 
 use super::hooks;
+use crate::cgroup::Handle;
 use crate::error::{Error, Kind, reason};
 use crate::plan::Plan;
 use crate::plan::image::Image;
@@ -190,24 +191,35 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
     }
 }
 
-/// Init is gone without a word.
-pub(super) fn vanished(end: Option<End>) -> Error {
-    gone(end).context(INIT)
+/// Init is gone without a word. The kernel counts in the container's cgroup whom it killed for lack of memory.
+pub(super) fn vanished(end: Option<End>, cgroup: &Handle) -> Error {
+    match end {
+        Some(End::Killed(libc::SIGKILL)) if killed_for_memory(cgroup) => {
+            Error::msg("container init was OOM-killed (memory limit too low?)")
+        }
+        Some(End::Killed(_) | End::Exited(_)) | None => gone(end),
+    }
+    .context(INIT)
 }
 
 /// A process of `exec` is gone without a word.
-pub(super) fn tenant_vanished(end: Option<End>) -> Error {
+pub(super) fn tenant_vanished(end: Option<End>, cgroup: &Handle) -> Error {
     match end {
         // runc's words for it: somebody in the cgroup was killed, perhaps this one
-        Some(End::Killed(libc::SIGKILL)) => Error::msg("killed by signal 9 (possibly OOM-killed)"),
+        Some(End::Killed(libc::SIGKILL)) if killed_for_memory(cgroup) => {
+            Error::msg("killed by signal 9 (possibly OOM-killed)")
+        }
         Some(End::Killed(_) | End::Exited(_)) | None => gone(end),
     }
+    .context(TENANT)
+}
+
+fn killed_for_memory(cgroup: &Handle) -> bool {
+    cgroup.oom_kills().is_ok_and(|count| count > 0)
 }
 
 fn gone(end: Option<End>) -> Error {
     let text = match end {
-        // nobody else sends it to a process that nobody knows yet
-        Some(End::Killed(libc::SIGKILL)) => "container init was OOM-killed (memory limit too low?)".to_owned(),
         Some(End::Killed(libc::SIGSYS)) => "the seccomp profile forbids a system call that starting needs".to_owned(),
         Some(End::Killed(signal)) => format!("killed by signal {signal}"),
         Some(End::Exited(status)) => format!("left with status {status}"),

@@ -4,7 +4,7 @@
 //! process is born in the container's cgroup; from before the clone on nobody may look into it (CVE-2016-9962).
 
 use super::clone::{self, Child, Luggage};
-use super::{Record, fds, oom, sentence};
+use super::{Record, fds, oom, sentence, stages};
 use crate::cgroup::Sub;
 use crate::error::{Context, Error, Result};
 use crate::facts::Facts;
@@ -14,7 +14,7 @@ use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::tenant::{self, Request};
 use crate::state::{self, Held};
 use crate::sys::exe::Rest;
-use crate::sys::signal::Mask;
+use crate::sys::signal::{End, Mask};
 use crate::sys::{Answer, Errno, cred, ns, socket, task, tty};
 use crate::trace::Trace;
 use crate::wire::{self, Message};
@@ -91,7 +91,6 @@ pub fn launch(job: &Job<'_>, init: Held, rest: Option<Rest>, log: &Log) -> Resul
     drop(planning);
     plan.notes.iter().for_each(|note| log.warn(note));
     plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
-    log.debug(|| format!("process in {}: {} steps", plan.id, plan.steps.len()));
     let mut slots = fds::open(plan)?;
     let (first, place) = (init.pid.as_raw(), usize::from(Slot::INIT.0));
     slots[place] = Some(init.into_pidfd());
@@ -120,6 +119,7 @@ fn enter(
     if let Some(pidfd) = slots[usize::from(Slot::INIT.0)].as_ref().filter(|_| !ahead.is_empty()) {
         ns::join(pidfd.as_fd(), ahead).context(|| format!("{}: setns({ahead} of {first})", sentence::TENANT))?;
     }
+    stages::clone(plan, log);
     let cloning = log.span("clone3");
     let (host, wire) = socket::pair().context(|| "socketpair")?;
     let marks = log.trace().map(Trace::marks);
@@ -129,6 +129,8 @@ fn enter(
     drop(score);
     drop(wire);
     drop(cloning);
+    stages::born(child.pid, plan, log);
+    stages::about_to_exec(plan, log);
     let launch = Launch { plan, job, host: &host, slots, child: &child, inside };
     let waiting = log.span("accompany");
     let accompanied = launch.accompany(rest);
@@ -165,8 +167,20 @@ fn born(luggage: Luggage, job: &Job<'_>, first: i32) -> Result<(Child, bool)> {
     };
     let handle = &job.record.cgroup;
     let tried = handle.dir_fd(job.subs).and_then(|cgroup| attempt(cgroup.as_ref())).map_err(|error| {
-        let cgroup = matches!(error.errno(), Some(Errno::EBUSY | Errno::ENOENT | Errno::EOPNOTSUPP | Errno::ENODEV));
-        if cgroup { error.context("error adding pid of the process to cgroups") } else { error }
+        const PLACING: &str = "error adding pid of the process to cgroups";
+        match (error.errno(), handle.dir(job.subs)) {
+            // named as a write to the file would name it, which the kernel refuses for the same reasons
+            (Some(errno @ (Errno::EBUSY | Errno::EOPNOTSUPP | Errno::ENODEV)), Ok(Some(dir))) => {
+                let named = Error::from(errno).fact("syscall", "clone3").fact("path", dir.to_string_lossy());
+                let named = named.context(format!("clone3 into {}/cgroup.procs", dir.display())).context(PLACING);
+                match error.way_out() {
+                    Some(hint) => named.hint(hint),
+                    None => named,
+                }
+            }
+            (Some(Errno::ENOENT), _) => error.context(PLACING),
+            (Some(_) | None, _) => error,
+        }
     });
     match tried.as_ref().err().and_then(Error::errno) {
         Some(Errno::EBUSY | Errno::ENOENT) if job.subs.is_empty() => {
@@ -176,6 +190,11 @@ fn born(luggage: Luggage, job: &Job<'_>, first: i32) -> Result<(Child, bool)> {
         Some(Errno::EACCES | Errno::EPERM) if job.record.rootless && job.subs.is_empty() => attempt(None).or(tried),
         Some(_) | None => tried,
     }
+}
+
+/// What is wrong when a process ends before it has executed its program.
+pub fn lost(record: &Record) -> impl Fn(Option<End>) -> Error {
+    |end| sentence::tenant_vanished(end, &record.cgroup)
 }
 
 /// The host half beside a living child.
@@ -265,7 +284,7 @@ impl Launch<'_> {
         if self.job.mask.is_some() || super::became_payload(self.child.pid) {
             return Ok(());
         }
-        Err(sentence::tenant_vanished(super::reap(self.child)?).context(sentence::TENANT))
+        Err(lost(self.job.record)(super::reap(self.child)?))
     }
 
     /// Sends the seccomp listener to the agent that the profile names: each process has a filter of its own.

@@ -131,6 +131,12 @@ impl Birth {
     pub fn needs_between(&self) -> bool {
         !self.through.is_empty() || !self.offsets.is_empty()
     }
+
+    /// Whether the go-between joins a namespace of this kind.
+    #[must_use]
+    pub fn joins(&self, kind: Namespace) -> bool {
+        self.through.iter().any(|(_, known)| *known == kind)
+    }
 }
 
 /// A limit that the host sets on init, because init in its user namespace may not.

@@ -78,11 +78,9 @@ pub fn choose(spec: &Spec, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Re
         chosen.birth.new.remove(Namespace::Time);
     }
     joined.sort_by_key(|(_, kind)| Namespace::ALL.iter().position(|known| known == kind));
-    // a time namespace is joined by a process that shares its memory with nobody: init itself
     let between = chosen.user || joined.iter().any(|(_, kind)| *kind == Namespace::Pid);
-    let itself = |kind: Namespace| !between || kind == Namespace::Time;
     chosen.birth.network_ahead = network_ahead(spec);
-    (chosen.enter, chosen.birth.through) = joined.into_iter().partition(|(_, kind)| itself(*kind));
+    (chosen.enter, chosen.birth.through) = joined.into_iter().partition(|_| !between);
     chosen.birth.shares_memory = !chosen.birth.needs_between() && shares_memory(linux, &chosen);
     Ok(chosen)
 }

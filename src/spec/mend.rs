@@ -15,8 +15,9 @@ pub(super) fn config(value: &mut Value, notes: &mut Vec<String>) -> Result<()> {
         root.retain(|key, _| !matches!(key.as_str(), "windows" | "solaris" | "vm" | "zos" | "freebsd"));
     }
     for namespace in list(value, "/linux/namespaces") {
-        let kind = namespace.get("type").and_then(Value::as_str).unwrap_or_default();
-        if !fits::<LinuxNamespaceType>(kind) {
+        if let Some(kind) = kind(namespace)
+            && !fits::<LinuxNamespaceType>(kind)
+        {
             let path = namespace.get("path").and_then(Value::as_str).unwrap_or_default();
             return Err(Error::new(Kind::Spec, format!("namespace {{{kind:?} {path:?}}} does not exist")));
         }
@@ -44,8 +45,9 @@ pub(super) fn process(value: &mut Value, notes: &mut Vec<String>) -> Result<()> 
         return Err(Error::new(Kind::Spec, "Cwd property must not be empty"));
     }
     for limit in list(value, "/rlimits") {
-        let kind = limit.get("type").and_then(Value::as_str).unwrap_or_default();
-        if !fits::<PosixRlimitType>(kind) {
+        if let Some(kind) = kind(limit)
+            && !fits::<PosixRlimitType>(kind)
+        {
             return Err(Error::new(Kind::Spec, format!("wrong rlimit value: {kind}")));
         }
     }
@@ -106,6 +108,11 @@ pub(super) fn resources(value: &mut Value, _: &mut Vec<String>) -> Result<()> {
 /// Whether a word is one of a type's.
 fn fits<'de, T: Deserialize<'de>>(word: &str) -> bool {
     T::deserialize(serde::de::value::StringDeserializer::<serde::de::value::Error>::new(word.to_owned())).is_ok()
+}
+
+/// The type that an object says it has, empty where it says none; what is no object, or says no word, is a mistake of its own.
+fn kind(value: &Value) -> Option<&str> {
+    value.as_object()?.get("type").map_or(Some(""), Value::as_str)
 }
 
 /// The members of a list, none where there is no list.

@@ -17,6 +17,7 @@ mod glance;
 mod mend;
 mod place;
 mod starter;
+mod strict;
 
 pub use check::{validate, validate_process};
 pub use glance::looks_for_network;
@@ -132,7 +133,7 @@ fn parse<T: DeserializeOwned>(
     is_doubtful: fn(&T) -> bool,
     mend: fn(&mut serde_json::Value, &mut Vec<String>) -> Result<()>,
 ) -> Result<(T, Vec<String>)> {
-    if let Ok(spec) = serde_json::from_slice(bytes)
+    if let Ok(spec) = strict::from_slice(bytes)
         && !is_doubtful(&spec)
     {
         return Ok((spec, Vec::new()));
@@ -142,7 +143,7 @@ fn parse<T: DeserializeOwned>(
     mend(&mut value, &mut notes)?;
     // as text once more: a second way to read each type would be paid for in size
     let text = serde_json::to_vec(&value).map_err(|error| Error::new(Kind::Spec, error.to_string()))?;
-    let spec = serde_json::from_slice(&text).map_err(|error| named(&text, &error))?;
+    let spec = strict::from_slice(&text).map_err(|error| named(&text, &error))?;
     Ok((spec, notes))
 }
 

@@ -271,3 +271,145 @@ fn the_template_is_runcs() {
     assert_eq!(types, ["pid", "ipc", "uts", "mount", "user"]);
     assert_eq!(rootless["mounts"][5]["source"], json!("/sys"));
 }
+
+/// A document with something at every level.
+fn full() -> Value {
+    changed(&[
+        ("/hooks", json!({"prestart": [{"path": "/x"}], "poststop": [{"path": "/x"}]})),
+        ("/annotations", json!({"a": "b"})),
+        ("/process/consoleSize", json!({"height": 1, "width": 1})),
+        ("/process/ioPriority", json!({"class": "IOPRIO_CLASS_IDLE", "priority": 1})),
+        ("/process/scheduler", json!({"policy": "SCHED_BATCH", "flags": ["SCHED_RESET_ON_FORK"]})),
+        ("/process/execCPUAffinity", json!({"initial": "0"})),
+        ("/linux/devices", json!([{"path": "/dev/x", "type": "c", "major": 1, "minor": 3}])),
+        ("/linux/sysctl", json!({"kernel.domainname": "d"})),
+        ("/linux/personality", json!({"domain": "LINUX32"})),
+        ("/linux/memoryPolicy", json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]})),
+        (
+            "/linux/seccomp",
+            json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86"], "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+                "syscalls": [{"names": ["x"], "action": "SCMP_ACT_LOG", "args": [{"index": 0, "value": 0, "op": "SCMP_CMP_EQ"}]}]}),
+        ),
+        (
+            "/linux/resources",
+            json!({"devices": [{"allow": false, "type": "c", "access": "r"}], "memory": {"limit": 1}, "cpu": {"shares": 2},
+                "pids": {"limit": 3}, "hugepageLimits": [{"pageSize": "2MB", "limit": 1}], "rdma": {"x": {"hcaHandles": 1}},
+                "network": {"classID": 1, "priorities": [{"name": "lo", "priority": 1}]}, "unified": {"a": "b"},
+                "blockIO": {"weight": 10, "weightDevice": [{"major": 8, "minor": 0, "weight": 10}],
+                    "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1}]}}),
+        ),
+    ])
+}
+
+/// The places of a document's values.
+fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.to_owned());
+    match value {
+        Value::Object(members) => members.iter().for_each(|(key, value)| places(value, &format!("{at}/{key}"), found)),
+        Value::Array(members) => {
+            members.iter().enumerate().for_each(|(key, value)| places(value, &format!("{at}/{key}"), found));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn a_list_is_no_object_and_an_object_is_no_word_at_any_level() {
+    let full = full();
+    assert_eq!(verdict(&full), Ok(vec![]));
+    let mut found = Vec::new();
+    places(&full, "", &mut found);
+    let mut tried = 0;
+    for place in found {
+        let mut document = full.clone();
+        let value = document.pointer_mut(&place).unwrap();
+        *value = match &value {
+            Value::Object(_) => json!([]),
+            Value::String(word) => json!({ (word.as_str()): null }),
+            Value::Array(_) | Value::Null | Value::Bool(_) | Value::Number(_) => continue,
+        };
+        tried += 1;
+        let said = verdict(&document).expect_err(&place);
+        let named = place.split('/').filter(|key| key.parse::<usize>().is_err()).all(|key| said.contains(key));
+        assert!(named && said.contains("invalid type: "), "{place}: {said}");
+    }
+    assert!(tried > 60, "{tried}");
+}
+
+#[test]
+fn processes_and_resources_are_as_strict() {
+    let process = |text: &str| parse::<Process>(text.as_bytes(), |_| false, mend::process).map_err(|e| e.to_string());
+    assert!(process(r#"{"cwd": "/", "args": ["x"], "user": {"uid": 0, "gid": 0}}"#).is_ok());
+    for (text, expected) in [
+        ("[]", "invalid type: sequence, expected struct Process"),
+        (r#"{"cwd": "/", "user": [0, 0]}"#, "user: invalid type: sequence, expected struct User"),
+        (
+            r#"{"cwd": "/", "capabilities": [], "user": {}}"#,
+            "capabilities: invalid type: sequence, expected struct LinuxCapabilities",
+        ),
+    ] {
+        assert_eq!(process(text).map(|_| ()), Err(expected.to_owned()), "{text}");
+    }
+    for (text, expected) in [
+        ("[]", "invalid type: sequence, expected struct LinuxResources"),
+        (r#"{"memory": [5]}"#, "memory: invalid type: sequence, expected struct LinuxMemory"),
+        (r#"{"pids": []}"#, "pids: invalid type: sequence, expected struct LinuxPids"),
+    ] {
+        assert_eq!(
+            resources(text.as_bytes()).map_err(|e| e.to_string()).map(|_| ()),
+            Err(expected.to_owned()),
+            "{text}"
+        );
+    }
+}
+
+/// What the spec says must be there (REQUIRED), taken out: a mistake where nothing would have a meaning; else, as for runc,
+/// nothing, zero or false.
+#[test]
+fn what_must_be_there_is_missed() {
+    let without = |place: &str| {
+        let mut document = full();
+        let (parent, key) = place.rsplit_once('/').unwrap();
+        document.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(key).expect(place);
+        verdict(&document)
+    };
+    for (place, expected) in [
+        ("/mounts/0/destination", "mounts[0]: missing field `destination`"),
+        ("/process/cwd", "Cwd property must not be empty"),
+        ("/process/rlimits/0/type", "wrong rlimit value: "),
+        ("/process/rlimits/0/hard", "process.rlimits[0].soft: 1024 is above the hard limit 0"),
+        ("/process/scheduler/policy", "process.scheduler: missing field `policy`"),
+        ("/hooks/prestart/0/path", "hooks.prestart[0]: missing field `path`"),
+        ("/linux/namespaces/0/type", "namespace {\"\" \"\"} does not exist"),
+        ("/linux/devices/0/type", "linux.devices[0]: missing field `type`"),
+        ("/linux/memoryPolicy/mode", "linux.memoryPolicy: missing field `mode`"),
+        ("/linux/personality/domain", "linux.personality: missing field `domain`"),
+        ("/linux/seccomp/defaultAction", "linux.seccomp: missing field `defaultAction`"),
+        ("/linux/seccomp/syscalls/0/names", "linux.seccomp.syscalls[0]: missing field `names`"),
+        ("/linux/seccomp/syscalls/0/action", "linux.seccomp.syscalls[0]: missing field `action`"),
+        ("/linux/seccomp/syscalls/0/args/0/op", "linux.seccomp.syscalls[0].args[0]: missing field `op`"),
+    ] {
+        assert_eq!(without(place), Err(expected.to_owned()), "{place}");
+    }
+    for place in [
+        "/process/consoleSize/height",
+        "/process/consoleSize/width",
+        "/process/rlimits/0/soft",
+        "/process/ioPriority/priority",
+        "/process/user/uid",
+        "/process/user/gid",
+        "/linux/devices/0/major",
+        "/linux/devices/0/minor",
+        "/linux/resources/devices/0/allow",
+        "/linux/resources/blockIO/weightDevice/0/major",
+        "/linux/resources/blockIO/weightDevice/0/minor",
+        "/linux/resources/blockIO/throttleReadBpsDevice/0/rate",
+        "/linux/resources/hugepageLimits/0/limit",
+        "/linux/resources/network/priorities/0/priority",
+        "/linux/resources/pids/limit",
+        "/linux/seccomp/syscalls/0/args/0/index",
+        "/linux/seccomp/syscalls/0/args/0/value",
+    ] {
+        assert_eq!(without(place), Ok(vec![]), "{place}");
+    }
+}

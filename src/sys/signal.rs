@@ -77,37 +77,15 @@ pub fn default_all() {
     let _cannot_fail = set_mask(&Mask::NONE);
 }
 
-/// A signal that was waited for.
-#[derive(Debug, Clone, Copy)]
-pub struct Caught {
-    /// Its number.
-    pub signal: i32,
-    /// `SIGCHLD` because a child was killed by a signal (`CLD_KILLED`, `CLD_DUMPED`).
-    pub killed: bool,
-}
-
-fn tells_of_a_kill(signal: i32, code: i32) -> bool {
-    signal == libc::SIGCHLD && matches!(code, libc::CLD_KILLED | libc::CLD_DUMPED)
-}
-
 /// `rt_sigtimedwait(2)` for any blocked signal, without an end.
 ///
 /// # Errors
 /// The kernel's answer; an interruption is waited through.
-pub fn wait_any() -> Answer<Caught> {
-    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::uninit();
+pub fn wait_any() -> Answer<i32> {
     loop {
-        // SAFETY: the mask lives through the call, its size is the kernel's, and info has room for the answer.
-        let signal = unsafe {
-            call(libc::SYS_rt_sigtimedwait, [Mask::ALL.address(), info.as_mut_ptr() as usize, 0, Mask::SIZE, 0])
-        };
-        match signal {
-            Ok(signal) => {
-                // SAFETY: a signal was taken, so the call has filled it.
-                let code = unsafe { info.assume_init() }.si_code;
-                let signal = i32::try_from(signal).unwrap_or_default();
-                return Ok(Caught { signal, killed: tells_of_a_kill(signal, code) });
-            }
+        // SAFETY: the mask lives through the call, its size is the kernel's, and nothing else is asked for.
+        match unsafe { call(libc::SYS_rt_sigtimedwait, [Mask::ALL.address(), 0, 0, Mask::SIZE, 0]) } {
+            Ok(signal) => return Ok(i32::try_from(signal).unwrap_or_default()),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
@@ -131,16 +109,14 @@ pub fn descriptor() -> Answer<OwnedFd> {
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn next(fd: BorrowedFd<'_>) -> Answer<Option<Caught>> {
+pub fn next(fd: BorrowedFd<'_>) -> Answer<Option<i32>> {
     let mut info = std::mem::MaybeUninit::<libc::signalfd_siginfo>::uninit();
     let size = size_of::<libc::signalfd_siginfo>();
     // SAFETY: the buffer has the size of one record.
     let length = unsafe { libc::read(fd.as_raw_fd(), info.as_mut_ptr().cast(), size) };
     if usize::try_from(length) == Ok(size) {
         // SAFETY: one whole record was read.
-        let info = unsafe { info.assume_init() };
-        let signal = info.ssi_signo.cast_signed();
-        return Ok(Some(Caught { signal, killed: tells_of_a_kill(signal, info.ssi_code) }));
+        return Ok(Some(unsafe { info.assume_init() }.ssi_signo.cast_signed()));
     }
     match Errno::last() {
         Errno::EAGAIN | Errno::EINTR => Ok(None),

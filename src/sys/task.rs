@@ -3,6 +3,7 @@
 use super::{Answer, Errno, call, check};
 use std::ffi::CStr;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// `prlimit(2)` of a process (0: ourselves).
@@ -16,6 +17,25 @@ pub fn set_limit(pid: i32, resource: u32, soft: u64, hard: u64) -> Answer<()> {
         call(libc::SYS_prlimit64, [pid.cast_unsigned() as usize, resource as usize, &raw const limit as usize, 0, 0])
     }
     .map(drop)
+}
+
+/// A value in memory that stays shared with every child, however it is made; it stays for good.
+///
+/// # Errors
+/// `ENOMEM`: so much memory may not be had.
+pub fn shared<T>(value: T) -> Answer<NonNull<T>> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping at a place of the kernel's choice, as long as the value and aligned to a page, never taken away.
+    unsafe {
+        let at = libc::mmap(std::ptr::null_mut(), size_of::<T>(), protection, flags, -1, 0);
+        if at == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        let at = NonNull::new(at.cast::<T>()).ok_or(Errno::ENOMEM)?;
+        at.write(value);
+        Ok(at)
+    }
 }
 
 /// `futex(FUTEX_WAIT)`: sleeps while the word is `value`. May come back early.

@@ -100,6 +100,8 @@ fn parse(rule: &LinuxDeviceCgroup, i: usize) -> Result<Rule> {
             'm' => MKNOD,
             'r' => READ,
             'w' => WRITE,
+            // means nothing, and bundles have it beside letters that do; runc passes over it
+            'a' => 0,
             other => return Err(wrong("access", format!("unknown access {:?}", other.to_string()))),
         };
     }

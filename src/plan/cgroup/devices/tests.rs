@@ -135,6 +135,9 @@ fn v1_exceptions() {
             format!("deny a, {}", defaults.replace("allow c 1:3", "allow c 0:0 w, allow c 0:1 w, allow c 1:3")),
         ),
     ];
+    // a letter that runc passes over
+    let odd = r#"[{"allow":true,"type":"c","major":1,"minor":11,"access":"rwa"}]"#;
+    assert_eq!(plan(&rules(odd), &v1_facts()).unwrap(), plan(&rules(&odd.replace("rwa", "rw")), &v1_facts()).unwrap());
     for (json, want) in table {
         let Devices::V1(writes) = plan(&rules(json), &v1_facts()).unwrap() else { panic!() };
         let got: Vec<_> = writes.iter().map(|w| format!("{} {}", w.file.replace("devices.", ""), w.value)).collect();
@@ -147,6 +150,7 @@ fn mistakes() {
     for (json, want) in [
         (r#"[{"allow":true,"type":"c"}]"#, "[0].access: device access at 0 field cannot be empty"),
         (r#"[{"allow":true,"access":""}]"#, "[0].access: device access at 0 field cannot be empty"),
+        (r#"[{"allow":true,"access":"a"}]"#, "[0].access: device access at 0 field cannot be empty"),
         (r#"[{"allow":true,"access":"rx"}]"#, "[0].access: unknown access \"x\""),
         (r#"[{"allow":true,"type":"p","access":"r"}]"#, "[0].type: invalid cgroup device type \"p\""),
         (r#"[{"allow":true,"major":-2,"access":"r"}]"#, "[0].major: -2 is no device number"),

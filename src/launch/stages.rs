@@ -1,0 +1,59 @@
+//! What the debug log says of the stages of a start. Where runc has the same stage it has runc's words: people and scripts
+//! look for them.
+
+use crate::log::Log;
+use crate::plan::Plan;
+use crate::plan::step::Step;
+
+/// Before the clone.
+pub(super) fn clone(plan: &Plan, log: &Log) {
+    let birth = &plan.birth;
+    log.debug(|| format!("nsexec container setup: clone3({})", birth.new));
+    if !birth.affinity.is_empty() {
+        log.debug(|| format!("nsexec: affinity: {}", mask(&birth.affinity)));
+    }
+    for step in &plan.steps {
+        if let Step::Seccomp { flags, .. } = step {
+            log.debug(|| format!("seccomp filter flags: {flags}"));
+        }
+    }
+}
+
+/// There is a child.
+pub(super) fn born(pid: i32, plan: &Plan, log: &Log) {
+    log.debug(|| format!("child process in init(): pid {pid}, {} steps", plan.steps.len()));
+}
+
+/// The last word to a process for a container that is there already.
+pub(super) fn about_to_exec(plan: &Plan, log: &Log) {
+    log.debug(|| format!("setns_init: about to exec {}", plan.image));
+}
+
+/// Init has no more to say: it waits for `start`, or its execve has closed the stream.
+pub(super) fn complete(log: &Log) {
+    log.debug(|| "init: closing the pipe to signal completion".to_owned());
+}
+
+/// Bits of processor numbers as one hexadecimal number.
+fn mask(words: &[u64]) -> String {
+    let used = words.iter().rposition(|word| *word != 0).unwrap_or(0);
+    let mut text = String::from("0x");
+    for (at, word) in words[..=used].iter().rev().enumerate() {
+        text.push_str(&if at == 0 { format!("{word:x}") } else { format!("{word:016x}") });
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mask;
+
+    #[test]
+    fn masks() {
+        let rows: [(&[u64], &str); 4] =
+            [(&[1], "0x1"), (&[3, 0], "0x3"), (&[0x10, 2], "0x20000000000000010"), (&[0, 0], "0x0")];
+        for (words, expected) in rows {
+            assert_eq!(mask(words), expected);
+        }
+    }
+}

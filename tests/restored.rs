@@ -1,0 +1,34 @@
+//! Containers that came back from a checkpoint, and who joins them.
+
+use crate::checkpoint::{count, counting, counts_on, not_possible, nothing};
+use crate::support::{kernel, payload, peer_differs};
+
+/// CRIU restores into a time namespace, which the bundle does not name: who joins the container must be in it, too, or the
+/// container can't be saved again.
+#[test]
+fn who_joins_a_restored_container_has_its_clocks() {
+    if not_possible() {
+        return;
+    }
+    for mapped in [false, true] {
+        if mapped && peer_differs(&["runc"], "closes the images to who is root in the container") {
+            continue;
+        }
+        let bundle = counting("clocks");
+        let bundle = if mapped { bundle.user_namespace() } else { bundle };
+        bundle.saved();
+        bundle.back();
+        let own = kernel::namespace(bundle.pid(), "time");
+        let joined = || bundle.verb(&["exec", &bundle.id, payload::INSIDE, "ns"]).ok();
+        joined().has("ns.time", &own);
+        let beside = bundle.runtime().args(["exec", "--detach", &bundle.id, payload::INSIDE, "pause"]);
+        beside.stdio(&nothing()).finish().ok();
+        let before = count(&bundle);
+        bundle.checkpoint(&[]).ok();
+        bundle.nothing_left();
+        bundle.back();
+        counts_on(&bundle, before);
+        joined().has("ns.time", &kernel::namespace(bundle.pid(), "time"));
+        bundle.down();
+    }
+}
