@@ -31,8 +31,9 @@ pub fn wait(child: &Child, lost: impl Fn(Option<End>) -> Error) -> Result<End> {
 /// had executed the payload (killed by the memory limit, say) is a failure to start. The ends of several children may be
 /// told of by one signal, so this is asked of the process itself, and before it is reaped.
 fn reap_all(child: &Child, lost: impl Fn(Option<End>) -> Error) -> Result<Option<End>> {
-    let [ended] = tty::poll([(Some(child.pidfd.as_fd()), libc::POLLIN)], 0).context(|| "poll the payload")?;
-    if ended != 0 && !child.restored && !super::became_payload(child.pid) {
+    let end = signal::ended(child.pidfd.as_fd()).context(|| "look at the payload")?;
+    // an init that leaves by itself has said why
+    if matches!(end, Some(End::Killed(_))) && !child.restored && !super::became_payload(child.pid) {
         return Err(lost(super::reap(child)?));
     }
     loop {

@@ -171,6 +171,25 @@ pub fn reap(pid: i32, block: bool) -> Answer<Option<(i32, End)>> {
     }
 }
 
+/// `waitid(2)` by a pidfd (`P_PIDFD`, Linux 5.4), without reaping: how a child has ended, if it has.
+///
+/// # Errors
+/// `ECHILD`: it is no child of ours, or was reaped.
+pub fn ended(pidfd: BorrowedFd<'_>) -> Answer<Option<End>> {
+    const P_PIDFD: usize = 3;
+    let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let how = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    let (fd, how) = (pidfd.as_raw_fd().cast_unsigned() as usize, how.cast_unsigned() as usize);
+    // SAFETY: info has room for the answer; no resource usage is asked for.
+    unsafe { call(libc::SYS_waitid, [P_PIDFD, fd, info.as_mut_ptr() as usize, how, 0]) }?;
+    // SAFETY: the call has filled it, or left the zeros that say that nobody has ended; the status is of a SIGCHLD.
+    let (code, status, pid) = unsafe {
+        let info = info.assume_init();
+        (info.si_code, info.si_status(), info.si_pid())
+    };
+    Ok((pid != 0).then_some(if code == libc::CLD_EXITED { End::Exited(status) } else { End::Killed(status) }))
+}
+
 /// `pidfd_send_signal(2)` (Linux 5.1).
 ///
 /// # Errors
