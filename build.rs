@@ -1,4 +1,4 @@
-//! Hands the linker the order in which the functions of a start lie in the program (`start-path.ld`, which
+//! Hands the linker the order in which the functions of a start lie in the program (`scripts/bench/start-path.ld`, which
 //! `scripts/bench.sh order` writes).
 //!
 //! It is the program's alone: tests and examples stay as they are. An argument from here and not in `.cargo/config.toml`,
@@ -11,7 +11,7 @@ const WITHOUT_SCRIPTS: [&str; 2] = ["mold", "wild"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rerun-if-changed=start-path.ld");
+    println!("cargo::rerun-if-changed=scripts/bench/start-path.ld");
     println!("cargo::rerun-if-env-changed=ONGGI_MAP");
     let variable = |name| env::var(name).unwrap_or_default();
     let flags = variable("CARGO_ENCODED_RUSTFLAGS") + &variable("RUSTC_LINKER");
@@ -20,7 +20,7 @@ fn main() {
     }
     // functions of the dev profile are others, and nobody waits for its starts
     if variable("OPT_LEVEL") != "0" {
-        println!("cargo::rustc-link-arg-bin=onggi=-T{}/start-path.ld", variable("CARGO_MANIFEST_DIR"));
+        println!("cargo::rustc-link-arg-bin=onggi=-T{}/scripts/bench/start-path.ld", variable("CARGO_MANIFEST_DIR"));
     }
     // a map of what came to lie where, for whoever makes that order
     if let Ok(map) = env::var("ONGGI_MAP") {

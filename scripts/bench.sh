@@ -1,6 +1,6 @@
 #!/bin/sh
 # bench.sh [AXIS...] [--rounds N] [--only NAME,NAME...]: startup latency and cost of onggi, the floor and every peer on PATH.
-# bench.sh order                                       writes start-path.ld anew: which functions a start runs (scripts/bench/order.py); minutes.
+# bench.sh order                                       writes scripts/bench/start-path.ld anew: which functions a start runs (scripts/bench/order.py); minutes.
 #
 # Axes are the files of scripts/bench/axes (default: run; `all` for each; `--list` names them), and `seccomp` (scripts/bench/seccomp.sh). Results: a table on stdout and
 # target/bench/AXIS.json; for run also a chart, target/bench/run.svg. Needs root, a C compiler (gcc) and python3; strace for the counts of system calls.

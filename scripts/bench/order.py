@@ -24,7 +24,7 @@ import spec
 from axes.config import docker_default
 
 TREE = Path(__file__).parents[2]
-ORDER = TREE / "start-path.ld"
+ORDER = TREE / "scripts/bench/start-path.ld"
 PR_SET_CHILD_SUBREAPER = 36
 
 SECTION = re.compile(r"^ (\.(?:text|rodata)\S*)\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)\s(\S.*)$", re.M)
