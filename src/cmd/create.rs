@@ -147,7 +147,7 @@ pub(super) fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<u8
     check_terminal(terminal, true, create.console_socket.is_some())?;
     let root = Root::find(global.root.as_deref())?;
     let job = job(global, &create, &root, &bundle, true);
-    launch::launch(&job, seal, log)?;
+    launch::launch(&job, launch::view(seal, log)?, log)?;
     Ok(0)
 }
 

@@ -23,6 +23,7 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, run.detach, create.console_socket.is_some())?;
     let root = Root::find(global.root.as_deref())?;
+    let view = launch::view(seal, log)?;
     let mut job = job(global, &create, &root, &bundle, false);
     if !run.detach {
         // before the clone: a payload that ends at once must not end unheard
@@ -32,7 +33,7 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
             cred::become_subreaper().context(|| "become a subreaper")?;
         }
     }
-    let mut launched = launch::launch(&job, seal, log)?;
+    let mut launched = launch::launch(&job, view, log)?;
     if let Err(error) = poststart(&launched, log) {
         end(&launched, log);
         return Err(error);

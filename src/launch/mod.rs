@@ -29,8 +29,8 @@ pub use ended::lost;
 pub use fds::check_preserved;
 use record::inner_pid;
 pub use record::{document, record, settle};
-pub use seal::SEAL;
 use seal::Sealing;
+pub use seal::{SEAL, view};
 pub use send::{send_listener, send_pidfd};
 pub use undo::Undo;
 
@@ -47,7 +47,7 @@ use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::{self, Plan};
 use crate::spec::Loaded;
 use crate::state::{self, Claim, Root};
-use crate::sys::exe::Seal;
+use crate::sys::exe::View;
 use crate::sys::netns::Ahead;
 use crate::sys::signal::Mask;
 use crate::sys::{cred, socket, task};
@@ -169,9 +169,9 @@ fn facts_for(spec: &Spec) -> Facts {
 ///
 /// # Errors
 /// Any step that failed; then nothing is left of the container.
-pub fn launch(job: &Job<'_>, seal: Seal, log: &Log) -> Result<Launched> {
+pub fn launch(job: &Job<'_>, view: View, log: &Log) -> Result<Launched> {
     let ahead = ahead(job, log)?;
-    let mut seal = Sealing::begin(seal, log)?;
+    let mut seal = Sealing::View(view);
     let (plan, cgroups) = prepared(job, log)?;
     let shared = plan.birth.shares_memory;
     if shared {
