@@ -8,7 +8,7 @@ use crate::log::Log;
 use crate::plan::cgroup::{Driver, Rootless};
 use crate::spec::{self, Loaded};
 use crate::state::{Root, check_id};
-use crate::sys::exe::Seal;
+use crate::sys::exe::{Seal, View};
 use crate::sys::netns::Ahead;
 use crate::sys::{cred, ns};
 use oci_spec::runtime::Spec;
@@ -140,21 +140,22 @@ pub(super) fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<u8
     check_id(&create.id)?;
     // before anything of ours takes one of these numbers
     launch::check_preserved(create.preserve_fds)?;
-    let seal = protect(log);
+    let view = protect(log)?;
     let create = absolute(create)?;
     let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), Purpose::Create, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, true, create.console_socket.is_some())?;
     let root = Root::find(global.root.as_deref())?;
     let job = job(global, &create, &root, &bundle, true);
-    launch::launch(&job, launch::view(seal, log)?, log)?;
+    launch::launch(&job, view, log)?;
     Ok(0)
 }
 
-/// Begins to keep the container from our own binary, while there is one thread.
-pub(super) fn protect(log: &Log) -> Seal {
+/// Begins to keep the container from our own binary, while there is one thread, and before anything that a second start,
+/// of a sealed copy, would find changed: the working directory, blocked signals.
+pub(super) fn protect(log: &Log) -> Result<View> {
     let _span = log.span("prepare the seal");
-    Seal::prepare()
+    Seal::prepare().view().context(|| launch::SEAL)
 }
 
 /// Paths of the call, before the bundle becomes the current directory.

@@ -26,7 +26,7 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     // before anything of ours takes one of these numbers
     launch::check_preserved(exec.preserve_fds)?;
     // before a process document is read that comes through a pipe, and only once
-    let view = protect(log).view().context(|| launch::SEAL)?;
+    let view = protect(log)?;
     let container = super::open(global, &exec.id)?;
     let init = running(&container, exec.ignore_paused)?;
     let loaded = spec::load(&container.dir.config())?;

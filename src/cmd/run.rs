@@ -17,13 +17,12 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
     check_id(&run.create.id)?;
     // before anything of ours takes one of these numbers
     launch::check_preserved(run.create.preserve_fds)?;
-    let seal = protect(log);
+    let view = protect(log)?;
     let create = absolute(&run.create)?;
     let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), Purpose::Run, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, run.detach, create.console_socket.is_some())?;
     let root = Root::find(global.root.as_deref())?;
-    let view = launch::view(seal, log)?;
     let mut job = job(global, &create, &root, &bundle, false);
     if !run.detach {
         // before the clone: a payload that ends at once must not end unheard

@@ -29,8 +29,8 @@ pub use ended::lost;
 pub use fds::check_preserved;
 use record::inner_pid;
 pub use record::{document, record, settle};
+pub use seal::SEAL;
 use seal::Sealing;
-pub use seal::{SEAL, view};
 pub use send::{send_listener, send_pidfd};
 pub use undo::Undo;
 

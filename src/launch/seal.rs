@@ -2,21 +2,11 @@
 
 use crate::error::{Context, Result};
 use crate::log::Log;
-use crate::sys::exe::{Rest, Seal, View};
+use crate::sys::exe::{Rest, View};
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// What protecting our own binary is called in errors.
 pub const SEAL: &str = "protect our own binary from the container";
-
-/// Gets a view of our binary. Where there can be none, we execute ourselves once more, so nothing may have happened yet
-/// that a second start could not do again: no signals are blocked, for one, which would look like the caller's doing.
-///
-/// # Errors
-/// The kernel's answer when neither way is open.
-pub fn view(seal: Seal, log: &Log) -> Result<View> {
-    let _span = log.span("view our binary");
-    seal.view().context(|| SEAL)
-}
 
 /// How far the protection of our binary has come. It is done before a child that is a copy of us is born: it must be born
 /// sealed. And beside a child that shares our memory, which is sealed with us; its payload waits for us.
