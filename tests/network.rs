@@ -29,10 +29,18 @@ fn ip(pid: Option<i32>, words: &str) -> Value {
 
 /// Whether this kernel (User Mode Linux without its modules) makes no pairs of devices; says so.
 fn no_pairs() -> bool {
-    let mut command = std::process::Command::new("unshare");
-    command.args(["--net", "ip", "link", "add", "dev0", "type", "veth", "peer", "name", "other0"]);
-    let made = command.stderr(std::process::Stdio::null()).status().unwrap();
-    !made.success() && not_here("this kernel has no veth")
+    static NONE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    let none = *NONE.get_or_init(|| {
+        let said = std::env::temp_dir().join(format!("onggi-test-{}-veth", std::process::id()));
+        let mut command = Command::new("unshare");
+        command.args(["--net", "ip", "link", "add", "dev0", "type", "veth", "peer", "name", "other0"]);
+        let output = crate::support::runtime::Call::new(command, &said).finish();
+        for end in ["out", "err"] {
+            let _ = std::fs::remove_file(said.with_extension(end));
+        }
+        output.code != 0
+    });
+    none && not_here("this kernel has no veth")
 }
 
 /// A network namespace for this thread and those that it starts, with a pair of devices; `dev0` is up and has addresses.
