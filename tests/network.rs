@@ -34,7 +34,7 @@ fn no_pairs() -> bool {
         let said = std::env::temp_dir().join(format!("onggi-test-{}-veth", std::process::id()));
         let mut command = Command::new("unshare");
         command.args(["--net", "ip", "link", "add", "dev0", "type", "veth", "peer", "name", "other0"]);
-        let output = crate::support::runtime::Call::new(command, &said).finish();
+        let output = Call::new(command, &said).finish();
         for end in ["out", "err"] {
             let _ = std::fs::remove_file(said.with_extension(end));
         }
