@@ -34,7 +34,7 @@ pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
             Ok(mount::filesystem(c"", c".", c"", *flags | MS_REMOUNT, data)?)
         }
         Step::Clone { source, recursive, instead } => {
-            scene.put(Slot::TREE, clone_of_host(source, instead.as_deref(), *recursive)?);
+            scene.put(Slot::TREE, tree::clone_of_host(source, instead.as_deref(), *recursive)?);
             Ok(())
         }
         Step::CloneInside { source, recursive } => {
@@ -93,14 +93,6 @@ fn map_ids(scene: &Scene<'_>, mapped: Mapped, by_host: bool) -> Done {
     }
     wire::hand(scene.wire, Slot::TREE, tree)?;
     Ok(wire::wait(scene.wire, Sync::IdMapped)?)
-}
-
-/// A clone of a tree of the host, or of another where that one is not there.
-fn clone_of_host(source: &CStr, instead: Option<&CStr>, recursive: bool) -> Result<OwnedFd, Errno> {
-    match (mount::clone_tree(cwd(), source, recursive, true), instead) {
-        (Err(Errno::ENOENT), Some(instead)) => mount::clone_tree(cwd(), instead, recursive, true),
-        (answer, _) => answer,
-    }
 }
 
 struct Fs<'a> {

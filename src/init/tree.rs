@@ -37,15 +37,20 @@ pub(super) fn ahead(
     recursive: bool,
     settled: bool,
 ) -> Done {
-    let tree = bindable(scene, || match (mount::clone_tree(cwd(), source, recursive, true), instead) {
-        (Err(Errno::ENOENT), Some(instead)) => mount::clone_tree(cwd(), instead, recursive, true),
-        (answer, _) => answer,
-    })?;
+    let tree = bindable(scene, || clone_of_host(source, instead, recursive))?;
     if !settled {
         receive(scene, tree.as_fd(), recursive)?;
     }
     scene.put(slot, tree);
     Ok(())
+}
+
+/// A clone of a tree of the host, or of another where that one is not there.
+pub(super) fn clone_of_host(source: &CStr, instead: Option<&CStr>, recursive: bool) -> Result<OwnedFd, Errno> {
+    match (mount::clone_tree(cwd(), source, recursive, true), instead) {
+        (Err(Errno::ENOENT), Some(instead)) => mount::clone_tree(cwd(), instead, recursive, true),
+        (answer, _) => answer,
+    }
 }
 
 /// What the host mounts there may come, nothing goes back.

@@ -46,7 +46,7 @@ fn wait_while(word: &AtomicU32, value: u32) {
 }
 
 /// `futex(FUTEX_WAKE)`: wakes whoever waits for the word's change.
-pub fn wake(word: &AtomicU32) {
+fn wake(word: &AtomicU32) {
     let operation = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG).cast_unsigned() as usize;
     // SAFETY: the word lives through the call.
     let _count = unsafe { call(libc::SYS_futex, [word.as_ptr() as usize, operation, i32::MAX as usize, 0, 0]) };
