@@ -18,9 +18,10 @@ fn calls_of(bundle: &Bundle, trace: &[&str]) -> String {
     std::fs::read_to_string(&log).unwrap()
 }
 
-/// The line of init's clone3 (the second thread is made by one with `CLONE_THREAD`).
+/// The line of init's clone3 (the second thread is made by one with `CLONE_THREAD`; that it came back
+/// may stand in a line of its own).
 fn birth(calls: &str) -> usize {
-    let found = calls.lines().position(|line| line.contains("clone3") && !line.contains("CLONE_THREAD"));
+    let found = calls.lines().position(|line| line.contains("clone3(") && !line.contains("CLONE_THREAD"));
     found.unwrap_or_else(|| panic!("no birth in {calls}"))
 }
 

@@ -36,6 +36,41 @@ fn many_masked_directories_are_each_empty() {
 }
 
 #[test]
+fn masked_directories_of_the_kernels_file_systems_share_one_cover() {
+    if peer_differs(&["runc", "crun"], "makes a tmpfs each") {
+        return;
+    }
+    let paths = ["/proc/irq", "/sys/kernel", "/proc/nosuch", "/sys/devices", "/proc/fs"];
+    let bundle = Bundle::new("masked-kernel").set("/linux/maskedPaths", json!(paths));
+    let output = bundle.run(&["ls", "/proc/irq", "/sys/kernel", "/sys/devices", "/proc/fs", "+", "mountinfo"]).ok();
+    let there = paths.into_iter().filter(|path| *path != "/proc/nosuch");
+    let output = there.clone().fold(output, |output, path| output.has(&format!("ls {path}"), ""));
+    let mounts = mounts(&output.stdout);
+    let covers: Vec<_> = there.map(|path| mount_at(&mounts, path)).collect();
+    assert!(covers.iter().all(|cover| cover.fstype == "tmpfs" && cover.has("ro")), "{covers:?}");
+    assert!(covers.iter().all(|cover| cover.device == covers[0].device), "one file system for all: {covers:?}");
+}
+
+#[test]
+fn what_an_image_has_in_place_of_the_kernels_files_is_masked_too() {
+    // directories where the kernel has files, a file where it has a directory, and a file on the way
+    let bundle = Bundle::new("masked-unusual").without_mount("/proc").file("/proc/keys/key", "secret");
+    let bundle = bundle.file("/proc/acpi", "secret").file("/proc/kcore", "").without("/linux/readonlyPaths");
+    let paths = json!(["/proc/acpi", "/proc/keys", "/proc/kcore/deeper"]);
+    let output = bundle.set("/linux/maskedPaths", paths).run(&["ls", "/proc/keys", "+", "read", "/proc/acpi"]).ok();
+    output.has("ls /proc/keys", "").has("read /proc/acpi", "0 \"\"");
+}
+
+#[test]
+fn a_link_is_followed_and_what_it_names_is_masked() {
+    let bundle = Bundle::new("masked-link").file("/real/key", "secret").file("/file", "secret");
+    let bundle = bundle.symlink("/link", "/real").symlink("/link-to-file", "/file");
+    let paths = json!(["/link", "/link-to-file"]);
+    let output = bundle.set("/linux/maskedPaths", paths).run(&["ls", "/real", "+", "read", "/file"]).ok();
+    output.has("ls /real", "").has("read /file", "0 \"\"");
+}
+
+#[test]
 fn a_mask_holds_against_the_containers_root() {
     let caps = ["CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER"];
     let bundle = Bundle::new("mask-root").caps(&caps);

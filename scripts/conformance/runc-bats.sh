@@ -202,11 +202,6 @@ prepare() {
 		mkdir -p "$SRC"
 		tar -xf "$WORK/$TAR" -C "$SRC" --strip-components=1 || die "cannot unpack $TAR"
 		build_helpers
-		cat > "$IT/get-images.sh" <<SH
-#!/bin/bash
-echo "BUSYBOX_IMAGE=$WORK/busybox.tar"
-echo "DEBIAN_IMAGE=$WORK/debian-$DEBIAN_SUITE.tar"
-SH
 		python3 - "$IT/helpers.bash" <<'PY' || die "helpers.bash is not as expected"
 import re, sys
 p = sys.argv[1]
@@ -222,8 +217,12 @@ PY
 	fi
 	build_busybox
 	build_debian
-	# the names of the images can have changed with DEBIAN_SUITE
-	sed -i "s|^echo \"DEBIAN_IMAGE=.*|echo \"DEBIAN_IMAGE=$WORK/debian-$DEBIAN_SUITE.tar\"|" "$IT/get-images.sh"
+	# each time: the images can have another name (DEBIAN_SUITE), and the tree another place
+	cat > "$IT/get-images.sh" <<SH
+#!/bin/bash
+echo "BUSYBOX_IMAGE=$WORK/busybox.tar"
+echo "DEBIAN_IMAGE=$WORK/debian-$DEBIAN_SUITE.tar"
+SH
 }
 
 # Runs its arguments on a terminal of their own (many tests open /dev/tty) and ends with them: bats

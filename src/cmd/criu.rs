@@ -30,7 +30,7 @@ pub(super) fn checkpoint(global: &Global, checkpoint: &Checkpoint, log: &Log) ->
     } else if checkpoint.pre_dump {
         asked.options.track_mem = Some(true);
     }
-    let loaded = crate::spec::load(&container.dir.config())?;
+    let loaded = super::configuration(&container)?;
     let (record, notify) = (&container.record, notify::directory(container.dir.path()));
     let job = Job {
         id: &record.id,

@@ -29,7 +29,7 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     let view = protect(log)?;
     let container = super::open(global, &exec.id)?;
     let init = running(&container, exec.ignore_paused)?;
-    let loaded = spec::load(&container.dir.config())?;
+    let loaded = super::configuration(&container)?;
     let mut process = process(exec, loaded.spec.process().as_ref(), log)?;
     if process.terminal().unwrap_or_default() && !exec.detach {
         // known at once, so that what the process draws first has the right shape

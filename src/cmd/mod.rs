@@ -22,8 +22,10 @@ use crate::cgroup::Handle;
 use crate::cli::{Call, Command, Global};
 use crate::error::{Error, Kind, Result};
 use crate::log::Log;
+use crate::spec::Loaded;
 use crate::state::{Root, Status};
 use crate::sys::Errno;
+use oci_spec::runtime::Spec;
 
 /// A container and its record, as the verbs see it.
 pub(crate) type Container = crate::state::Container<Handle>;
@@ -77,6 +79,11 @@ fn not_launched(error: Error) -> Error {
 /// The container of that id.
 fn open(global: &Global, id: &str) -> Result<Container> {
     Root::find(global.root.as_deref())?.open(id)
+}
+
+/// What its bundle said when it was made.
+fn configuration(container: &Container) -> Result<Loaded<Spec>> {
+    crate::spec::config(container.config.clone(), &container.dir.record())
 }
 
 /// What the container is doing now.

@@ -19,18 +19,17 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
     launch::check_preserved(run.create.preserve_fds)?;
     let view = protect(log)?;
     let create = absolute(&run.create)?;
+    // before there is a second thread, which inherits it, and before the clone: a payload that ends at once must not end
+    // unheard
+    let mask = (!run.detach).then(signal::block_all).transpose().context(|| "block signals")?;
     let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), Purpose::Run, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, run.detach, create.console_socket.is_some())?;
     let root = Root::find(global.root.as_deref())?;
     let mut job = job(global, &create, &root, &bundle, false);
-    if !run.detach {
-        // before the clone: a payload that ends at once must not end unheard
-        job.foreground = true;
-        job.mask = Some(signal::block_all().context(|| "block signals")?);
-        if !run.no_subreaper {
-            cred::become_subreaper().context(|| "become a subreaper")?;
-        }
+    (job.foreground, job.mask) = (!run.detach, mask);
+    if !(run.detach || run.no_subreaper) {
+        cred::become_subreaper().context(|| "become a subreaper")?;
     }
     let mut launched = launch::launch(&job, view, log)?;
     if let Err(error) = poststart(&launched, log) {

@@ -5,7 +5,6 @@ use crate::error::{Error, Kind, Result};
 use crate::launch::notify::{self, Relay};
 use crate::launch::{self, gate, hooks};
 use crate::log::Log;
-use crate::spec;
 use crate::state::{Root, Status};
 
 /// Starts a created container and waits until its payload runs.
@@ -23,7 +22,7 @@ pub(super) fn run(global: &Global, id: &str, log: &Log) -> Result<u8> {
         Status::Running => return Err(Error::msg("cannot start an already running container")),
         Status::Creating => return Err(Error::msg("cannot start a container that is being created")),
     }
-    let loaded = spec::load(&container.dir.config())?;
+    let loaded = super::configuration(&container)?;
     if loaded.spec.process().is_none() {
         return Err(Error::new(Kind::Spec, "process property must not be empty"));
     }

@@ -12,7 +12,7 @@ use crate::error::{Context, Error, Result};
 use crate::launch::{self, Child, Job, Launched, Record, Undo, hooks, notify};
 use crate::log::Log;
 use crate::plan::Plan;
-use crate::state::{self, Claim};
+use crate::state::{self, Announced};
 use crate::sys::file::{self, RESOLVE_IN_ROOT};
 use crate::sys::{Errno, proc, signal, socket};
 use external::Mounted;
@@ -51,7 +51,7 @@ pub fn restore(job: &Job<'_>, asked: &Asked, log: &Log) -> Result<Launched> {
     let (plan, cgroups) = launch::plan(&Job { notify: Some(socket), ..job.clone() })?;
     external::refuse_mapped(&plan)?;
     plan.notes.iter().for_each(|note| log.warn(note));
-    claim.dir.announce(&launch::record(job, Handle::planned(&cgroups))?)?;
+    let announced = claim.dir.announce(&launch::record(job, Handle::planned(&cgroups))?)?;
     let made = cgroup::make(&cgroups)?;
     let leftover = made.handle().clone();
     undo.push("remove the cgroup", move || leftover.remove());
@@ -61,7 +61,7 @@ pub fn restore(job: &Job<'_>, asked: &Asked, log: &Log) -> Result<Launched> {
     places(&mounts, &record.rootfs)?;
     let stand = claim.dir.path().join("criu-root");
     std::fs::create_dir(&stand).context(|| format!("mkdir {}", stand.display()))?;
-    let mut moments = Moments { job, plan: &plan, claim: &claim, record, terminal: None, log };
+    let mut moments = Moments { job, plan: &plan, announced: Some(announced), record, terminal: None, log };
     let (service, mut options) = start(&moments, asked, &mounts, &stand, version)?;
     made.adopt(service.pid(), &cgroups)?;
     made.limit(&cgroups)?;
@@ -84,7 +84,7 @@ pub fn restore(job: &Job<'_>, asked: &Asked, log: &Log) -> Result<Launched> {
     }
     let (record, terminal) = (moments.record, moments.terminal);
     undo.disarm();
-    Ok(Launched { child, container: state::Container { dir: claim.dir, record }, terminal, relay: None })
+    Ok(Launched { child, container: state::Container::new(claim.dir, record), terminal, relay: None })
 }
 
 /// Starts CRIU where the root is a mount, with everything it inherits, and says so in the options.
@@ -233,7 +233,7 @@ fn config(job: &Job<'_>, pid: i32) -> Result<Vec<u8>> {
 struct Moments<'a> {
     job: &'a Job<'a>,
     plan: &'a Plan,
-    claim: &'a Claim,
+    announced: Option<Announced>,
     record: Record,
     terminal: Option<OwnedFd>,
     log: &'a Log,
@@ -250,8 +250,8 @@ impl Moments<'_> {
             // restored, and not yet let go
             "post-restore" => {
                 launch::settle(&mut self.record, pid, self.plan)?;
-                self.claim.dir.save_config(&config(self.job, pid)?)?;
-                self.claim.dir.save(&self.record)
+                let config = config(self.job, pid)?;
+                self.announced.take().map_or(Ok(()), |announced| announced.complete(&self.record, &config))
             }
             "orphan-pts-master" => self.console(fd.ok_or_else(|| Error::msg("criu sends no terminal"))?),
             _ => Ok(()),

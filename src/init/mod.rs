@@ -19,8 +19,10 @@ use crate::plan::image::Image;
 use crate::plan::step::{Slot, Step, Sync};
 use crate::sys::marks::Marks;
 use crate::sys::signal::Mask;
+use crate::sys::task::Word;
 use crate::sys::{Errno, cred, exe, exec, file, net, ns, signal, task};
 use crate::wire::{self, Cause, Failure, Message};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Status of an init that could not become the payload.
@@ -69,12 +71,16 @@ struct Scene<'a> {
     own_dev: bool,
     /// And `null` in it is our own.
     own_null: bool,
+    /// Where the first masked directory was covered, if that is found again.
+    cover: Option<&'static CStr>,
     /// The thread that makes the network namespace has not written yet.
     expects: bool,
     /// The host's word to go on came before it was asked for.
     heard: Option<Sync>,
     /// There is no network namespace.
     refused: Option<Trouble>,
+    /// The host's last word may lie in our memory.
+    ready: Option<&'static Word>,
     /// How what comes from the host propagates, if the container's mount namespace does not begin as a copy of it.
     propagation: u64,
 }
@@ -117,6 +123,8 @@ pub struct Pack {
     pub wire: OwnedFd,
     /// The signal mask that the payload gets back.
     pub mask: Option<Mask>,
+    /// The host's last word, if we share its memory: then it need not send it.
+    pub ready: Option<&'static Word>,
     /// Where the beginning of each step is marked.
     pub marks: Option<&'static Marks>,
 }
@@ -132,8 +140,10 @@ pub fn walk(pack: &mut Pack) -> ! {
         in_dev: false,
         own_dev: false,
         own_null: false,
+        cover: None,
         heard: None,
         refused: None,
+        ready: pack.ready,
         propagation: 0,
     };
     let mut gate = false;
@@ -166,7 +176,7 @@ fn report(scene: &Scene<'_>, failure: Failure, gate: bool) -> ! {
 }
 
 // check: table: one line a step: which call it is
-fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&Mask>) -> Done {
+fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&Mask>) -> Done {
     match step {
         Step::Tell(sync) => {
             // from now on others know of us, and may ask us to end
@@ -222,7 +232,7 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
         | Step::Unlink { .. }
         | Step::OpenProc
         | Step::WriteProc { .. }
-        | Step::ReadonlyPath(_)
+        | Step::ReadonlyPath { .. }
         | Step::Mask { .. } => mount::perform(step, scene)?,
         Step::OpenTerminal { size, ptmx } => tty::open(*size, ptmx, scene)?,
         Step::BindConsole => tty::bind_console(scene)?,
@@ -259,6 +269,9 @@ fn perform(step: &Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&
 
 /// Waits for the host's word; anything else than that word ends init.
 fn meet(sync: Sync, scene: &mut Scene<'_>) -> Done {
+    if sync == Sync::Ready && scene.ready.is_some_and(Word::was_said) {
+        return Ok(());
+    }
     while scene.expects && scene.heard.is_none() {
         listen(scene)?;
     }
@@ -334,7 +347,7 @@ fn find(image: &mut Image) -> Done {
     Err(Trouble { cause: Cause::NoProgram, errno: reason as i32, detail: 0 })
 }
 
-fn executable(path: &std::ffi::CStr) -> Result<(), Errno> {
+fn executable(path: &CStr) -> Result<(), Errno> {
     let found = file::stat_at(file::cwd(), path, 0)?;
     if found.st_mode & libc::S_IFMT == libc::S_IFDIR {
         return Err(Errno::EISDIR);

@@ -4,10 +4,10 @@ use super::path::{self, Scratch};
 use super::{Done, Scene, Trouble, copy, leave, tree};
 use crate::abi::mount::{
     ATTR_ATIME, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, ATTR_STRICTATIME,
-    MS_REMOUNT, MS_SLAVE, MountAttr,
+    MS_BIND, MS_REMOUNT, MS_SLAVE, MountAttr,
 };
 use crate::plan::Mapped;
-use crate::plan::step::{Slot, Step, Str, Sync};
+use crate::plan::step::{COVER, Slot, Step, Str, Sync};
 use crate::sys::file::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, cwd, open_in};
 use crate::sys::{Answer, Errno, mount};
 use crate::wire::{self, Cause};
@@ -19,9 +19,13 @@ const PROC_MAGIC: i64 = 0x9fa0;
 
 const ENOTDIR: i32 = Errno::ENOTDIR as i32;
 const EINVAL: i32 = Errno::EINVAL as i32;
+const ENOENT: i32 = Errno::ENOENT as i32;
+
+/// A mount in which nothing can be done; the flags of `mount(2)` have the same numbers.
+const SEALED: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
 
 // check: table: one arm a step: what it is made of
-pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
+pub(super) fn perform(step: &'static Step, scene: &mut Scene<'_>) -> Done {
     match step {
         Step::Mount { source, fstype, target, flags, data, copy_up, fresh } => {
             let fs = Fs { source, fstype, target, flags: *flags, data };
@@ -79,8 +83,11 @@ pub(super) fn perform(step: &Step, scene: &mut Scene<'_>) -> Done {
         },
         Step::OpenProc => open_proc(scene),
         Step::WriteProc { file, value, .. } => write_proc(scene, file, value),
-        Step::ReadonlyPath(path) => readonly_path(path),
-        Step::Mask { path, label, file } => mask(scene, path, label.as_deref(), *file),
+        Step::ReadonlyPath { path, kernels } => readonly_path(path, *kernels),
+        Step::Mask { path, cover, file, kernels } => {
+            let mask = Hidden { path, cover: cover.as_deref().unwrap_or(COVER), kernels: *kernels };
+            hide(scene, &mask, *file)
+        }
         // `super::perform` sends nothing else here
         _ => Err(Errno::ENOSYS.into()),
     }
@@ -208,7 +215,10 @@ fn cgroup2(scene: &mut Scene<'_>, target: &Str, flags: u64, data: &CStr, bind: O
         return Ok(mount::attach(mount::detached(c"cgroup2", &[], attr)?.as_fd(), place.as_fd())?);
     };
     let tree = match tree::late(scene, bind, true) {
-        Err(Errno::ENOENT) => return Ok(mount::attach(empty(None)?.as_fd(), place.as_fd())?),
+        Err(Errno::ENOENT) => {
+            let nothing = mount::detached(c"tmpfs", &[(c"nr_blocks", c"1"), (c"nr_inodes", c"2")], SEALED)?;
+            return Ok(mount::attach(nothing.as_fd(), place.as_fd())?);
+        }
         answer => answer?,
     };
     let set = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | flags & ATTR_RDONLY;
@@ -368,79 +378,86 @@ fn write_proc(scene: &Scene<'_>, name: &CStr, value: &CStr) -> Done {
 
 /// Opens a path of the finished root; none if there is nothing to hide.
 fn existing(path: &CStr) -> Answer<Option<OwnedFd>> {
-    match file::open(cwd(), path, libc::O_PATH, 0) {
-        Ok(fd) => Ok(Some(fd)),
+    unless_absent(file::open(cwd(), path, libc::O_PATH, 0))
+}
+
+fn unless_absent<T>(answer: Answer<T>) -> Answer<Option<T>> {
+    match answer {
+        Ok(there) => Ok(Some(there)),
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
         Err(errno) => Err(errno),
     }
 }
 
-fn readonly_path(path: &CStr) -> Done {
-    let Some(place) = existing(path)? else { return Ok(()) };
+/// Two calls that look the path up where that gives the same twice, else what was found is held in between.
+fn readonly_path(path: &CStr, kernels: bool) -> Done {
     let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
-    let tree = mount::clone_tree_with(place.as_fd(), c"", &attr, true)?;
+    if kernels {
+        let Some(tree) = unless_absent(mount::clone_tree_with(cwd(), path, &attr, true))? else { return Ok(()) };
+        mount::attach_at(tree.as_fd(), cwd(), path)?;
+        leave(tree);
+        return Ok(());
+    }
+    let Some(place) = existing(path)? else { return Ok(()) };
+    put_on(mount::clone_tree_with(place.as_fd(), c"", &attr, true)?, place)
+}
+
+fn put_on(tree: OwnedFd, place: OwnedFd) -> Done {
     mount::attach(tree.as_fd(), place.as_fd())?;
     leave(tree);
     leave(place);
     Ok(())
 }
 
-/// A directory refuses to be covered by a file, and the reverse (`ENOTDIR`, in some kernels `EINVAL`): what the plan
-/// expects is tried first.
-fn mask(scene: &mut Scene<'_>, path: &CStr, label: Option<&CStr>, file: bool) -> Done {
-    let Some(place) = existing(path)? else { return Ok(()) };
-    match hide(scene, label, place.as_fd(), file) {
-        Err(Trouble { cause: Cause::Kernel, errno, .. }) if errno == ENOTDIR || errno == EINVAL => {
-            hide(scene, label, place.as_fd(), !file)?;
-        }
-        answer => answer?,
-    }
-    leave(place);
-    Ok(())
+/// What is to be hidden.
+struct Hidden {
+    path: &'static CStr,
+    /// Options of the tmpfs that covers a directory.
+    cover: &'static CStr,
+    /// The path names the same each time.
+    kernels: bool,
 }
 
-fn hide(scene: &mut Scene<'_>, label: Option<&CStr>, place: BorrowedFd<'_>, file: bool) -> Done {
-    if !file {
-        return Ok(cover(scene, label, place)?);
+/// A directory refuses to be covered by a file, and the reverse (`ENOTDIR`, in some kernels `EINVAL`): what the plan
+/// expects is tried first. Each try looks the path up once.
+fn hide(scene: &mut Scene<'_>, hidden: &Hidden, file: bool) -> Done {
+    let mismatch = |errno: i32| errno == ENOTDIR || errno == EINVAL;
+    for file in [file, !file] {
+        match if file { hide_file(scene, hidden.path) } else { hide_directory(scene, hidden) } {
+            Err(Trouble { cause: Cause::Kernel, errno, .. }) if mismatch(errno) => {}
+            Err(Trouble { cause: Cause::Kernel, errno: ENOENT, .. }) => return Ok(()),
+            answer => return answer,
+        }
     }
+    // or a part of the way is no directory: then there is nothing to hide
+    if existing(hidden.path)?.is_none() { Ok(()) } else { Err(Errno::ENOTDIR.into()) }
+}
+
+/// Covers a file with the container's `/dev/null`. What we have made there nobody has exchanged.
+fn hide_file(scene: &mut Scene<'_>, path: &CStr) -> Done {
+    if scene.own_null {
+        return Ok(mount::filesystem(c"/dev/null", path, c"", MS_BIND, c"")?);
+    }
+    let Some(place) = existing(path)? else { return Ok(()) };
     let null = null(scene)?;
-    mount::attach(null.as_fd(), place)?;
-    leave(null);
-    Ok(())
+    put_on(null, place)
 }
 
 /// Covers a directory with an empty, read-only file system: one for all, of which each but the first gets a clone.
-fn cover(scene: &mut Scene<'_>, label: Option<&CStr>, place: BorrowedFd<'_>) -> Answer<()> {
-    if let Ok(first) = scene.get(Slot::COVER) {
-        let copy = mount::clone_tree(first, c"", false, true)?;
-        mount::attach(copy.as_fd(), place)?;
-        leave(copy);
-    } else {
-        let cover = empty(label)?;
-        mount::attach(cover.as_fd(), place)?;
-        scene.put(Slot::COVER, cover);
+fn hide_directory(scene: &mut Scene<'_>, hidden: &Hidden) -> Done {
+    if let Some(first) = scene.cover {
+        // whoever drops a clone that was attached nowhere waits for the kernel: only where there is a place for it
+        let Some(place) = existing(hidden.path)? else { return Ok(()) };
+        return put_on(mount::clone_tree(cwd(), first, false, true)?, place);
     }
+    mount::filesystem(c"tmpfs", hidden.path, c"tmpfs", SEALED, hidden.cover)?;
+    scene.cover = hidden.kernels.then_some(hidden.path);
     Ok(())
 }
 
-fn empty(label: Option<&CStr>) -> Answer<OwnedFd> {
-    let mut strings: [(&CStr, &CStr); 3] = [(c"nr_blocks", c"1"), (c"nr_inodes", c"2"), (c"", c"")];
-    let used = match label {
-        Some(label) => {
-            strings[2] = (c"context", label);
-            &strings[..]
-        }
-        None => &strings[..2],
-    };
-    mount::detached(c"tmpfs", used, ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC)
-}
-
-/// The container's `/dev/null`: the one that we have made, or after a look at what it is, since an image may bring
-/// something else under that name (CVE-2025-31133).
+/// The container's `/dev/null`, after a look at what it is: an image may bring something else under that name
+/// (CVE-2025-31133).
 fn null(scene: &mut Scene<'_>) -> Result<OwnedFd, Trouble> {
-    if scene.own_null {
-        return Ok(mount::clone_tree(scene.get(Slot::DEV)?, c"null", false, false)?);
-    }
     if scene.get(Slot::NULL).is_err() {
         let null = file::open(cwd(), c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW, 0)?;
         let found = file::stat(null.as_fd())?;

@@ -21,6 +21,7 @@ use crate::sys::marks::Marks;
 use crate::sys::netns::{Ahead, Refused};
 use crate::sys::share::{self, Cradle};
 use crate::sys::signal::{self, Mask};
+use crate::sys::task::Word;
 use crate::sys::{Errno, file, ns, task};
 use crate::wire::{self, Cause, Failure, Message};
 use std::ffi::c_void;
@@ -50,6 +51,8 @@ pub struct Child {
 pub(super) struct Luggage {
     pack: NonNull<Pack>,
     birth: &'static Birth,
+    /// Our last word to the child, where it shares our memory.
+    pub(super) ready: Option<&'static Word>,
     /// Our end of the wire, which the child closes.
     host: RawFd,
     /// What is left of our binary's protection, which it closes too: whoever does that last has to wait, and has time.
@@ -73,11 +76,13 @@ impl Luggage {
         let plan: &'static Plan = plan;
         let slots: Vec<_> = slots.iter().map(|slot| slot.as_ref().map(|fd| twin(fd.as_fd()))).collect();
         let slots = slots.leak();
-        let pack = Box::leak(Box::new(Pack { plan, image, slots, wire: twin(wire), mask, marks }));
+        let ready = plan.birth.shares_memory.then(|| &*Box::leak(Box::<Word>::default()));
+        let pack = Box::leak(Box::new(Pack { plan, image, slots, wire: twin(wire), mask, ready, marks }));
         (
             Self {
                 pack: NonNull::from(pack),
                 birth: &plan.birth,
+                ready,
                 host: host.as_raw_fd(),
                 rest: rest.map(|fd| fd.as_raw_fd()),
             },

@@ -10,6 +10,7 @@ mod fds;
 pub mod gate;
 pub mod hooks;
 mod idmap;
+mod line;
 mod network;
 pub mod notify;
 mod oom;
@@ -27,6 +28,7 @@ pub use clone::{Child, begin_network, reap};
 use ended::became_payload;
 pub use ended::lost;
 pub use fds::check_preserved;
+use line::Line;
 use record::inner_pid;
 pub use record::{document, record, settle};
 pub use seal::SEAL;
@@ -46,7 +48,7 @@ use crate::plan::mounts::CgroupTree;
 use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::{self, Plan};
 use crate::spec::Loaded;
-use crate::state::{self, Claim, Root};
+use crate::state::{self, Announced, Root};
 use crate::sys::exe::View;
 use crate::sys::netns::Ahead;
 use crate::sys::signal::Mask;
@@ -189,7 +191,7 @@ pub fn launch(job: &Job<'_>, view: View, log: &Log) -> Result<Launched> {
     let root = plan.root.as_ref().map(root::detached).transpose()?;
     let root_mount = root.as_ref().map(|root| root.id);
     // whoever kills us from now on leaves word of the cgroup and the root for `delete --force`
-    claim.dir.announce(&Record { root_mount, ..record(job, Handle::planned(&cgroups))? })?;
+    let announced = claim.dir.announce(&Record { root_mount, ..record(job, Handle::planned(&cgroups))? })?;
     drop(claiming);
     let making = log.span("make the cgroup");
     let made = cgroup::make(&cgroups)?;
@@ -206,7 +208,7 @@ pub fn launch(job: &Job<'_>, view: View, log: &Log) -> Result<Launched> {
     }
     stages::clone(plan, log);
     let cloning = log.span("clone3");
-    let (child, host, plan) = bear(job, plan, &mut slots, (&made, &cgroups), (ahead, seal.rest()), log)?;
+    let (child, line, plan) = bear(job, plan, &mut slots, (&made, &cgroups), (ahead, seal.rest()), log)?;
     let child = std::rc::Rc::new(child);
     drop(cloning);
     stages::born(child.pid, plan, log);
@@ -219,9 +221,8 @@ pub fn launch(job: &Job<'_>, view: View, log: &Log) -> Result<Launched> {
     for slot in [Slot::ROOT, Slot::GATE, Slot::LOCK, Slot::CONSOLE, Slot::NETWORK] {
         slots[usize::from(slot.0)] = None;
     }
-    let mut launch =
-        Launch { plan, job, root_mount, claim: &claim, host: &host, slots: &mut slots, log, child: &child };
-    let accompanied = launch.accompany(&made, &cgroups, seal);
+    let mut launch = Launch { plan, job, root_mount, line: &line, slots: &mut slots, log, child: &child };
+    let accompanied = launch.accompany(&made, &cgroups, seal, announced);
     if accompanied.is_ok() {
         stages::complete(log);
     }
@@ -232,8 +233,8 @@ pub fn launch(job: &Job<'_>, view: View, log: &Log) -> Result<Launched> {
     undo.disarm();
     let child = std::rc::Rc::into_inner(child).ok_or_else(|| Error::msg("init is still to be undone"))?;
     // our end closes them, with everything else at once
-    std::mem::forget((host, made));
-    Ok(Launched { child, container: state::Container { dir: claim.dir, record }, terminal, relay })
+    std::mem::forget((line, made));
+    Ok(Launched { child, container: state::Container::new(claim.dir, record), terminal, relay })
 }
 
 /// The clone. Answers the child, our end of the wire to it, and the plan, which is shared from now on.
@@ -244,7 +245,7 @@ fn bear(
     (made, cgroups): (&cgroup::Made, &CgroupPlan),
     (ahead, rest): (Option<&'static Ahead>, Option<BorrowedFd<'_>>),
     log: &Log,
-) -> Result<(Child, OwnedFd, &'static Plan)> {
+) -> Result<(Child, Line, &'static Plan)> {
     let (host, init) = socket::pair().context(|| "socketpair")?;
     if let Some(ahead) = ahead {
         let made = if plan.birth.shares_memory { ahead.expect(host.as_fd()) } else { Some(ahead.wait()) };
@@ -255,7 +256,7 @@ fn bear(
     let _score = oom::lend(plan.oom_score_adj)?;
     task::roam();
     let child = clone::birth(luggage, made.into_fd(), |errno| made.refused(errno, cgroups))?;
-    Ok((child, host, plan))
+    Ok((child, Line::new(host, luggage.ready), plan))
 }
 
 fn warn_of_no_grip(made: &cgroup::Made, plan: &Plan, log: &Log) {
@@ -301,28 +302,20 @@ struct Launch<'a> {
     plan: &'a Plan,
     root_mount: Option<u64>,
     job: &'a Job<'a>,
-    claim: &'a Claim,
-    host: &'a OwnedFd,
+    line: &'a Line,
     slots: &'a mut [Option<OwnedFd>],
     log: &'a Log,
     child: &'a Child,
 }
 
 impl Launch<'_> {
-    fn go(&self, sync: Sync) -> Result<()> {
-        // a child that is gone is noticed by whoever listens next, with its reason
-        match wire::tell(self.host.as_fd(), Message::Go(sync)) {
-            Ok(()) | Err(crate::sys::Errno::EPIPE | crate::sys::Errno::ECONNRESET) => Ok(()),
-            Err(errno) => Err(errno).context(|| "talk to init"),
-        }
-    }
-
     /// Everything from the clone to the moment when the container may be told of.
     fn accompany(
         &mut self,
         made: &cgroup::Made,
         cgroups: &CgroupPlan,
         seal: Sealing,
+        announced: Announced,
     ) -> Result<(Record, Option<OwnedFd>)> {
         let pid = self.child.pid;
         let seal = seal.finish(self.log)?;
@@ -336,7 +329,7 @@ impl Launch<'_> {
             made.limit(cgroups)?;
         }
         if self.waits_for(Sync::Mapped) {
-            self.go(Sync::Mapped)?;
+            self.line.go(Sync::Mapped)?;
         }
         let score = oom::give(pid, self.plan.oom_score_adj, self.plan.birth.shares_memory)?;
         if !made.needs_placing() {
@@ -345,8 +338,7 @@ impl Launch<'_> {
         drop(placing);
         let recording = self.log.span("record");
         let record = self.record(made)?;
-        self.claim.dir.save_config(&self.job.loaded.bytes)?;
-        self.claim.dir.save(&record)?;
+        announced.complete(&record, &self.job.loaded.bytes)?;
         if let Some(path) = self.job.pidfd_socket {
             send_pidfd(path, self.child, b"standard")?;
         }
@@ -372,8 +364,8 @@ impl Launch<'_> {
     /// same time and runc makes first.
     fn rather_inits(&self, error: Error) -> Error {
         const PATIENCE: i32 = 50;
-        let heard = crate::sys::tty::poll([(Some(self.host.as_fd()), libc::POLLIN)], PATIENCE);
-        let said = heard.is_ok_and(|[heard]| heard != 0).then(|| wire::hear(self.host.as_fd()));
+        let heard = crate::sys::tty::poll([(Some(self.line.as_fd()), libc::POLLIN)], PATIENCE);
+        let said = heard.is_ok_and(|[heard]| heard != 0).then(|| wire::hear(self.line.as_fd()));
         match said {
             Some(Ok(Some((Message::Failed(failure), _)))) => sentence::of(self.plan, failure, self.slots),
             Some(_) | None => error,
@@ -400,25 +392,25 @@ impl Launch<'_> {
         let mut open_questions = self.plan.steps.iter().filter(asks).count();
         let mut terminal = None;
         if open_questions == 0 {
-            self.go(Sync::Ready)?;
+            self.line.go(Sync::Ready)?;
         }
         // its rest takes a while, which we would wait anyway
         drop(seal);
         loop {
-            match wire::hear(self.host.as_fd()).context(|| "listen to init")? {
+            match wire::hear(self.line.as_fd()).context(|| "listen to init")? {
                 Some((Message::Reached(Sync::Ready), _)) => return Ok(terminal),
                 Some((Message::Handed(Slot::TREE), Some(tree))) => {
                     self.map_ids(tree.as_fd(), unmapped.next())?;
                     open_questions -= 1;
                     if open_questions == 0 {
-                        self.go(Sync::Ready)?;
+                        self.line.go(Sync::Ready)?;
                     }
                 }
                 Some((Message::Reached(sync), _)) => {
                     self.answer(sync, record)?;
                     open_questions = open_questions.saturating_sub(1);
                     if open_questions == 0 {
-                        self.go(Sync::Ready)?;
+                        self.line.go(Sync::Ready)?;
                     }
                 }
                 Some((Message::Handed(Slot::PTY), fd)) => terminal = fd,
@@ -463,7 +455,7 @@ impl Launch<'_> {
             }
             Sync::Mapped | Sync::IdMapped | Sync::Ready => {}
         }
-        self.go(sync)
+        self.line.go(sync)
     }
 
     /// Maps the ids of what init has cloned, which takes rights over the file system that init does not have.
@@ -472,7 +464,7 @@ impl Launch<'_> {
             Some(Step::IdMap { mapped, source, .. }) => fds::map_ids(tree, source, *mapped, self.slots)?,
             Some(_) | None => return Err(Error::msg("init hands what nobody wants")),
         }
-        self.go(Sync::IdMapped)
+        self.line.go(Sync::IdMapped)
     }
 
     /// Hooks in the container count processes as the container does.

@@ -264,7 +264,7 @@ impl Draft<'_> {
         if readonly.unwrap_or_default() {
             steps.push(Step::ReadonlyRoot);
         }
-        steps.extend(hide::paths(&self.linux, &self.chosen)?);
+        steps.extend(hide::paths(&self.linux, self.spec.mounts().as_deref().unwrap_or_default(), &self.chosen)?);
         Ok(())
     }
 

@@ -12,7 +12,8 @@ use oci_spec::runtime::Spec;
 use std::path::Path;
 
 fn planned(bundle: &Path, caller: &Facts) -> String {
-    let loaded = spec::load(&bundle.join("config.json")).unwrap();
+    let config = bundle.join("config.json");
+    let loaded = spec::config(spec::read(&config).unwrap(), &config).unwrap();
     spec::validate(&loaded.spec, true).unwrap();
     planned_of(&loaded.spec, caller, false)
 }
@@ -133,14 +134,14 @@ fn what_is_bound_is_cloned_before_the_host_is_out_of_sight() {
         |text: &str| plan.lines().position(|line| line.ends_with(text)).unwrap_or_else(|| panic!("{text}\n{plan}"));
     let order = [
         "open_tree(\"/bundle/rootfs\", recursive, namespace)",
-        "open_tree(\"/srv/a\", recursive) for slot 19",
-        "open_tree(\"/bundle/beside\", recursive) for slot 20",
-        "setns(mount namespace of slot 18)",
+        "open_tree(\"/srv/a\", recursive) for slot 18",
+        "open_tree(\"/bundle/beside\", recursive) for slot 19",
+        "setns(mount namespace of slot 17)",
         "mount(\"/\", rec|slave)",
         "take / as the root",
-        "take the tree of \"/srv/a\" (slot 19)",
+        "take the tree of \"/srv/a\" (slot 18)",
         "move_mount(\"/a\")",
-        "take the tree of \"/bundle/beside\" (slot 20)",
+        "take the tree of \"/bundle/beside\" (slot 19)",
         "move_mount(\"/b\")",
         "open_tree(root \"etc\")",
         "move_mount(\"/c\")",

@@ -3,10 +3,11 @@
 use super::image::c_string;
 use super::mounts::label;
 use super::namespaces::Chosen;
-use super::step::Step;
+use super::step::{COVER, Step};
 use crate::abi::ns::Namespace;
 use crate::error::{Error, Result};
-use oci_spec::runtime::Linux;
+use oci_spec::runtime::{Linux, Mount};
+use std::path::Path;
 
 /// What engines hide and the kernel has as a file; a guess that spares a look.
 const FILES: [&[u8]; 9] = [
@@ -25,31 +26,46 @@ const FILES: [&[u8]; 9] = [
 ///
 /// # Errors
 /// A path that is not absolute, or no mount namespace to hide in.
-pub(super) fn paths(linux: &Linux, chosen: &Chosen) -> Result<Vec<Step>> {
+pub(super) fn paths(linux: &Linux, mounts: &[Mount], chosen: &Chosen) -> Result<Vec<Step>> {
     let readonly = linux.readonly_paths().as_deref().unwrap_or_default();
     let masked = linux.masked_paths().as_deref().unwrap_or_default();
     if !(chosen.mount || readonly.is_empty() && masked.is_empty()) {
         let at = if masked.is_empty() { "linux.readonlyPaths" } else { "linux.maskedPaths" };
         return Err(Error::spec(at, "unable to restrict sys entries without a private MNT namespace"));
     }
-    let mut options = "nr_blocks=1,nr_inodes=1".to_owned();
-    label(&mut options, linux.mount_label().as_deref());
-    let options = linux
-        .mount_label()
-        .as_ref()
-        .filter(|label| !label.is_empty())
-        .map(|_| c_string("linux.mountLabel", options))
-        .transpose()?;
+    let labelled = linux.mount_label().as_deref().filter(|label| !label.is_empty());
+    let cover = labelled.map(|labelled| {
+        let mut cover = COVER.to_string_lossy().into_owned();
+        label(&mut cover, Some(labelled));
+        c_string("linux.mountLabel", cover)
+    });
+    let cover = cover.transpose()?;
     let mut steps = Vec::with_capacity(readonly.len() + masked.len());
     for (i, path) in readonly.iter().enumerate() {
-        steps.push(Step::ReadonlyPath(absolute(&format!("linux.readonlyPaths[{i}]"), path)?));
+        let kernels = kernels(path, mounts);
+        steps.push(Step::ReadonlyPath { path: absolute(&format!("linux.readonlyPaths[{i}]"), path)?, kernels });
     }
     for (i, path) in masked.iter().enumerate() {
+        let kernels = kernels(path, mounts);
         let path = absolute(&format!("linux.maskedPaths[{i}]"), path)?;
         let file = FILES.contains(&path.to_bytes());
-        steps.push(Step::Mask { path, label: options.clone(), file });
+        steps.push(Step::Mask { path, cover: cover.clone(), file, kernels });
     }
     Ok(steps)
+}
+
+/// Whether a path names an entry at the top of a procfs or sysfs of the container's own: only the kernel decides what is
+/// found there, so that it is the same each time it is looked up.
+fn kernels(path: &str, mounts: &[Mount]) -> bool {
+    let Some((place, name)) = path.rsplit_once('/') else { return false };
+    let fstype = match place {
+        "/proc" => "proc",
+        "/sys" => "sysfs",
+        _ => return false,
+    };
+    let last = mounts.iter().rfind(|mount| mount.destination().ends_with(&place[1..]));
+    let own = last.is_some_and(|m| m.destination() == Path::new(place) && m.typ().as_deref() == Some(fstype));
+    own && !matches!(name, "" | "." | "..")
 }
 
 fn absolute(at: &str, path: &str) -> Result<super::step::Str> {

@@ -10,7 +10,7 @@ use crate::abi::ns::{Namespace, Namespaces};
 use crate::sys::cred::CapSets;
 use crate::sys::task::SchedAttr;
 use crate::sys::tty::Size;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fmt;
 
 /// A string ready for the kernel.
@@ -33,31 +33,32 @@ impl Slot {
     pub const PTY: Self = Self(4);
     /// The container's side of its terminal.
     pub const TTY: Self = Self(5);
-    /// The read-only, empty directory that covers masked directories.
-    pub const COVER: Self = Self(6);
     /// The container's verified `/dev/null`.
-    pub const NULL: Self = Self(7);
+    pub const NULL: Self = Self(6);
     /// The fifo through which `start` lets init go (`create`).
-    pub const GATE: Self = Self(8);
+    pub const GATE: Self = Self(7);
     /// A pidfd of the container's first process (`exec`).
-    pub const INIT: Self = Self(9);
+    pub const INIT: Self = Self(8);
     /// The seccomp listener.
-    pub const LISTENER: Self = Self(10);
+    pub const LISTENER: Self = Self(9);
     /// The locked file that says that the container is created and not started, and that takes a late failure.
-    pub const LOCK: Self = Self(11);
+    pub const LOCK: Self = Self(10);
     /// The socket of `--console-socket`.
-    pub const CONSOLE: Self = Self(12);
+    pub const CONSOLE: Self = Self(11);
     /// Standard input, output and error of hooks in the container.
-    pub const HOOK: [Self; 3] = [Self(13), Self(14), Self(15)];
+    pub const HOOK: [Self; 3] = [Self(12), Self(13), Self(14)];
     /// Standard input of hooks at the start: another status stands in it.
-    pub const HOOK_START: Self = Self(16);
+    pub const HOOK_START: Self = Self(15);
     /// The network namespace that was made ahead.
-    pub const NETWORK: Self = Self(17);
+    pub const NETWORK: Self = Self(16);
     /// A mount namespace that holds the root alone.
-    pub const MOUNTS: Self = Self(18);
+    pub const MOUNTS: Self = Self(17);
     /// The first one that a plan may number itself.
-    pub const FREE: u16 = 19;
+    pub const FREE: u16 = 18;
 }
+
+/// Options of the tmpfs that covers a masked directory: it is to hold nothing.
+pub const COVER: &CStr = c"nr_blocks=1,nr_inodes=2";
 
 /// The moments at which the halves meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -333,15 +334,22 @@ pub enum Step {
     /// Makes the root mount read-only.
     ReadonlyRoot,
     /// Makes a path read-only, if it exists.
-    ReadonlyPath(Str),
+    ReadonlyPath {
+        /// The path.
+        path: Str,
+        /// It names the same each time it is looked up: an entry of a procfs or sysfs of the container's own.
+        kernels: bool,
+    },
     /// Covers a path, if it exists: a file by `/dev/null`, a directory by an empty one.
     Mask {
         /// The path.
         path: Str,
-        /// Options for the covering tmpfs (an SELinux context).
-        label: Option<Str>,
+        /// Options of the tmpfs that covers a directory, if there are more than the usual ones.
+        cover: Option<Str>,
         /// It is most likely a file.
         file: bool,
+        /// It names the same each time it is looked up.
+        kernels: bool,
     },
     // -- terminal
     /// Opens a terminal in the container's devpts; fills `PTY` and `TTY`; gives it a size.
@@ -534,7 +542,7 @@ impl fmt::Display for Step {
                 write!(f, "write {} to /proc/{}", Quoted(value), file.to_string_lossy())
             }
             Self::ReadonlyRoot => f.write_str("make / read-only"),
-            Self::ReadonlyPath(path) => write!(f, "make {} read-only", Quoted(path)),
+            Self::ReadonlyPath { path, .. } => write!(f, "make {} read-only", Quoted(path)),
             Self::Mask { path, .. } => write!(f, "mask {}", Quoted(path)),
             Self::OpenTerminal { ptmx, .. } => write!(f, "open a terminal from {}", Quoted(ptmx)),
             Self::BindConsole => f.write_str("bind the terminal on /dev/console"),

@@ -218,10 +218,10 @@ mod tests {
             "execCPUAffinity": {"initial": "0", "final": "1"}, "capabilities": {"bounding": ["CAP_KILL"]}}"#;
         let text = shown(plain, full, |request| request.placed_late = true);
         let order = [
-            "host  setns(pid of the process of slot 9) for the child",
+            "host  setns(pid of the process of slot 8) for the child",
             "host  oom_score_adj 3",
             "wait for the host: mapped",
-            "setns(mount of the process of slot 9)",
+            "setns(mount of the process of slot 8)",
             "setsid()",
             "join session keyring \"_ses.web\"",
             "open a terminal from \"/dev/ptmx\"",
@@ -256,15 +256,15 @@ mod tests {
     fn root_joins_everything_but_the_pid_namespace_at_once() {
         let text = shown(ALL, TRUE, |_| {});
         assert!(text.contains("host  setns(pid of"), "{text}");
-        assert!(text.contains("setns(user|network|cgroup|time|mount of the process of slot 9)"), "{text}");
+        assert!(text.contains("setns(user|network|cgroup|time|mount of the process of slot 8)"), "{text}");
         assert!(text.contains("become id 0"), "{text}");
     }
 
     #[test]
     fn others_go_through_the_user_namespace_first() {
         let text = shown(ALL, TRUE, |request| request.privileged = false);
-        assert!(text.contains("host  join user (slot 9)\nhost  join pid (slot 9)\n"), "{text}");
-        assert!(text.contains("setns(network|cgroup|time|mount of the process of slot 9)"), "{text}");
+        assert!(text.contains("host  join user (slot 8)\nhost  join pid (slot 8)\n"), "{text}");
+        assert!(text.contains("setns(network|cgroup|time|mount of the process of slot 8)"), "{text}");
     }
 
     #[test]

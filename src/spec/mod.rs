@@ -6,10 +6,9 @@
 //! one whose types say zero where it may have said nothing.
 
 use crate::error::{Context, Error, Kind, Result};
-use crate::sys::file::open_path;
+use crate::sys::file;
 use oci_spec::runtime::{LinuxResources, Process, Spec};
 use serde::de::DeserializeOwned;
-use std::io::Read;
 use std::path::Path;
 
 mod check;
@@ -26,6 +25,9 @@ pub use starter::template;
 /// The version of the OCI runtime spec that we follow.
 pub const VERSION: &str = "1.3.0";
 
+/// Most configurations are smaller.
+const USUAL: usize = 64 * 1024;
+
 /// A document, its bytes, and what was passed over in it.
 #[derive(Debug)]
 pub struct Loaded<T> {
@@ -37,20 +39,12 @@ pub struct Loaded<T> {
     pub notes: Vec<String>,
 }
 
-/// Reads and parses a bundle's `config.json`. Nothing is checked that its types do not demand: see `validate`.
-///
-/// # Errors
-/// When the file cannot be read, is no JSON, or holds a value that does not fit.
-pub fn load(path: &Path) -> Result<Loaded<Spec>> {
-    config(read(path)?, path)
-}
-
 /// Reads a bundle's `config.json`.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    read_file(path).map_err(|error| {
+    file::contents(path, USUAL).map_err(|error| {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         if error.kind() == std::io::ErrorKind::NotFound {
             let sentence = format!("JSON specification file {name} not found");
@@ -60,36 +54,13 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     })
 }
 
-/// Parses what [`read`] has read.
+/// Parses what [`read`] has read. Nothing is checked that its types do not demand: see `validate`.
 ///
 /// # Errors
 /// When it is no JSON, or holds a value that does not fit.
 pub fn config(bytes: Vec<u8>, path: &Path) -> Result<Loaded<Spec>> {
     let (spec, notes) = parse(&bytes, has_doubt, mend::config).context(|| path.display().to_string())?;
     Ok(Loaded { spec, bytes, notes })
-}
-
-/// Reads a regular file with two calls where `std::fs::read` makes four: a read that comes short is the last one.
-fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
-    const USUAL: usize = 64 * 1024;
-    let mut file = open_path(path, libc::O_RDONLY, 0)?;
-    let mut bytes = vec![0; USUAL];
-    let mut length = 0;
-    loop {
-        match file.read(&mut bytes[length..]) {
-            Ok(got) if got < bytes.len() - length => {
-                bytes.truncate(length + got);
-                bytes.shrink_to_fit();
-                return Ok(bytes);
-            }
-            Ok(got) => {
-                length += got;
-                bytes.resize(bytes.len() * 2, 0);
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// Reads a process document: `exec --process FILE`.
@@ -100,14 +71,6 @@ pub fn load_process(path: &Path) -> Result<Loaded<Process>> {
     let bytes = std::fs::read(path).context(|| format!("open {}", path.display()))?;
     let (spec, notes) = parse(&bytes, |_| false, mend::process).context(|| path.display().to_string())?;
     Ok(Loaded { spec, bytes, notes })
-}
-
-/// Parses `config.json` from memory: the copy that lies beside a container's record.
-///
-/// # Errors
-/// When it is no JSON or holds a value that does not fit.
-pub fn from_slice(bytes: &[u8]) -> Result<Spec> {
-    parse(bytes, has_doubt, mend::config).map(|(spec, _)| spec)
 }
 
 /// Parses a document with limits alone: `update --resources`.

@@ -214,7 +214,7 @@ fn limits_that_the_types_cannot_hold() {
         let alone = resources(&serde_json::to_vec(&limits).unwrap()).unwrap();
         assert_eq!(serde_json::to_value(&alone).unwrap(), means, "{limits}");
         let whole = changed(&[("/linux/resources", limits.clone())]);
-        let spec = from_slice(&serde_json::to_vec(&whole).unwrap()).unwrap();
+        let spec = config(serde_json::to_vec(&whole).unwrap(), Path::new("")).unwrap().spec;
         assert_eq!(spec.linux().as_ref().unwrap().resources().as_ref(), Some(&alone), "{limits}");
     }
 }
@@ -239,13 +239,14 @@ fn unknown_capabilities_are_noted_and_left_out() {
 #[test]
 fn a_process_may_be_absent_until_start() {
     let bytes = serde_json::to_vec(&changed(&[("/process", Value::Null)])).unwrap();
-    let spec = from_slice(&bytes).unwrap();
+    let spec = config(bytes, Path::new("")).unwrap().spec;
     assert!(validate(&spec, false).is_ok());
     assert!(validate(&spec, true).is_err());
 }
 
 #[test]
 fn files_that_are_missing_or_no_json() {
+    let load = |path: &Path| read(path).and_then(|bytes| config(bytes, path));
     let text = |path: &str| load(Path::new(path)).err().map(|error| error.to_string());
     assert_eq!(text("/nonexistent/config.json").as_deref(), Some("JSON specification file config.json not found"));
     let path = std::env::temp_dir().join(format!("onggi-spec-{}", std::process::id()));

@@ -11,10 +11,8 @@ use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The file with the record.
+/// The file with the record and the bundle's configuration.
 pub(super) const RECORD: &str = "state.json";
-/// The copy of the bundle's configuration.
-const CONFIG: &str = "config.json";
 /// The file that init keeps locked until it becomes the payload.
 const GATE: &str = "gate";
 
@@ -25,6 +23,13 @@ pub struct Claim {
     /// The directory.
     pub dir: Dir,
     pub(super) _lock: File,
+}
+
+/// The file of a container that is being made: what is known at first stands in it, the rest follows.
+#[derive(Debug)]
+pub struct Announced {
+    path: PathBuf,
+    file: File,
 }
 
 /// The directory of a container.
@@ -46,10 +51,10 @@ impl Dir {
         self.path.join(GATE)
     }
 
-    /// The path of the copy of the bundle's configuration.
+    /// The path of the file with the record.
     #[must_use]
-    pub fn config(&self) -> PathBuf {
-        self.path.join(CONFIG)
+    pub fn record(&self) -> PathBuf {
+        self.path.join(RECORD)
     }
 
     pub(super) fn lock(&self) -> Result<File> {
@@ -77,38 +82,16 @@ impl Dir {
         Ok(gate)
     }
 
-    /// Writes the first record of a directory that was just claimed. Nobody has read an earlier one, and a reader that
-    /// meets half of it takes it for a container that is being created, which it is: a rename is spared.
+    /// Writes the first record of a directory that was just claimed: what `delete --force` needs if its maker is killed.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn announce<C: Serialize>(&self, record: &Record<C>) -> Result<()> {
-        let path = self.path.join(RECORD);
-        let text = serde_json::to_vec(record)
-            .map_err(|error| Error::msg(error.to_string()).context(format!("write {}", path.display())))?;
+    pub fn announce<C: Serialize>(&self, record: &Record<C>) -> Result<Announced> {
+        let path = self.record();
         let open = open_path(&path, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL, 0o600);
-        open.and_then(|mut file| file.write_all(&text)).context(|| format!("write {}", path.display()))
-    }
-
-    /// Stores the record; whoever reads it meanwhile sees the old one or the new one.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn save<C: Serialize>(&self, record: &Record<C>) -> Result<()> {
-        let path = self.path.join(RECORD);
-        let text = serde_json::to_vec(record)
-            .map_err(|error| Error::msg(error.to_string()).context(format!("write {}", path.display())))?;
-        replace(&path, &text, 0o600)
-    }
-
-    /// Keeps the bundle's configuration as it was read: later changes of the file must not change the container.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn save_config(&self, bytes: &[u8]) -> Result<()> {
-        let path = self.config();
-        let open = open_path(&path, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC, 0o600);
-        open.and_then(|mut file| file.write_all(bytes)).context(|| format!("write {}", path.display()))
+        let mut announced = Announced { file: open.context(|| format!("write {}", path.display()))?, path };
+        announced.append(record, b"")?;
+        Ok(announced)
     }
 
     /// Removes the directory. The record goes first: with it the container is gone for everybody who asks.
@@ -116,7 +99,7 @@ impl Dir {
     /// # Errors
     /// When it cannot be removed; that it is gone already is none.
     pub fn remove(&self) -> Result<()> {
-        [RECORD, CONFIG].into_iter().try_for_each(|name| self.remove_file(name))?;
+        self.remove_file(RECORD)?;
         // a container that was run never had one
         let removed = match std::fs::remove_dir(&self.path) {
             Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
@@ -155,6 +138,35 @@ impl Dir {
         let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         user_name(&users, uid).map_or_else(|| format!("#{uid}"), str::to_owned)
     }
+}
+
+impl Announced {
+    /// Writes the record of a container that is there, and its configuration as it was read: later changes of the bundle
+    /// must not change the container. Whoever reads the file meanwhile takes a record that has not come whole for none.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn complete<C: Serialize>(mut self, record: &Record<C>, config: &[u8]) -> Result<()> {
+        self.append(record, config)
+    }
+
+    /// A record is one line: JSON has no raw line ends but between its tokens, and there we put none.
+    fn append<C: Serialize>(&mut self, record: &Record<C>, config: &[u8]) -> Result<()> {
+        let what = || format!("write {}", self.path.display());
+        let mut text = serde_json::to_vec(record).map_err(|error| Error::msg(error.to_string()).context(what()))?;
+        text.reserve_exact(config.len() + 1);
+        text.push(b'\n');
+        text.extend_from_slice(config);
+        self.file.write_all(&text).context(what)
+    }
+}
+
+/// The latest record of a file that has come whole, and the configuration behind the second.
+pub(super) fn split(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let line = |text: &[u8]| text.iter().position(|byte| *byte == b'\n');
+    let first = line(text)?;
+    let rest = &text[first + 1..];
+    Some(line(rest).map_or((&text[..first], &[][..]), |second| (&rest[..second], &rest[second + 1..])))
 }
 
 /// The name of a user in the text of `/etc/passwd`.

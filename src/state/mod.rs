@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! ROOT/ID/              0711   its mkdir decides which of two creates wins; its lock says that the create still runs
-//!        state.json     0600   the record, replaced as a whole
-//!        config.json    0600   what the bundle said when the container was made
+//!        state.json     0600   a line when the claim is made, a line when the container is there: the record; then what
+//!                              config.json of the bundle said
 //!        gate           0600   held locked by init until its execve: created, not yet running
 //! ```
 
@@ -20,7 +20,7 @@ mod dir;
 mod record;
 mod root;
 
-pub use dir::{Claim, Dir, replace};
+pub use dir::{Announced, Claim, Dir, replace};
 pub use record::{Document, Record, Status};
 pub use root::{Root, check_id};
 
@@ -33,9 +33,17 @@ pub struct Container<C> {
     pub dir: Dir,
     /// What is remembered.
     pub record: Record<C>,
+    /// The bundle's configuration, as it was when the container was made.
+    pub config: Vec<u8>,
 }
 
 impl<C> Container<C> {
+    /// One that was just made, whose maker knows its configuration.
+    #[must_use]
+    pub fn new(dir: Dir, record: Record<C>) -> Self {
+        Self { dir, record, config: Vec::new() }
+    }
+
     /// The first process, as long as it is the one of the record and has not ended.
     ///
     /// # Errors

@@ -1,14 +1,17 @@
 //! The directory with all containers: where it is, who is in it, and how an id is taken.
 
 use super::Container;
-use super::dir::{Claim, Dir, RECORD};
+use super::dir::{Claim, Dir, split};
 use crate::error::{Context, Error, Kind, Result};
-use crate::sys::{cred, ns};
+use crate::sys::{cred, file, ns};
 use serde::de::DeserializeOwned;
 use std::ffi::{OsStr, OsString};
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// Most records and configurations are smaller.
+const USUAL: usize = 16 * 1024;
 
 /// The directory with all containers.
 #[derive(Debug)]
@@ -123,8 +126,8 @@ impl Root {
     pub fn open<C: DeserializeOwned>(&self, id: &str) -> Result<Container<C>> {
         check_id(id)?;
         let dir = Dir { path: self.path.join(id) };
-        let path = dir.path.join(RECORD);
-        let text = match std::fs::read(&path) {
+        let path = dir.record();
+        let mut text = match file::contents(&path, USUAL) {
             Ok(text) => text,
             Err(error) => {
                 if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) {
@@ -133,12 +136,13 @@ impl Root {
                 return Err(Error::from(error).context(format!("open {}", path.display())));
             }
         };
-        match serde_json::from_slice(&text) {
-            Ok(record) => Ok(Container { dir, record }),
-            // the first record is being written this moment
-            Err(error) if error.is_eof() => Err(absent()),
-            Err(error) => Err(Error::msg(error.to_string()).context(format!("read {}", path.display()))),
-        }
+        // the first record is being written this moment
+        let (record, config) = split(&text).ok_or_else(absent)?;
+        let broken =
+            |error: serde_json::Error| Error::msg(error.to_string()).context(format!("read {}", path.display()));
+        let record = serde_json::from_slice(record).map_err(broken)?;
+        let config = text.split_off(text.len() - config.len());
+        Ok(Container { dir, record, config })
     }
 
     /// The ids below the root, in order; some may be gone by the time they are opened.

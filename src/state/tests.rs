@@ -127,16 +127,27 @@ fn a_record_is_stored_and_read_back() {
     stored.annotations.insert("a".into(), "b".into());
     stored.cgroup.cgroup_paths.insert(String::new(), "/x".into());
     stored.poststop = serde_json::from_str(r#"[{"path": "/bin/true", "timeout": 3}]"#).unwrap();
-    claim.dir.save(&record("web", 0, 0)).unwrap();
-    claim.dir.save(&stored).unwrap();
-    claim.dir.save_config(b"{}").unwrap();
+    let announced = claim.dir.announce(&record("web", 0, 0)).unwrap();
     let read = open(root).unwrap();
-    assert_eq!(read.record, stored);
+    assert_eq!((read.record, read.config), (record("web", 0, 0), Vec::new()));
+    let file = claim.dir.record();
+    let first = std::fs::read(&file).unwrap();
+    announced.complete(&stored, b"{\n \"a\": 1\n}\n").unwrap();
+    let read = open(root).unwrap();
+    assert_eq!((&read.record, read.config.as_slice()), (&stored, &b"{\n \"a\": 1\n}\n"[..]));
+    // half of the second record has come
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..first.len() + 40]).unwrap();
+    assert_eq!(open(root).unwrap().record, record("web", 0, 0));
+    // and half of the first
+    std::fs::write(&file, &whole[..40]).unwrap();
+    assert_eq!(open(root).err().map(|error| error.of()), Some(Kind::NotFound));
+    std::fs::write(&file, &whole).unwrap();
     let text = std::fs::read_to_string(read.dir.path().join(RECORD)).unwrap();
     assert!(text.contains(r#""init_process_pid":7,"init_process_start":8"#), "{text}");
     assert!(text.contains(r#""cgroup_paths":{"":"/x"}"#), "{text}");
     let names = std::fs::read_dir(read.dir.path()).unwrap().count();
-    assert_eq!(names, 2, "nothing beside the record and the configuration");
+    assert_eq!(names, 1, "nothing beside the record");
 
     assert_eq!(root.ids().unwrap(), ["web"]);
     std::fs::write(read.dir.path().join("left-behind"), "").unwrap();
@@ -163,7 +174,7 @@ fn the_status_follows_the_process_the_gate_and_the_cgroup() {
     let (mut child, pid) = sleeper();
     let start = proc::stat(pid).unwrap().unwrap().start;
     let gate = claim.dir.make_gate().unwrap();
-    claim.dir.save(&record("web", pid.as_raw(), start)).unwrap();
+    claim.dir.announce(&record("web", pid.as_raw(), start)).unwrap();
     drop(claim);
     assert_eq!(status(false), Status::Created);
     assert_eq!(status(false), Status::Created, "asking does not open the gate");
@@ -187,11 +198,11 @@ fn a_number_that_was_used_again_is_not_believed() {
     let claim = root.claim("web").unwrap();
     let (mut child, pid) = sleeper();
     let start = proc::stat(pid).unwrap().unwrap().start;
-    claim.dir.save(&record("web", pid.as_raw(), start + 1)).unwrap();
+    let announced = claim.dir.announce(&record("web", pid.as_raw(), start + 1)).unwrap();
     let container = open(root).unwrap();
     assert_eq!(container.status(|| Ok(false)).unwrap(), Status::Stopped);
     assert!(container.hold().unwrap().is_none());
-    claim.dir.save(&record("web", pid.as_raw(), start)).unwrap();
+    announced.complete(&record("web", pid.as_raw(), start), b"{}").unwrap();
     assert_eq!(open(root).unwrap().hold().unwrap().map(|held| held.pid), Some(pid));
     child.kill().unwrap();
     child.wait().unwrap();
@@ -205,7 +216,7 @@ fn a_container_is_being_created_as_long_as_its_creator_lives() {
     if let Some(path) = std::env::var_os(ROLE) {
         let claim = Root { path: path.into(), named: true, sticky: false }.claim("web").unwrap();
         let start = proc::stat(pid).unwrap().unwrap().start;
-        claim.dir.save(&record("web", pid.as_raw(), start)).unwrap();
+        claim.dir.announce(&record("web", pid.as_raw(), start)).unwrap();
         // the payload outlives its creator and inherits what is not close-on-exec; neither makes it a creator
         println!("claimed");
         std::io::stdin().read_line(&mut String::new()).unwrap();
@@ -246,7 +257,7 @@ fn a_container_is_being_created_as_long_as_its_creator_lives() {
 fn a_create_that_was_killed_has_stopped() {
     let Scratch(root) = &Scratch::new("killed");
     let claim = root.claim("web").unwrap();
-    claim.dir.save(&record("web", 0, 0)).unwrap();
+    claim.dir.announce(&record("web", 0, 0)).unwrap();
     drop(claim);
     assert_eq!(open(root).unwrap().status(|| Ok(false)).unwrap(), Status::Stopped);
 }

@@ -3,6 +3,7 @@
 use super::{Answer, Errno, call, check};
 use std::ffi::CStr;
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
@@ -110,6 +111,32 @@ pub fn open(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32) -> Answer<O
     // SAFETY: path lives through the call.
     let fd = check(unsafe { libc::openat(dir.as_raw_fd(), path.as_ptr(), flags | libc::O_CLOEXEC, mode) })?;
     Ok(owned(fd.cast_unsigned() as usize))
+}
+
+/// Reads a regular file with two calls where `std::fs::read` makes four: a read that comes short is the last one. `usual` is
+/// the room that most such files fit in.
+///
+/// # Errors
+/// When it cannot be opened or read.
+pub fn contents(path: &Path, usual: usize) -> std::io::Result<Vec<u8>> {
+    let mut file = open_path(path, libc::O_RDONLY, 0)?;
+    let mut bytes = vec![0; usual];
+    let mut length = 0;
+    loop {
+        match file.read(&mut bytes[length..]) {
+            Ok(got) if got < bytes.len() - length => {
+                bytes.truncate(length + got);
+                bytes.shrink_to_fit();
+                return Ok(bytes);
+            }
+            Ok(got) => {
+                length += got;
+                bytes.resize(bytes.len() * 2, 0);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Opens a path for the standard library, close-on-exec: one call, where its own open and some C libraries' make two.

@@ -8,7 +8,7 @@
 
 use super::marks::now;
 use super::task::{self, Latch};
-use super::{Answer, Errno, net, ns, share, signal};
+use super::{Answer, Errno, net, ns, share};
 use crate::abi::ns::{Namespace, Namespaces};
 use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -53,7 +53,7 @@ impl Ahead {
     const NO_NAMESPACE: u32 = 3;
     const NO_LOOPBACK: u32 = 4;
 
-    /// Begins.
+    /// Begins. The thread blocks what signals we block now.
     ///
     /// # Errors
     /// There can be no more threads.
@@ -142,8 +142,6 @@ impl Ahead {
         if self.running.open() {
             task::move_away();
         }
-        // who sends our process a signal means the host half, which may wait for it
-        let _cannot_fail = signal::block_all();
         let state = match self.make() {
             Ok(fd) => {
                 self.fd.store(fd.into_raw_fd(), Ordering::Release);

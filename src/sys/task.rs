@@ -78,6 +78,27 @@ impl Latch {
     }
 }
 
+/// A word to somebody who shares our memory, and may have begun to listen for it elsewhere, or not yet.
+#[derive(Debug, Default)]
+pub struct Word(AtomicU32);
+
+impl Word {
+    const SAID: u32 = 1;
+    const LISTENED_FOR: u32 = 2;
+
+    /// Says it. Answers whether the other listens already, and must be told there.
+    #[must_use]
+    pub fn say(&self) -> bool {
+        self.0.swap(Self::SAID, Ordering::AcqRel) == Self::LISTENED_FOR
+    }
+
+    /// Whether it was said; if not, it will be told where we listen.
+    #[must_use]
+    pub fn was_said(&self) -> bool {
+        self.0.compare_exchange(0, Self::LISTENED_FOR, Ordering::AcqRel, Ordering::Acquire) == Err(Self::SAID)
+    }
+}
+
 /// `struct sched_attr` of `sched_setattr(2)`, first version.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -7,6 +7,8 @@ use std::path::Path;
 /// One mount as `/proc/PID/mountinfo` tells it (proc(5)).
 #[derive(Debug, Clone)]
 pub(crate) struct Mount {
+    /// The number of the file system's device.
+    pub(crate) device: String,
     /// Where.
     pub(crate) point: String,
     /// The mount's own flags, comma-separated.
@@ -54,6 +56,7 @@ fn mount(line: &str) -> Option<Mount> {
     let file_system: Vec<&str> = file_system.split(' ').collect();
     let list = |text: &str| text.split(',').map(str::to_owned).collect::<Vec<String>>();
     Some(Mount {
+        device: (*own.get(2)?).to_owned(),
         point: (*own.get(4)?).to_owned(),
         options: list(own.get(5)?),
         tags: own.get(6..)?.iter().map(|tag| (*tag).to_owned()).collect(),
