@@ -2,9 +2,9 @@
 # test.sh: everything that must pass before a change is done. As root on Debian or Ubuntu with a Rust toolchain.
 #
 # Installs what the tests need, then runs scripts/check.sh, and `cargo test` (unit, golden, seccomp and integration tests) in the cgroup
-# mode of this machine and in a private view with nothing but cgroup2 mounted; then real engines (scripts/engines.sh), the cgroup tests
-# in every world (scripts/cgroups.sh), and the whole integration suite in User Mode Linux (scripts/lab.sh), which has all controllers
-# of cgroup v2. Ends with the closing line of every part and the time it took.
+# mode of this machine and in a private view with nothing but cgroup2 mounted; then real engines (scripts/engines.sh), other people's
+# suites (scripts/conformance.sh) and the cgroup tests in every world (scripts/cgroups.sh), and beside these three the whole integration
+# suite in User Mode Linux (scripts/lab.sh), which has all controllers of cgroup v2. Ends with the closing line of every part and the time it took.
 # Fails if a test failed, and if one could not run: an ignored test counts as a failure.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -29,17 +29,12 @@ need "${packages[@]}" || exit 1
 criu=$(scripts/criu.sh) || exit 1
 export PATH="$criu:$PATH"
 
-log=target/test.log
 mkdir -p target
 closing=() failed=0
 
-# part NAME COMMAND...: shows its output, keeps its closing lines
-part() {
-    local name=$1 line status ran=0 begin=$SECONDS
-    shift
-    echo "== $name"
-    "$@" 2>&1 | tee "$log"
-    status=$?
+# judge NAME STATUS LOG SECONDS: keeps the closing lines of a part
+judge() {
+    local name=$1 status=$2 log=$3 took=$4 line ran=0
     while IFS= read -r line; do
         [[ $line == *"ok. 0 passed; 0 failed; 0 ignored;"* ]] && continue # a target without tests
         closing+=("$name: $line")
@@ -49,8 +44,17 @@ part() {
         ran=1
     done < <(grep -E '^(test result: |check: |[0-9]+ passed)' "$log")
     [ $ran = 1 ] || { closing+=("$name: nothing ran"); status=1; }
-    [ $status = 0 ] || { closing+=("$name: FAILED"); failed=1; }
-    closing+=("$name: $((SECONDS - begin)) s")
+    [ "$status" = 0 ] || { closing+=("$name: FAILED"); failed=1; }
+    closing+=("$name: $took s")
+}
+
+# part NAME COMMAND...: shows its output, keeps its closing lines
+part() {
+    local name=$1 begin=$SECONDS
+    shift
+    echo "== $name"
+    "$@" 2>&1 | tee target/test.log
+    judge "$name" $? target/test.log $((SECONDS - begin))
 }
 
 part check scripts/check.sh
@@ -62,12 +66,24 @@ else
 fi
 
 part "start path" scripts/bench.sh guard --rounds 30 --only onggi,floor
+# under a kernel of its own with all controllers of cgroup v2, which has one processor: beside the following
+program=$(test_program --test integration) || exit 1
+aside=$SECONDS
+LAB_MEM=6G LAB_TIMEOUT=3000 setsid scripts/lab.sh "$program" --test-threads 4 > target/test-lab.log 2>&1 &
+lab=$!
+trap 'kill -- -$lab 2> /dev/null' EXIT
+
 part engines scripts/engines.sh
 part conformance scripts/conformance.sh
-
-# under kernels of their own, with all controllers of cgroup v2, with systemd, with v1
+# kernels of their own, too: with systemd, with v1
 part "cgroups, every world" scripts/cgroups.sh
-part "integration, lab" env LAB_MEM=6G scripts/lab.sh "$(test_program --test integration)" --test-threads 4
+
+echo "== integration, lab"
+wait $lab
+status=$?
+trap - EXIT
+cat target/test-lab.log
+judge "integration, lab" $status target/test-lab.log $((SECONDS - aside))
 
 echo
 printf '%s\n' "${closing[@]}"
