@@ -253,6 +253,14 @@ mod insn {
     pub(super) const fn shift_right(dst: u8, imm: u32) -> u64 {
         word(0x74, dst, 0, 0, imm)
     }
+    /// `dst >>= src`, 32 bits.
+    pub(super) const fn shift_right_by(dst: u8, src: u8) -> u64 {
+        word(0x7c, dst, src, 0, 0)
+    }
+    /// Over `off` instructions if `dst > imm`, 32 bits, unsigned.
+    pub(super) const fn skip_if_above(dst: u8, imm: u32, off: u16) -> u64 {
+        word(0x26, dst, 0, off, imm)
+    }
     /// Over `off` instructions if `dst != imm`, 32 bits.
     pub(super) const fn skip_unless(dst: u8, imm: u32, off: u16) -> u64 {
         word(0x56, dst, 0, off, imm)
@@ -281,8 +289,25 @@ fn answer(allow: bool) -> [u64; 2] {
     [insn::set(ANSWER, u32::from(allow)), insn::EXIT]
 }
 
+/// Instructions behind a test that has to hold for them to be reached.
+fn only_if(register: u8, value: Option<u32>, mut code: Vec<u64>) -> Vec<u64> {
+    if let Some(value) = value {
+        code.insert(0, insn::skip_unless(register, value, over(&code)));
+    }
+    code
+}
+
+/// A program that is longer than a jump can be is refused before it is used.
+fn over(code: &[u64]) -> u16 {
+    u16::try_from(code.len()).unwrap_or(u16::MAX)
+}
+
 /// The rules as a program: last rule first, each deciding about those accesses that no later rule has decided about.
 /// `None` if they allow everything.
+///
+/// The kernel goes all ways that a program can take before it accepts it, and each conditional jump makes two of one: a
+/// start pays for them. So rules that decide everything, one after the other and all to the same end, are sorted into
+/// types and major numbers, and small minor numbers are looked up in a word of bits.
 fn bpf(rules: &[Rule]) -> Result<Option<Vec<u64>>> {
     let (rules, default) = decisive(rules);
     if default && rules.is_empty() {
@@ -296,19 +321,11 @@ fn bpf(rules: &[Rule]) -> Result<Option<Vec<u64>>> {
         insn::load(MAJOR, SCRATCH, 4),
         insn::load(MINOR, SCRATCH, 8),
     ];
-    for rule in rules {
-        let verdict = verdict(&rule);
-        let tests = [
-            rule.node.map(|node| (TYPE, node as u32)),
-            rule.major.map(|major| (MAJOR, major)),
-            rule.minor.map(|minor| (MINOR, minor)),
-        ];
-        let tests: Vec<(u8, u32)> = tests.into_iter().flatten().collect();
-        for (i, (register, value)) in tests.iter().enumerate() {
-            let over = tests.len() - 1 - i + verdict.len();
-            code.push(insn::skip_unless(*register, *value, u16::try_from(over).unwrap_or(u16::MAX)));
+    for alike in rules.chunk_by(|a, b| (a.allow, a.access) == (b.allow, b.access)) {
+        for node in [None, Some(Type::Char), Some(Type::Block)] {
+            let of_type = whichever(alike).filter(|rule| rule.node == node);
+            code.extend(only_if(TYPE, node.map(|node| node as u32), by_number(of_type)));
         }
-        code.extend(verdict);
     }
     code.extend(answer(default));
     // a million are allowed to the privileged; this many rules mean a mistake
@@ -316,6 +333,47 @@ fn bpf(rules: &[Rule]) -> Result<Option<Vec<u64>>> {
         return Err(Error::spec("linux.resources.devices", "too many rules for one BPF program"));
     }
     Ok(Some(code))
+}
+
+/// Rules of one verdict; two that differ in the type alone, of which there are two, are one for any.
+fn whichever(alike: &[Rule]) -> impl Iterator<Item = Rule> {
+    alike.iter().filter_map(|rule| {
+        let other = |node| alike.contains(&Rule { node: Some(node), ..*rule });
+        match rule.node {
+            Some(Type::Char) if other(Type::Block) => Some(Rule { node: None, ..*rule }),
+            Some(Type::Block) if other(Type::Char) => None,
+            _ => Some(*rule),
+        }
+    })
+}
+
+/// Rules of one verdict and one type.
+fn by_number(rules: impl Iterator<Item = Rule>) -> Vec<u64> {
+    let mut majors: BTreeMap<Option<u32>, Vec<Rule>> = BTreeMap::new();
+    rules.for_each(|rule| majors.entry(rule.major).or_default().push(rule));
+    majors.into_iter().flat_map(|(major, rules)| only_if(MAJOR, major, by_minor(&rules))).collect()
+}
+
+/// Rules of one verdict, one type and one major number.
+fn by_minor(rules: &[Rule]) -> Vec<u64> {
+    let Some(first) = rules.first() else { return Vec::new() };
+    let small = |rule: &&Rule| first.access == ALL && rule.minor.is_some_and(|minor| minor < u32::BITS);
+    let bits = rules.iter().filter(small).filter_map(|rule| rule.minor).fold(0_u32, |bits, minor| bits | 1 << minor);
+    let in_bits = bits.count_ones() > 1;
+    let mut code = Vec::new();
+    if in_bits {
+        let mut found = vec![insn::set(ANSWER, bits), insn::shift_right_by(ANSWER, MINOR), insn::and(ANSWER, 1)];
+        // the bit is the answer already if that is yes
+        let verdict = if first.allow { vec![insn::EXIT] } else { answer(false).to_vec() };
+        found.push(insn::skip_if(ANSWER, 0, over(&verdict)));
+        found.extend(verdict);
+        code.push(insn::skip_if_above(MINOR, u32::BITS - 1, over(&found)));
+        code.extend(found);
+    }
+    for rule in rules.iter().filter(|rule| !(in_bits && small(rule))) {
+        code.extend(only_if(MINOR, rule.minor, verdict(rule)));
+    }
+    code
 }
 
 /// The rules that can change an answer, from the last to the first, and what holds where none of them fits.

@@ -47,9 +47,11 @@ fn run(code: &[u64], node: Type, major: u32, minor: u32, access: u8) -> bool {
             0xb4 => r[dst] = imm,
             0x54 => r[dst] &= imm,
             0x74 => r[dst] >>= imm,
+            0x7c => r[dst] >>= r[src],
+            0x26 if r[dst] > imm => pc += off,
             0x56 if r[dst] != imm => pc += off,
             0x16 if r[dst] == imm => pc += off,
-            0x56 | 0x16 => {}
+            0x56 | 0x16 | 0x26 => {}
             0x95 => return r[0] == 1,
             other => panic!("instruction {other:#x}"),
         }
@@ -66,19 +68,19 @@ fn the_program_means_what_the_rules_say() {
         (state >> 33) % n
     };
     for _ in 0..3000 {
-        let count = below(7);
+        let count = below(9);
         let list: Vec<Rule> = (0..count)
             .map(|_| Rule {
                 allow: below(2) == 0,
                 node: [None, Some(Type::Block), Some(Type::Char)][below(3) as usize],
                 major: [None, Some(0), Some(u32::MAX)][below(3) as usize],
-                minor: [None, Some(0), Some(7)][below(3) as usize],
+                minor: [None, Some(0), Some(7), Some(31), Some(32)][below(5) as usize],
                 access: 1 + below(7) as u8,
             })
             .collect();
         let code = bpf(&list).unwrap();
         for node in [Type::Block, Type::Char] {
-            for (major, minor) in [(0, 0), (0, 7), (u32::MAX, 0), (u32::MAX, 9), (3, 3)] {
+            for (major, minor) in [(0, 0), (0, 7), (0, 31), (u32::MAX, 0), (u32::MAX, 9), (u32::MAX, 32), (3, 3), (3, 31)] {
                 for access in 1..=ALL {
                     let got = code.as_ref().is_none_or(|code| run(code, node, major, minor, access));
                     let want = meaning(&list, node, major, minor, access);
