@@ -473,7 +473,7 @@ fn a_root_that_is_moved_leaves_no_procfs_to_mount_another_by() {
             std::fs::create_dir_all(place).unwrap();
             mount(Some("proc"), place, Some("proc"), MsFlags::empty(), None::<&str>).unwrap();
         }
-        let bundle = bundle.sees(&["unshare", USER_MOUNT_PID, "+", "mount", "proc", "/tmp"]);
+        let bundle = bundle.sees(&["unshare", USER_MOUNT_PID, "+", "child", "mount", "proc", "/tmp"]);
         let output = bundle.launch("run", &["--no-pivot"]).finish();
         let kept = places.each_ref().map(|place| place.join("self").exists());
         fell(&top);
