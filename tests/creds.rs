@@ -206,6 +206,9 @@ fn the_priority_of_input_and_output_is_that_of_the_bundle() {
     }
     let idle = json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0});
     Bundle::new("io").set("/process/ioPriority", idle).run(&["sched"]).ok().has("io.class", "3");
+    if peer_differs(&["crun"], "hands the kernel what there is of it") {
+        return;
+    }
     for level in [-1, 8] {
         let value = json!({"class": "IOPRIO_CLASS_BE", "priority": level});
         Bundle::new("io-level").set("/process/ioPriority", value).run_as_is().fails(1, "ioPriority.Priority");

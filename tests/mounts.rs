@@ -457,32 +457,6 @@ fn the_root_may_be_moved_instead_of_pivoted() {
     assert!(output.get("ls /").is_some_and(|names| names.contains("payload")), "{output}");
 }
 
-/// The kernel lets a user namespace mount a procfs of its own where one stands in its mount namespace whole: what is
-/// masked would be to be seen in it.
-#[test]
-fn a_root_that_is_moved_leaves_no_procfs_to_mount_another_by() {
-    const USER_MOUNT_PID: &str = "30020000";
-    for (propagation, user) in [("rslave", false), ("rslave", true), ("shared", false)] {
-        let bundle = Bundle::new("no-pivot-procfs").set("/linux/rootfsPropagation", propagation);
-        let bundle = if user { bundle.user_namespace() } else { bundle };
-        let top = bundle.host_directory("top");
-        mount(Some("top"), &top, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
-        mount(None::<&str>, &top, None::<&str>, MsFlags::MS_SHARED, None::<&str>).unwrap();
-        let places = ["one", "a b/two"].map(|name| top.join(name));
-        for place in &places {
-            std::fs::create_dir_all(place).unwrap();
-            mount(Some("proc"), place, Some("proc"), MsFlags::empty(), None::<&str>).unwrap();
-        }
-        let bundle = bundle.sees(&["unshare", USER_MOUNT_PID, "+", "child", "mount", "proc", "/tmp"]);
-        let output = bundle.launch("run", &["--no-pivot"]).finish();
-        let kept = places.each_ref().map(|place| place.join("self").exists());
-        fell(&top);
-        let own = std::fs::exists("/proc/self/status").unwrap();
-        assert!(kept == [true; 2] && own, "the host lost what the container was to lose: {output}");
-        output.ok().has("unshare", "ok").has("mount /tmp", "EPERM");
-    }
-}
-
 #[test]
 fn the_root_may_stand_anywhere() {
     let elsewhere = Bundle::new("elsewhere");
