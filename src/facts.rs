@@ -1,7 +1,11 @@
 //! What this machine and this caller can do: asked when needed, a literal in tests.
 
+use crate::error::{Context, Result};
 use crate::sys::file::{self, cwd};
-use crate::sys::{cred, kernel, ns};
+use crate::sys::{cred, kernel, mountinfo, ns};
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Security modules that give labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +27,9 @@ pub struct Facts {
     pub foreign_mounts: bool,
     /// A mount namespace can be made of one tree, and entered (Linux 7.0).
     pub namespaces_of_trees: bool,
+    /// Where whole instances of proc and sysfs are mounted outside of the root, the deepest first; asked only for a root
+    /// that is not pivoted, which leaves them in the mount namespace.
+    pub instances: Vec<CString>,
     /// Security modules.
     pub lsm: Lsm,
 }
@@ -38,6 +45,7 @@ impl Facts {
             unprivileged,
             foreign_mounts: unprivileged || (user_namespace && !ns::owns_mounts()),
             namespaces_of_trees: false,
+            instances: Vec::new(),
             lsm: if labels { lsm() } else { Lsm::default() },
         }
     }
@@ -47,6 +55,36 @@ impl Facts {
     pub fn of_trees(self) -> Self {
         Self { namespaces_of_trees: kernel::makes_namespaces_of_trees(), ..self }
     }
+
+    /// Asks what matters to a root that is not pivoted.
+    ///
+    /// # Errors
+    /// There is no procfs to read it from.
+    pub fn of_instances(self, root: &Path) -> Result<Self> {
+        let text = std::fs::read("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")?;
+        // a root that can't be found fails where it is opened
+        let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+        Ok(Self { instances: instances(&text, &root), ..self })
+    }
+}
+
+/// What shows the host's processes or devices whole, as long as it is in a mount namespace: for the kernel, leave enough
+/// to mount another (`mount_too_revealing`).
+fn instances(mountinfo: &[u8], root: &Path) -> Vec<CString> {
+    let mut found: Vec<CString> = mountinfo::lines(mountinfo)
+        .filter(|line| matches!(line.kind, b"proc" | b"sysfs") && line.root == b"/")
+        // what is in the root is the container's, and without what the root is in there is no root
+        .filter(|line| {
+            let at = Path::new(OsStr::from_bytes(&line.at));
+            !at.starts_with(root) && !root.starts_with(at)
+        })
+        .filter_map(|line| CString::new(line.at).ok())
+        .collect();
+    let depth = |path: &CString| path.as_bytes().iter().filter(|byte| **byte == b'/').count();
+    found.sort_by(|one, other| depth(other).cmp(&depth(one)).then_with(|| one.cmp(other)));
+    // those on one another come off together
+    found.dedup();
+    found
 }
 
 fn lsm() -> Lsm {
@@ -56,4 +94,24 @@ fn lsm() -> Lsm {
         .is_ok_and(|_| answer == *b"Y");
     let selinux = file::stat_at(cwd(), c"/sys/fs/selinux/enforce", 0).is_ok();
     Lsm { apparmor, selinux }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instances_outside_of_the_root_are_found_the_deepest_first() {
+        let text = b"1 0 8:1 / / rw - ext4 /dev/root rw\n\
+                     2 1 0:2 / /proc rw - proc proc rw\n\
+                     3 1 0:3 / /sys rw - sysfs sysfs rw\n\
+                     4 2 0:4 / /proc/sys/fs/binfmt_misc rw - binfmt_misc none rw\n\
+                     5 1 0:2 /self /one rw - proc proc rw\n\
+                     6 1 0:2 / /b/root/proc rw - proc proc rw\n\
+                     7 1 0:2 / /b/rootless/a\\040b rw - proc proc rw\n\
+                     8 1 0:2 / /b rw - proc proc rw\n\
+                     9 2 0:2 / /proc rw - proc proc rw\n";
+        let found = instances(text, Path::new("/b/root"));
+        assert_eq!(found, [c"/b/rootless/a b", c"/proc", c"/sys"].map(CString::from));
+    }
 }

@@ -1,5 +1,6 @@
 //! What the payload is: user, groups, capabilities, limits, scheduling, keyring, signals.
 
+use crate::support::process::nicer;
 use crate::support::runtime::Call;
 use crate::support::{Bundle, Output, json, peer_differs};
 
@@ -161,6 +162,13 @@ fn scheduling_is_that_of_the_bundle() {
     see(json!({"policy": "SCHED_IDLE"})).has("sched.policy", "5");
     let flags = json!({"policy": "SCHED_OTHER", "nice": 3, "flags": ["SCHED_FLAG_RESET_ON_FORK"]});
     see(flags).has("sched.flags", "1").has("sched.nice", "3");
+    // what is not named is 0, and not the caller's
+    let from_nice = |bundle: &Bundle| bundle.launch("run", &[]).with(|command| nicer(command, 5)).finish().ok();
+    for policy in ["SCHED_OTHER", "SCHED_BATCH"] {
+        let bundle = Bundle::new("scheduler").set("/process/scheduler", json!({"policy": policy})).sees(&["sched"]);
+        from_nice(&bundle).has("sched.nice", "0").has("sched.priority", "0").has("sched.flags", "0");
+    }
+    from_nice(&Bundle::new("no-scheduler").sees(&["sched"])).has("sched.nice", "5");
 }
 
 #[test]
@@ -198,6 +206,19 @@ fn the_priority_of_input_and_output_is_that_of_the_bundle() {
     }
     let idle = json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0});
     Bundle::new("io").set("/process/ioPriority", idle).run(&["sched"]).ok().has("io.class", "3");
+    if peer_differs(&["crun"], "hands the kernel what there is of it") {
+        return;
+    }
+    for level in [-1, 8] {
+        let value = json!({"class": "IOPRIO_CLASS_BE", "priority": level});
+        Bundle::new("io-level").set("/process/ioPriority", value).run_as_is().fails(1, "ioPriority.Priority");
+    }
+    for (value, words) in [
+        (json!({"class": "IOPRIO_CLASS_NONE", "priority": 0}), "IOPRIO_CLASS_NONE"),
+        (json!({"priority": 0}), "invalid ioPriority.Class"),
+    ] {
+        Bundle::new("io-class").set("/process/ioPriority", value).run_as_is().fails(1, words);
+    }
 }
 
 #[test]

@@ -25,6 +25,8 @@ fn each_process_has_a_listener_of_its_own() {
     bundle.start().ok();
     let init = bundle.pid();
     assert_eq!(first.state["pid"], json!(init));
+    let version = &bundle.config["ociVersion"];
+    assert_eq!((&first.state["ociVersion"], &first.state["state"]["ociVersion"]), (version, version));
     for errno in [libc::ENOSPC, libc::EROFS] {
         let run = exec(&bundle, &[], &["mkdir", "/new"]).start();
         let listener = agent.take();

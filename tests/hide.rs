@@ -2,6 +2,7 @@
 
 use crate::support::kernel::{mount_at, mounts};
 use crate::support::{Bundle, json, peer_differs};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 #[test]
 fn a_masked_file_is_empty() {
@@ -148,4 +149,36 @@ fn hiding_needs_a_mount_namespace() {
     let bundle = Bundle::new("no-mount-ns").without_namespace("mount");
     bundle.run_as_is().fails(1, "unable to restrict sys entries without a private MNT namespace");
     bundle.nothing_left();
+}
+
+/// The kernel lets a user namespace mount a procfs of its own where one stands in its mount namespace whole: what is
+/// masked would be to be seen in it.
+#[test]
+fn a_root_that_is_moved_leaves_no_procfs_to_mount_another_by() {
+    const USER_MOUNT_PID: &str = "30020000";
+    if peer_differs(&["crun"], "looks at /proc and /sys alone") {
+        return;
+    }
+    for (propagation, user) in [("rslave", false), ("rslave", true), ("shared", false)] {
+        if propagation == "shared" && peer_differs(&["runc"], "takes them off the host, too") {
+            continue;
+        }
+        let bundle = Bundle::new("no-pivot-procfs").set("/linux/rootfsPropagation", propagation);
+        let bundle = if user { bundle.user_namespace() } else { bundle };
+        let top = bundle.host_directory("top");
+        mount(Some("top"), &top, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        mount(None::<&str>, &top, None::<&str>, MsFlags::MS_SHARED, None::<&str>).unwrap();
+        let places = ["one", "a b/two"].map(|name| top.join(name));
+        for place in &places {
+            std::fs::create_dir_all(place).unwrap();
+            mount(Some("proc"), place, Some("proc"), MsFlags::empty(), None::<&str>).unwrap();
+        }
+        let bundle = bundle.sees(&["unshare", USER_MOUNT_PID, "+", "child", "mount", "proc", "/tmp"]);
+        let output = bundle.launch("run", &["--no-pivot"]).finish();
+        let kept = places.each_ref().map(|place| place.join("self").exists());
+        umount2(&top, MntFlags::MNT_DETACH).unwrap();
+        let own = std::fs::exists("/proc/self/status").unwrap();
+        assert!(kept == [true; 2] && own, "the host lost what the container was to lose: {output}");
+        output.ok().has("unshare", "ok").has("mount /tmp", "EPERM");
+    }
 }

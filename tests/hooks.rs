@@ -265,9 +265,16 @@ fn a_hook_that_is_not_there_is_an_error() {
 
 #[test]
 fn a_hook_with_a_relative_path_is_refused() {
-    let bundle = Bundle::new("relative-hook").set("/hooks/createRuntime/-", json!({"path": "bin/hook"}));
-    assert_ne!(bundle.run_as_is().code, 0);
-    bundle.nothing_left();
+    for kind in KINDS {
+        let bundle = Bundle::new(kind).set(&format!("/hooks/{kind}/-"), json!({"path": "bin/hook"}));
+        // before anything is made, whatever its time is
+        if !peer_differs(&["runc", "crun"], "looks when its time comes, or does not look") {
+            bundle.create().fails(1, &format!("hooks.{kind}[0].path: \"bin/hook\" must be an absolute path"));
+        } else if kind == "createRuntime" {
+            assert_ne!(bundle.run_as_is().code, 0);
+        }
+        bundle.nothing_left();
+    }
 }
 
 #[test]

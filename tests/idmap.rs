@@ -220,7 +220,9 @@ fn a_mapping_that_cannot_be_is_refused() {
     let both = "id-mapped mounts must have both uid and gid mappings specified";
     refused(&mapped(bundle("idmap-no-gids"), ("/tmp", "/m"), &["bind"], &one, &[]), both);
     refused(&mapped(bundle("idmap-no-uids"), ("/tmp", "/m"), &["bind"], &[], &one), both);
-    refused(&bundle("idmap-none").bind("/tmp", "/m", &["bind", "idmap"]), both);
+    for option in ["idmap", "ridmap"] {
+        refused(&bundle("idmap-none").bind("/tmp", "/m", &["bind", option]), both);
+    }
     let only = "id-mapped mounts are only supported for bind-mounts";
     let mount =
         json!({"destination": "/m", "source": "tmpfs", "type": "tmpfs", "uidMappings": one, "gidMappings": one});

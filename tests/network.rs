@@ -169,6 +169,42 @@ fn a_device_moves_into_a_namespace_that_is_joined() {
     host.down();
 }
 
+/// Whose namespace it is, he looks after what is in it: nothing that the runtime does later touches the device.
+#[test]
+fn what_is_done_to_a_device_in_the_container_stays() {
+    if no_pairs() {
+        return;
+    }
+    own_network();
+    let host = Bundle::new("netdev-owner").sees(&["pause"]);
+    let pid = host.up();
+    let guest = bundle("netdev-stays", json!({"dev0": {"name": "eth7"}}));
+    let guest = guest.namespace("network", Some(&format!("/proc/{pid}/ns/net"))).sees(&["pause"]);
+    guest.create().ok();
+    ip(Some(pid), "addr del 10.7.0.1/24 dev eth7");
+    ip(Some(pid), "addr add 10.8.0.1/24 dev eth7");
+    ip(Some(pid), "link set eth7 down");
+    ip(Some(pid), "link set eth7 name eth8 mtu 1300");
+    let found = || {
+        let shown = ip(Some(pid), "link show dev eth8");
+        (names(Some(pid)), is_up(Some(pid), "eth8"), shown[0]["mtu"].as_i64(), addresses(Some(pid), "eth8"))
+    };
+    let left = found();
+    assert_eq!((left.0.as_slice(), left.1, left.2), (&["eth8".to_owned()][..], false, Some(1300)));
+    guest.start().ok();
+    guest.verb(&["exec", &guest.id, "/payload", "true"]).ok();
+    // where this machine has what it takes
+    for words in [&["pause"][..], &["resume"], &["update", "--pids-limit", "99"]] {
+        guest.verb(&[words, &[&guest.id]].concat());
+    }
+    assert_eq!(found(), left);
+    guest.down();
+    // nor is it taken back at the end
+    assert_eq!(found(), left);
+    assert_eq!(names(None), ["other0"]);
+    host.down();
+}
+
 #[test]
 fn a_template_is_filled_with_the_first_free_number() {
     if no_pairs() {

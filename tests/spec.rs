@@ -13,6 +13,9 @@ fn what_is_not_supported_is_refused() {
             "intelRdt is specified in config",
         ),
         ("/linux/intelRdt", json!({"schemata": ["L3:0=f"]}), "intelRdt is specified in config"),
+        ("/linux/intelRdt", json!({"closID": "/"}), "intelRdt is specified in config"),
+        ("/linux/intelRdt", json!({"enableMonitoring": true}), "intelRdt is specified in config"),
+        ("/linux/intelRdt", json!({}), "intelRdt is specified in config"),
     ];
     for (place, value, words) in rows {
         if peer_differs(&["runc", "crun"], "supports some of these, where the machine does") {
@@ -47,9 +50,11 @@ fn a_size_without_a_terminal_is_passed_over() {
 
 #[test]
 fn annotations_reach_the_state_as_they_are() {
-    let annotations = json!({
-        "org.opencontainers.image.os": "linux", "org.opencontainers.image.stopSignal": "SIGINT", "com.example.unknown": "",
-    });
+    let mut annotations = json!({"com.example.unknown": "", "org.opencontainers.none": "reserved"});
+    for key in ["os", "os.version", "os.features", "architecture", "variant", "author", "created", "stopSignal"] {
+        // their values are for those who made the image to get right
+        annotations[format!("org.opencontainers.image.{key}")] = json!("nonsense");
+    }
     let bundle = Bundle::new("annotations").sees(&["pause"]).set("/annotations", annotations.clone());
     bundle.create().ok();
     assert_eq!(bundle.state()["annotations"], annotations);
@@ -64,6 +69,28 @@ fn wrong_annotations_are_refused() {
     Bundle::new("empty-key").set("/annotations", json!({"": "x"})).create().fails(1, "annotations");
     Bundle::new("number").set("/annotations", json!({"a": 1})).create().fails(1, "annotations");
     Bundle::new("list").set("/annotations", json!(["a"])).create().fails(1, "annotations");
+}
+
+#[test]
+fn a_document_is_utf_8_and_its_last_word_holds() {
+    if peer_differs(&["runc", "crun"], "puts something in the place of what it cannot read") {
+        return;
+    }
+    let bundle = Bundle::new("letters").set("/annotations", json!({"name": "NAME"})).sees(&["uname"]);
+    let mut bundle = bundle.set("/hostname", "last");
+    let dir = bundle.host_directory("other");
+    bundle.config["root"]["path"] = json!(bundle.rootfs());
+    let text = serde_json::to_string(&bundle.config).unwrap();
+    let write = |bytes: &[u8]| {
+        std::fs::write(dir.join("config.json"), bytes).unwrap();
+        bundle.runtime().args(["run", "--bundle"]).arg(&dir).arg(&bundle.id).finish()
+    };
+    let (before, behind) = text.split_once("NAME").unwrap();
+    write([before.as_bytes(), "König".as_bytes(), behind.as_bytes()].concat().as_slice()).ok();
+    write([before.as_bytes(), b"K\xf6nig", behind.as_bytes()].concat().as_slice()).fails(1, "config.json");
+    // as for Go: of two that have one name, the last
+    let twice = text.replacen('{', "{\"hostname\": \"first\", ", 1);
+    write(twice.as_bytes()).ok().has("hostname", "last");
 }
 
 #[test]
@@ -137,6 +164,13 @@ fn each_version_that_features_name_is_taken() {
     assert!(number("ociVersionMin") <= number("ociVersionMax"));
 }
 
+#[test]
+fn annotations_of_features_are_texts_under_names() {
+    let features = Bundle::new("features").verb(&["features"]).ok().json();
+    let annotations = features["annotations"].as_object().unwrap();
+    assert!(annotations.iter().all(|(key, value)| !key.is_empty() && value.is_string()), "{annotations:?}");
+}
+
 /// The words of a list in the features document.
 fn words(features: &Value, place: &str) -> Vec<String> {
     let list = features.pointer(place).and_then(Value::as_array).unwrap_or_else(|| panic!("{place}"));
@@ -169,7 +203,10 @@ fn each_word_that_features_list_for_seccomp_is_taken() {
     let mut all = profile(json!({"names": ["pivot_root"], "action": "SCMP_ACT_ERRNO"}));
     all["architectures"] = json!(archs);
     Bundle::new("archs").set("/linux/seccomp", all).run(&["true"]).ok();
-    for flag in words(&features, "/linux/seccomp/knownFlags") {
+    let known = words(&features, "/linux/seccomp/knownFlags");
+    // those that are supported are among those that are tried below
+    assert!(words(&features, "/linux/seccomp/supportedFlags").iter().all(|flag| known.contains(flag)), "{known:?}");
+    for flag in known {
         let mut flagged = profile(json!({"names": ["pivot_root"], "action": "SCMP_ACT_ERRNO"}));
         flagged["flags"] = json!([flag]);
         let output = Bundle::new(&flag).set("/linux/seccomp", flagged).run(&["true"]);

@@ -3,6 +3,7 @@
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::{CgroupFacts, Hierarchy, Tree};
 use crate::sys::cgroupfs::{Mounted, mounted, read_file, read_piece};
+use crate::sys::mountinfo;
 use std::path::{Path, PathBuf};
 
 /// Where cgroups are mounted, on every distribution.
@@ -50,26 +51,16 @@ struct Mount<'a> {
 
 /// The cgroup mounts in the text of `mountinfo` (proc(5)), those at the usual place first.
 fn mounts(mountinfo: &str) -> Vec<Mount<'_>> {
-    let mut mounts: Vec<_> = mountinfo
-        .lines()
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).ok();
+    let mut mounts: Vec<_> = mountinfo::lines(mountinfo.as_bytes())
+        .filter(|line| line.kind.starts_with(b"cgroup"))
         .filter_map(|line| {
-            let (left, right) = line.split_once(" - ")?;
-            let mut right = right.split(' ');
-            let (kind, _, options) = (right.next()?, right.next(), right.next()?);
-            let mut left = left.split(' ').skip(3);
-            let (root, at) = (unescape(left.next()?), unescape(left.next()?));
-            kind.starts_with("cgroup").then_some(Mount { root, at, kind, options })
+            let (kind, options) = (str::from_utf8(line.kind).ok()?, str::from_utf8(line.options).ok()?);
+            Some(Mount { root: text(line.root)?, at: text(line.at)?, kind, options })
         })
         .collect();
     mounts.sort_by_key(|mount| !Path::new(&mount.at).starts_with(TOP));
     mounts
-}
-
-/// Undoes the octal escapes of blank, tab, newline and backslash.
-fn unescape(text: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
 /// The v1 or hybrid world out of `/proc/self/mountinfo` and `/proc/self/cgroup`.

@@ -212,6 +212,7 @@ fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>, mask: 
         }
         Step::TakeRoot => root::take(scene)?,
         Step::Pivot { cut } => root::pivot(*cut, scene)?,
+        Step::Conceal { path, shared } => root::conceal(path, *shared)?,
         Step::MoveRoot => root::shift(scene)?,
         Step::ReadonlyRoot => root::readonly(scene)?,
         Step::Mount { .. }

@@ -2,7 +2,9 @@
 
 use super::path::Scratch;
 use super::{Done, Scene, leave};
-use crate::abi::mount::{ATTR_RDONLY, MS_PRIVATE, MS_REC, MS_SLAVE, MountAttr};
+use crate::abi::mount::{
+    ATTR_RDONLY, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_SLAVE, MountAttr,
+};
 use crate::plan::step::Slot;
 use crate::sys::file::{self, cwd};
 use crate::sys::{Errno, mount};
@@ -72,20 +74,30 @@ pub(super) fn pivot(cut: bool, scene: &Scene<'_>) -> Done {
     Ok(mount::unmount(c".")?)
 }
 
+/// A whole instance of proc or sysfs in a mount namespace lets whoever makes a user namespace in it mount another, with
+/// nothing masked. Taken off with what lies on it; covered where it is locked, as the host's are in a user namespace, or
+/// `shared` with the host.
+pub(super) fn conceal(path: &CStr, shared: bool) -> Done {
+    loop {
+        // neither what happens to it nor what comes to lie on it is the host's to share
+        match mount::propagate(path, MS_PRIVATE) {
+            Ok(()) => {}
+            // the last one of several came off, or it went with what it lay in
+            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+            Err(errno) => return Err(errno.into()),
+        }
+        match if shared { Err(Errno::EPERM) } else { mount::unmount(path) } {
+            Ok(()) => {}
+            Err(Errno::EINVAL | Errno::EPERM) => break,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(mount::filesystem(c"tmpfs", path, c"tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, c"")?)
+}
+
 /// For roots that can't be pivoted (an initramfs): the old root stays underneath, out of reach behind the chroot.
 pub(super) fn shift(scene: &Scene<'_>) -> Done {
     file::enter(scene.root()?)?;
-    // full instances of proc and sysfs underneath would stay reachable through unmounting: cover goes with them
-    for path in [c"/proc", c"/sys"] {
-        // several may lie on one another
-        loop {
-            match mount::unmount(path) {
-                Ok(()) => {}
-                Err(Errno::EINVAL | Errno::ENOENT | Errno::EPERM) => break,
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-    }
     mount::shift(c".", c"/")?;
     file::chroot(c".")?;
     file::chdir(c"/")?;

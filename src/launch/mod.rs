@@ -153,7 +153,11 @@ pub fn plan(job: &Job<'_>) -> Result<(Plan, CgroupPlan)> {
         cgroups: &tree,
         placed_late: cgroups.paths.keys().any(|key| !key.is_empty()) || cgroups.driver == Driver::Systemd,
     };
-    let mut plan = container::plan(&job.loaded.spec, &request, &facts_for(&job.loaded.spec))?;
+    let mut caller = facts_for(&job.loaded.spec);
+    if job.no_pivot {
+        caller = caller.of_instances(&container::rootfs(&job.loaded.spec, job.bundle)?)?;
+    }
+    let mut plan = container::plan(&job.loaded.spec, &request, &caller)?;
     plan.notes.extend(notes);
     Ok((plan, cgroups))
 }

@@ -246,7 +246,8 @@ impl Draft<'_> {
     /// The root becomes `/`, and what must not be seen of it is hidden.
     fn finish_root(&mut self, steps: &mut Vec<Step>) -> Result<()> {
         if !self.alone {
-            steps.extend(rootfs::pivot(self.spec, &self.chosen, self.here.is_some(), self.request.no_pivot)?);
+            let stays = self.request.no_pivot.then_some(&*self.facts.instances);
+            steps.extend(rootfs::pivot(self.spec, &self.chosen, self.here.is_some(), stays)?);
         }
         // behind the pivot, so that the terminal's paths are the container's
         if self.process.terminal().unwrap_or_default() {

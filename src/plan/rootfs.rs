@@ -77,11 +77,12 @@ pub(super) fn open(
     Ok(steps)
 }
 
-/// Steps that make the root `/`.
+/// Steps that make the root `/`; `stays`: what lies underneath stays in the mount namespace, with these instances of proc
+/// and sysfs.
 ///
 /// # Errors
 /// As [`open`].
-pub(super) fn pivot(spec: &Spec, chosen: &Chosen, here: bool, no_pivot: bool) -> Result<Vec<Step>> {
+pub(super) fn pivot(spec: &Spec, chosen: &Chosen, here: bool, stays: Option<&[Str]>) -> Result<Vec<Step>> {
     let asked = propagation(spec)?;
     if !chosen.mount {
         let mut steps = Vec::new();
@@ -92,7 +93,9 @@ pub(super) fn pivot(spec: &Spec, chosen: &Chosen, here: bool, no_pivot: bool) ->
         return Ok(steps);
     }
     let shared = asked.is_some_and(|flags| flags & MS_SHARED != 0 || flags & MS_REC == 0);
-    let mut steps = vec![if no_pivot { Step::MoveRoot } else { Step::Pivot { cut: shared } }];
+    let mut steps: Vec<_> =
+        stays.into_iter().flatten().map(|path| Step::Conceal { path: path.clone(), shared }).collect();
+    steps.push(if stays.is_some() { Step::MoveRoot } else { Step::Pivot { cut: shared } });
     if let Some(flags) = asked.filter(|flags| flags & (MS_SHARED | MS_UNBINDABLE) != 0) {
         steps.push(Step::Propagate(flags));
     }

@@ -316,6 +316,13 @@ pub enum Step {
         /// The old root may share its mounts with the host: cut it off first.
         cut: bool,
     },
+    /// Takes an instance of proc or sysfs off its place, or covers it.
+    Conceal {
+        /// The place.
+        path: Str,
+        /// What is taken off here would be gone on the host, too.
+        shared: bool,
+    },
     /// Moves `ROOT` over `/` and changes root to it (`--no-pivot`).
     MoveRoot,
     // -- finish
@@ -536,6 +543,8 @@ impl fmt::Display for Step {
             Self::Unlink { path, .. } => write!(f, "unlink({})", Quoted(path)),
             Self::Pivot { cut } => write!(f, "pivot_root(){}", if *cut { ", cut the old root off" } else { "" }),
             Self::EnterRoot => f.write_str("chroot to the root"),
+            Self::Conceal { path, shared: false } => write!(f, "unmount or cover {}", Quoted(path)),
+            Self::Conceal { path, shared: true } => write!(f, "cover {}", Quoted(path)),
             Self::MoveRoot => f.write_str("move the root over / and chroot"),
             Self::OpenProc => f.write_str("open a procfs"),
             Self::WriteProc { file, value, .. } => {

@@ -44,6 +44,9 @@ pub(super) fn process(value: &mut Value, notes: &mut Vec<String>) -> Result<()> 
     if value.is_object() && value.get("cwd").is_none() {
         return Err(Error::new(Kind::Spec, "Cwd property must not be empty"));
     }
+    if value.get("ioPriority").is_some_and(|priority| priority.is_object() && priority.get("class").is_none()) {
+        return Err(Error::new(Kind::Spec, "invalid ioPriority.Class: \"\""));
+    }
     for limit in list(value, "/rlimits") {
         if let Some(kind) = kind(limit)
             && !fits::<PosixRlimitType>(kind)

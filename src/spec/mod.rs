@@ -7,7 +7,7 @@
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::file;
-use oci_spec::runtime::{LinuxResources, Process, Spec};
+use oci_spec::runtime::{IOPriorityClass, LinuxResources, Process, Spec};
 use serde::de::DeserializeOwned;
 use std::path::Path;
 
@@ -69,7 +69,7 @@ pub fn config(bytes: Vec<u8>, path: &Path) -> Result<Loaded<Spec>> {
 /// When the file cannot be read, is no JSON, or holds a value that does not fit.
 pub fn load_process(path: &Path) -> Result<Loaded<Process>> {
     let bytes = std::fs::read(path).context(|| format!("open {}", path.display()))?;
-    let (spec, notes) = parse(&bytes, |_| false, mend::process).context(|| path.display().to_string())?;
+    let (spec, notes) = parse(&bytes, no_class, mend::process).context(|| path.display().to_string())?;
     Ok(Loaded { spec, bytes, notes })
 }
 
@@ -86,8 +86,14 @@ fn no_processes(resources: &LinuxResources) -> bool {
     resources.pids().is_some_and(|pids| pids.limit() == 0)
 }
 
+/// The class of input and output that the type takes where none stands.
+fn no_class(process: &Process) -> bool {
+    process.io_priority().as_ref().is_some_and(|priority| priority.class() == IOPriorityClass::default())
+}
+
 fn has_doubt(spec: &Spec) -> bool {
     spec.linux().as_ref().and_then(|linux| linux.resources().as_ref()).is_some_and(no_processes)
+        || spec.process().as_ref().is_some_and(no_class)
 }
 
 /// Parses, and looks again with `mend` when that fails, or leaves a doubt.

@@ -339,7 +339,7 @@ fn a_list_is_no_object_and_an_object_is_no_word_at_any_level() {
 
 #[test]
 fn processes_and_resources_are_as_strict() {
-    let process = |text: &str| parse::<Process>(text.as_bytes(), |_| false, mend::process).map_err(|e| e.to_string());
+    let process = |text: &str| parse::<Process>(text.as_bytes(), no_class, mend::process).map_err(|e| e.to_string());
     assert!(process(r#"{"cwd": "/", "args": ["x"], "user": {"uid": 0, "gid": 0}}"#).is_ok());
     for (text, expected) in [
         ("[]", "invalid type: sequence, expected struct Process"),
@@ -348,6 +348,7 @@ fn processes_and_resources_are_as_strict() {
             r#"{"cwd": "/", "capabilities": [], "user": {}}"#,
             "capabilities: invalid type: sequence, expected struct LinuxCapabilities",
         ),
+        (r#"{"cwd": "/", "user": {}, "ioPriority": {"priority": 1}}"#, "invalid ioPriority.Class: \"\""),
     ] {
         assert_eq!(process(text).map(|_| ()), Err(expected.to_owned()), "{text}");
     }
@@ -380,6 +381,7 @@ fn what_must_be_there_is_missed() {
         ("/process/rlimits/0/type", "wrong rlimit value: "),
         ("/process/rlimits/0/hard", "process.rlimits[0].soft: 1024 is above the hard limit 0"),
         ("/process/scheduler/policy", "process.scheduler: missing field `policy`"),
+        ("/process/ioPriority/class", "invalid ioPriority.Class: \"\""),
         ("/hooks/prestart/0/path", "hooks.prestart[0]: missing field `path`"),
         ("/linux/namespaces/0/type", "namespace {\"\" \"\"} does not exist"),
         ("/linux/devices/0/type", "linux.devices[0]: missing field `type`"),

@@ -18,6 +18,7 @@ pub mod kernel;
 pub mod lock;
 pub mod marks;
 pub mod mount;
+pub mod mountinfo;
 pub mod net;
 pub mod netlink;
 pub mod netns;

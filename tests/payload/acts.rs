@@ -45,6 +45,8 @@ pub(crate) fn act(verb: &str, args: &[&str]) -> bool {
         ("fork", [count]) => fork_many(number(count)),
         ("runaways", [count]) => runaways(number(count)),
         ("background", [..]) => background(args),
+        // in a pid namespace that is for children, with what was made of the others
+        ("child", [..]) => child(args),
         ("hog", [bytes]) => hog(number(bytes)),
         ("burn", [millis]) => burn(number(millis)),
         ("unshare", [flags]) => {
@@ -236,6 +238,16 @@ fn background(args: &[&str]) {
     if call::fork().unwrap().is_none() {
         act(args[0], &args[1..]);
         exit(0);
+    }
+}
+
+fn child(args: &[&str]) {
+    match call::fork().unwrap() {
+        Some(pid) => drop(call::wait(pid).unwrap()),
+        None => {
+            act(args[0], &args[1..]);
+            exit(0);
+        }
     }
 }
 

@@ -92,6 +92,17 @@ pub(crate) fn blocking(command: &mut Command) {
     }
 }
 
+/// Starts a program with a nice value.
+pub(crate) fn nicer(command: &mut Command, value: libc::c_int) {
+    // SAFETY: setpriority(2) is a plain system call.
+    unsafe {
+        command.pre_exec(move || match libc::setpriority(libc::PRIO_PROCESS, 0, value) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+}
+
 /// Starts a program with a file mode creation mask.
 pub(crate) fn masking(command: &mut Command, mask: libc::mode_t) {
     // SAFETY: umask(2) is async-signal-safe and always succeeds.

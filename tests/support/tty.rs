@@ -28,10 +28,13 @@ impl Receiver {
     /// Takes the descriptor and the text that came with it.
     pub(crate) fn take(&self) -> (OwnedFd, String) {
         self.listener.set_nonblocking(true).unwrap();
-        let stream = until("a connection", || self.listener.accept().ok()).0;
+        let mut stream = until("a connection", || self.listener.accept().ok()).0;
         stream.set_nonblocking(false).unwrap();
         stream.set_read_timeout(Some(super::patience())).unwrap();
-        receive(stream.as_raw_fd())
+        let received = receive(stream.as_raw_fd());
+        // one message a connection, which ends behind it
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+        received
     }
 }
 

@@ -277,6 +277,22 @@ fn is_given_to_its_owner() {
 }
 
 #[test]
+fn without_the_kernels_list_three_files_are_given_away() {
+    use std::os::unix::fs::MetadataExt;
+    let bench = Bench::new("{}");
+    let Some(path) = bench.handle().unified() else { return };
+    delegate::delegate_listed(path, 4242, Path::new("/nosuch/list")).unwrap();
+    let mut given: Vec<String> = std::fs::read_dir(path)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.metadata().unwrap().uid() == 4242)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    given.sort();
+    assert_eq!(given, ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"]);
+}
+
+#[test]
 fn threads_are_killed_too() {
     let mut bench = Bench::new("{}");
     let Some(path) = bench.handle().unified().map(Path::to_owned) else { return };
