@@ -72,6 +72,14 @@ fn a_missing_working_directory_is_made() {
 }
 
 #[test]
+fn the_working_directory_is_the_root_wherever_was_mounted_last() {
+    for (last, fstype) in [("/sys", "sysfs"), ("/last", "tmpfs"), ("/dev/last", "tmpfs")] {
+        let bundle = Bundle::new("cwd-of-root").without_mount("/sys").mount(last, fstype, fstype, &[]);
+        bundle.set("/process/cwd", "/").run(&["cwd"]).ok().has("cwd", "/");
+    }
+}
+
+#[test]
 fn the_working_directory_is_entered_by_whoever_can() {
     // only root may enter, the payload is another user: entered before the user changes
     let bundle = Bundle::new("cwd-root").directory("/closed").set("/process/cwd", "/closed");

@@ -266,6 +266,10 @@ impl Draft<'_> {
             steps.push(Step::ReadonlyRoot);
         }
         steps.extend(hide::paths(&self.linux, self.spec.mounts().as_deref().unwrap_or_default(), &self.chosen)?);
+        if self.alone && self.process.cwd() == Path::new("/") {
+            // no pivot has brought us back from where we mounted
+            steps.push(Step::Chdir { path: c"/".to_owned(), lenient: false, make: false });
+        }
         Ok(())
     }
 

@@ -80,7 +80,9 @@ fn the_program_means_what_the_rules_say() {
             .collect();
         let code = bpf(&list).unwrap();
         for node in [Type::Block, Type::Char] {
-            for (major, minor) in [(0, 0), (0, 7), (0, 31), (u32::MAX, 0), (u32::MAX, 9), (u32::MAX, 32), (3, 3), (3, 31)] {
+            for (major, minor) in
+                [(0, 0), (0, 7), (0, 31), (u32::MAX, 0), (u32::MAX, 9), (u32::MAX, 32), (3, 3), (3, 31)]
+            {
                 for access in 1..=ALL {
                     let got = code.as_ref().is_none_or(|code| run(code, node, major, minor, access));
                     let want = meaning(&list, node, major, minor, access);
