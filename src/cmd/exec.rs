@@ -85,7 +85,7 @@ fn process(exec: &cli::Exec, own: Option<&Process>, log: &Log) -> Result<Process
         Some(path) => {
             let loaded = spec::load_process(path)?;
             loaded.notes.iter().for_each(|note| log.warn(note));
-            inherit(loaded.spec, own)
+            inherit(*loaded.spec, own)
         }
         None if exec.args.is_empty() => return Err(Error::msg("exec args cannot be empty")),
         None => {

@@ -85,6 +85,8 @@ pub(super) fn seccomp(program: &[seccompiler::sock_filter], flags: u32, scene: &
 }
 
 /// Makes the working directory (0755) with its parents.
+#[cold]
+#[inline(never)]
 fn make_cwd(path: &CStr) -> Answer<()> {
     let mut walked = Scratch::new(c"")?;
     for name in path.to_bytes().split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
@@ -133,19 +135,27 @@ fn enter(path: &CStr) -> Answer<()> {
 
 /// Adds `HOME` from the container's own `/etc/passwd`, or `/`. An unreadable file is as good as none.
 pub(super) fn home(uid: u32, image: &mut Image) {
+    match file::open(cwd(), c"/etc/passwd", libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0) {
+        Ok(passwd) => home_in(passwd.as_fd(), uid, image),
+        Err(_) => image.envp.append(&[b"HOME=", b"/"]),
+    }
+}
+
+/// Apart: its buffers are three pages of stack.
+#[inline(never)]
+fn home_in(passwd: BorrowedFd<'_>, uid: u32, image: &mut Image) {
     let mut buffer = [0; 8192];
     let mut found = [0; 4096];
-    let length = search_passwd(uid, &mut buffer, &mut found).unwrap_or(0);
+    let length = search(passwd, uid, &mut buffer, &mut found).unwrap_or(0);
     let home = if length == 0 { b"/" } else { &found[..length] };
     image.envp.append(&[b"HOME=", home]);
 }
 
 /// Reads `/etc/passwd` line by line through a buffer; lines longer than it are not looked at.
-fn search_passwd(uid: u32, buffer: &mut [u8], found: &mut [u8]) -> Answer<usize> {
-    let passwd = file::open(cwd(), c"/etc/passwd", libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0)?;
+fn search(passwd: BorrowedFd<'_>, uid: u32, buffer: &mut [u8], found: &mut [u8]) -> Answer<usize> {
     let mut filled = 0;
     loop {
-        let length = read_more(passwd.as_fd(), buffer, filled)?;
+        let length = read_more(passwd, buffer, filled)?;
         let end = length == filled;
         filled = length;
         let mut start = 0;

@@ -35,6 +35,7 @@ pub(super) fn run(hook: &HookStep, payload: &Image, scene: &mut Scene<'_>) -> Do
 }
 
 /// Appends what the last hook wrote to its two outputs, each cut to what a message can bear.
+#[inline(never)]
 pub(super) fn copy_output(scene: &Scene<'_>, to: BorrowedFd<'_>) {
     for output in [Slot::HOOK[1], Slot::HOOK[2]] {
         let Ok(from) = scene.get(output) else { return };

@@ -161,6 +161,7 @@ fn says_mode(data: &CStr) -> bool {
 
 /// A tmpfs over a directory that is there takes its permissions, unless its options say others, which come later and
 /// win; and its contents, if asked.
+#[inline(never)]
 fn tmpfs(scene: &Scene<'_>, place: OwnedFd, fs: &Fs<'_>, copy_up: bool) -> Done {
     let mut mode = file::stat(place.as_fd())?.st_mode & 0o7777;
     let mut digits = *b"mode=00000";
@@ -290,12 +291,14 @@ fn attach(scene: &mut Scene<'_>, target: &CStr) -> Done {
 
 /// Relative to a directory that is known, a name needs no resolving; a path from the root gets its parents made.
 fn within<T>(scene: &Scene<'_>, at: Slot, path: &CStr, act: impl Fn(BorrowedFd<'_>, &CStr) -> Answer<T>) -> Answer<T> {
-    if at == Slot::ROOT {
-        let (parent, name) = path::parent(scene.root()?, path)?;
-        act(parent.as_fd(), name.as_c()?)
-    } else {
-        act(scene.get(at)?, path)
-    }
+    if at == Slot::ROOT { below_root(scene, path, act) } else { act(scene.get(at)?, path) }
+}
+
+#[cold]
+#[inline(never)]
+fn below_root<T>(scene: &Scene<'_>, path: &CStr, act: impl Fn(BorrowedFd<'_>, &CStr) -> Answer<T>) -> Answer<T> {
+    let (parent, name) = path::parent(scene.root()?, path)?;
+    act(parent.as_fd(), name.as_c()?)
 }
 
 fn link(scene: &Scene<'_>, at: Slot, path: &CStr, target: &CStr) -> Done {
@@ -331,6 +334,8 @@ fn node(scene: &mut Scene<'_>, at: Slot, path: &CStr, mode: u32, device: u64, ow
 
 /// The host's node of the same name and number, which root of a user namespace may not make; it stays the host's, with
 /// its owner and permissions.
+#[cold]
+#[inline(never)]
 fn bind_node(scene: &mut Scene<'_>, at: Slot, path: &CStr, mode: u32, device: u64) -> Done {
     let mut whole = Scratch::new(if at == Slot::DEV { c"/dev/" } else { c"" })?;
     whole.push(path.to_bytes())?;

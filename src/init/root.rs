@@ -12,6 +12,7 @@ use std::ffi::CStr;
 use std::os::fd::AsFd;
 
 /// Tries the path and then each of its parents, until one is a mount point (`EINVAL` says that it is none).
+#[inline(never)]
 pub(super) fn private_parent(path: &CStr) -> Done {
     let mut walked = Scratch::new(path)?;
     loop {

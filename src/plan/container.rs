@@ -10,6 +10,7 @@ use crate::abi::ns::{Namespace, Namespaces};
 use crate::error::{Error, Result};
 use crate::facts::Facts;
 use oci_spec::runtime::{Linux, Mount, Process, Spec};
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 /// What was typed, as far as the plan depends on it.
@@ -55,7 +56,7 @@ pub fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf> {
 struct Draft<'a> {
     spec: &'a Spec,
     process: &'a Process,
-    linux: Linux,
+    linux: Cow<'a, Linux>,
     request: &'a Request<'a>,
     facts: &'a Facts,
     chosen: Chosen,
@@ -159,7 +160,7 @@ impl<'a> Draft<'a> {
         Self {
             spec,
             process,
-            linux: spec.linux().clone().unwrap_or_default_empty(),
+            linux: spec.linux().as_ref().map_or_else(|| Cow::Owned(empty()), Cow::Borrowed),
             request,
             facts,
             chosen,
@@ -418,12 +419,6 @@ fn proc_writes(linux: &Linux, process: &Process, chosen: &Chosen, facts: &Facts)
 }
 
 /// `Linux::default()` of the crate is a filled example; what is absent in the bundle is empty here.
-trait EmptyLinux {
-    fn unwrap_or_default_empty(self) -> Linux;
-}
-
-impl EmptyLinux for Option<Linux> {
-    fn unwrap_or_default_empty(self) -> Linux {
-        self.unwrap_or_else(|| serde_json::from_str("{}").unwrap_or_default())
-    }
+fn empty() -> Linux {
+    serde_json::from_str("{}").unwrap_or_default()
 }

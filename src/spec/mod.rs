@@ -31,8 +31,8 @@ const USUAL: usize = 64 * 1024;
 /// A document, its bytes, and what was passed over in it.
 #[derive(Debug)]
 pub struct Loaded<T> {
-    /// What it says.
-    pub spec: T,
+    /// What it says. The types are large: to hand them up by value would take a page of stack each time.
+    pub spec: Box<T>,
     /// The file as it was read.
     pub bytes: Vec<u8>,
     /// Warnings for the log.
@@ -78,7 +78,7 @@ pub fn load_process(path: &Path) -> Result<Loaded<Process>> {
 /// # Errors
 /// When it is no JSON or holds a value that does not fit.
 pub fn resources(bytes: &[u8]) -> Result<LinuxResources> {
-    parse(bytes, no_processes, mend::resources).map(|(resources, _)| resources)
+    parse(bytes, no_processes, mend::resources).map(|(resources, _)| *resources)
 }
 
 /// A limit of no processes at all: for the type it is also what stands there when nothing does.
@@ -101,7 +101,7 @@ fn parse<T: DeserializeOwned>(
     bytes: &[u8],
     is_doubtful: fn(&T) -> bool,
     mend: fn(&mut serde_json::Value, &mut Vec<String>) -> Result<()>,
-) -> Result<(T, Vec<String>)> {
+) -> Result<(Box<T>, Vec<String>)> {
     if let Ok(spec) = strict::from_slice(bytes)
         && !is_doubtful(&spec)
     {

@@ -14,9 +14,9 @@ use std::fmt;
 ///
 /// # Errors
 /// When it is no JSON, or holds a value that does not fit.
-pub(super) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
+pub(super) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<Box<T>> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = T::deserialize(Strict(&mut reader))?;
+    let value = Box::new(T::deserialize(Strict(&mut reader))?);
     reader.end().map(|()| value)
 }
 

@@ -296,6 +296,8 @@ fn arguments(first_variable: *const libc::c_char) -> (u64, u64, u64) {
 }
 
 /// The other way: a sealed copy of the binary in memory, executed in our place with the same arguments.
+#[cold]
+#[inline(never)]
 fn execute_sealed_copy() -> Answer<()> {
     const SEALS: libc::c_int = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
     let binary = file::open(cwd(), EXE, libc::O_RDONLY, 0)?;

@@ -424,6 +424,7 @@ pub fn chdir(path: &CStr) -> Answer<()> {
 ///
 /// # Errors
 /// The kernel's answer: `ENOENT` where it has been removed.
+#[inline(never)]
 pub fn is_inside_root() -> Answer<bool> {
     let mut path = [0u8; libc::PATH_MAX as usize];
     // SAFETY: the kernel writes at most as many bytes as there are. (The library's own function hides such a path.)
