@@ -6,7 +6,8 @@
  *
  *   rounds N       how many recorded rounds (default 30); `warmup N` are run before them and not recorded
  *   parallel N     keep N turns in flight at once (default 1; above 1 a turn must be a single step)
- *   group NAME     opens a turn; a round runs one turn of every group, each round beginning with another group
+ *   group NAME     opens a turn; a round runs one turn of every group, in an order that is drawn anew: what a runtime leaves to
+ *                  the kernel (namespaces to take down) goes on beside whoever comes next, and that must not always be the same
  *   step NAME ARGV...   one command; NAME "-" is run but not recorded; "%n" in ARGV becomes a number unique to the turn
  *   reap           waits until every orphan that came to us (an init whose runtime has returned) is gone
  *
@@ -271,6 +272,19 @@ static void run_parallel(const struct group *group, long total, long first_round
 	limit(0);
 }
 
+/* the groups' order in a round: the same in every run of this program */
+static void draw(int *order)
+{
+	static unsigned long long state = 1;
+	for (int i = 0; i < group_count; i++) {
+		/* Knuth's constants */
+		state = state * 6364136223846793005ULL + 1442695040888963407ULL;
+		int j = (state >> 33) % (i + 1);
+		order[i] = order[j];
+		order[j] = i;
+	}
+}
+
 int main(int argc, char **argv)
 {
 	long number = 0;
@@ -279,9 +293,11 @@ int main(int argc, char **argv)
 	read_scenario(argv[1]);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	sigaction(SIGALRM, &(struct sigaction){.sa_handler = on_alarm}, NULL);
-	for (long round = -warmup; round < rounds && failures < 20; round++)
+	for (long round = -warmup; round < rounds && failures < 20; round++) {
+		int order[MAX_GROUPS];
+		draw(order);
 		for (int i = 0; i < group_count; i++) {
-			const struct group *group = &groups[(i + round + warmup) % group_count];
+			const struct group *group = &groups[order[i]];
 			if (parallel > 1) {
 				/* a round of a parallel scenario is a burst of ten times as many starts as run at once */
 				run_parallel(group, parallel * 10, round < 0 ? -parallel * 10 : round * parallel * 10, &number);
@@ -290,5 +306,6 @@ int main(int argc, char **argv)
 			struct turn turn = {.group = group, .round = round, .number = ++number};
 			run_turn(&turn);
 		}
+	}
 	return failures ? 1 : 0;
 }
