@@ -101,6 +101,20 @@ fn callers_with_odd_signals_are_served() {
 }
 
 #[test]
+fn a_run_that_waits_for_its_configuration_can_be_ended() {
+    if peer_differs(&["runc"], "takes no other file than config.json") {
+        return;
+    }
+    let bundle = Bundle::new("config-pipe");
+    let pipe = bundle.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let run = bundle.launch("run", &["--config", pipe.to_str().unwrap()]).with(process::heeding).start();
+    until("it waits", || kernel::status_field(run.pid, "State").filter(|state| state.starts_with('S')));
+    run.kill(libc::SIGTERM);
+    run.finish_within(std::time::Duration::from_secs(20)).code(128 + libc::SIGTERM);
+}
+
+#[test]
 fn the_callers_umask_changes_nothing() {
     let bundle = Bundle::new("callers-umask").mount("/new/target", "tmpfs", "tmpfs", &["mode=0755"]);
     let bundle = bundle

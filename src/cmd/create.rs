@@ -34,9 +34,21 @@ pub(super) enum Purpose {
     Run,
 }
 
-/// Finds and reads the bundle. Its directory becomes ours: relative paths in it start there, and hooks expect it. What
-/// takes longest begins at once.
+/// A bundle that was found and read.
+#[derive(Debug)]
+pub(super) struct Found {
+    path: PathBuf,
+    config: PathBuf,
+    bytes: Vec<u8>,
+}
+
+/// Finds, reads and judges the bundle.
 pub(super) fn bundle(directory: Option<&Path>, config: Option<&Path>, purpose: Purpose, log: &Log) -> Result<Bundle> {
+    find(directory, config, log)?.judge(purpose, log)
+}
+
+/// Finds and reads the bundle. Its directory becomes ours: relative paths in it start there, and hooks expect it.
+pub(super) fn find(directory: Option<&Path>, config: Option<&Path>, log: &Log) -> Result<Found> {
     let _span = log.span("read config.json");
     // a configuration elsewhere is named relative to where the caller stands
     let config = config.map(std::path::absolute).transpose()?;
@@ -44,16 +56,25 @@ pub(super) fn bundle(directory: Option<&Path>, config: Option<&Path>, purpose: P
         std::env::set_current_dir(directory).context(|| format!("chdir to bundle {}", directory.display()))?;
     }
     let path = std::env::current_dir().context(|| "find the current directory")?;
-    let config = config.as_deref().unwrap_or_else(|| Path::new("config.json"));
-    let bytes = spec::read(config)?;
-    // the longest part of a start goes on while the bundle is parsed; a wrong guess costs no more than its time
-    let network = (purpose != Purpose::Look && spec::looks_for_network(&bytes))
-        .then(|| launch::begin_network(log.trace().is_some()))
-        .transpose()?;
-    let loaded = spec::config(bytes, config)?;
-    loaded.notes.iter().for_each(|note| log.warn(note));
-    spec::validate(&loaded.spec, purpose == Purpose::Run)?;
-    Ok(Bundle { path, loaded, network })
+    let config = config.unwrap_or_else(|| PathBuf::from("config.json"));
+    let bytes = spec::read(&config)?;
+    Ok(Found { path, config, bytes })
+}
+
+impl Found {
+    /// Parses and judges it. A network namespace is begun with first: the longest part of a start goes on meanwhile, and a wrong
+    /// guess costs no more than its time. The thread that makes it blocks the signals that we block now.
+    pub(super) fn judge(self, purpose: Purpose, log: &Log) -> Result<Bundle> {
+        let _span = log.span("parse config.json");
+        let Self { path, config, bytes } = self;
+        let network = (purpose != Purpose::Look && spec::looks_for_network(&bytes))
+            .then(|| launch::begin_network(log.trace().is_some()))
+            .transpose()?;
+        let loaded = spec::config(bytes, &config)?;
+        loaded.notes.iter().for_each(|note| log.warn(note));
+        spec::validate(&loaded.spec, purpose == Purpose::Run)?;
+        Ok(Bundle { path, loaded, network })
+    }
 }
 
 pub(super) fn driver(global: &Global) -> Driver {

@@ -1,6 +1,6 @@
 //! `run`: create and start in one, without a gate; in the foreground until the payload ends, or detached.
 
-use super::create::{Purpose, absolute, bundle, check_terminal, job, protect};
+use super::create::{Purpose, absolute, check_terminal, find, job, protect};
 use crate::cli::{self, Global};
 use crate::error::{Context, Result};
 use crate::launch::{self, Launched, console, hooks};
@@ -19,10 +19,12 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
     launch::check_preserved(run.create.preserve_fds)?;
     let view = protect(log)?;
     let create = absolute(&run.create)?;
+    // which may take long (a pipe), and is to be interruptible
+    let found = find(create.bundle.as_deref(), create.config.as_deref(), log)?;
     // before there is a second thread, which inherits it, and before the clone: a payload that ends at once must not end
     // unheard
     let mask = (!run.detach).then(signal::block_all).transpose().context(|| "block signals")?;
-    let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), Purpose::Run, log)?;
+    let bundle = found.judge(Purpose::Run, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, run.detach, create.console_socket.is_some())?;
     let root = Root::find(global.root.as_deref())?;
