@@ -242,3 +242,19 @@ fn a_user_namespace_cannot_mount_there() {
     bundle.run_as_is().fails(1, "mounts need a mount namespace");
     bundle.nothing_left();
 }
+
+#[test]
+fn it_cannot_be_checkpointed() {
+    if peer_differs(&["runc", "crun"], "leaves the answer to CRIU") {
+        return;
+    }
+    let bundle = beside("beside-checkpoint").sees(&["pause"]);
+    let pid = bundle.up();
+    let images = bundle.path("images");
+    let refused = bundle.verb(&["checkpoint", "--image-path", images.to_str().unwrap(), &bundle.id]);
+    refused.fails(1, "without a mount namespace of its own can't be saved");
+    assert_eq!(bundle.status(), "running");
+    assert!(Path::new(&format!("/proc/{pid}")).exists());
+    bundle.down();
+    bundle.nothing_left();
+}

@@ -140,7 +140,7 @@ fn streams(pid: i32) -> Result<[String; 3]> {
 /// Mounts that are given again: what CRIU finds, and the name for it.
 fn mounts(pid: i32, job: &Job<'_>) -> Result<Vec<Pair>> {
     let (plan, _) = launch::plan(job)?;
-    external::refuse_mapped(&plan)?;
+    external::refuse(&plan)?;
     let root = File::open(format!("/proc/{pid}/root")).context(|| format!("open /proc/{pid}/root"))?;
     let mut pairs = Vec::new();
     for mount in external::mounts(&plan).iter().filter(|mount| mount.source.is_some()) {

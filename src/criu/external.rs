@@ -45,11 +45,16 @@ pub(super) fn mounts(plan: &Plan) -> Vec<Mounted> {
     mounts
 }
 
-/// CRIU knows nothing of mapped ids: what it brought back would show the host's.
+/// CRIU knows nothing of mapped ids: what it brought back would show the host's. And it saves what is mounted in a
+/// container's mount namespace: if that is its caller's, the host's mounts.
 ///
 /// # Errors
-/// The plan has a mount with mapped ids.
-pub(super) fn refuse_mapped(plan: &Plan) -> Result<()> {
+/// The plan has a mount with mapped ids, or no mount namespace.
+pub(super) fn refuse(plan: &Plan) -> Result<()> {
+    if plan.root.is_some() {
+        let text = "a container without a mount namespace of its own can't be saved, nor brought back";
+        return Err(Error::msg(text).hint("linux.namespaces without mount: CRIU would take the host's mounts for its own"));
+    }
     let by_host = plan.opens.iter().find_map(|(_, open)| match open {
         Open::Tree { source, mapped: Some(_), .. } => Some(source),
         _ => None,

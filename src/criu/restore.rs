@@ -49,7 +49,7 @@ pub fn restore(job: &Job<'_>, asked: &Asked, log: &Log) -> Result<Launched> {
     let socket = notify::directory(claim.dir.path());
     std::fs::create_dir(&socket).context(|| format!("mkdir {}", socket.display()))?;
     let (plan, cgroups) = launch::plan(&Job { notify: Some(socket), ..job.clone() })?;
-    external::refuse_mapped(&plan)?;
+    external::refuse(&plan)?;
     plan.notes.iter().for_each(|note| log.warn(note));
     let announced = claim.dir.announce(&launch::record(job, Handle::planned(&cgroups))?)?;
     let made = cgroup::make(&cgroups)?;
