@@ -13,8 +13,18 @@ up() {
     soon 10 grep -q ready "/run/$name.log"
 }
 
+# told COMMAND...: what a program that ends at once says. ctr closes its pipes when it hears of the end, at times before it has read
+# them (with runc, too: 2 of 600 answers were empty): then it is asked again
+told() {
+    local try
+    for try in 1 2 3; do
+        ok "$@"
+        [ -z "$OUT" ] || return 0
+    done
+}
+
 check_run() {
-    ok ctr run --rm "${with[@]}" $image "$name" echo hello
+    told ctr run --rm "${with[@]}" $image "$name" echo hello
     is hello
     exits 42 ctr run --rm "${with[@]}" $image "$name" sh -c 'exit 42'
     ok ctr container ls --quiet
@@ -28,7 +38,7 @@ check_cri_handler() {
     like "BinaryName = .$RUNTIME."
 }
 check_run_as_runc() {
-    ok ctr run --rm --runtime io.containerd.runc.v2 $image "$name" echo "found on PATH"
+    told ctr run --rm --runtime io.containerd.runc.v2 $image "$name" echo "found on PATH"
     is "found on PATH"
 }
 check_terminal() {
@@ -37,10 +47,10 @@ check_terminal() {
 }
 check_exec() {
     up
-    ok ctr task exec --exec-id one "$name" echo inside
+    told ctr task exec --exec-id one "$name" echo inside
     is inside
     exits 9 ctr task exec --exec-id one "$name" sh -c 'exit 9'
-    ok ctr task exec --exec-id one --user 1000:1000 --cwd /tmp "$name" sh -c 'id -u; pwd'
+    told ctr task exec --exec-id one --user 1000:1000 --cwd /tmp "$name" sh -c 'id -u; pwd'
     is $'1000\n/tmp'
     fails ctr task exec --exec-id one "$name" no-such-command
     has no-such-command
@@ -83,11 +93,11 @@ check_recursive_read_only() {
 check_privileged_seccomp() {
     OUT=$(ctr run --rm --privileged "${with[@]}" $image "$name" cat /proc/self/status | capabilities CapEff)
     is "$(all_capabilities)"
-    ok ctr run --rm --seccomp "${with[@]}" $image "$name" grep Seccomp: /proc/self/status
+    told ctr run --rm --seccomp "${with[@]}" $image "$name" grep Seccomp: /proc/self/status
     like '2$'
 }
 check_user_namespace() {
-    ok ctr run --rm --uidmap 0:100000:2000 --gidmap 0:100000:2000 "${with[@]}" $image "$name" sh -c 'id -u; cat /proc/self/uid_map'
+    told ctr run --rm --uidmap 0:100000:2000 --gidmap 0:100000:2000 "${with[@]}" $image "$name" sh -c 'id -u; cat /proc/self/uid_map'
     like $'^0\n +0 +100000 +2000$'
 }
 check_failure_leaves_nothing() {
@@ -105,7 +115,7 @@ check_checkpoint_restore() {
     ok ctr task rm "$name"
     ok ctr container rm "$name"
     ok ctr container restore --live "$name" "saved/$name:1"
-    ok ctr task exec --exec-id again "$name" ps
+    told ctr task exec --exec-id one "$name" ps
     has polite
     ok ctr image rm "saved/$name:1"
 }
