@@ -89,6 +89,25 @@ fn no_mount_of_the_host_is_touched() {
 }
 
 #[test]
+fn what_somebody_else_has_mounted_over_the_root_stays() {
+    if leaves_its_mounts() {
+        return;
+    }
+    let bundle = beside("beside-covered").sees(&["pause"]);
+    bundle.up();
+    let root = bundle.rootfs();
+    mount(Some("tmpfs"), &root, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    let deleted = bundle.verb(&["delete", "--force", &bundle.id]);
+    let on_top = mount_at(&mounts_of(i32::try_from(std::process::id()).unwrap()), root.to_str().unwrap());
+    umount(&root).unwrap();
+    deleted.ok();
+    assert_eq!(on_top.fstype, "tmpfs");
+    // what was ours underneath comes to light, and is taken away here
+    nix::mount::umount2(&root, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    bundle.nothing_left();
+}
+
+#[test]
 fn a_start_that_fails_takes_its_mounts_with_it() {
     if leaves_its_mounts() {
         return;
