@@ -2,8 +2,8 @@
 
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::{CgroupFacts, Hierarchy, Tree};
-use crate::sys::cgroupfs::{Mounted, mounted, read_file, read_piece};
-use crate::sys::mountinfo;
+use crate::sys::cgroupfs::{Mounted, mounted, read_file};
+use crate::sys::{Errno, file, mountinfo};
 use std::path::{Path, PathBuf};
 
 /// Where cgroups are mounted, on every distribution.
@@ -34,7 +34,8 @@ fn read(path: &str) -> Result<String> {
 
 fn own() -> Result<String> {
     let path = "/proc/self/cgroup";
-    read_piece(Path::new(path)).map_err(Error::from).context(|| format!("read {path}"))
+    let text = file::contents(Path::new(path), 4096).context(|| format!("read {path}"))?;
+    String::from_utf8(text).map_err(|_| Errno::EILSEQ).context(|| format!("read {path}"))
 }
 
 fn own_unified(cgroup: &str) -> Option<String> {

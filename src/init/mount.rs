@@ -213,12 +213,13 @@ fn cgroup2(scene: &mut Scene<'_>, target: &Str, flags: u64, data: &CStr, bind: O
     let Some(bind) = bind else {
         // the same file system on the place already (a bound /sys) keeps mount(2) from it, but not this
         let attr = flags & (ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
-        return Ok(mount::attach(mount::detached(c"cgroup2", &[], attr)?.as_fd(), place.as_fd())?);
+        return Ok(mount::attach(mount::detached(c"cgroup2", attr)?.as_fd(), place.as_fd())?);
     };
     let tree = match tree::late(scene, bind, true) {
         Err(Errno::ENOENT) => {
-            let nothing = mount::detached(c"tmpfs", &[(c"nr_blocks", c"1"), (c"nr_inodes", c"2")], SEALED)?;
-            return Ok(mount::attach(nothing.as_fd(), place.as_fd())?);
+            // looking for the tree may have led through other namespaces
+            file::enter(place.as_fd())?;
+            return Ok(cover(c".", COVER)?);
         }
         answer => answer?,
     };
@@ -349,7 +350,7 @@ fn bind_node(scene: &mut Scene<'_>, at: Slot, path: &CStr, mode: u32, device: u6
 }
 
 fn open_proc(scene: &mut Scene<'_>) -> Done {
-    let proc = match mount::detached(c"proc", &[], ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC) {
+    let proc = match mount::detached(c"proc", ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC) {
         Ok(proc) => proc,
         Err(_) => mounted_proc()?,
     };
@@ -448,6 +449,11 @@ fn hide_file(scene: &mut Scene<'_>, path: &CStr) -> Done {
     put_on(null, place)
 }
 
+/// Mounts an empty, read-only file system over a directory.
+pub(super) fn cover(path: &CStr, options: &CStr) -> Answer<()> {
+    mount::filesystem(c"tmpfs", path, c"tmpfs", SEALED, options)
+}
+
 /// Covers a directory with an empty, read-only file system: one for all, of which each but the first gets a clone.
 fn hide_directory(scene: &mut Scene<'_>, hidden: &Hidden) -> Done {
     if let Some(first) = scene.cover {
@@ -455,7 +461,7 @@ fn hide_directory(scene: &mut Scene<'_>, hidden: &Hidden) -> Done {
         let Some(place) = existing(hidden.path)? else { return Ok(()) };
         return put_on(mount::clone_tree(cwd(), first, false, true)?, place);
     }
-    mount::filesystem(c"tmpfs", hidden.path, c"tmpfs", SEALED, hidden.cover)?;
+    cover(hidden.path, hidden.cover)?;
     scene.cover = hidden.kernels.then_some(hidden.path);
     Ok(())
 }

@@ -2,9 +2,7 @@
 
 use super::path::Scratch;
 use super::{Done, Scene, leave};
-use crate::abi::mount::{
-    ATTR_RDONLY, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_SLAVE, MountAttr,
-};
+use crate::abi::mount::{ATTR_RDONLY, MS_PRIVATE, MS_REC, MS_SLAVE, MountAttr};
 use crate::plan::step::Slot;
 use crate::sys::file::{self, cwd};
 use crate::sys::{Errno, mount};
@@ -93,7 +91,7 @@ pub(super) fn conceal(path: &CStr, shared: bool) -> Done {
             Err(errno) => return Err(errno.into()),
         }
     }
-    Ok(mount::filesystem(c"tmpfs", path, c"tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, c"")?)
+    Ok(super::mount::cover(path, c"")?)
 }
 
 /// For roots that can't be pivoted (an initramfs): the old root stays underneath, out of reach behind the chroot.

@@ -110,26 +110,6 @@ pub fn read_at(dir: impl AsFd, file: &Path) -> Result<String, Errno> {
     read_all(&openat(dir, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
 }
 
-/// Reads a file of `/proc` that the kernel writes in one piece (`single_open` in its source): a read that comes short is
-/// the last one.
-///
-/// # Errors
-/// open(2)'s and read(2)'s.
-pub fn read_piece(path: &Path) -> Result<String, Errno> {
-    let fd = openat(AT_FDCWD, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let mut text = vec![0; 4096];
-    let mut length = 0;
-    loop {
-        let got = read(&fd, &mut text[length..])?;
-        length += got;
-        if length < text.len() {
-            text.truncate(length);
-            return String::from_utf8(text).map_err(|_| Errno::EILSEQ);
-        }
-        text.resize(length * 2, 0);
-    }
-}
-
 /// Reads a whole file by its path.
 ///
 /// # Errors

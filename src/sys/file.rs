@@ -113,7 +113,7 @@ pub fn open(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32) -> Answer<O
     Ok(owned(fd.cast_unsigned() as usize))
 }
 
-/// Reads a regular file with two calls where `std::fs::read` makes four: a read that comes short is the last one. `usual` is
+/// Reads a regular file, or one that the kernel writes in one piece (`single_open` in its source), with two calls where `std::fs::read` makes four: a read that comes short is the last one. `usual` is
 /// the room that most such files fit in.
 ///
 /// # Errors

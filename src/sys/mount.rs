@@ -174,19 +174,13 @@ pub fn map_ids(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>, recursive: bool
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn detached(fstype: &CStr, strings: &[(&CStr, &CStr)], attr: u64) -> Answer<OwnedFd> {
+pub fn detached(fstype: &CStr, attr: u64) -> Answer<OwnedFd> {
     const FSOPEN_CLOEXEC: usize = 1;
-    const FSCONFIG_SET_STRING: usize = 1;
     const FSCONFIG_CMD_CREATE: usize = 6;
     const FSMOUNT_CLOEXEC: usize = 1;
     // SAFETY: the string lives through the call.
     let config = owned(unsafe { call(libc::SYS_fsopen, [fstype.as_ptr() as usize, FSOPEN_CLOEXEC, 0, 0, 0]) }?);
     let fd = config.as_raw_fd().cast_unsigned() as usize;
-    for (key, value) in strings {
-        let (key, value) = (key.as_ptr() as usize, value.as_ptr() as usize);
-        // SAFETY: both strings live through the call.
-        unsafe { call(libc::SYS_fsconfig, [fd, FSCONFIG_SET_STRING, key, value, 0]) }?;
-    }
     // SAFETY: no pointers.
     unsafe { call(libc::SYS_fsconfig, [fd, FSCONFIG_CMD_CREATE, 0, 0, 0]) }?;
     std::mem::forget(config);
