@@ -40,13 +40,19 @@ pub enum Cause {
     OtherNode,
     /// The runtime's own `/dev/null` is not the null device.
     NotNull,
+    /// A mount would go into a procfs.
+    InProc,
+    /// What lies on `/dev/pts` is no devpts.
+    NotDevpts,
+    /// Something is mounted on `/dev` that is not the container's own.
+    ForeignDev,
     /// There is no network namespace to join.
     NoNetwork,
     /// Its loopback device stays down.
     NoLoopback,
 }
 
-const CAUSES: [Cause; 12] = [
+const CAUSES: [Cause; 15] = [
     Cause::Kernel,
     Cause::NoProgram,
     Cause::HookExited,
@@ -57,6 +63,9 @@ const CAUSES: [Cause; 12] = [
     Cause::NotProcfs,
     Cause::OtherNode,
     Cause::NotNull,
+    Cause::InProc,
+    Cause::ForeignDev,
+    Cause::NotDevpts,
     Cause::NoNetwork,
     Cause::NoLoopback,
 ];

@@ -3,7 +3,7 @@
 use crate::exec::{exec, sees, up};
 use crate::support::agent::Agent;
 use crate::support::tty::Receiver;
-use crate::support::{Bundle, Value, json, peer_differs};
+use crate::support::{Bundle, Runtime, Value, json, peer_differs};
 
 /// A profile that reports these system calls to an agent.
 fn reports(bundle: Bundle, calls: &[&str]) -> (Bundle, Agent) {
@@ -136,7 +136,7 @@ fn the_first_process_is_not_the_tenant_s_parent() {
 }
 
 #[test]
-fn a_terminal_comes_from_a_multiplexer_and_nothing_else() {
+fn a_terminal_comes_from_devpts_whatever_ptmx_is() {
     let fakes: [&[&str]; 3] =
         [&["mknod", "/dev/ptmx", "p", "0", "0"], &["write", "/dev/ptmx", "a file"], &["mkdir", "/dev/ptmx"]];
     for fake in fakes {
@@ -145,7 +145,12 @@ fn a_terminal_comes_from_a_multiplexer_and_nothing_else() {
         let receiver = Receiver::new(&bundle.path("c.sock"));
         let socket = receiver.path.to_str().unwrap().to_owned();
         let output = sees(&bundle, &["--tty", "--detach", "--console-socket", &socket], &["true"]);
-        assert_eq!(output.code, 255, "{output}");
+        if Runtime::get().is_onggi() {
+            // the container's devpts has a multiplexer that nobody can replace
+            output.ok();
+        } else {
+            assert_eq!(output.code, 255, "{output}");
+        }
         bundle.down();
     }
 }

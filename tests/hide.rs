@@ -54,12 +54,49 @@ fn masked_directories_of_the_kernels_file_systems_share_one_cover() {
 
 #[test]
 fn what_an_image_has_in_place_of_the_kernels_files_is_masked_too() {
-    // directories where the kernel has files, a file where it has a directory, and a file on the way
+    // directories where the kernel has files, and a file where it has a directory
     let bundle = Bundle::new("masked-unusual").without_mount("/proc").file("/proc/keys/key", "secret");
     let bundle = bundle.file("/proc/acpi", "secret").file("/proc/kcore", "").without("/linux/readonlyPaths");
-    let paths = json!(["/proc/acpi", "/proc/keys", "/proc/kcore/deeper"]);
+    let paths = json!(["/proc/acpi", "/proc/keys"]);
     let output = bundle.set("/linux/maskedPaths", paths).run(&["ls", "/proc/keys", "+", "read", "/proc/acpi"]).ok();
     output.has("ls /proc/keys", "").has("read /proc/acpi", "0 \"\"");
+}
+
+/// Only what does not exist is passed over: a file on the way, a loop of links or a directory that may not be entered say
+/// nothing about what the container may reach one day.
+#[test]
+fn what_cannot_be_looked_up_is_an_error() {
+    for (path, why) in [("/file/deeper", "not a directory"), ("/loop/x", "too many levels of symbolic links")] {
+        for list in ["maskedPaths", "readonlyPaths"] {
+            if peer_differs(&["crun"], "passes over some of these") {
+                return;
+            }
+            let bundle = Bundle::new("unreachable").file("/file", "").symlink("/loop", "/loop");
+            let bundle = bundle.set(&format!("/linux/{list}"), json!([path])).sees(&["true"]);
+            let output = bundle.run_as_is();
+            assert!(output.code != 0 && output.stderr.contains(why), "{list} {path}: {output}");
+        }
+    }
+}
+
+/// The spelling of a path does not take its mask off.
+#[test]
+fn a_path_that_ends_in_a_slash_or_a_dot_is_hidden_all_the_same() {
+    for end in ["/", "/.", "//", "/./"] {
+        if peer_differs(&["runc", "crun"], "takes some of these for files that are no directories") {
+            return;
+        }
+        let paths = json!([format!("/proc/keys{end}"), format!("/sys/firmware{end}")]);
+        let bundle = Bundle::new("spelled").set("/linux/maskedPaths", paths);
+        let bundle = bundle.set("/linux/readonlyPaths", json!([format!("/proc/sys{end}")]));
+        let words =
+            ["read", "/proc/keys", "+", "ls", "/sys/firmware", "+", "write", "/proc/sys/kernel/domainname", "x"];
+        let output = bundle.caps(&["CAP_SYS_ADMIN"]).run(&words).ok();
+        output
+            .has("read /proc/keys", "0 \"\"")
+            .has("ls /sys/firmware", "")
+            .has("write /proc/sys/kernel/domainname", "EROFS");
+    }
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub(super) fn mounts(plan: &Plan) -> Vec<Mounted> {
     for step in &plan.steps {
         match step {
             Step::Clone { source, .. } | Step::Take { source, .. } => cloned = Some(path(source)),
-            Step::Attach { target } => mounts.push(Mounted { target: path(target), source: cloned.take() }),
+            Step::Attach { target, .. } => mounts.push(Mounted { target: path(target), source: cloned.take() }),
             Step::Mount { target, .. } | Step::MountCgroup { target, .. } => {
                 mounts.push(Mounted { target: path(target), source: None });
             }

@@ -1,7 +1,6 @@
 //! Becoming the user: keyring, ids, capabilities, seccomp, home and working directory.
 
-use super::path::Scratch;
-use super::{Done, Scene};
+use super::{Done, Scene, path};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::plan::image::Image;
 use crate::plan::step::Slot;
@@ -10,7 +9,7 @@ use crate::sys::file::{self, cwd};
 use crate::sys::{Answer, Errno, cred, ns, task};
 use crate::wire::{self, Cause};
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Joins namespaces of a process. `EINVAL` with a user namespace among them means that it is our own.
 pub(super) fn join(process: BorrowedFd<'_>, kinds: Namespaces) -> Done {
@@ -56,10 +55,11 @@ fn setgroups_denied() -> bool {
     read().is_some() && word == *b"deny"
 }
 
-/// A kernel without keyrings, a seccomp profile around us that denies them and a full quota are forgiven.
+/// A kernel without keyrings has none to hide. Whatever else keeps us from joining the container's is an error: the payload
+/// would have the keys of our caller's session.
 pub(super) fn keyring(name: &CStr) -> Done {
     match task::join_keyring(name) {
-        Ok(()) | Err(Errno::ENOSYS | Errno::EPERM | Errno::EACCES | Errno::EDQUOT) => Ok(()),
+        Ok(()) | Err(Errno::ENOSYS) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -84,20 +84,12 @@ pub(super) fn seccomp(program: &[seccompiler::sock_filter], flags: u32, scene: &
     }
 }
 
-/// Makes the working directory (0755) with its parents.
+/// Makes the working directory (0755) with its parents, each in the one that was opened before.
 #[cold]
 #[inline(never)]
 fn make_cwd(path: &CStr) -> Answer<()> {
-    let mut walked = Scratch::new(c"")?;
-    for name in path.to_bytes().split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
-        walked.push(b"/")?;
-        walked.push(name)?;
-        match file::mkdir(cwd(), walked.as_c()?, 0o755) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    enter(path)
+    let root = file::open(cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    file::enter(path::directory(root.as_fd(), path)?.as_fd())
 }
 
 /// Changes directory; no link of `/proc` is followed on the way, so that no descriptor that we or our caller have open
@@ -123,6 +115,9 @@ pub(super) fn chdir(path: &CStr, lenient: bool, make: bool, scene: &mut Scene<'_
 
 /// A seccomp profile that is older than `openat2` denies it: then the place is judged when we are there.
 fn enter(path: &CStr) -> Answer<()> {
+    if path == c"/" {
+        return file::chdir(path);
+    }
     match file::openat2(cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0, file::RESOLVE_NO_MAGICLINKS) {
         Ok(dir) => file::enter(dir.as_fd()),
         Err(Errno::EPERM | Errno::ENOSYS) => {
@@ -133,11 +128,33 @@ fn enter(path: &CStr) -> Answer<()> {
     }
 }
 
-/// Adds `HOME` from the container's own `/etc/passwd`, or `/`. An unreadable file is as good as none.
+/// Adds `HOME` from the container's own `/etc/passwd`, or `/`. What is no regular file is as good as none: an image may have a
+/// device in its place, a FIFO, or an entry of a procfs.
 pub(super) fn home(uid: u32, image: &mut Image) {
-    match file::open(cwd(), c"/etc/passwd", libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0) {
+    match regular(c"/etc/passwd") {
         Ok(passwd) => home_in(passwd.as_fd(), uid, image),
         Err(_) => image.envp.append(&[b"HOME=", b"/"]),
+    }
+}
+
+/// Opens a regular file of the container's without waiting for anybody (a FIFO's writer, the holder of a lease). It is looked at
+/// first: opening a device does something.
+fn regular(path: &CStr) -> Answer<OwnedFd> {
+    let is_regular = |fd: BorrowedFd<'_>| Ok(file::stat(fd)?.st_mode & libc::S_IFMT == libc::S_IFREG);
+    let open = |flags| match file::openat2(cwd(), path, flags, 0, file::RESOLVE_NO_MAGICLINKS) {
+        // a seccomp profile older than the call; nothing is open that a link of /proc could lead out by
+        Err(Errno::EPERM | Errno::ENOSYS) => file::open(cwd(), path, flags, 0),
+        answer => answer,
+    };
+    let looked_at = open(libc::O_PATH)?;
+    if !is_regular(looked_at.as_fd())? || file::filesystem(looked_at.as_fd())? == super::mount::PROC_MAGIC {
+        return Err(Errno::EINVAL);
+    }
+    let opened = open(libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY)?;
+    if is_regular(opened.as_fd())? && file::same(opened.as_fd(), looked_at.as_fd())? {
+        Ok(opened)
+    } else {
+        Err(Errno::EINVAL)
     }
 }
 
@@ -151,11 +168,14 @@ fn home_in(passwd: BorrowedFd<'_>, uid: u32, image: &mut Image) {
     image.envp.append(&[b"HOME=", home]);
 }
 
-/// Reads `/etc/passwd` line by line through a buffer; lines longer than it are not looked at.
+/// Reads `/etc/passwd` line by line through a buffer, up to 1 MiB, whatever its size says; lines longer than the buffer are
+/// not looked at.
 fn search(passwd: BorrowedFd<'_>, uid: u32, buffer: &mut [u8], found: &mut [u8]) -> Answer<usize> {
-    let mut filled = 0;
+    const MOST: usize = 1 << 20;
+    let (mut filled, mut read) = (0, 0);
     loop {
         let length = read_more(passwd, buffer, filled)?;
+        read += length - filled;
         let end = length == filled;
         filled = length;
         let mut start = 0;
@@ -170,7 +190,7 @@ fn search(passwd: BorrowedFd<'_>, uid: u32, buffer: &mut [u8], found: &mut [u8])
                 break;
             }
         }
-        if end {
+        if end || read >= MOST {
             return Ok(0);
         }
         let start = if start == 0 && filled == buffer.len() { filled } else { start.min(filled) };

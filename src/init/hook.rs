@@ -26,7 +26,7 @@ pub(super) fn run(hook: &HookStep, payload: &Image, scene: &mut Scene<'_>) -> Do
     }
     let Some(path) = image.candidates.first() else { return Err(crate::sys::Errno::ENOENT.into()) };
     let env = if hook.inherits { &payload.envp } else { &image.envp };
-    match exec::run(path, &image.argv, env, files, limit)? {
+    match exec::run(path, &image.argv, env, files, limit, scene.umask)? {
         None => Err(Cause::HookTimeout.into()),
         Some(End::Exited(0)) => Ok(()),
         Some(End::Exited(status)) => Err(super::Trouble { cause: Cause::HookExited, errno: 0, detail: status }),

@@ -7,6 +7,9 @@
 
 mod copy;
 mod creds;
+mod fds;
+mod filesystem;
+mod hide;
 mod hook;
 mod mount;
 mod path;
@@ -23,7 +26,7 @@ use crate::sys::task::Word;
 use crate::sys::{Errno, cred, exe, exec, file, net, ns, signal, task};
 use crate::wire::{self, Cause, Failure, Message};
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Status of an init that could not become the payload.
 pub const FAILED: i32 = 1;
@@ -50,8 +53,9 @@ impl From<Cause> for Trouble {
 
 type Done = Result<(), Trouble>;
 
-/// Leaves a descriptor to execve, which closes them all at once: a call less for each. Bundles with many mounts, and
-/// callers with few descriptors to give, would run into the limit of open files that way: higher numbers are closed.
+/// Leaves a descriptor to the next [`Step::CloseFds`], which closes many in one call. The plan has one behind the last mount, before
+/// any path of the image is looked up. Bundles with many mounts, and callers with few descriptors to give, would run into
+/// the limit of open files that way: higher numbers are closed at once.
 fn leave<T: AsFd>(fd: T) {
     const HIGHEST: i32 = 48;
     if file::number(&fd) < HIGHEST {
@@ -62,17 +66,19 @@ fn leave<T: AsFd>(fd: T) {
 /// The descriptors that steps leave for one another.
 struct Scene<'a> {
     slots: &'a mut [Option<OwnedFd>],
+    /// The numbers of the wire and of what was in the slots at the birth, in ascending order.
+    inherited: &'a [RawFd],
     wire: BorrowedFd<'a>,
     /// The working directory was entered with the rights of root.
     entered: bool,
+    /// The umask of the caller, once it is no longer ours.
+    umask: Option<u32>,
     /// The working directory is the container's `/dev`.
     in_dev: bool,
     /// `/dev` is a file system that was empty and that only we can reach.
     own_dev: bool,
     /// And `null` in it is our own.
     own_null: bool,
-    /// Where the first masked directory was covered, if that is found again.
-    cover: Option<&'static CStr>,
     /// The thread that makes the network namespace has not written yet.
     expects: bool,
     /// The host's word to go on came before it was asked for.
@@ -121,6 +127,8 @@ pub struct Pack {
     pub slots: &'static mut [Option<OwnedFd>],
     /// Our end of the wire to the host half.
     pub wire: OwnedFd,
+    /// The numbers of the wire and of what is in the slots, in ascending order: all that stays open.
+    pub inherited: &'static [RawFd],
     /// The signal mask that the payload gets back.
     pub mask: Option<Mask>,
     /// The host's last word, if we share its memory: then it need not send it.
@@ -135,12 +143,13 @@ pub fn walk(pack: &mut Pack) -> ! {
     let mut scene = Scene {
         expects: pack.plan.birth.network_ahead && pack.slots[usize::from(Slot::NETWORK.0)].is_none(),
         slots: pack.slots,
+        inherited: pack.inherited,
         wire: pack.wire.as_fd(),
         entered: false,
+        umask: None,
         in_dev: false,
         own_dev: false,
         own_null: false,
-        cover: None,
         heard: None,
         refused: None,
         ready: pack.ready,
@@ -151,7 +160,7 @@ pub fn walk(pack: &mut Pack) -> ! {
         if let Some(marks) = pack.marks {
             marks.mark(index);
         }
-        scene.in_dev &= matches!(step, Step::Mount { fresh: true, .. });
+        scene.in_dev &= matches!(step, Step::Mount { fresh: true, .. } | Step::Mask { .. });
         if let Err(trouble) = perform(step, &mut pack.image, &mut scene, pack.mask.as_ref()) {
             let step = u16::try_from(index).unwrap_or(u16::MAX);
             report(&scene, Failure { step, cause: trouble.cause, errno: trouble.errno, detail: trouble.detail }, gate);
@@ -169,8 +178,9 @@ fn report(scene: &Scene<'_>, failure: Failure, gate: bool) -> ! {
             let _ = file::write(lock, &message.encode());
             hook::copy_output(scene, lock);
         }
-    } else {
-        let _ = wire::say(scene.wire, message);
+    } else if !matches!(wire::say(scene.wire, message), Ok(()) | Err(Errno::EPIPE)) {
+        // a status alone would be taken for the payload's
+        task::trap();
     }
     task::leave(FAILED)
 }
@@ -200,7 +210,10 @@ fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>, mask: 
         Step::Hostname(name) => ns::set_hostname(name)?,
         Step::Domainname(name) => ns::set_domainname(name)?,
         Step::Loopback => net::loopback_up(net::control()?.as_fd())?,
-        Step::Umask(mask) => drop(file::umask(*mask)),
+        Step::Umask(mask) => {
+            let before = file::umask(*mask);
+            scene.umask.get_or_insert(before);
+        }
         Step::Propagate(flags) => crate::sys::mount::propagate(c"/", *flags)?,
         Step::PrivateParent(path) => root::private_parent(path)?,
         Step::OpenRoot { path, tree } => root::open(path, *tree, scene)?,
@@ -228,14 +241,14 @@ fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>, mask: 
         | Step::AttrAt { .. }
         | Step::Link { .. }
         | Step::LinkTo { .. }
-        | Step::OpenDev { .. }
+        | Step::OpenDev
         | Step::Node { .. }
         | Step::Unlink { .. }
         | Step::OpenProc
         | Step::WriteProc { .. }
         | Step::ReadonlyPath { .. }
         | Step::Mask { .. } => mount::perform(step, scene)?,
-        Step::OpenTerminal { size, ptmx } => tty::open(*size, ptmx, scene)?,
+        Step::OpenTerminal { size } => tty::open(*size, scene)?,
         Step::BindConsole => tty::bind_console(scene)?,
         Step::SendTerminal { socket } => tty::send(*socket, scene)?,
         Step::TakeTerminal(uid) => tty::take(*uid, scene)?,
@@ -260,7 +273,8 @@ fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>, mask: 
         Step::Home(uid) => creds::home(*uid, image),
         Step::Find => find(image)?,
         Step::Hook(hook) => hook::run(hook, image, scene)?,
-        Step::CloseFds(first) => file::close_from_on_exec(*first)?,
+        Step::CloseInherited { preserve } => fds::close_inherited(*preserve, scene)?,
+        Step::CloseFds { preserve, keep } => fds::close_others(*preserve, keep, scene)?,
         Step::Gate => gate(scene)?,
         Step::Signals => signals(mask)?,
         Step::Exec => execute(image)?,

@@ -91,7 +91,7 @@ pub(super) fn conceal(path: &CStr, shared: bool) -> Done {
             Err(errno) => return Err(errno.into()),
         }
     }
-    Ok(super::mount::cover(path, c"")?)
+    Ok(super::hide::cover(path, c"")?)
 }
 
 /// For roots that can't be pivoted (an initramfs): the old root stays underneath, out of reach behind the chroot.

@@ -2,24 +2,33 @@
 
 use super::{Done, Scene};
 use crate::plan::step::Slot;
-use crate::sys::file::{self, cwd, given};
+use crate::sys::file::{
+    self, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, cwd, given,
+};
 use crate::sys::tty::{self, Size};
 use crate::sys::{Answer, Errno, mount, socket};
-use crate::wire;
-use std::ffi::CStr;
+use crate::wire::{self, Cause};
 use std::os::fd::AsFd;
 
-pub(super) fn open(size: Option<Size>, ptmx: &CStr, scene: &mut Scene<'_>) -> Done {
-    let flags = libc::O_RDWR | libc::O_NOCTTY;
-    let master = match file::open(cwd(), ptmx, flags, 0) {
-        Err(Errno::ENOENT) => file::open(cwd(), c"/dev/ptmx", flags, 0),
-        answer => answer,
-    }?;
-    // a container that runs already may have put anything there
+/// `DEVPTS_SUPER_MAGIC` (linux/magic.h).
+const DEVPTS_MAGIC: i64 = 0x1cd1;
+
+/// Opens a new terminal. A container that runs may have put anything in the place of `/dev/ptmx`: a link to the host's by way
+/// of `/proc`, a FIFO, a file with a lease. So the directory is opened first, through no link of `/proc`, and what is in a devpts is the
+/// kernel's: it never blocks.
+pub(super) fn open(size: Option<Size>, scene: &mut Scene<'_>) -> Done {
+    let flags = libc::O_PATH | libc::O_DIRECTORY;
+    let devpts = file::openat2(cwd(), c"/dev/pts", flags, 0, RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS)?;
+    if file::filesystem(devpts.as_fd())? != DEVPTS_MAGIC {
+        return Err(Cause::NotDevpts.into());
+    }
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let master = file::openat2(devpts.as_fd(), c"ptmx", flags, 0, RESOLVE_BENEATH | RESOLVE_NO_XDEV)?;
     let found = file::stat(master.as_fd())?;
     if found.st_mode & libc::S_IFMT != libc::S_IFCHR || found.st_rdev != file::device(5, 2) {
-        return Err(Errno::ENOTTY.into());
+        return Err(Cause::NotDevpts.into());
     }
+    file::block(master.as_fd())?;
     tty::unlock(master.as_fd())?;
     let terminal = tty::peer(master.as_fd())?;
     if let Some(size) = size {

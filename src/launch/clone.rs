@@ -22,7 +22,7 @@ use crate::sys::netns::{Ahead, Refused};
 use crate::sys::share::{self, Cradle};
 use crate::sys::signal::{self, Mask};
 use crate::sys::task::Word;
-use crate::sys::{Errno, file, ns, task};
+use crate::sys::{Errno, entry, file, ns, task};
 use crate::wire::{self, Cause, Failure, Message};
 use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -53,10 +53,6 @@ pub(super) struct Luggage {
     birth: &'static Birth,
     /// Our last word to the child, where it shares our memory.
     pub(super) ready: Option<&'static Word>,
-    /// Our end of the wire, which the child closes.
-    host: RawFd,
-    /// What is left of our binary's protection, which it closes too: whoever does that last has to wait, and has time.
-    rest: Option<RawFd>,
 }
 
 impl Luggage {
@@ -64,10 +60,9 @@ impl Luggage {
     pub(super) fn new(
         plan: &'static mut Plan,
         slots: &[Option<OwnedFd>],
-        (host, wire): (BorrowedFd<'_>, BorrowedFd<'_>),
+        wire: BorrowedFd<'_>,
         mask: Option<Mask>,
         marks: Option<&'static Marks>,
-        rest: Option<BorrowedFd<'_>>,
     ) -> (Self, &'static Plan) {
         // SAFETY: these are never dropped on our side, where the descriptors have another owner, and on the child's side
         // that owner does not exist.
@@ -76,32 +71,25 @@ impl Luggage {
         let plan: &'static Plan = plan;
         let slots: Vec<_> = slots.iter().map(|slot| slot.as_ref().map(|fd| twin(fd.as_fd()))).collect();
         let slots = slots.leak();
+        let mut inherited: Vec<RawFd> =
+            slots.iter().flatten().map(AsRawFd::as_raw_fd).chain([wire.as_raw_fd()]).collect();
+        inherited.sort_unstable();
+        let inherited = inherited.leak();
         let ready = plan.birth.shares_memory.then(|| &*Box::leak(Box::<Word>::default()));
-        let pack = Box::leak(Box::new(Pack { plan, image, slots, wire: twin(wire), mask, ready, marks }));
-        (
-            Self {
-                pack: NonNull::from(pack),
-                birth: &plan.birth,
-                ready,
-                host: host.as_raw_fd(),
-                rest: rest.map(|fd| fd.as_raw_fd()),
-            },
-            plan,
-        )
+        let pack = Box::leak(Box::new(Pack { plan, image, slots, inherited, wire: twin(wire), mask, ready, marks }));
+        (Self { pack: NonNull::from(pack), birth: &plan.birth, ready }, plan)
     }
 
     /// The child's life.
     fn unpack(self) -> ! {
-        // SAFETY: the child's table of descriptors is a copy, in which these have no owner; closing our end lets the end of
-        // the host be seen. The pack is leaked and the child's alone.
-        let pack = unsafe {
-            libc::close(self.host);
-            if let Some(rest) = self.rest {
-                libc::close(rest);
+        // SAFETY: the pack is leaked and the child's alone. A child that does not share its memory is the one thread of it, and has
+        // what it needs in the pack.
+        unsafe {
+            if !self.birth.shares_memory {
+                entry::forget();
             }
-            &mut *self.pack.as_ptr()
-        };
-        init::walk(pack)
+            init::walk(&mut *self.pack.as_ptr())
+        }
     }
 }
 
@@ -313,7 +301,11 @@ fn prepare(birth: &Birth, slots: &[Option<OwnedFd>]) -> std::result::Result<(), 
             join(*kind, slot.0.into())?;
         }
     }
-    Ok(())
+    if birth.inside.is_empty() {
+        return Ok(());
+    }
+    let process = slots.get(usize::from(Slot::INIT.0)).and_then(Option::as_ref).ok_or(Errno::EBADF)?;
+    ns::join(process.as_fd(), birth.inside)
 }
 
 fn write_offsets(birth: &Birth) -> std::result::Result<(), Errno> {
@@ -322,6 +314,19 @@ fn write_offsets(birth: &Birth) -> std::result::Result<(), Errno> {
     let lines: Vec<String> =
         birth.offsets.iter().map(|o| format!("{} {} {}\n", o.clock, o.seconds, o.nanoseconds)).collect();
     file::write(offsets.as_fd(), lines.concat().as_bytes())
+}
+
+/// Joins the session keyring that the child is to inherit, if the plan leaves that to us.
+///
+/// # Errors
+/// The kernel's answer; a kernel without keyrings has none to hide.
+pub(super) fn join_keyring(plan: &Plan) -> Result<()> {
+    match plan.keyring.as_deref().map_or(Ok(()), task::join_keyring) {
+        Ok(()) | Err(Errno::ENOSYS) => Ok(()),
+        Err(errno) => Err(errno)
+            .context(|| "join the container's session keyring")
+            .map_err(|error| error.hint("--no-new-keyring leaves the container in its caller's session keyring")),
+    }
 }
 
 /// Ends a child and reaps it, whatever state it is in.

@@ -99,6 +99,9 @@ fn late_failure(lock: &mut File, spec: &Spec) -> Result<()> {
         | Cause::NotProcfs
         | Cause::OtherNode
         | Cause::NotNull
+        | Cause::InProc
+        | Cause::ForeignDev
+        | Cause::NotDevpts
         | Cause::NoNetwork
         | Cause::NoLoopback => {
             let program = spec.process().as_ref().and_then(|p| p.args().as_ref()?.first().cloned()).unwrap_or_default();

@@ -156,7 +156,7 @@ fn one(hook: &Planned, files: &Files, document: &StateDocument<'_>) -> Result<()
     let image = &hook.image;
     let Some(path) = image.candidates.first() else { return Err(Error::msg("a hook without a program")) };
     let limit = hook.timeout.map(|seconds| u64::from(seconds) * 1000);
-    let end = exec::run(path, &image.argv, &image.envp, [stdin, stdout, stderr], limit).map_err(|errno| {
+    let end = exec::run(path, &image.argv, &image.envp, [stdin, stdout, stderr], limit, None).map_err(|errno| {
         Error::from(errno).context(format!("error running {}: fork/exec {}", hook.name, image.program))
     })?;
     if end == Some(End::Exited(0)) {

@@ -179,11 +179,11 @@ pub fn launch(job: &Job<'_>, view: View, log: &Log) -> Result<Launched> {
     let ahead = ahead(job, log)?;
     let mut seal = Sealing::View(view);
     let (plan, cgroups) = prepared(job, log)?;
-    let shared = plan.birth.shares_memory;
-    if shared {
-        // nobody reads or writes our memory through a child that has given up its rights
+    if plan.birth.undumpable {
+        // a child is born as we are: whoever can see it can't look into it
         cred::set_dumpable(false).context(|| "prctl(PR_SET_DUMPABLE, 0)")?;
-    } else {
+    }
+    if !plan.birth.shares_memory {
         seal = seal.finish(log)?;
     }
     let mut undo = Undo::new(log);
@@ -212,7 +212,7 @@ pub fn launch(job: &Job<'_>, view: View, log: &Log) -> Result<Launched> {
     }
     stages::clone(plan, log);
     let cloning = log.span("clone3");
-    let (child, line, plan) = bear(job, plan, &mut slots, (&made, &cgroups), (ahead, seal.rest()), log)?;
+    let (child, line, plan) = bear(job, plan, &mut slots, (&made, &cgroups), ahead, log)?;
     let child = std::rc::Rc::new(child);
     drop(cloning);
     stages::born(child.pid, plan, log);
@@ -247,7 +247,7 @@ fn bear(
     plan: &'static mut Plan,
     slots: &mut [Option<OwnedFd>],
     (made, cgroups): (&cgroup::Made, &CgroupPlan),
-    (ahead, rest): (Option<&'static Ahead>, Option<BorrowedFd<'_>>),
+    ahead: Option<&'static Ahead>,
     log: &Log,
 ) -> Result<(Child, Line, &'static Plan)> {
     let (host, init) = socket::pair().context(|| "socketpair")?;
@@ -256,8 +256,9 @@ fn bear(
         slots[usize::from(Slot::NETWORK.0)] = made.transpose().map_err(clone::no_network)?;
     }
     let marks = log.trace().map(Trace::marks);
-    let (luggage, plan) = Luggage::new(plan, slots, (host.as_fd(), init.as_fd()), job.mask, marks, rest);
+    let (luggage, plan) = Luggage::new(plan, slots, init.as_fd(), job.mask, marks);
     let _score = oom::lend(plan.oom_score_adj)?;
+    clone::join_keyring(plan)?;
     task::roam();
     let child = clone::birth(luggage, made.into_fd(), |errno| made.refused(errno, cgroups))?;
     Ok((child, Line::new(host, luggage.ready), plan))

@@ -3,7 +3,6 @@
 use crate::error::{Context, Result};
 use crate::log::Log;
 use crate::sys::exe::{Rest, View};
-use std::os::fd::{AsFd, BorrowedFd};
 
 /// What protecting our own binary is called in errors.
 pub const SEAL: &str = "protect our own binary from the container";
@@ -15,7 +14,7 @@ pub(super) enum Sealing {
     /// We can be moved.
     View(View),
     /// We are; what is left is to be dropped when there is time to wait.
-    Done(Option<Rest>),
+    Done { _rest: Option<Rest> },
 }
 
 impl Sealing {
@@ -23,16 +22,8 @@ impl Sealing {
     pub(super) fn finish(self, log: &Log) -> Result<Self> {
         let _span = log.span("seal our binary");
         match self {
-            Self::View(view) => view.finish().map(Self::Done).context(|| SEAL),
-            Self::Done(_) => Ok(self),
-        }
-    }
-
-    /// What a child is to close early.
-    pub(super) fn rest(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Self::View(view) => view.rest(),
-            Self::Done(rest) => rest.as_ref().map(AsFd::as_fd),
+            Self::View(view) => view.finish().map(|rest| Self::Done { _rest: rest }).context(|| SEAL),
+            Self::Done { .. } => Ok(self),
         }
     }
 }

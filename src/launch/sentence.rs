@@ -104,7 +104,19 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
         (Step::JoinNetwork, Cause::NoNetwork | Cause::NoLoopback) => {
             Some(super::clone::no_network(Refused { loopback: failure.cause == Cause::NoLoopback, errno }))
         }
-        (Step::Attach { target }, Cause::NotProcfs) => {
+        (
+            Step::Attach { target, .. } | Step::Mount { target, .. } | Step::MountCgroup { target, .. },
+            Cause::InProc,
+        ) => {
+            let target = target.to_string_lossy();
+            let text = format!("{target:?} cannot be mounted because it is inside /proc");
+            Some(Error::msg(text).hint("a link of the image leads there"))
+        }
+        (Step::OpenDev, Cause::ForeignDev) => Some(
+            Error::msg("/dev of the container is a mount that the configuration does not name /dev: it is not filled")
+                .hint("mount a tmpfs on /dev, or bind what is to be /dev there by that name"),
+        ),
+        (Step::Attach { target, .. }, Cause::NotProcfs) => {
             let target = target.to_string_lossy();
             Some(Error::msg(format!("{target:?} cannot be mounted because it is not of type proc")))
         }
@@ -154,6 +166,9 @@ fn cause(cause: Cause) -> Option<&'static str> {
     match cause {
         Cause::OtherNode => Some("another node is there already"),
         Cause::NotNull => Some("/dev/null of the container is not the null device"),
+        Cause::InProc => Some("it is inside /proc"),
+        Cause::NotDevpts => Some("/dev/pts of the container is no devpts"),
+        Cause::ForeignDev => Some("/dev is not the container's own"),
         Cause::NotProcfs => Some("/proc is no procfs"),
         Cause::NotOrdinary => Some("not an ordinary directory"),
         Cause::CwdOutside => Some("outside of the root"),
@@ -186,6 +201,7 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
         (Step::Seccomp { .. }, Errno::EACCES) => {
             Some("loading a filter needs process.noNewPrivileges or CAP_SYS_ADMIN")
         }
+        (Step::Keyring(_), _) => Some("--no-new-keyring leaves the container in its caller's session keyring"),
         (Step::Pivot { .. }, Errno::EINVAL) => Some("where the root is an initramfs, --no-pivot"),
         _ => None,
     }
@@ -221,6 +237,9 @@ fn killed_for_memory(cgroup: &Handle) -> bool {
 fn gone(end: Option<End>) -> Error {
     let text = match end {
         Some(End::Killed(libc::SIGSYS)) => "the seccomp profile forbids a system call that starting needs".to_owned(),
+        Some(End::Killed(libc::SIGILL)) => {
+            "the seccomp profile forbids to go on (execve), and to say why (write) or to end (exit_group)".to_owned()
+        }
         Some(End::Killed(signal)) => format!("killed by signal {signal}"),
         Some(End::Exited(status)) => format!("left with status {status}"),
         None => "init is gone".to_owned(),

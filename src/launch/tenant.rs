@@ -15,11 +15,12 @@ use crate::plan::tenant::{self, Request};
 use crate::state::{self, Held};
 use crate::sys::exe::Rest;
 use crate::sys::signal::{End, Mask};
-use crate::sys::{Answer, Errno, cred, ns, socket, task, tty};
+use crate::sys::{Answer, Errno, cred, file, socket, task, tty};
 use crate::trace::Trace;
 use crate::wire::{self, Message};
 use oci_spec::runtime::{Linux, Process};
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// What is to be done.
@@ -93,17 +94,32 @@ pub fn launch(job: &Job<'_>, init: Held, rest: Option<Rest>, log: &Log) -> Resul
     plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
     let mut slots = fds::open(plan)?;
     let (first, place) = (init.pid.as_raw(), usize::from(Slot::INIT.0));
+    if plan.steps.iter().any(|step| matches!(step, Step::EnterRoot)) {
+        slots[usize::from(Slot::ROOT.0)] = Some(root(&init)?);
+    }
     slots[place] = Some(init.into_pidfd());
-    enter(plan, &mut slots, (job, first, rest), log).map_err(|error| match slots[place].as_ref().map(ended) {
-        // whatever went wrong, that is why: no more processes in its pid namespace, nobody to join
-        Some(Ok(true)) => error.context("cannot exec in a stopped container"),
-        Some(Ok(false) | Err(_)) | None => error,
+    enter(plan, &mut slots, (job, first, rest), log).map_err(|error| {
+        match slots[place].as_ref().map(|pidfd| ended(pidfd.as_fd())) {
+            // whatever went wrong, that is why: no more processes in its pid namespace, nobody to join
+            Some(Ok(true)) => error.context("cannot exec in a stopped container"),
+            Some(Ok(false) | Err(_)) | None => error,
+        }
     })
 }
 
+/// The root of the container's first process, whatever lies where the host had it.
+fn root(init: &Held) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/root", init.pid);
+    let what = || format!("open {path}");
+    let name = CString::new(path.as_str()).map_err(|_| Error::msg(what()))?;
+    let root = file::open(file::cwd(), &name, libc::O_PATH | libc::O_DIRECTORY, 0).context(what)?;
+    // held since before: if it is there still, the number was its own all the while
+    if ended(init.as_fd())? { Err(Error::msg("cannot exec in a stopped container")) } else { Ok(root) }
+}
+
 /// Whether the process that a pidfd means has ended.
-fn ended(pidfd: &OwnedFd) -> Answer<bool> {
-    tty::poll([(Some(pidfd.as_fd()), libc::POLLIN)], 0).map(|[ready]| ready != 0)
+fn ended(pidfd: BorrowedFd<'_>) -> Answer<bool> {
+    tty::poll([(Some(pidfd), libc::POLLIN)], 0).map(|[ready]| ready != 0)
 }
 
 fn enter(
@@ -115,16 +131,12 @@ fn enter(
     move_to(&plan.birth.affinity)?;
     let score = oom::lend(plan.oom_score_adj)?;
     cred::set_dumpable(false).context(|| "prctl(PR_SET_DUMPABLE, 0)")?;
-    let ahead = plan.birth.ahead;
-    if let Some(pidfd) = slots[usize::from(Slot::INIT.0)].as_ref().filter(|_| !ahead.is_empty()) {
-        ns::join(pidfd.as_fd(), ahead).context(|| format!("{}: setns({ahead} of {first})", sentence::TENANT))?;
-    }
+    clone::join_keyring(plan)?;
     stages::clone(plan, log);
     let cloning = log.span("clone3");
     let (host, wire) = socket::pair().context(|| "socketpair")?;
     let marks = log.trace().map(Trace::marks);
-    let early = rest.as_ref().map(AsFd::as_fd);
-    let (luggage, plan) = Luggage::new(plan, slots, (host.as_fd(), wire.as_fd()), job.mask, marks, early);
+    let (luggage, plan) = Luggage::new(plan, slots, wire.as_fd(), job.mask, marks);
     let (child, inside) = born(luggage, job, first).map_err(|error| error.context(sentence::TENANT))?;
     drop(score);
     drop(wire);

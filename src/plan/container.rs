@@ -66,6 +66,14 @@ struct Draft<'a> {
     here: Option<Str>,
     /// The devices that the host moves.
     network: Network,
+    /// The session keyring, if the host half joins it.
+    keyring: Option<Str>,
+    /// The mounts, with cleaned destinations.
+    list: Vec<Mount>,
+    /// What becomes read-only when it is filled.
+    readonly: Vec<Step>,
+    /// There are hooks at the start.
+    late_hooks: bool,
     /// The mount namespace is made of the root alone, and no root is left to pivot from.
     alone: bool,
     opens: Vec<(Slot, Open)>,
@@ -84,13 +92,15 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let absent = || Error::spec("process", "process property must not be empty");
     let process = spec.process().as_ref().or(nobody.as_ref()).ok_or_else(absent)?;
     let (mut opens, mut slots) = (Vec::new(), Slot::FREE);
-    let mut chosen = choose(spec, &mut opens, &mut slots)?;
+    let mut chosen = choose(spec, facts.unprivileged, &mut opens, &mut slots)?;
     if facts.unprivileged {
         namespaces::rootless(&chosen, spec.mounts().as_deref().unwrap_or_default())?;
     }
     let late = late(&mut chosen, request);
     let mut draft = Draft::new(spec, process, request, facts, chosen, late);
     (draft.opens, draft.slots) = (opens, slots);
+    let mounts = spec.mounts().as_deref().unwrap_or_default();
+    draft.list = mounts::cleaned(mounts, &rootfs(spec, request.bundle)?, &mut draft.notes)?;
     let env = environment(process, request);
     let env = image::environment(env.iter().map(String::as_str));
     let home = home_wanted(process);
@@ -101,9 +111,13 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     draft.notes.append(&mut confined.notes);
     let hooks = hooks::of(spec)?;
     let (creating, starting) = draft.inner_hooks(&env)?;
+    draft.late_hooks = !starting.is_empty();
     let limits = identity::limits(process)?;
     let host_limits = if draft.chosen.user { limits.clone() } else { Vec::new() };
 
+    if draft.chosen.user && !(request.no_new_keyring || facts.unprivileged) {
+        draft.keyring = Some(keyring(request.id)?);
+    }
     let mut steps = Vec::with_capacity(96);
     draft.enter(&mut steps)?;
     draft.build_root(&mut steps)?;
@@ -128,7 +142,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     steps.extend(starting);
     steps.push(Step::Exec);
 
-    let Draft { chosen, here, network, opens, slots, notes, details, .. } = draft;
+    let Draft { chosen, here, network, keyring, opens, slots, notes, details, .. } = draft;
     Ok(Plan {
         id: request.id.to_owned(),
         root: here,
@@ -138,6 +152,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
         birth: chosen.birth,
         limits: host_limits,
         oom_score_adj: process.oom_score_adj(),
+        keyring,
         hooks,
         terminal: process.terminal().unwrap_or_default() && request.console_socket.is_none(),
         steps,
@@ -167,6 +182,10 @@ impl<'a> Draft<'a> {
             late,
             here: None,
             network: Network::default(),
+            keyring: None,
+            list: Vec::new(),
+            readonly: Vec::new(),
+            late_hooks: false,
             alone: false,
             opens: Vec::new(),
             slots: Slot::FREE,
@@ -179,6 +198,8 @@ impl<'a> Draft<'a> {
 impl Draft<'_> {
     /// Into the namespaces, and names in them.
     fn enter(&mut self, steps: &mut Vec<Step>) -> Result<()> {
+        // first: whoever waits for the end of a pipe that our caller has left open is not to wait for init
+        steps.push(Step::CloseInherited { preserve: self.request.preserve_fds });
         self.network = network::network(&self.linux, &self.chosen, self.facts.unprivileged)?;
         // ids mean nothing before the maps are written, a cgroup namespace is rooted where the process is, and devices
         // have settings
@@ -186,11 +207,15 @@ impl Draft<'_> {
         if self.chosen.birth.maps.is_some() || self.request.placed_late || devices {
             steps.push(Step::Await(Sync::Mapped));
         }
+        if !self.chosen.birth.undumpable {
+            steps.push(Step::Undumpable);
+        }
         // given namespaces first: everything below happens in them
         steps.extend(namespaces::join(&self.chosen));
         // in a user namespace nobody is root before he becomes it
         if self.chosen.user {
             steps.push(Step::BecomeRoot { alone: !self.facts.unprivileged });
+            steps.push(Step::Undumpable);
         }
         if !self.late.is_empty() {
             steps.push(Step::Unshare(self.late));
@@ -198,8 +223,8 @@ impl Draft<'_> {
         // a session of our own: signals of the caller's terminal are not ours, and a terminal may become ours later
         steps.push(Step::Session);
         // before labels: the ring takes the label of its maker
-        if !self.request.no_new_keyring {
-            steps.push(Step::Keyring(image::c_string("id", format!("_ses.{}", self.request.id))?));
+        if !self.request.no_new_keyring && self.keyring.is_none() {
+            steps.push(Step::Keyring(keyring(self.request.id)?));
         }
         steps.extend(namespaces::names(self.spec, &self.chosen)?);
         // modes of nodes and directories are meant as they are written
@@ -214,7 +239,9 @@ impl Draft<'_> {
         self.here = rootfs::here(self.spec, &rootfs, &self.chosen, filled)?;
         let by = (self.by_host(), self.here.is_some());
         let mut mounts = self.mounts()?;
-        let open = self.own_dev() && devices::below_dev(&mut mounts);
+        if self.own_dev() {
+            devices::below_dev(&mut mounts);
+        }
         if self.chosen.birth.network_ahead {
             // as late as may be: it is still being made. A sysfs shows the devices of the namespace that mounts it
             let needs = |step: &Step| matches!(step, Step::Mount { fstype, .. } if fstype.as_c_str() == c"sysfs");
@@ -233,7 +260,8 @@ impl Draft<'_> {
         // behind the mounts: one of them is /dev
         if self.own_dev() {
             let nodes = self.linux.devices().as_deref().unwrap_or_default();
-            let fresh = self.list().iter().any(|mount| is_dev(mount) && mount.typ().as_deref() == Some("tmpfs"));
+            let last = self.list.iter().rfind(|mount| devices::is_dev(mount));
+            let (fresh, open) = (last.is_some_and(|mount| mount.typ().as_deref() == Some("tmpfs")), last.is_some());
             let from = match (self.chosen.user, self.by_host()) {
                 (false, _) => Nodes::Made,
                 (true, true) => Nodes::ClonedByHost,
@@ -250,6 +278,8 @@ impl Draft<'_> {
             let stays = self.request.no_pivot.then_some(&*self.facts.instances);
             steps.extend(rootfs::pivot(self.spec, &self.chosen, self.here.is_some(), stays)?);
         }
+        // the host's tree is out of reach now, and nothing that leads there stays open
+        steps.push(Step::CloseFds { preserve: self.request.preserve_fds, keep: self.kept().collect() });
         // behind the pivot, so that the terminal's paths are the container's
         if self.process.terminal().unwrap_or_default() {
             let own_dev = self.own_dev();
@@ -261,14 +291,16 @@ impl Draft<'_> {
             steps.push(Step::OpenProc);
         }
         steps.extend(writes);
-        steps.extend(mounts::readonly(self.list())?);
+        steps.append(&mut self.readonly);
         let readonly = self.spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly);
         if readonly.unwrap_or_default() {
             steps.push(Step::ReadonlyRoot);
         }
-        steps.extend(hide::paths(&self.linux, self.spec.mounts().as_deref().unwrap_or_default(), &self.chosen)?);
-        if self.alone && self.process.cwd() == Path::new("/") {
-            // no pivot has brought us back from where we mounted
+        let hidden = hide::paths(&self.linux, &self.chosen, &mut self.notes)?;
+        let masks = hidden.iter().any(|step| matches!(step, Step::Mask { .. }));
+        steps.extend(hidden);
+        if (self.alone || masks) && self.process.cwd() == Path::new("/") {
+            // no pivot has brought us back from where we mounted; files are masked from within /dev
             steps.push(Step::Chdir { path: c"/".to_owned(), lenient: false, make: false });
         }
         Ok(())
@@ -278,8 +310,9 @@ impl Draft<'_> {
     fn limit(&self, steps: &mut Vec<Step>, limits: &[super::Limit]) -> Result<()> {
         let (memory, persona) = (self.linux.memory_policy().as_ref(), self.linux.personality().as_ref());
         steps.extend(identity::scheduling(self.process, memory, persona)?);
-        // no descriptor of ours outlives execve, whatever opened it
-        steps.push(Step::CloseFds(3 + self.request.preserve_fds));
+        // from here on the image decides what its paths lead to
+        let keep = self.harmless().into_iter().flatten().collect();
+        steps.push(Step::CloseFds { preserve: self.request.preserve_fds, keep });
         if !self.chosen.user {
             steps.extend(identity::limit_steps(limits));
         } else if !limits.is_empty() {
@@ -332,7 +365,27 @@ impl Draft<'_> {
     }
 
     fn list(&self) -> &[Mount] {
-        self.spec.mounts().as_deref().unwrap_or_default()
+        &self.list
+    }
+
+    /// What stays open behind the pivot: the container's own root and `/dev`, what becomes read-only, and what leads nowhere.
+    fn kept(&self) -> impl Iterator<Item = Slot> {
+        let root = [Some(Slot::ROOT), self.own_dev().then_some(Slot::DEV)];
+        let late = self.readonly.iter().map(|step| match step {
+            Step::Attr { slot, .. } => Some(*slot),
+            _ => None,
+        });
+        let late: Vec<_> = late.filter(|slot| *slot != Some(Slot::DEV)).collect();
+        let console = [self.request.console_socket.map(|_| Slot::CONSOLE)];
+        root.into_iter().chain(late).chain(console).chain(self.harmless()).flatten()
+    }
+
+    /// What init needs until it executes the payload: pipes and files that lead nowhere.
+    fn harmless(&self) -> [Option<Slot>; 6] {
+        let gate = [Slot::GATE, Slot::LOCK].map(|slot| Some(slot).filter(|_| self.request.gate));
+        let hooks = [Slot::HOOK[0], Slot::HOOK[1], Slot::HOOK[2], Slot::HOOK_START];
+        let hooks = hooks.map(|slot| Some(slot).filter(|_| self.late_hooks));
+        [gate[0], gate[1], hooks[0], hooks[1], hooks[2], hooks[3]]
     }
 
     /// Whether `/dev` is ours to fill.
@@ -341,7 +394,7 @@ impl Draft<'_> {
     }
 
     fn mounts(&mut self) -> Result<Vec<Step>> {
-        let mut list = self.list().to_vec();
+        let mut list = self.list.clone();
         list.extend(self.request.notify.map(notify_mount));
         if list.is_empty() {
             return Ok(Vec::new());
@@ -357,17 +410,20 @@ impl Draft<'_> {
             cgroups: self.request.cgroups,
             label: self.linux.mount_label().as_deref(),
         };
-        mounts::steps(&list, &place, &mut self.opens, &mut self.slots, &mut self.notes)
+        let (steps, late) = mounts::steps(&list, &place, &mut self.opens, &mut self.slots)?;
+        self.readonly = late;
+        Ok(steps)
     }
+}
+
+/// The name of a container's session keyring, as runc's.
+pub(super) fn keyring(id: &str) -> Result<Str> {
+    image::c_string("id", format!("_ses.{id}"))
 }
 
 /// Who waits at the gate of a container that has no process: root without any right.
 fn nobody() -> Process {
     serde_json::from_str(r#"{"cwd": "/", "args": ["none"], "user": {"uid": 0, "gid": 0}}"#).unwrap_or_default()
-}
-
-fn is_dev(mount: &Mount) -> bool {
-    mount.destination().as_os_str() == "/dev"
 }
 
 /// Where the payload finds its notify socket.

@@ -6,6 +6,7 @@ use super::{Open, Plan};
 use crate::error::{Error, Result};
 use crate::sys::file::device;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Nodes that every container has (config-linux.md, Default Devices): name, major, minor.
@@ -20,37 +21,41 @@ const LINKS: [(&str, &str); 4] = [
     ("stderr", "/proc/self/fd/2"),
 ];
 
-/// Whether the container's `/dev` is ours to fill: not if the host's is bound there.
+/// Whether the container's `/dev` is ours to fill: not if the host's is bound there, or mounted there once more (there is one
+/// devtmpfs on a machine, which shows the same nodes everywhere). The mounts are `mounts::cleaned`.
 #[must_use]
 pub(super) fn ours(mounts: &[Mount]) -> bool {
     !mounts.iter().any(|mount| {
         let bind = mount.options().iter().flatten().any(|o| o == "bind" || o == "rbind");
-        (bind || mount.typ().as_deref() == Some("bind")) && mount.destination().as_os_str() == "/dev"
+        (bind || matches!(mount.typ().as_deref(), Some("bind" | "devtmpfs"))) && is_dev(mount)
     })
 }
 
-/// Where `/dev` is one empty tmpfs of our own, what is mounted on new names in it needs no resolving, and it is opened but
-/// once. Answers whether it is open then.
-pub(super) fn below_dev(steps: &mut Vec<Step>) -> bool {
-    let is_dev = |step: &Step| matches!(step, Step::Mount { target, .. } | Step::Attach { target } if target.as_c_str() == c"/dev");
+/// Whether something is mounted on `/dev`.
+#[must_use]
+pub(super) fn is_dev(mount: &Mount) -> bool {
+    mount.destination() == Path::new("/dev")
+}
+
+/// Where `/dev` is one empty tmpfs of our own, what is mounted on new names in it needs no resolving.
+pub(super) fn below_dev(steps: &mut [Step]) {
+    let is_dev = |step: &Step| matches!(step, Step::Mount { target, .. } | Step::Attach { target, .. } if target.as_c_str() == c"/dev");
     let mut all = steps.iter().enumerate().filter(|(_, step)| is_dev(step));
-    let (Some((at, Step::Mount { fstype, copy_up: false, .. })), None) = (all.next(), all.next()) else { return false };
-    if fstype.as_c_str() != c"tmpfs" {
-        return false;
+    let (Some((at, Step::Mount { fstype, detached: Some(dev), .. })), None) = (all.next(), all.next()) else { return };
+    if fstype.as_c_str() != c"tmpfs" || dev.copy_up || dev.keep != Some(Slot::DEV) {
+        return;
     }
-    let mut seen: Vec<super::step::Str> = Vec::new();
+    let mut seen: HashSet<super::step::Str> = HashSet::new();
     for step in &mut steps[at + 1..] {
-        if let Step::Mount { target, fstype, copy_up: false, fresh, .. } = step
+        if let Step::Mount { target, fstype, detached: None, fresh, .. } = step
             && let Some(name) = target.to_bytes().strip_prefix(b"/dev/")
             && !(name.is_empty() || name.contains(&b'/') || seen.contains(target))
             && !matches!(fstype.to_bytes(), b"proc" | b"sysfs")
         {
             *fresh = true;
-            seen.push(target.clone());
+            seen.insert(target.clone());
         }
     }
-    steps.insert(at + 1, Step::OpenDev { fresh: true });
-    true
 }
 
 /// Where nodes come from.
@@ -64,7 +69,8 @@ pub(super) enum Nodes {
     Cloned,
 }
 
-/// The steps that fill `/dev`; `fresh`: a file system was mounted there that holds nothing yet; `open`: it is in its slot.
+/// The steps that fill `/dev`; `fresh`: a file system was mounted there that holds nothing yet; `open`: it is in its slot,
+/// because it was mounted there.
 ///
 /// # Errors
 /// A device that can't be.
@@ -78,7 +84,7 @@ pub(super) fn steps(
 ) -> Result<Vec<Step>> {
     let mut steps = Vec::with_capacity(16);
     if !open {
-        steps.push(Step::OpenDev { fresh: false });
+        steps.push(Step::OpenDev);
     }
     let mut taken: Vec<String> = Vec::new();
     for (i, node) in devices.iter().enumerate() {
@@ -160,7 +166,7 @@ fn push(
         } else {
             Step::Clone { source: path.clone(), recursive: false, instead: None }
         });
-        steps.push(Step::Attach { target: path });
+        steps.push(Step::Attach { target: path, in_proc: false });
         return Ok(());
     }
     let short = node.path.strip_prefix("/dev/").filter(|name| Path::new(name).components().count() == 1);

@@ -1,12 +1,12 @@
 //! What is hidden from the container, or shown to it read-only; sysctls.
 
 use super::image::c_string;
-use super::mounts::label;
+use super::mounts::{clean, label};
 use super::namespaces::Chosen;
 use super::step::{COVER, Step};
 use crate::abi::ns::Namespace;
 use crate::error::{Error, Result};
-use oci_spec::runtime::{Linux, Mount};
+use oci_spec::runtime::Linux;
 use std::path::Path;
 
 /// What engines hide and the kernel has as a file; a guess that spares a look.
@@ -25,8 +25,8 @@ const FILES: [&[u8]; 9] = [
 /// The steps of `linux.readonlyPaths` and `linux.maskedPaths`.
 ///
 /// # Errors
-/// A path that is not absolute, or no mount namespace to hide in.
-pub(super) fn paths(linux: &Linux, mounts: &[Mount], chosen: &Chosen) -> Result<Vec<Step>> {
+/// A zero byte in a path, or no mount namespace to hide in.
+pub(super) fn paths(linux: &Linux, chosen: &Chosen, notes: &mut Vec<String>) -> Result<Vec<Step>> {
     let readonly = linux.readonly_paths().as_deref().unwrap_or_default();
     let masked = linux.masked_paths().as_deref().unwrap_or_default();
     if !(chosen.mount || readonly.is_empty() && masked.is_empty()) {
@@ -42,34 +42,23 @@ pub(super) fn paths(linux: &Linux, mounts: &[Mount], chosen: &Chosen) -> Result<
     let cover = cover.transpose()?;
     let mut steps = Vec::with_capacity(readonly.len() + masked.len());
     for (i, path) in readonly.iter().enumerate() {
-        let kernels = kernels(path, mounts);
-        steps.push(Step::ReadonlyPath { path: absolute(&format!("linux.readonlyPaths[{i}]"), path)?, kernels });
+        steps.push(Step::ReadonlyPath { path: of_root(&format!("linux.readonlyPaths[{i}]"), path, notes)? });
     }
     for (i, path) in masked.iter().enumerate() {
-        let kernels = kernels(path, mounts);
-        let path = absolute(&format!("linux.maskedPaths[{i}]"), path)?;
+        let path = of_root(&format!("linux.maskedPaths[{i}]"), path, notes)?;
         let file = FILES.contains(&path.to_bytes());
-        steps.push(Step::Mask { path, cover: cover.clone(), file, kernels });
+        steps.push(Step::Mask { path, cover: cover.clone(), file });
     }
     Ok(steps)
 }
 
-/// Whether a path names an entry at the top of a procfs or sysfs of the container's own: only the kernel decides what is
-/// found there, so that it is the same each time it is looked up.
-fn kernels(path: &str, mounts: &[Mount]) -> bool {
-    let Some((place, name)) = path.rsplit_once('/') else { return false };
-    let fstype = match place {
-        "/proc" => "proc",
-        "/sys" => "sysfs",
-        _ => return false,
-    };
-    let last = mounts.iter().rfind(|mount| mount.destination().ends_with(&place[1..]));
-    let own = last.is_some_and(|m| m.destination() == Path::new(place) && m.typ().as_deref() == Some(fstype));
-    own && !matches!(name, "" | "." | "..")
-}
-
-fn absolute(at: &str, path: &str) -> Result<super::step::Str> {
-    if path.starts_with('/') { c_string(at, path) } else { Err(Error::spec(at, format!("{path:?} is not absolute"))) }
+/// A path of the finished root. Cleaned, since `/proc/keys/` and `/proc/keys/.` mean what `/proc/keys` means, which is a file:
+/// looked up as they stand they would not be found.
+fn of_root(at: &str, path: &str, notes: &mut Vec<String>) -> Result<super::step::Str> {
+    if !path.starts_with('/') {
+        notes.push(format!("{at}: {path:?} is not absolute: taken as a path from the root"));
+    }
+    c_string(at, clean(Path::new(path)))
 }
 
 /// Sysctls of the IPC namespace (`ipc_namespaces(7)`).

@@ -273,6 +273,13 @@ pub(super) fn confine(
     let (filter, listener) = filter(profile, details)?;
     let mut before = Vec::new();
     let mut last = None;
+    let changes_uid = user.uid() != 0;
+    // behind the pivot we are in / already
+    let moves = cwd.as_c_str() != c"/";
+    // before a filter may deny what keeps links from leading us astray
+    if moves {
+        before.push(Step::Chdir { path: cwd.clone(), lenient: changes_uid, make: role == Role::First });
+    }
     if process.no_new_privileges().unwrap_or_default() {
         before.push(Step::NoNewPrivs);
         last = filter;
@@ -284,12 +291,6 @@ pub(super) fn confine(
     let set =
         |choose: fn(&LinuxCapabilities) -> &Option<Capabilities>| mask(caps.and_then(|caps| choose(caps).as_ref()));
     before.push(Step::Bound(set(LinuxCapabilities::bounding)));
-    let changes_uid = user.uid() != 0;
-    // behind the pivot we are in / already
-    let moves = cwd.as_c_str() != c"/";
-    if moves {
-        before.push(Step::Chdir { path: cwd.clone(), lenient: changes_uid, make: role == Role::First });
-    }
     if changes_uid {
         before.push(Step::OwnStdio(user.uid()));
         before.push(Step::KeepCaps(true));
@@ -327,6 +328,8 @@ pub(super) fn confine(
     if ambient != 0 {
         before.push(Step::Ambient(ambient));
     }
+    // where fs.suid_dumpable is 1 each of these changes has made us dumpable; execve, which does, is yet to come
+    before.push(Step::Undumpable);
     Ok(Confinement { before, last, listener, notes })
 }
 

@@ -10,6 +10,7 @@ mod devices;
 mod fmt;
 #[cfg(test)]
 mod goldens;
+pub mod held;
 mod hide;
 pub mod hooks;
 mod identity;
@@ -107,8 +108,9 @@ pub struct TimeOffset {
 pub struct Birth {
     /// Namespaces that the clone makes.
     pub new: Namespaces,
-    /// Namespaces that the host half itself takes for its children before the clone (`pid`, by a privileged caller).
-    pub ahead: Namespaces,
+    /// Namespaces of the process in slot `INIT` that the go-between joins in one call, after those of `through`: a child that
+    /// appears in a container's pid namespace stands in its other namespaces, too, and shows nothing of the host's.
+    pub inside: Namespaces,
     /// Processors that the host half moves to before the clone; empty means all.
     pub affinity: Box<[u64]>,
     /// Namespaces that a go-between joins before it makes the clone: they decide where the child is born (`pid`), or
@@ -123,19 +125,24 @@ pub struct Birth {
     pub network_ahead: bool,
     /// The child shares the memory of the host half until its execve, instead of getting a copy.
     pub shares_memory: bool,
+    /// The child is born undumpable (`PR_SET_DUMPABLE`, proc(5)): nobody but who has `CAP_SYS_PTRACE` over it may open its
+    /// `/proc/PID/{fd,root,cwd,exe,mem,environ,map_files}`. Only a caller without privileges must let its child be dumpable until
+    /// the id maps are written, since `/proc/PID/uid_map` belongs to root otherwise: that child undoes it behind
+    /// `Await(Mapped)`, in a user namespace that nobody else is in.
+    pub undumpable: bool,
 }
 
 impl Birth {
     /// Whether a go-between is needed.
     #[must_use]
     pub fn needs_between(&self) -> bool {
-        !self.through.is_empty() || !self.offsets.is_empty()
+        !(self.through.is_empty() && self.inside.is_empty() && self.offsets.is_empty())
     }
 
     /// Whether the go-between joins a namespace of this kind.
     #[must_use]
     pub fn joins(&self, kind: Namespace) -> bool {
-        self.through.iter().any(|(_, known)| *known == kind)
+        self.inside.has(kind) || self.through.iter().any(|(_, known)| *known == kind)
     }
 }
 
@@ -171,6 +178,10 @@ pub struct Plan {
     pub limits: Vec<Limit>,
     /// Written to `/proc/PID/oom_score_adj` by the host; it may be lowered only from outside.
     pub oom_score_adj: Option<i32>,
+    /// The session keyring that the host half joins before the clone, for the child to inherit: a key counts against the quota of
+    /// whoever makes it (`maxkeys`, keyrings(7)), which the one user of many containers with mapped ids soon uses up. None: init
+    /// joins it.
+    pub keyring: Option<Str>,
     /// Hooks that the host runs.
     pub hooks: Hooks,
     /// Whether the host has to take the terminal's master (a terminal in the foreground).

@@ -4,7 +4,7 @@ use super::cgroup::{CgroupFacts, CgroupPlan, Hierarchy, Permission};
 pub use super::idmap::Ids;
 use super::image::c_string;
 use super::options::{Options, attributes, options};
-use super::step::{Slot, Step, Str};
+use super::step::{Detached, Slot, Step, Str};
 use super::{Mapped, Open, Plan, idmap};
 use crate::abi::mount::{
     ATTR_RDONLY, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REC, MS_REMOUNT, MS_SLAVE, MountAttr,
@@ -91,7 +91,7 @@ const PROC_COVERS: [&str; 10] = [
 ];
 
 /// Removes `.`, `..` and doubled slashes, as seen from `/`; no file is looked at.
-fn clean(path: &Path) -> String {
+pub(super) fn clean(path: &Path) -> String {
     let mut parts: Vec<&str> = Vec::new();
     let text = path.to_string_lossy();
     for part in text.split('/') {
@@ -104,8 +104,30 @@ fn clean(path: &Path) -> String {
     format!("/{}", parts.join("/"))
 }
 
+/// The mounts with their destinations as seen from the container's `/`, cleaned of everything that says nothing. Whatever
+/// asks later where a mount goes (is it `/dev`, does it lie in `/proc`) asks of these.
+///
+/// # Errors
+/// A destination that can't be.
+pub(super) fn cleaned(mounts: &[Mount], root: &Path, notes: &mut Vec<String>) -> Result<Vec<Mount>> {
+    let mut mounts = mounts.to_vec();
+    for (i, mount) in mounts.iter_mut().enumerate() {
+        let target = target(&format!("mounts[{i}].destination"), mount, root, notes)?;
+        mount.set_destination(target.into());
+    }
+    Ok(mounts)
+}
+
+/// Whether the mount's name says that it goes on `/proc` or into it, where it may.
+fn in_proc(target: &str, typ: &str) -> bool {
+    target == "/proc" || PROC_COVERS.contains(&target) || (is_pseudo(typ) && target.starts_with("/proc/"))
+}
+
+fn is_pseudo(typ: &str) -> bool {
+    matches!(typ, "proc" | "sysfs")
+}
+
 fn target(at: &str, mount: &Mount, root: &Path, notes: &mut Vec<String>) -> Result<String> {
-    let at = format!("{at}.destination");
     if !mount.destination().is_absolute() {
         notes.push(format!("mount destination {} is not absolute", mount.destination().display()));
     }
@@ -114,67 +136,52 @@ fn target(at: &str, mount: &Mount, root: &Path, notes: &mut Vec<String>) -> Resu
     if target == "/" {
         return Err(Error::spec(at, "mounting over / is not possible: the root is what root.path says"));
     }
-    let pseudo = matches!(mount.typ().as_deref(), Some("proc" | "sysfs"));
-    if target.starts_with("/proc/") && !pseudo && !PROC_COVERS.contains(&target.as_str()) {
+    if target.starts_with("/proc/") && !in_proc(&target, mount.typ().as_deref().unwrap_or_default()) {
         return Err(Error::spec(at, format!("{target:?} cannot be mounted because it is inside /proc")));
     }
     Ok(target)
 }
 
-/// The steps of all mounts, in the order of the spec.
+/// The steps of all mounts, in the order of the spec; and the steps that make read-only what must be writable until it is
+/// filled. The mounts are [`cleaned`].
 ///
 /// # Errors
 /// An option or a destination that can't be.
-pub fn steps(
+pub(super) fn steps(
     mounts: &[Mount],
     place: &Place<'_>,
     opens: &mut Vec<(Slot, Open)>,
     slots: &mut u16,
-    notes: &mut Vec<String>,
-) -> Result<Vec<Step>> {
+) -> Result<(Vec<Step>, Vec<Step>)> {
     let mut steps = Vec::with_capacity(mounts.len() * 2);
+    let mut late = Vec::new();
+    // the last file system that is mounted on /dev is the one that is filled
+    let dev = mounts.iter().rposition(|mount| mount.destination() == Path::new("/dev"));
     for (i, mount) in mounts.iter().enumerate() {
         let at = format!("mounts[{i}]");
-        let target = target(&at, mount, place.root, notes)?;
+        let target = mount.destination().to_string_lossy();
         let mut options = options(mount.options().as_deref().unwrap_or_default());
         let typ = mount.typ().as_deref().unwrap_or_default();
         if typ == "bind" {
             options.set |= MS_BIND;
         }
         let mapped = idmap::mapped(&at, mount, &options, place.ids, opens, slots)?;
-        let one = One { mapped, at: &at, target: &target, options: &options, mount, place };
+        let one = One { mapped, at: &at, target: &target, options: &options, mount, place, is_dev: dev == Some(i) };
         if options.set & MS_BIND != 0 {
             one.bind(&mut steps, opens, slots)?;
         } else if typ == "cgroup" || typ == "cgroup2" {
-            one.cgroup(&mut steps)?;
+            one.cgroup(&mut steps, slots)?;
         } else {
-            one.filesystem(&mut steps, typ)?;
+            one.filesystem(&mut steps, &mut late, slots, typ)?;
         }
     }
-    Ok(steps)
+    Ok((steps, late))
 }
 
-fn turns_readonly(typ: &str) -> bool {
-    typ == "tmpfs"
-}
-
-/// The steps that make read-only what was mounted writable, so that it could be filled.
-///
-/// # Errors
-/// As [`steps`].
-pub(super) fn readonly(mounts: &[Mount]) -> Result<Vec<Step>> {
-    let mut steps = Vec::new();
-    for (i, mount) in mounts.iter().enumerate() {
-        let at = format!("mounts[{i}]");
-        let options = options(mount.options().as_deref().unwrap_or_default());
-        let late = turns_readonly(mount.typ().as_deref().unwrap_or_default());
-        if late && options.set & MS_RDONLY != 0 && options.set & (MS_BIND | MS_REMOUNT) == 0 {
-            let target = c_string(&format!("{at}.destination"), clean(mount.destination()))?;
-            let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
-            steps.push(Step::AttrAt { target, attr, recursive: false, explicit: attr.clear });
-        }
-    }
-    Ok(steps)
+fn take_slot(slots: &mut u16) -> Slot {
+    let slot = Slot(*slots);
+    *slots += 1;
+    slot
 }
 
 struct One<'a> {
@@ -184,6 +191,8 @@ struct One<'a> {
     mount: &'a Mount,
     place: &'a Place<'a>,
     mapped: Option<Mapped>,
+    /// It is the container's `/dev`.
+    is_dev: bool,
 }
 
 impl One<'_> {
@@ -204,7 +213,7 @@ impl One<'_> {
     /// container's own it does that anyway.
     fn apart(&self) -> Option<Step> {
         let attr = MountAttr { propagation: MS_SLAVE, ..MountAttr::default() };
-        self.place.beside_host.then_some(Step::Attr { attr, recursive: true })
+        self.place.beside_host.then_some(Step::Attr { slot: Slot::TREE, attr, recursive: true })
     }
 
     fn bind(&self, steps: &mut Vec<Step>, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Result<()> {
@@ -246,22 +255,19 @@ impl One<'_> {
             steps.push(Step::AttrKeepLocked { attr, explicit, host });
         }
         if let Some((attr, recursive)) = self.after() {
-            steps.push(Step::Attr { attr, recursive });
+            steps.push(Step::Attr { slot: Slot::TREE, attr, recursive });
         }
-        steps.push(Step::Attach { target: self.c_target()? });
+        steps.push(Step::Attach { target: self.c_target()?, in_proc: in_proc(self.target, "bind") });
         Ok(())
     }
 
     fn remount_bind(&self, steps: &mut Vec<Step>) -> Result<()> {
         let (attr, explicit) = attributes(self.options.set & !(MS_BIND | MS_REC | MS_REMOUNT), self.options.cleared);
-        steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive: false, explicit });
-        if let Some((attr, recursive)) = self.after() {
-            steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive, explicit: attr.clear });
-        }
+        steps.push(Step::AttrAt { target: self.c_target()?, attr, explicit, then: self.after() });
         Ok(())
     }
 
-    fn filesystem(&self, steps: &mut Vec<Step>, typ: &str) -> Result<()> {
+    fn filesystem(&self, steps: &mut Vec<Step>, late: &mut Vec<Step>, slots: &mut u16, typ: &str) -> Result<()> {
         let at = |field: &str| format!("{}.{field}", self.at);
         let mut data = self.options.data.clone();
         if !matches!(typ, "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2") {
@@ -271,29 +277,48 @@ impl One<'_> {
         let data = c_string(&at("options"), data)?;
         if self.options.set & MS_REMOUNT != 0 {
             steps.push(Step::Remount { target: self.c_target()?, flags: self.options.set, data });
-        } else {
-            if typ.is_empty() {
-                return Err(Error::spec(at("type"), "a mount that is no bind mount needs a type"));
+            if let Some((attr, recursive)) = self.after() {
+                let then = Some((attr, recursive));
+                let (attr, explicit) = (MountAttr::default(), 0);
+                steps.push(Step::AttrAt { target: self.c_target()?, attr, explicit, then });
             }
-            // what is mounted below, and the nodes of /dev, need room to be made in: see `readonly`
-            let late = if turns_readonly(typ) { MS_RDONLY } else { 0 };
-            steps.push(Step::Mount {
-                source: c_string(&at("source"), if source.is_empty() { typ.as_bytes() } else { source })?,
-                fstype: c_string(&at("type"), typ)?,
-                target: self.c_target()?,
-                flags: self.options.set & !(MS_REC | late),
-                data,
-                copy_up: self.options.copy_up && typ == "tmpfs",
-                fresh: false,
-            });
+            return Ok(());
         }
-        if let Some((attr, recursive)) = self.after() {
-            steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive, explicit: attr.clear });
+        if typ.is_empty() {
+            return Err(Error::spec(at("type"), "a mount that is no bind mount needs a type"));
         }
+        let mut flags = self.options.set & !MS_REC;
+        let mut keep = self.is_dev.then_some(Slot::DEV);
+        if typ == "tmpfs" && flags & MS_RDONLY != 0 {
+            // what is mounted below, and the nodes of /dev, need room to be made in: it becomes read-only last
+            flags &= !MS_RDONLY;
+            let slot = *keep.get_or_insert_with(|| take_slot(slots));
+            let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
+            late.push(Step::Attr { slot, attr, recursive: false });
+        }
+        let copy_up = self.options.copy_up && typ == "tmpfs";
+        steps.push(Step::Mount {
+            source: c_string(&at("source"), if source.is_empty() { typ.as_bytes() } else { source })?,
+            fstype: c_string(&at("type"), typ)?,
+            target: self.c_target()?,
+            flags,
+            data,
+            fresh: false,
+            in_proc: in_proc(self.target, typ),
+            detached: self.detached(flags, copy_up, keep),
+        });
         Ok(())
     }
 
-    fn cgroup(&self, steps: &mut Vec<Step>) -> Result<()> {
+    /// What is to be done with a new file system that `mount(2)` can't do, if there is something.
+    fn detached(&self, flags: u64, copy_up: bool, keep: Option<Slot>) -> Option<Box<Detached>> {
+        let attrs: Box<[_]> = self.after().into_iter().collect();
+        let attr = attributes(flags, 0).0.set;
+        let needed = copy_up || keep.is_some() || !attrs.is_empty();
+        needed.then(|| Box::new(Detached { attr, copy_up, attrs, keep }))
+    }
+
+    fn cgroup(&self, steps: &mut Vec<Step>, slots: &mut u16) -> Result<()> {
         match self.place.cgroups {
             CgroupTree::Unified(own) => {
                 let flags = self.options.set & !MS_REC;
@@ -301,14 +326,12 @@ impl One<'_> {
                 let bind = if self.place.cgroup_namespace { own.as_deref() } else { Some(Path::new("/sys/fs/cgroup")) };
                 let at = format!("{}.destination", self.at);
                 let bind = bind.map(|path| c_string(&at, path.as_os_str().as_encoded_bytes())).transpose()?;
-                steps.push(Step::MountCgroup { target: self.c_target()?, flags, data: self.data()?, bind });
+                let attrs = self.after().into_iter().collect();
+                steps.push(Step::MountCgroup { target: self.c_target()?, flags, data: self.data()?, bind, attrs });
+                Ok(())
             }
-            CgroupTree::Legacy(hierarchies) => self.legacy(steps, hierarchies)?,
+            CgroupTree::Legacy(hierarchies) => self.legacy(steps, hierarchies, slots),
         }
-        if let Some((attr, recursive)) = self.after() {
-            steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive, explicit: attr.clear });
-        }
-        Ok(())
     }
 
     fn data(&self) -> Result<Str> {
@@ -317,18 +340,29 @@ impl One<'_> {
 
     /// A tmpfs with a directory for each hierarchy: the hierarchy itself where a cgroup namespace narrows it to the
     /// container, else a bind of the container's own cgroup; links for controllers that share one.
-    fn legacy(&self, steps: &mut Vec<Step>, hierarchies: &[Branch]) -> Result<()> {
+    fn legacy(&self, steps: &mut Vec<Step>, hierarchies: &[Branch], slots: &mut u16) -> Result<()> {
         let at = format!("{}.destination", self.at);
         let mut data = "mode=755".to_owned();
         label(&mut data, self.place.label);
+        let flags = MS_NOEXEC | MS_NOSUID | MS_NODEV;
+        let readonly = self.options.set & MS_RDONLY != 0;
+        // what it holds is mounted first
+        let after: Vec<_> =
+            [readonly.then_some((MountAttr { set: ATTR_RDONLY, ..MountAttr::default() }, false)), self.after()]
+                .into_iter()
+                .flatten()
+                .collect();
+        let keep = (!after.is_empty()).then(|| take_slot(slots));
+        let detached = Detached { attr: attributes(flags, 0).0.set, copy_up: false, attrs: Box::default(), keep };
         steps.push(Step::Mount {
             source: c"tmpfs".to_owned(),
             fstype: c"tmpfs".to_owned(),
             target: self.c_target()?,
-            flags: MS_NOEXEC | MS_NOSUID | MS_NODEV,
+            flags,
             data: c_string(&at, data)?,
-            copy_up: false,
             fresh: false,
+            in_proc: false,
+            detached: keep.map(|_| Box::new(detached)),
         });
         for Branch { names, directory, callers } in hierarchies {
             let joined = names.join(",");
@@ -341,8 +375,9 @@ impl One<'_> {
                     target,
                     flags: self.options.set & !MS_REC,
                     data: c_string(&at, if folder == joined { joined.clone() } else { format!("none,{joined}") })?,
-                    copy_up: false,
                     fresh: false,
+                    in_proc: false,
+                    detached: None,
                 });
             } else {
                 let source = c_string(&at, directory.as_os_str().as_encoded_bytes())?;
@@ -351,16 +386,15 @@ impl One<'_> {
                 steps.extend(self.apart());
                 let (attr, explicit) = attributes(self.options.set & !MS_REC, self.options.cleared);
                 steps.push(Step::AttrKeepLocked { attr, explicit, host: false });
-                steps.push(Step::Attach { target });
+                steps.push(Step::Attach { target, in_proc: false });
             }
             for name in names.iter().filter(|_| names.len() > 1) {
                 let path = c_string(&at, format!("{}/{name}", self.target))?;
                 steps.push(Step::Link { at: Slot::ROOT, path, target: c_string(&at, joined.as_str())? });
             }
         }
-        if self.options.set & MS_RDONLY != 0 {
-            let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
-            steps.push(Step::AttrAt { target: self.c_target()?, attr, recursive: false, explicit: 0 });
+        if let Some(slot) = keep {
+            steps.extend(after.into_iter().map(|(attr, recursive)| Step::Attr { slot, attr, recursive }));
         }
         Ok(())
     }

@@ -43,9 +43,10 @@ pub struct Chosen {
 ///
 /// # Errors
 /// A namespace that stands twice, a path that is not absolute, mappings or offsets without their namespace.
-pub fn choose(spec: &Spec, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Result<Chosen> {
+pub fn choose(spec: &Spec, unprivileged: bool, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Result<Chosen> {
     let mut chosen = Chosen::default();
     let mut joined = Vec::new();
+    chosen.birth.undumpable = true;
     let Some(linux) = spec.linux() else { return Ok(chosen) };
     for (i, namespace) in linux.namespaces().iter().flatten().enumerate() {
         let kind = kind(namespace.typ());
@@ -72,6 +73,7 @@ pub fn choose(spec: &Spec, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Re
     chosen.mount = chosen.own.has(Namespace::Mount);
     chosen.birth.new = chosen.made;
     chosen.birth.maps = maps(linux, chosen.made.has(Namespace::User))?;
+    chosen.birth.undumpable = !(unprivileged && chosen.birth.maps.is_some());
     chosen.birth.offsets = offsets(linux, chosen.made.has(Namespace::Time))?;
     if !chosen.birth.offsets.is_empty() {
         // the go-between makes it, since offsets can't be written any more once a process is in it

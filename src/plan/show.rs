@@ -56,11 +56,11 @@ fn write(plan: &Plan, out: &mut String) -> fmt::Result {
     for offset in &plan.birth.offsets {
         writeln!(out, "host  timens_offsets {} {} {}", offset.clock, offset.seconds, offset.nanoseconds)?;
     }
-    if !plan.birth.ahead.is_empty() {
-        writeln!(out, "host  setns({} of the process of slot {}) for the child", plan.birth.ahead, Slot::INIT.0)?;
-    }
     for (slot, kind) in &plan.birth.through {
         writeln!(out, "host  join {} (slot {})", kind.name(), slot.0)?;
+    }
+    if !plan.birth.inside.is_empty() {
+        writeln!(out, "host  setns({} of the process of slot {}) before the clone", plan.birth.inside, Slot::INIT.0)?;
     }
     if let Some(root) = &plan.root {
         writeln!(out, "host  attach root {root:?} on itself, private, until delete (slot {})", Slot::ROOT.0)?;
@@ -70,6 +70,9 @@ fn write(plan: &Plan, out: &mut String) -> fmt::Result {
     }
     if let Some(score) = plan.oom_score_adj {
         writeln!(out, "host  oom_score_adj {score}")?;
+    }
+    if let Some(name) = &plan.keyring {
+        writeln!(out, "host  join session keyring {name:?}")?;
     }
     for device in &plan.network.devices {
         writeln!(out, "host  move network device {:?} in, to be {:?}", device.name, device.inside)?;

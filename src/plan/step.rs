@@ -53,8 +53,10 @@ impl Slot {
     pub const NETWORK: Self = Self(16);
     /// A mount namespace that holds the root alone.
     pub const MOUNTS: Self = Self(17);
+    /// The empty file system that covers masked directories.
+    pub const COVER: Self = Self(18);
     /// The first one that a plan may number itself.
-    pub const FREE: u16 = 18;
+    pub const FREE: u16 = 19;
 }
 
 /// Options of the tmpfs that covers a masked directory: it is to hold nothing.
@@ -90,6 +92,19 @@ pub struct HookStep {
     pub inherits: bool,
 }
 
+/// What is done with a new file system before it is attached, and afterwards by its descriptor.
+#[derive(Debug)]
+pub struct Detached {
+    /// `MOUNT_ATTR_*`.
+    pub attr: u64,
+    /// Copies what lies at the target into it (`tmpcopyup`).
+    pub copy_up: bool,
+    /// Further attributes, and whether each is set on everything below too.
+    pub attrs: Box<[(MountAttr, bool)]>,
+    /// Where its descriptor is kept. `DEV`: it is the container's `/dev`.
+    pub keep: Option<Slot>,
+}
+
 /// One primitive.
 #[derive(Debug)]
 pub enum Step {
@@ -116,7 +131,7 @@ pub enum Step {
     // -- name
     /// `setsid(2)`.
     Session,
-    /// Joins a session keyring of that name; a kernel without keyrings or a full quota is forgiven.
+    /// Joins a session keyring of that name; a kernel without keyrings is forgiven.
     Keyring(Str),
     /// `sethostname(2)`.
     Hostname(Str),
@@ -175,10 +190,12 @@ pub enum Step {
         flags: u64,
         /// What the file system parses itself.
         data: Str,
-        /// Copies what lies below into it first.
-        copy_up: bool,
         /// It goes on a name that is new in an empty `/dev` of our own (slot `DEV`).
         fresh: bool,
+        /// The target may lie in a procfs: its name says so.
+        in_proc: bool,
+        /// It is made with `fsmount(2)`, since more is to be done with it than `mount(2)` can do.
+        detached: Option<Box<Detached>>,
     },
     /// Mounts cgroup2; where that is refused (no cgroup namespace of the user namespace's own), a part of the host's is
     /// bound; where that is not there (a rootless container without a cgroup), the place is covered.
@@ -191,6 +208,8 @@ pub enum Step {
         data: Str,
         /// What is bound; nothing: a detached instance of the cgroup namespace's is attached.
         bind: Option<Str>,
+        /// Attributes, and whether each is set on everything below too.
+        attrs: Box<[(MountAttr, bool)]>,
     },
     /// Changes the flags of the mount at a path (`MS_REMOUNT`).
     Remount {
@@ -233,8 +252,10 @@ pub enum Step {
         /// By the host.
         by_host: bool,
     },
-    /// Sets attributes on `TREE` before anybody sees it.
+    /// Sets attributes on a mount by its descriptor: on `TREE` before anybody sees it, on others when they are filled.
     Attr {
+        /// The mount.
+        slot: Slot,
         /// Set, clear, propagation.
         attr: MountAttr,
         /// On everything below too.
@@ -253,17 +274,20 @@ pub enum Step {
     Attach {
         /// Where, inside the root.
         target: Str,
+        /// The target may lie in a procfs: its name says so.
+        in_proc: bool,
     },
-    /// Sets attributes of the mount at a path inside the root; flags that are locked are kept as in `AttrKeepLocked`.
+    /// Sets attributes of the mount at a path inside the root (a bind mount's `remount`); flags that are locked are kept as in
+    /// `AttrKeepLocked`.
     AttrAt {
         /// Where, inside the root.
         target: Str,
-        /// Set, clear, propagation.
+        /// Set and clear.
         attr: MountAttr,
-        /// On everything below too.
-        recursive: bool,
         /// What was asked to be cleared by name.
         explicit: u64,
+        /// Propagation and recursive attributes, which come second; and whether they are set on everything below too.
+        then: Option<(MountAttr, bool)>,
     },
     /// Makes a symbolic link; what is there already stays.
     Link {
@@ -282,11 +306,8 @@ pub enum Step {
         target: Str,
     },
     // -- devices
-    /// Opens the root's `/dev` (made if missing); fills `DEV`.
-    OpenDev {
-        /// It is an empty file system that nobody else can reach.
-        fresh: bool,
-    },
+    /// Opens the image's own `/dev` (made if missing); fills `DEV`. Refused if something is mounted there.
+    OpenDev,
     /// Makes a device node; one that is there already must be the same device. Where making is refused (to root of a user
     /// namespace), the host's is bound.
     Node {
@@ -344,8 +365,6 @@ pub enum Step {
     ReadonlyPath {
         /// The path.
         path: Str,
-        /// It names the same each time it is looked up: an entry of a procfs or sysfs of the container's own.
-        kernels: bool,
     },
     /// Covers a path, if it exists: a file by `/dev/null`, a directory by an empty one.
     Mask {
@@ -355,16 +374,12 @@ pub enum Step {
         cover: Option<Str>,
         /// It is most likely a file.
         file: bool,
-        /// It names the same each time it is looked up.
-        kernels: bool,
     },
     // -- terminal
-    /// Opens a terminal in the container's devpts; fills `PTY` and `TTY`; gives it a size.
+    /// Opens a terminal in the devpts that is mounted on the container's `/dev/pts`; fills `PTY` and `TTY`; gives it a size.
     OpenTerminal {
         /// The size, if it is known.
         size: Option<Size>,
-        /// The path of devpts' multiplexer.
-        ptmx: Str,
     },
     /// Binds the terminal on `/dev/console`.
     BindConsole,
@@ -444,8 +459,21 @@ pub enum Step {
     Find,
     /// Runs a hook in the container and waits for it.
     Hook(Box<HookStep>),
-    /// Lets everything above the given number close on execve, but these keep open.
-    CloseFds(u32),
+    /// Closes every descriptor but 0 to 2, those from 3 on that the payload keeps (`--preserve-fds`), the wire, and the
+    /// slots that are filled: init begins with what the host half had open.
+    CloseInherited {
+        /// How many from 3 on the payload keeps.
+        preserve: u32,
+    },
+    /// Closes every descriptor but 0 to 2, those from 3 on that the payload keeps, the wire, and the slots that are named.
+    /// Other slots are empty afterwards. Until execve, what the image's links lead to may be a descriptor of init's
+    /// (`/proc/self/fd`): so no directory and no file of the host may be open when one of its paths is looked up.
+    CloseFds {
+        /// How many from 3 on the payload keeps.
+        preserve: u32,
+        /// What stays open.
+        keep: Box<[Slot]>,
+    },
     /// Waits for a byte through the fifo (`create`).
     Gate,
     /// Puts signals back to how the caller had them.
@@ -486,7 +514,13 @@ impl fmt::Display for Step {
             Self::Home(uid) => write!(f, "look up HOME of uid {uid} in /etc/passwd"),
             Self::Find => f.write_str("find the program"),
             Self::Hook(hook) => write!(f, "{} hook {}", hook.name, hook.image),
-            Self::CloseFds(first) => write!(f, "close_range({first}.., cloexec)"),
+            Self::CloseInherited { preserve } => write!(f, "close all descriptors from {} on but slots", 3 + preserve),
+            Self::CloseFds { preserve, keep } => {
+                write!(f, "close all descriptors from {} on", 3 + preserve)?;
+                keep.iter()
+                    .enumerate()
+                    .try_for_each(|(i, slot)| write!(f, "{}{}", if i == 0 { " but slot " } else { ", " }, slot.0))
+            }
             Self::Gate => f.write_str("wait for start"),
             Self::Signals => f.write_str("restore signals"),
             Self::Exec => f.write_str("execve"),
@@ -500,7 +534,7 @@ impl fmt::Display for Step {
                 write!(f, "open_tree({}{}) for slot {}", Quoted(source), recursion(*recursive), slot.0)
             }
             Self::TakeRoot => f.write_str("take / as the root"),
-            Self::Mount { source, fstype, target, flags, data, copy_up, .. } => write!(
+            Self::Mount { source, fstype, target, flags, data, detached, .. } => write!(
                 f,
                 "mount({}, {}, {}, {}, {}){}",
                 Quoted(source),
@@ -508,7 +542,7 @@ impl fmt::Display for Step {
                 Quoted(fstype),
                 Flags(*flags),
                 Quoted(data),
-                if *copy_up { " with a copy of what is below" } else { "" }
+                Beside(detached.as_deref())
             ),
             Self::MountCgroup { target, flags, data, .. } => {
                 write!(f, "mount(\"cgroup\", {}, \"cgroup2\", {}, {})", Quoted(target), Flags(*flags), Quoted(data))
@@ -526,17 +560,26 @@ impl fmt::Display for Step {
             Self::IdMap { mapped, by_host, .. } => {
                 write!(f, "{mapped}{}", if *by_host { " by the host" } else { "" })
             }
-            Self::Attr { attr, recursive } => write!(f, "mount_setattr({attr}{})", recursion(*recursive)),
+            Self::Attr { slot: Slot::TREE, attr, recursive } => {
+                write!(f, "mount_setattr({attr}{})", recursion(*recursive))
+            }
+            Self::Attr { slot, attr, recursive } => {
+                write!(f, "mount_setattr(slot {}, {attr}{})", slot.0, recursion(*recursive))
+            }
             Self::AttrKeepLocked { attr, .. } => write!(f, "mount_setattr({attr}) keeping locked flags"),
-            Self::Attach { target } => write!(f, "move_mount({})", Quoted(target)),
-            Self::AttrAt { target, attr, recursive, .. } => {
-                write!(f, "mount_setattr({}, {attr}{})", Quoted(target), recursion(*recursive))
+            Self::Attach { target, .. } => write!(f, "move_mount({})", Quoted(target)),
+            Self::AttrAt { target, attr, then, .. } => {
+                write!(f, "mount_setattr({}, {attr})", Quoted(target))?;
+                match then {
+                    Some((attr, recursive)) => write!(f, " and ({attr}{})", recursion(*recursive)),
+                    None => Ok(()),
+                }
             }
             Self::Link { path, target, .. } => write!(f, "symlink({}, {})", Quoted(target), Quoted(path)),
             Self::LinkTo { name, target } => {
                 write!(f, "symlink({}, {}) if it exists", Quoted(target), Quoted(name))
             }
-            Self::OpenDev { .. } => f.write_str("open /dev"),
+            Self::OpenDev => f.write_str("open /dev"),
             Self::Node { path, mode, device, .. } => {
                 write!(f, "mknod({}, {mode:#o}, {}:{})", Quoted(path), libc::major(*device), libc::minor(*device))
             }
@@ -551,9 +594,9 @@ impl fmt::Display for Step {
                 write!(f, "write {} to /proc/{}", Quoted(value), file.to_string_lossy())
             }
             Self::ReadonlyRoot => f.write_str("make / read-only"),
-            Self::ReadonlyPath { path, .. } => write!(f, "make {} read-only", Quoted(path)),
+            Self::ReadonlyPath { path } => write!(f, "make {} read-only", Quoted(path)),
             Self::Mask { path, .. } => write!(f, "mask {}", Quoted(path)),
-            Self::OpenTerminal { ptmx, .. } => write!(f, "open a terminal from {}", Quoted(ptmx)),
+            Self::OpenTerminal { .. } => f.write_str("open a terminal from /dev/pts/ptmx"),
             Self::BindConsole => f.write_str("bind the terminal on /dev/console"),
             Self::SendTerminal { socket: true } => f.write_str("send the terminal to the console socket"),
             Self::SendTerminal { socket: false } => f.write_str("send the terminal to the host"),
@@ -584,6 +627,26 @@ impl fmt::Display for Step {
             Self::Seccomp { program, flags, .. } => {
                 write!(f, "seccomp({} instructions, flags {flags:#x})", program.len())
             }
+        }
+    }
+}
+
+/// What `fsmount(2)` does beside `mount(2)`.
+struct Beside<'a>(Option<&'a Detached>);
+
+impl fmt::Display for Beside<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(detached) = self.0 else { return Ok(()) };
+        if detached.copy_up {
+            f.write_str(" with a copy of what is below")?;
+        }
+        detached
+            .attrs
+            .iter()
+            .try_for_each(|(attr, recursive)| write!(f, ", mount_setattr({attr}{})", recursion(*recursive)))?;
+        match detached.keep {
+            Some(slot) => write!(f, ", slot {}", slot.0),
+            None => Ok(()),
         }
     }
 }

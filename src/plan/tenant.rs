@@ -56,6 +56,8 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let has_terminal = process.terminal().unwrap_or_default();
     let labels = identity::labels(process, &facts.lsm)?;
 
+    let keyring = (!request.no_new_keyring && by_host(request, &own)).then(|| container::keyring(request.id));
+    let keyring = keyring.transpose()?;
     let mut steps = Vec::with_capacity(40);
     enter(request, &own, labels, join, &mut steps)?;
     // from the container's devpts, so that the terminal's path is the container's
@@ -69,8 +71,6 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     // raising a limit takes a right that a user namespace does not give: there the host does it
     let host_limits = if user { limits.clone() } else { Vec::new() };
     steps.extend(identity::limit_steps(if user { &[] } else { &limits }));
-    // no descriptor of ours outlives execve, whatever opened it
-    steps.push(Step::CloseFds(3 + request.preserve_fds));
     steps.extend(confined.before);
     go(process, home, !host_limits.is_empty(), &mut steps);
     steps.extend(confined.last);
@@ -85,6 +85,7 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
         birth,
         limits: host_limits,
         oom_score_adj: process.oom_score_adj(),
+        keyring,
         hooks: Hooks::default(),
         terminal: has_terminal && request.console_socket.is_none(),
         steps,
@@ -95,6 +96,11 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     })
 }
 
+/// Whether the host half joins the container's keyring: where it did when the container was made.
+fn by_host(request: &Request<'_>, own: &namespaces::Own) -> bool {
+    request.privileged && own.all.has(Namespace::User)
+}
+
 /// Into the container.
 fn enter(
     request: &Request<'_>,
@@ -103,40 +109,44 @@ fn enter(
     join: Namespaces,
     steps: &mut Vec<Step>,
 ) -> Result<()> {
+    // nothing of what the host half and its caller have open
+    let preserve = request.preserve_fds;
+    steps.push(Step::CloseInherited { preserve });
     // whatever we open or use up in the container, its limits and device rules hold for it
     if request.placed_late {
         steps.push(Step::Await(Sync::Mapped));
     }
-    // through a procfs of our own, with the rights of the host, while nothing of the container's can be in the way
+    // through a procfs of our own, which nothing of the container's can be in the way of, with the rights of the host
     if !labels.is_empty() {
         steps.push(Step::OpenProc);
         steps.extend(labels);
     }
-    // all at once, so that each is judged by the rights we came with and their order does not matter
     if !join.is_empty() {
         steps.push(Step::Join(Slot::INIT, join));
     }
-    // without a mount namespace made for it the container's root is not the namespace's
+    // without a mount namespace made for it the container's root need not be the namespace's: it is that of its first process,
+    // taken by descriptor, since the container may have put anything where the host had it
     if !own.made.has(Namespace::Mount) {
-        steps.push(Step::Chroot(image::c_string("root.path", request.rootfs.as_os_str().as_encoded_bytes())?));
+        steps.push(Step::EnterRoot);
     }
+    let keep = request.console_socket.map(|_| Slot::CONSOLE);
+    steps.push(Step::CloseFds { preserve, keep: keep.into_iter().collect() });
     // in a user namespace nobody is root before he becomes it
     if own.all.has(Namespace::User) {
         steps.push(Step::BecomeRoot { alone: request.privileged });
+        steps.push(Step::Undumpable);
     }
     // a session of our own: signals for the caller's terminal are not ours, and a controlling one may be taken later
     steps.push(Step::Session);
     // all processes of a container share its ring
-    if !request.no_new_keyring {
-        steps.push(Step::Keyring(image::c_string("id", format!("_ses.{}", request.id))?));
+    if !(request.no_new_keyring || by_host(request, own)) {
+        steps.push(Step::Keyring(container::keyring(request.id)?));
     }
     Ok(())
 }
 
 /// The last looks before the payload.
 fn go(process: &Process, home: bool, limited: bool, steps: &mut Vec<Step>) {
-    // a change of ids may have opened us to the container's debuggers; execve, which ends this, is yet to come
-    steps.push(Step::Undumpable);
     if home {
         steps.push(Step::Home(process.user().uid()));
     }
@@ -148,23 +158,28 @@ fn go(process: &Process, home: bool, limited: bool, steps: &mut Vec<Step>) {
     steps.push(Step::Signals);
 }
 
-/// Who joins what: the pid namespace is joined before the clone, since a process stays in the one it was born in. Root
-/// takes it for its children and the child joins the rest. Anybody else has rights over it only in the container's user
-/// namespace, into which a go-between goes; not the cgroup namespace, which would hide from the clone where it comes from.
+/// Who joins what. A go-between joins before it makes the clone, so that the child never shows the container what it has
+/// not left yet: `/proc/PID/mountinfo` and `net` need no right over a process. All at once, so that each namespace is judged by
+/// the rights we came with and their order does not matter. The child itself joins the cgroup namespace, which would hide from
+/// the clone where it comes from, and for root the user namespace: until then it keeps rights that nobody in the container can
+/// have over it. Anybody else has rights over the other namespaces only in the container's user namespace, which comes first.
 fn split(own: Namespaces, request: &Request<'_>) -> Result<(Birth, Namespaces)> {
     let mut birth = Birth::default();
     let initial = request.process.exec_cpu_affinity().as_ref().and_then(|affinity| affinity.initial().as_deref());
     birth.affinity = identity::bit_list("process.execCPUAffinity.initial", initial.unwrap_or_default())?;
-    let mut rest = own;
-    for kind in [Namespace::User, Namespace::Pid] {
-        if !own.has(kind) || (request.privileged && kind == Namespace::User) {
-            continue;
-        }
-        rest.remove(kind);
-        if request.privileged {
-            birth.ahead.insert(kind);
-        } else {
-            birth.through.push((Slot::INIT, kind));
+    birth.undumpable = true;
+    let mut rest = Namespaces::default();
+    for kind in Namespace::ALL.into_iter().filter(|kind| own.has(*kind)) {
+        match kind {
+            Namespace::Cgroup => rest.insert(kind),
+            Namespace::User if request.privileged => rest.insert(kind),
+            Namespace::User => birth.through.push((Slot::INIT, kind)),
+            Namespace::Mount
+            | Namespace::Uts
+            | Namespace::Ipc
+            | Namespace::Pid
+            | Namespace::Network
+            | Namespace::Time => birth.inside.insert(kind),
         }
     }
     Ok((birth, rest))
@@ -218,21 +233,21 @@ mod tests {
             "execCPUAffinity": {"initial": "0", "final": "1"}, "capabilities": {"bounding": ["CAP_KILL"]}}"#;
         let text = shown(plain, full, |request| request.placed_late = true);
         let order = [
-            "host  setns(pid of the process of slot 8) for the child",
+            "host  setns(pid|mount of the process of slot 8) before the clone",
             "host  oom_score_adj 3",
+            "close all descriptors from 3 on but slots",
             "wait for the host: mapped",
-            "setns(mount of the process of slot 8)",
+            "close all descriptors from 3 on",
             "setsid()",
             "join session keyring \"_ses.web\"",
-            "open a terminal from \"/dev/ptmx\"",
+            "open a terminal from /dev/pts/ptmx",
             "send the terminal to the host",
             "make the terminal the controlling one",
             "sched_setaffinity()",
             "prlimit(RLIMIT_CORE, 1, 2)",
-            "close_range(3.., cloexec)",
+            "chdir(\"/w\")",
             "prctl(PR_SET_NO_NEW_PRIVS)",
             "bound capabilities to 0x20",
-            "chdir(\"/w\")",
             "setgroups([])",
             "setresgid(6)",
             "setresuid(5)",
@@ -255,16 +270,21 @@ mod tests {
     #[test]
     fn root_joins_everything_but_the_pid_namespace_at_once() {
         let text = shown(ALL, TRUE, |_| {});
-        assert!(text.contains("host  setns(pid of"), "{text}");
-        assert!(text.contains("setns(user|network|cgroup|time|mount of the process of slot 8)"), "{text}");
+        assert!(
+            text.contains("host  setns(network|pid|time|mount of the process of slot 8) before the clone"),
+            "{text}"
+        );
+        assert!(text.contains("setns(user|cgroup of the process of slot 8)"), "{text}");
         assert!(text.contains("become id 0"), "{text}");
     }
 
     #[test]
     fn others_go_through_the_user_namespace_first() {
         let text = shown(ALL, TRUE, |request| request.privileged = false);
-        assert!(text.contains("host  join user (slot 8)\nhost  join pid (slot 8)\n"), "{text}");
-        assert!(text.contains("setns(network|cgroup|time|mount of the process of slot 8)"), "{text}");
+        let inside =
+            "host  join user (slot 8)\nhost  setns(network|pid|time|mount of the process of slot 8) before the clone";
+        assert!(text.contains(inside), "{text}");
+        assert!(text.contains("setns(cgroup of the process of slot 8)"), "{text}");
     }
 
     #[test]
@@ -274,8 +294,8 @@ mod tests {
             assert!(!text.contains(absent), "{absent} in {text}");
         }
         let chroot = shown(r#"{"namespaces": [{"type": "mount", "path": "/proc/1/ns/mnt"}]}"#, TRUE, |_| {});
-        assert!(chroot.contains("setns(mount of") && chroot.contains("chroot(\"/b/rootfs\")"), "{chroot}");
-        assert!(shown("{}", TRUE, |_| {}).contains("chroot(\"/b/rootfs\")"));
+        assert!(chroot.contains("setns(mount of") && chroot.contains("chroot to the root"), "{chroot}");
+        assert!(shown("{}", TRUE, |_| {}).contains("chroot to the root"));
     }
 
     #[test]
@@ -286,7 +306,10 @@ mod tests {
         let request = request(&process, &linux);
         let facts = Facts { root: true, lsm: crate::facts::Lsm { apparmor: true, selinux: false }, ..Facts::default() };
         let steps = plan(&request, &facts).unwrap().steps;
-        assert!(matches!(steps.as_slice(), [Step::OpenProc, Step::WriteProc { .. }, Step::Join(..), ..]));
+        assert!(matches!(
+            steps.as_slice(),
+            [Step::CloseInherited { .. }, Step::OpenProc, Step::WriteProc { .. }, Step::Join(..), ..]
+        ));
         assert!(plan(&request, &Facts::default()).is_err());
     }
 }

@@ -26,8 +26,7 @@ pub(super) fn steps(
     if let Some(path) = socket {
         opens.push((Slot::CONSOLE, Open::Console(path.to_owned())));
     }
-    let ptmx = if console { c"/dev/pts/ptmx" } else { c"/dev/ptmx" }.to_owned();
-    let mut steps = vec![Step::OpenTerminal { size, ptmx }];
+    let mut steps = vec![Step::OpenTerminal { size }];
     if console {
         steps.push(Step::BindConsole);
     }

@@ -41,7 +41,7 @@ pub(super) fn fits(mounts: &[Step], rootfs: &Path) -> bool {
             clones <= MOST && !(*recursive && may_hold(source, rootfs))
         }
         // of two mounts on one place the later is listed later, and lists are read for that
-        Step::Attach { target } | Step::Mount { target, .. } | Step::MountCgroup { target, .. } => {
+        Step::Attach { target, .. } | Step::Mount { target, .. } | Step::MountCgroup { target, .. } => {
             targets.insert(target.as_c_str())
         }
         _ => true,
@@ -81,7 +81,7 @@ pub(super) fn open(path: Str, propagation: u64, mounts: &mut [Step], slots: &mut
 fn settled(mounts: &[Step]) -> bool {
     let Some(Step::Clone { recursive: deep, .. }) = mounts.first() else { return false };
     mounts.iter().take_while(|step| !matches!(step, Step::Attach { .. })).any(|step| match step {
-        Step::Attr { attr, recursive } => {
+        Step::Attr { attr, recursive, .. } => {
             attr.propagation & (MS_PRIVATE | MS_UNBINDABLE) != 0 && (*recursive || !*deep)
         }
         _ => false,

@@ -17,6 +17,27 @@ pub fn begin(arguments: *const *const c_char) {
     super::signal::default_sigchld();
 }
 
+/// Overwrites the arguments and the environment that the kernel laid on our stack, for a process with memory of its own that is
+/// about to be seen by others: `/proc/PID/cmdline` is everybody's to read, and our caller's environment may hold secrets.
+///
+/// # Safety
+/// Nobody reads either any more, and no other thread runs.
+pub unsafe fn forget() {
+    unsafe extern "C" {
+        static environ: *const *const c_char;
+    }
+    // SAFETY: both arrays end with a null pointer, their strings are on our stack and writable (execve(2)).
+    unsafe {
+        for mut next in [ARGUMENTS.load(Ordering::Relaxed).cast_const(), environ] {
+            while !next.is_null() && !(*next).is_null() {
+                let length = CStr::from_ptr(*next).count_bytes();
+                std::ptr::write_bytes((*next).cast_mut(), 0, length);
+                next = next.add(1);
+            }
+        }
+    }
+}
+
 /// The arguments of the program, its own name first. Empty for a program that did not come through [`begin`].
 #[must_use]
 pub fn arguments() -> Vec<OsString> {

@@ -41,12 +41,8 @@ struct Moved {
 /// What is left of a view, to be closed at leisure: whoever closes the last descriptor of a detached mount waits for a
 /// grace period of the kernel.
 #[derive(Debug)]
-pub struct Rest(OwnedFd);
-
-impl AsFd for Rest {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
+pub struct Rest {
+    _tree: OwnedFd,
 }
 
 impl Seal {
@@ -85,13 +81,7 @@ impl View {
         let loaded = |segment: &&libc::Elf64_Phdr| segment.p_type == libc::PT_LOAD && segment.p_flags & libc::PF_W == 0;
         program_headers().iter().filter(loaded).try_for_each(|segment| remap(segment, binary.as_fd()))?;
         become_exe(binary.as_fd())?;
-        Ok(Some(Rest(tree)))
-    }
-
-    /// The descriptor that a child should close early: [`Rest`], before there is one.
-    #[must_use]
-    pub fn rest(&self) -> Option<BorrowedFd<'_>> {
-        self.0.as_ref().map(|moved| moved.tree.as_fd())
+        Ok(Some(Rest { _tree: tree }))
     }
 }
 

@@ -163,7 +163,7 @@ pub(super) unsafe fn clone_apart(
     }
 }
 
-/// Runs a program with these as 0, 1 and 2 and waits for its end; after `limit` milliseconds it is killed, and the
+/// Runs a program with these as 0, 1 and 2, nothing else open, and a umask if it is not to have ours, and waits for its end; after `limit` milliseconds it is killed, and the
 /// answer is none. A program that can't be executed ends with status 127.
 ///
 /// # Errors
@@ -174,6 +174,7 @@ pub fn run(
     envp: &Strings,
     files: [BorrowedFd<'_>; 3],
     limit: Option<u64>,
+    umask: Option<u32>,
 ) -> Answer<Option<End>> {
     const CLONE_PIDFD: usize = 0x1000;
     file::may_execute(path)?;
@@ -185,7 +186,7 @@ pub fn run(
     // _exit; both halves are single-threaded here or, in the host half, the child calls only async-signal-safe code.
     let pid = unsafe { call(libc::SYS_clone, [flags, 0, &raw mut pidfd as usize, 0, 0]) }?;
     if pid == 0 {
-        become_program(path, argv, envp, files);
+        become_program(path, argv, envp, files, umask);
     }
     // SAFETY: the kernel has just stored the number of a new descriptor there.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
@@ -200,15 +201,19 @@ pub fn run(
     Ok(signal::reap(pid, true)?.map(|(_, end)| end))
 }
 
-fn become_program(path: &CStr, argv: &Strings, envp: &Strings, files: [BorrowedFd<'_>; 3]) -> ! {
+fn become_program(path: &CStr, argv: &Strings, envp: &Strings, files: [BorrowedFd<'_>; 3], umask: Option<u32>) -> ! {
     signal::default_all();
+    if let Some(umask) = umask {
+        file::umask(umask);
+    }
     for (number, fd) in files.into_iter().enumerate() {
         let number = i32::try_from(number).unwrap_or_default();
         if file::place(fd, number).is_err() {
             task::leave(127);
         }
     }
-    if file::close_from_on_exec(3).is_ok() {
+    // not left to execve, which looks the program up before it closes anything
+    if file::close_range(3, u32::MAX).is_ok() {
         let _ = exec(path, argv, envp);
     }
     task::leave(127)

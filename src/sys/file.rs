@@ -332,6 +332,15 @@ pub fn close_on_exec(number: RawFd, on: bool) -> Answer<()> {
     check(unsafe { libc::fcntl(number, libc::F_SETFD, flag) }).map(drop)
 }
 
+/// `fcntl(F_SETFL)`: takes `O_NONBLOCK`, which the descriptor was opened with, away.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn block(fd: BorrowedFd<'_>) -> Answer<()> {
+    // SAFETY: plain numbers.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, 0) }).map(drop)
+}
+
 /// `fcntl(F_DUPFD_CLOEXEC)` from `lowest` on: a copy out of the way of the numbers below it.
 ///
 /// # Errors
@@ -342,23 +351,42 @@ pub fn duplicate(fd: BorrowedFd<'_>, lowest: RawFd) -> Answer<OwnedFd> {
     Ok(owned(copy.cast_unsigned() as usize))
 }
 
-/// `close_range(2)` with `CLOSE_RANGE_CLOEXEC` (Linux 5.11): everything from `first` on closes on execve. Where a seccomp
-/// profile older than this call denies it, each number is told to.
+/// `close_range(2)` (Linux 5.9): closes the descriptors `first..=last`, whether they are open or not. Where a seccomp profile
+/// older than this call denies it, they are closed one by one, up to the limit of open files.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn close_range(first: u32, last: u32) -> Answer<()> {
+    // SAFETY: no pointers; the caller holds no owner of any of these.
+    match unsafe { call(libc::SYS_close_range, [first as usize, last as usize, 0, 0, 0]) } {
+        Err(Errno::EPERM | Errno::ENOSYS) => close_each(first, last),
+        answer => answer.map(drop),
+    }
+}
+
+/// `close_range(2)` with `CLOSE_RANGE_CLOEXEC` (Linux 5.11): everything from `first` on closes on execve, for programs of the
+/// host's that we trust.
 ///
 /// # Errors
 /// The kernel's answer.
 pub fn close_from_on_exec(first: u32) -> Answer<()> {
     const CLOSE_RANGE_CLOEXEC: usize = 4;
-    // more than that the kernel gives only to those who ask for it
-    const MOST: i32 = 65536;
     // SAFETY: no pointers; the descriptors stay open until execve.
-    match unsafe { call(libc::SYS_close_range, [first as usize, u32::MAX as usize, CLOSE_RANGE_CLOEXEC, 0, 0]) } {
-        Err(Errno::EPERM | Errno::ENOSYS) => {}
-        answer => return answer.map(drop),
-    }
-    for number in i32::try_from(first).unwrap_or(MOST)..MOST {
-        // SAFETY: no pointers; numbers that are not open are refused.
-        unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    unsafe { call(libc::SYS_close_range, [first as usize, u32::MAX as usize, CLOSE_RANGE_CLOEXEC, 0, 0]) }.map(drop)
+}
+
+#[cold]
+#[inline(never)]
+fn close_each(first: u32, last: u32) -> Answer<()> {
+    // a process that lowers its limit keeps what it has open above: most never raise it beyond this
+    const USUAL: u64 = 65536;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the limit lives through the call.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
+    let end = u32::try_from(limit.rlim_max.clamp(USUAL, 1 << 20)).unwrap_or(u32::MAX);
+    for number in first..=last.min(end) {
+        // SAFETY: as above; numbers that are not open are refused.
+        unsafe { libc::close(number.cast_signed()) };
     }
     Ok(())
 }

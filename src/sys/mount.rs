@@ -1,7 +1,7 @@
 //! Mounts: `mount(2)` taken apart by what it does, and the descriptor-based calls of Linux 5.2 and later.
 
 use super::{Answer, Errno, call, check};
-use crate::abi::mount::{ATTR_IDMAP, MS_REC, MountAttr};
+use crate::abi::mount::{ATTR_IDMAP, MS_DIRSYNC, MS_LAZYTIME, MS_RDONLY, MS_REC, MS_SYNCHRONOUS, MountAttr};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
@@ -169,23 +169,90 @@ pub fn map_ids(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>, recursive: bool
     set_attr(mount, &attr, recursive)
 }
 
-/// `fsopen(2)`, `fsconfig(2)`, `fsmount(2)` (Linux 5.2): a detached instance of a file system, attached nowhere. For init,
-/// whose execve closes the descriptor that was only needed on the way.
+/// `fsopen(2)`, `fsconfig(2)`, `fsmount(2)` (Linux 5.2): a detached instance of a file system, attached nowhere, with its usual
+/// options.
 ///
 /// # Errors
 /// The kernel's answer.
 pub fn detached(fstype: &CStr, attr: u64) -> Answer<OwnedFd> {
+    new(fstype, c"", c"", 0, attr)
+}
+
+/// The same with what `mount(2)` takes: a source, options as the file system knows them (`size=1m,mode=755`; a value may be
+/// in quotes, with commas in it), and of the `MS_*` flags those that are the file system's and not the mount's.
+///
+/// # Errors
+/// The kernel's answer. `ENAMETOOLONG`: an option is longer than 4096 bytes.
+pub fn new(fstype: &CStr, source: &CStr, options: &CStr, flags: u64, attr: u64) -> Answer<OwnedFd> {
     const FSOPEN_CLOEXEC: usize = 1;
-    const FSCONFIG_CMD_CREATE: usize = 6;
     const FSMOUNT_CLOEXEC: usize = 1;
     // SAFETY: the string lives through the call.
     let config = owned(unsafe { call(libc::SYS_fsopen, [fstype.as_ptr() as usize, FSOPEN_CLOEXEC, 0, 0, 0]) }?);
-    let fd = config.as_raw_fd().cast_unsigned() as usize;
-    // SAFETY: no pointers.
-    unsafe { call(libc::SYS_fsconfig, [fd, FSCONFIG_CMD_CREATE, 0, 0, 0]) }?;
-    std::mem::forget(config);
+    if !source.is_empty() {
+        configure(&config, Some(c"source"), Some(source))?;
+    }
+    if !options.is_empty() {
+        configure_each(&config, options)?;
+    }
+    for (flag, name) in
+        [(MS_RDONLY, c"ro"), (MS_SYNCHRONOUS, c"sync"), (MS_DIRSYNC, c"dirsync"), (MS_LAZYTIME, c"lazytime")]
+    {
+        if flags & flag != 0 {
+            configure(&config, Some(name), None)?;
+        }
+    }
+    configure(&config, None, None)?;
     // SAFETY: no pointers; the attributes are plain bits.
-    unsafe { call(libc::SYS_fsmount, [fd, FSMOUNT_CLOEXEC, attr as usize, 0, 0]) }.map(owned)
+    unsafe { call(libc::SYS_fsmount, [raw(config.as_fd()), FSMOUNT_CLOEXEC, attr as usize, 0, 0]) }.map(owned)
+}
+
+/// `fsconfig(2)`: a key with a value, a key alone, or (without a key) the order to make the file system.
+fn configure(config: &OwnedFd, key: Option<&CStr>, value: Option<&CStr>) -> Answer<()> {
+    const SET_FLAG: usize = 0;
+    const SET_STRING: usize = 1;
+    const CMD_CREATE: usize = 6;
+    let command = match (key, value) {
+        (None, _) => CMD_CREATE,
+        (Some(_), None) => SET_FLAG,
+        (Some(_), Some(_)) => SET_STRING,
+    };
+    let [key, value] = [key, value].map(|text| text.map_or(0, |text| text.as_ptr() as usize));
+    // SAFETY: the strings live through the call.
+    unsafe { call(libc::SYS_fsconfig, [raw(config.as_fd()), command, key, value, 0]) }.map(drop)
+}
+
+/// Sets the options of a list. In a buffer of its own, which each option is copied to: init allocates nothing.
+#[inline(never)]
+fn configure_each(config: &OwnedFd, options: &CStr) -> Answer<()> {
+    let mut quoted = false;
+    let comma = |byte: &u8| {
+        quoted ^= *byte == b'"';
+        *byte == b',' && !quoted
+    };
+    for option in options.to_bytes().split(comma).filter(|option| !option.is_empty()) {
+        let mut buffer = [0; libc::PATH_MAX as usize];
+        buffer
+            .get_mut(..option.len())
+            .filter(|_| option.len() < libc::PATH_MAX as usize)
+            .ok_or(Errno::ENAMETOOLONG)?
+            .copy_from_slice(option);
+        let Some(equals) = option.iter().position(|byte| *byte == b'=') else {
+            configure(config, Some(c_string(&buffer)?), None)?;
+            continue;
+        };
+        buffer[equals] = 0;
+        let mut value = equals + 1;
+        if buffer[value] == b'"' && option.len() > value + 1 && buffer[option.len() - 1] == b'"' {
+            value += 1;
+            buffer[option.len() - 1] = 0;
+        }
+        configure(config, Some(c_string(&buffer)?), Some(c_string(&buffer[value..])?))?;
+    }
+    Ok(())
+}
+
+fn c_string(bytes: &[u8]) -> Answer<&CStr> {
+    CStr::from_bytes_until_nul(bytes).map_err(|_| Errno::EINVAL)
 }
 
 /// `umount2(2)` with `MNT_DETACH` of a path whose last name is no link.

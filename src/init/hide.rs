@@ -1,0 +1,121 @@
+//! What the container must not see or change: masked and read-only paths of the finished root, each looked up once.
+
+use super::{Done, Scene, Trouble, leave, mount};
+use crate::abi::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, MS_BIND, MountAttr};
+use crate::plan::step::Slot;
+use crate::sys::file::{self, cwd};
+use crate::sys::mount as sys;
+use crate::sys::{Answer, Errno};
+use crate::wire::Cause;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+const ENOTDIR: i32 = Errno::ENOTDIR as i32;
+const EINVAL: i32 = Errno::EINVAL as i32;
+const ENOENT: i32 = Errno::ENOENT as i32;
+
+/// A mount in which nothing can be done; the flags of `mount(2)` have the same numbers.
+const SEALED: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
+
+/// Opens a path of the finished root; none if it does not exist. Whatever else keeps us from it is an error: a path that is
+/// there must not stay open to the container because we could not reach it.
+fn existing(path: &CStr) -> Answer<Option<OwnedFd>> {
+    match file::open(cwd(), path, libc::O_PATH, 0) {
+        Ok(there) => Ok(Some(there)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Makes a path read-only, with everything mounted below it.
+pub(super) fn readonly_path(path: &CStr) -> Done {
+    let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
+    let Some(place) = existing(path)? else { return Ok(()) };
+    put_on(sys::clone_tree_with(place.as_fd(), c"", &attr, true)?, place)
+}
+
+fn put_on(tree: OwnedFd, place: OwnedFd) -> Done {
+    sys::attach(tree.as_fd(), place.as_fd())?;
+    leave(tree);
+    leave(place);
+    Ok(())
+}
+
+/// Covers a path. A directory refuses to be covered by a file, and the reverse (`ENOTDIR`, in some kernels `EINVAL`): what
+/// the plan expects is tried first. Each try looks the path up once.
+pub(super) fn mask(scene: &mut Scene<'_>, path: &CStr, options: &CStr, file: bool) -> Done {
+    let mismatch = |errno: i32| errno == ENOTDIR || errno == EINVAL;
+    for file in [file, !file] {
+        match if file { mask_file(scene, path) } else { mask_directory(scene, path, options) } {
+            Err(Trouble { cause: Cause::Kernel, errno, .. }) if mismatch(errno) => {}
+            Err(Trouble { cause: Cause::Kernel, errno: ENOENT, .. }) => return Ok(()),
+            answer => return answer,
+        }
+    }
+    Err(Errno::ENOTDIR.into())
+}
+
+/// Covers a file with the container's `/dev/null`. What we have made in a `/dev` of our own nobody has exchanged: it is
+/// named from there, whatever may be mounted on `/dev` by now.
+fn mask_file(scene: &mut Scene<'_>, path: &CStr) -> Done {
+    if scene.own_null {
+        if !scene.in_dev {
+            // a hook of the container's may have been at it since
+            is_null(scene.get(Slot::DEV)?)?;
+            mount::enter_dev(scene)?;
+        }
+        return Ok(sys::filesystem(c"null", path, c"", MS_BIND, c"")?);
+    }
+    let Some(place) = existing(path)? else { return Ok(()) };
+    let null = null(scene)?;
+    put_on(null, place)
+}
+
+/// The container's `/dev/null`, after a look at what it is: an image may bring something else under that name, or nothing
+/// (CVE-2025-31133).
+fn null(scene: &mut Scene<'_>) -> Result<OwnedFd, Trouble> {
+    if scene.get(Slot::NULL).is_err() {
+        let null = match scene.get(Slot::DEV) {
+            Ok(dev) => file::open(dev, c"null", libc::O_PATH | libc::O_NOFOLLOW, 0),
+            Err(_) => file::open(cwd(), c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW, 0),
+        };
+        let null = null.map_err(|_| Cause::NotNull)?;
+        let found = file::stat(null.as_fd())?;
+        if !is_null_device(&found) {
+            return Err(Cause::NotNull.into());
+        }
+        scene.put(Slot::NULL, null);
+    }
+    Ok(sys::clone_tree(scene.get(Slot::NULL)?, c"", false, true)?)
+}
+
+fn is_null(dev: BorrowedFd<'_>) -> Done {
+    let found = file::stat_at(dev, c"null", libc::AT_SYMLINK_NOFOLLOW);
+    if found.is_ok_and(|found| is_null_device(&found)) { Ok(()) } else { Err(Cause::NotNull.into()) }
+}
+
+fn is_null_device(found: &libc::stat) -> bool {
+    found.st_mode & libc::S_IFMT == libc::S_IFCHR && found.st_rdev == file::device(1, 3)
+}
+
+/// Mounts an empty, read-only file system over a directory.
+pub(super) fn cover(path: &CStr, options: &CStr) -> Answer<()> {
+    sys::filesystem(c"tmpfs", path, c"tmpfs", SEALED, options)
+}
+
+/// Covers a directory with an empty, read-only file system: one for all, of which each but the first gets a clone. Whoever
+/// drops a clone that was attached nowhere waits for the kernel: so the place is looked for first.
+fn mask_directory(scene: &mut Scene<'_>, path: &CStr, options: &CStr) -> Done {
+    let Some(place) = existing(path)? else { return Ok(()) };
+    if file::stat(place.as_fd())?.st_mode & libc::S_IFMT != libc::S_IFDIR {
+        return Err(Errno::ENOTDIR.into());
+    }
+    if let Ok(cover) = scene.get(Slot::COVER) {
+        return put_on(sys::clone_tree(cover, c"", false, true)?, place);
+    }
+    let new = sys::new(c"tmpfs", c"tmpfs", options, 0, SEALED)?;
+    sys::attach(new.as_fd(), place.as_fd())?;
+    leave(place);
+    scene.put(Slot::COVER, new);
+    Ok(())
+}
