@@ -23,7 +23,7 @@ use crate::plan::step::{Slot, Step, Sync};
 use crate::sys::marks::Marks;
 use crate::sys::signal::Mask;
 use crate::sys::task::Word;
-use crate::sys::{Errno, cred, exe, exec, file, net, ns, signal, task};
+use crate::sys::{Errno, cred, entry, exe, exec, file, net, ns, signal, task};
 use crate::wire::{self, Cause, Failure, Message};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
@@ -216,7 +216,7 @@ fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>, mask: 
         }
         Step::Propagate(flags) => crate::sys::mount::propagate(c"/", *flags)?,
         Step::PrivateParent(path) => root::private_parent(path)?,
-        Step::OpenRoot { path, tree } => root::open(path, *tree, scene)?,
+        Step::OpenRoot { path, tree, over } => root::open(if *over { c"/" } else { path }, *tree, scene)?,
         Step::Chroot(path) => root::change(path, scene)?,
         Step::EnterRoot => root::enter(scene)?,
         Step::NewTree { path, propagation } => tree::new(path, *propagation, scene)?,
@@ -332,6 +332,7 @@ fn listen(scene: &mut Scene<'_>) -> Done {
 fn gate(scene: &Scene<'_>) -> Done {
     let mut byte = [0];
     exe::forget_text();
+    entry::forget();
     match file::read(scene.get(Slot::GATE)?, &mut byte)? {
         1 => Ok(()),
         _ => Err(Errno::EPIPE.into()),

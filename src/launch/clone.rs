@@ -11,6 +11,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set, and most steps explain themselves")]
 #![allow(unsafe_code)]
 
+use crate::abi::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, MS_REC, MS_SLAVE};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::error::{Context, Error, Result};
 use crate::init::{self, Pack};
@@ -22,7 +23,7 @@ use crate::sys::netns::{Ahead, Refused};
 use crate::sys::share::{self, Cradle};
 use crate::sys::signal::{self, Mask};
 use crate::sys::task::Word;
-use crate::sys::{Errno, entry, file, ns, task};
+use crate::sys::{Errno, entry, file, mount, ns, task};
 use crate::wire::{self, Cause, Failure, Message};
 use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -82,14 +83,11 @@ impl Luggage {
 
     /// The child's life.
     fn unpack(self) -> ! {
-        // SAFETY: the pack is leaked and the child's alone. A child that does not share its memory is the one thread of it, and has
-        // what it needs in the pack.
-        unsafe {
-            if !self.birth.shares_memory {
-                entry::forget();
-            }
-            init::walk(&mut *self.pack.as_ptr())
+        if !self.birth.shares_memory {
+            entry::forget();
         }
+        // SAFETY: the pack is leaked and the child's alone.
+        init::walk(unsafe { &mut *self.pack.as_ptr() })
     }
 }
 
@@ -265,6 +263,7 @@ extern "C" fn go_between(shared: *mut c_void) -> libc::c_int {
     shared.answer = ahead
         .map_or(Ok(()), enter_cgroup)
         .and_then(|()| prepare(birth, slots))
+        .and_then(|()| if birth.empty_mounts { leave_mounts() } else { Ok(()) })
         .and_then(|()| clone(shared.luggage, cgroup, CLONE_PARENT));
     task::leave(0)
 }
@@ -272,6 +271,21 @@ extern "C" fn go_between(shared: *mut c_void) -> libc::c_int {
 fn enter_cgroup(cgroup: BorrowedFd<'_>) -> std::result::Result<(), Errno> {
     let procs = file::open(cgroup, c"cgroup.procs", libc::O_WRONLY, 0)?;
     file::write(procs.as_fd(), b"0")
+}
+
+/// Makes a mount namespace and leaves everything that it was copied with: an empty file system goes over `/` and becomes the root.
+fn leave_mounts() -> std::result::Result<(), Errno> {
+    let mut mounts = Namespaces::default();
+    mounts.insert(Namespace::Mount);
+    ns::unshare(mounts)?;
+    mount::propagate(c"/", MS_SLAVE | MS_REC)?;
+    let root = file::open(file::cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    let empty =
+        mount::new(c"tmpfs", c"tmpfs", c"mode=755,nr_blocks=1,nr_inodes=2", 0, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC)?;
+    mount::attach(empty.as_fd(), root.as_fd())?;
+    file::enter(empty.as_fd())?;
+    mount::pivot_here()?;
+    mount::unmount(c".")
 }
 
 /// Joins what must be joined before the clone. With the rights of the host first; what that does not allow is tried

@@ -50,8 +50,12 @@ fn one(open: &Open, slots: &[Option<OwnedFd>]) -> Result<OwnedFd> {
                 None => Err(Error::spec(at, format!("{} is no namespace", path.display()))),
             }
         }
-        Open::Tree { source, recursive, mapped } => {
-            let tree = tree(source, *recursive).map_err(|errno| {
+        Open::Tree { source, recursive, mapped, instead } => {
+            let cloned = match (tree(source, *recursive), instead) {
+                (Err(Errno::ENOENT), Some(instead)) => tree(instead, *recursive),
+                (answer, _) => answer,
+            };
+            let tree = cloned.map_err(|errno| {
                 let path = source.to_string_lossy();
                 match errno {
                     Errno::ENOENT => Error::from(errno).context(format!("failed to fulfil mount request: open {path}")),

@@ -167,7 +167,12 @@ fn facts_for(spec: &Spec) -> Facts {
     let labels = process.is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some());
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
     let user = namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User);
-    let facts = Facts::ask(labels, user);
+    // whoever joins one of these gets what it mounts from us
+    let joins = namespaces.iter().any(|namespace| {
+        let joinable = [LinuxNamespaceType::Pid, LinuxNamespaceType::Mount].contains(&namespace.typ());
+        joinable && namespace.path().as_ref().is_some_and(|path| !path.as_os_str().is_empty())
+    });
+    let facts = Facts::ask(labels, user || joins);
     if user || facts.unprivileged { facts } else { facts.of_trees() }
 }
 

@@ -97,6 +97,10 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
         namespaces::rootless(&chosen, spec.mounts().as_deref().unwrap_or_default())?;
     }
     let late = late(&mut chosen, request);
+    if is_seen(spec, &chosen, request, facts) {
+        chosen.birth.empty_mounts = true;
+        chosen.birth.new.remove(Namespace::Mount);
+    }
     let mut draft = Draft::new(spec, process, request, facts, chosen, late);
     (draft.opens, draft.slots) = (opens, slots);
     let mounts = spec.mounts().as_deref().unwrap_or_default();
@@ -237,7 +241,7 @@ impl Draft<'_> {
         let rootfs = rootfs(self.spec, self.request.bundle)?;
         let filled = self.request.notify.is_some() || !self.list().is_empty();
         self.here = rootfs::here(self.spec, &rootfs, &self.chosen, filled)?;
-        let by = (self.by_host(), self.here.is_some());
+        let source = rootfs::Source { by_host: self.by_host(), hidden: self.hidden(), here: self.here.is_some() };
         let mut mounts = self.mounts()?;
         if self.own_dev() {
             devices::below_dev(&mut mounts);
@@ -254,7 +258,7 @@ impl Draft<'_> {
             let path = image::c_string("root.path", rootfs.as_os_str().as_encoded_bytes())?;
             steps.extend(tree::open(path, propagation, &mut mounts, &mut self.slots));
         } else {
-            steps.extend(rootfs::open(self.spec, &rootfs, &self.chosen, by, &mut self.opens, &mut self.slots)?);
+            steps.extend(rootfs::open(self.spec, &rootfs, &self.chosen, source, &mut self.opens, &mut self.slots)?);
         }
         steps.extend(mounts);
         // behind the mounts: one of them is /dev
@@ -353,12 +357,20 @@ impl Draft<'_> {
 
     /// Whether the host half clones what is to be seen in the container: a user namespace may be kept from reaching it.
     fn by_host(&self) -> bool {
-        self.chosen.user && !self.facts.foreign_mounts
+        (self.chosen.user || self.hidden()) && !self.facts.foreign_mounts
+    }
+
+    /// Whether the host's paths mean nothing where init is: its mount namespace begins empty, or belongs to a container that may
+    /// have put anything there.
+    fn hidden(&self) -> bool {
+        let joined = self.chosen.mount && !self.chosen.made.has(Namespace::Mount);
+        (self.chosen.birth.empty_mounts || joined) && !self.facts.foreign_mounts
     }
 
     /// Whether the mount namespace is made of the root alone: then, how what comes from the host propagates.
     fn alone(&self, rootfs: &Path, mounts: &[Step]) -> Result<Option<u64>> {
-        let able = self.facts.namespaces_of_trees && self.chosen.made.has(Namespace::Mount) && !self.chosen.user;
+        let own = self.chosen.birth.new.has(Namespace::Mount) && !self.chosen.user;
+        let able = self.facts.namespaces_of_trees && own;
         let asked = rootfs::propagation(self.spec)?;
         let alone = able && !self.request.no_pivot && tree::allowed(self.spec) && tree::fits(mounts, rootfs);
         Ok(tree::propagation(asked).filter(|_| alone))
@@ -404,6 +416,7 @@ impl Draft<'_> {
             bundle: self.request.bundle,
             root: &root,
             by_host: self.by_host(),
+            hidden: self.hidden(),
             ids: &Ids::of(&self.linux, &self.chosen, self.facts.unprivileged)?,
             beside_host: !self.chosen.mount,
             cgroup_namespace: self.chosen.own.has(Namespace::Cgroup),
@@ -434,6 +447,15 @@ fn notify_mount(directory: &Path) -> Mount {
     mount.set_source(Some(directory.to_owned()));
     mount.set_options(Some(["bind", "ro", "nosuid", "nodev", "noexec"].map(str::to_owned).to_vec()));
     mount
+}
+
+/// Whether others may see init before it has left the host's mounts, and there is a way to be born without them: in a pid
+/// namespace that it joins. Not where hooks are to find the root at the host's path, or where nothing can be pivoted; nor where
+/// the mount namespace is to belong to a new user namespace, which is made by the same clone.
+fn is_seen(spec: &Spec, chosen: &Chosen, request: &Request<'_>, facts: &Facts) -> bool {
+    let joins_pid = chosen.birth.joins(Namespace::Pid);
+    let possible = chosen.birth.new.has(Namespace::Mount) && !chosen.made.has(Namespace::User);
+    joins_pid && possible && tree::allowed(spec) && !(request.no_pivot || facts.foreign_mounts)
 }
 
 /// The namespaces that init must make itself: the cgroup namespace where the process is placed after the clone.

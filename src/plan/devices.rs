@@ -161,7 +161,11 @@ fn push(
     // everybody may make fifos
     if nodes != Nodes::Made && node.mode & libc::S_IFMT != libc::S_IFIFO {
         steps.push(if nodes == Nodes::ClonedByHost {
-            let slot = Plan::open(opens, slots, Open::Tree { source: path.clone(), recursive: false, mapped: None });
+            let slot = Plan::open(
+                opens,
+                slots,
+                Open::Tree { source: path.clone(), recursive: false, mapped: None, instead: None },
+            );
             Step::Take { slot, source: path.clone() }
         } else {
             Step::Clone { source: path.clone(), recursive: false, instead: None }

@@ -54,6 +54,8 @@ pub enum Open {
         recursive: bool,
         /// How its ids are mapped.
         mapped: Option<Mapped>,
+        /// What is cloned where the path is not there.
+        instead: Option<Str>,
     },
     /// A user namespace that stands for a mapping of ids, with nobody in it.
     Mapping(Maps),
@@ -118,6 +120,10 @@ pub struct Birth {
     pub through: Vec<(Slot, Namespace)>,
     /// Offsets that the go-between writes for the new time namespace.
     pub offsets: Vec<TimeOffset>,
+    /// The go-between makes the mount namespace, with nothing in it but an empty directory: the child appears in a pid
+    /// namespace where others can read its `/proc/PID/mountinfo`, and has no mounts of the host's to show there. It gets what it
+    /// mounts from the host half.
+    pub empty_mounts: bool,
     /// Mappings of a new user namespace.
     pub maps: Option<Maps>,
     /// The network namespace, the dearest of all, is made by a thread beside everything else, its loopback device is

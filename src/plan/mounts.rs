@@ -64,6 +64,8 @@ pub struct Place<'a> {
     pub root: &'a Path,
     /// Sources are cloned by the host: from the container's user namespace they may be out of reach.
     pub by_host: bool,
+    /// The host's paths mean nothing where init is: what it binds the host clones.
+    pub hidden: bool,
     /// In the mount namespace of the host: a clone would share with its source what is mounted in either.
     pub beside_host: bool,
     /// What mappings of ids in mounts can refer to.
@@ -170,7 +172,7 @@ pub(super) fn steps(
         if options.set & MS_BIND != 0 {
             one.bind(&mut steps, opens, slots)?;
         } else if typ == "cgroup" || typ == "cgroup2" {
-            one.cgroup(&mut steps, slots)?;
+            one.cgroup(&mut steps, opens, slots)?;
         } else {
             one.filesystem(&mut steps, &mut late, slots, typ)?;
         }
@@ -239,7 +241,7 @@ impl One<'_> {
         if let Some(_path) = inside {
             steps.push(Step::CloneInside { source: source.clone(), recursive });
         } else if host {
-            let open = Open::Tree { source: source.clone(), recursive, mapped: self.mapped };
+            let open = Open::Tree { source: source.clone(), recursive, mapped: self.mapped, instead: None };
             let slot = Plan::open(opens, slots, open);
             steps.push(Step::Take { slot, source: source.clone() });
         } else {
@@ -318,7 +320,7 @@ impl One<'_> {
         needed.then(|| Box::new(Detached { attr, copy_up, attrs, keep }))
     }
 
-    fn cgroup(&self, steps: &mut Vec<Step>, slots: &mut u16) -> Result<()> {
+    fn cgroup(&self, steps: &mut Vec<Step>, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Result<()> {
         match self.place.cgroups {
             CgroupTree::Unified(own) => {
                 let flags = self.options.set & !MS_REC;
@@ -330,7 +332,7 @@ impl One<'_> {
                 steps.push(Step::MountCgroup { target: self.c_target()?, flags, data: self.data()?, bind, attrs });
                 Ok(())
             }
-            CgroupTree::Legacy(hierarchies) => self.legacy(steps, hierarchies, slots),
+            CgroupTree::Legacy(hierarchies) => self.legacy(steps, hierarchies, opens, slots),
         }
     }
 
@@ -340,7 +342,13 @@ impl One<'_> {
 
     /// A tmpfs with a directory for each hierarchy: the hierarchy itself where a cgroup namespace narrows it to the
     /// container, else a bind of the container's own cgroup; links for controllers that share one.
-    fn legacy(&self, steps: &mut Vec<Step>, hierarchies: &[Branch], slots: &mut u16) -> Result<()> {
+    fn legacy(
+        &self,
+        steps: &mut Vec<Step>,
+        hierarchies: &[Branch],
+        opens: &mut Vec<(Slot, Open)>,
+        slots: &mut u16,
+    ) -> Result<()> {
         let at = format!("{}.destination", self.at);
         let mut data = "mode=755".to_owned();
         label(&mut data, self.place.label);
@@ -382,7 +390,13 @@ impl One<'_> {
             } else {
                 let source = c_string(&at, directory.as_os_str().as_encoded_bytes())?;
                 let callers = callers.as_ref().map(|path| c_string(&at, path.as_os_str().as_encoded_bytes()));
-                steps.push(Step::Clone { source, recursive: true, instead: callers.transpose()? });
+                let instead = callers.transpose()?;
+                if self.place.hidden {
+                    let open = Open::Tree { source: source.clone(), recursive: true, mapped: None, instead };
+                    steps.push(Step::Take { slot: Plan::open(opens, slots, open), source });
+                } else {
+                    steps.push(Step::Clone { source, recursive: true, instead });
+                }
                 steps.extend(self.apart());
                 let (attr, explicit) = attributes(self.options.set & !MS_REC, self.options.cleared);
                 steps.push(Step::AttrKeepLocked { attr, explicit, host: false });

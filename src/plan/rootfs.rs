@@ -4,7 +4,7 @@ use super::image::c_string;
 use super::namespaces::Chosen;
 use super::step::{Slot, Step, Str};
 use super::{Open, Plan};
-use crate::abi::mount::{MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE};
+use crate::abi::mount::{MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, MountAttr};
 use crate::error::{Error, Result};
 use oci_spec::runtime::Spec;
 use std::path::Path;
@@ -46,8 +46,18 @@ pub(super) fn here(spec: &Spec, rootfs: &Path, chosen: &Chosen, mounts: bool) ->
     c_string("root.path", rootfs.as_os_str().as_encoded_bytes()).map(Some)
 }
 
-/// Steps until the root is a mount of its own, in slot `ROOT`; `by_host`: the host clones it; `here`: the host has
-/// mounted it.
+/// How the root is come by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source {
+    /// The host clones it.
+    pub(super) by_host: bool,
+    /// The host's paths mean nothing where init is.
+    pub(super) hidden: bool,
+    /// The host has mounted it.
+    pub(super) here: bool,
+}
+
+/// Steps until the root is a mount of its own, in slot `ROOT`.
 ///
 /// # Errors
 /// A root that is not named, or a propagation that does not exist.
@@ -55,25 +65,30 @@ pub(super) fn open(
     spec: &Spec,
     rootfs: &Path,
     chosen: &Chosen,
-    (by_host, here): (bool, bool),
+    source: Source,
     opens: &mut Vec<(Slot, Open)>,
     slots: &mut u16,
 ) -> Result<Vec<Step>> {
     let path = c_string("root.path", rootfs.as_os_str().as_encoded_bytes())?;
     if !chosen.mount {
         // one that the host has mounted stays beside the host's until everything is in it
-        return Ok(if here { Vec::new() } else { vec![Step::Chroot(path)] });
+        return Ok(if source.here { Vec::new() } else { vec![Step::Chroot(path)] });
     }
     let asked = propagation(spec)?;
     // what is mounted must not reach the host; a root that is to share makes itself shared again behind the pivot
     let first = asked.filter(|flags| flags & MS_UNBINDABLE == 0).unwrap_or(MS_SLAVE | MS_REC);
     let mut steps = vec![Step::Propagate(first)];
     if first & MS_SHARED != 0 || first & MS_REC == 0 {
-        steps.push(Step::PrivateParent(path.clone()));
+        steps.push(Step::PrivateParent(if source.hidden { c"/".to_owned() } else { path.clone() }));
     }
-    let tree = Open::Tree { source: path.clone(), recursive: true, mapped: None };
-    let tree = by_host.then(|| Plan::open(opens, slots, tree));
-    steps.push(Step::OpenRoot { path, tree });
+    let tree = Open::Tree { source: path.clone(), recursive: true, mapped: None, instead: None };
+    let tree = source.by_host.then(|| Plan::open(opens, slots, tree));
+    steps.push(Step::OpenRoot { path, tree, over: source.hidden });
+    if let Some(flags) = asked.filter(|flags| source.by_host && flags & MS_PRIVATE != 0) {
+        // the host's clone receives what the host mounts
+        let attr = MountAttr { propagation: MS_PRIVATE, ..MountAttr::default() };
+        steps.push(Step::Attr { slot: Slot::ROOT, attr, recursive: flags & MS_REC != 0 });
+    }
     Ok(steps)
 }
 

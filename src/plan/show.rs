@@ -62,6 +62,9 @@ fn write(plan: &Plan, out: &mut String) -> fmt::Result {
     if !plan.birth.inside.is_empty() {
         writeln!(out, "host  setns({} of the process of slot {}) before the clone", plan.birth.inside, Slot::INIT.0)?;
     }
+    if plan.birth.empty_mounts {
+        writeln!(out, "host  an empty mount namespace")?;
+    }
     if let Some(root) = &plan.root {
         writeln!(out, "host  attach root {root:?} on itself, private, until delete (slot {})", Slot::ROOT.0)?;
     }
@@ -101,7 +104,7 @@ impl fmt::Display for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Namespace { path, kind, .. } => write!(f, "{} namespace {:?}", kind.name(), path),
-            Self::Tree { source, recursive, mapped } => {
+            Self::Tree { source, recursive, mapped, .. } => {
                 write!(f, "open_tree({:?}{})", source, if *recursive { ", recursive" } else { "" })?;
                 match mapped {
                     Some(mapped) => write!(f, ", {mapped}"),

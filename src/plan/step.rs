@@ -151,6 +151,8 @@ pub enum Step {
         path: Str,
         /// A clone that the host made.
         tree: Option<Slot>,
+        /// The host's path means nothing here (an empty mount namespace, or a container's): the clone goes over `/`.
+        over: bool,
     },
     /// Takes `/` as the root without a mount namespace of our own, after `chroot(2)`; fills `ROOT`.
     Chroot(Str),
@@ -526,8 +528,11 @@ impl fmt::Display for Step {
             Self::Exec => f.write_str("execve"),
             Self::Propagate(flags) => write!(f, "mount(\"/\", {})", Flags(*flags)),
             Self::PrivateParent(path) => write!(f, "make the mount that {} lies on private", Quoted(path)),
-            Self::OpenRoot { path, tree: None } => write!(f, "bind root {}", Quoted(path)),
-            Self::OpenRoot { path, tree: Some(slot) } => write!(f, "attach root {} (slot {})", Quoted(path), slot.0),
+            Self::OpenRoot { path, tree: None, .. } => write!(f, "bind root {}", Quoted(path)),
+            Self::OpenRoot { path, tree: Some(slot), over } => {
+                let place = if *over { " over /" } else { "" };
+                write!(f, "attach root {} (slot {}){place}", Quoted(path), slot.0)
+            }
             Self::Chroot(path) => write!(f, "chroot({})", Quoted(path)),
             Self::NewTree { path, .. } => write!(f, "open_tree({}, recursive, namespace)", Quoted(path)),
             Self::CloneAhead { slot, source, recursive, .. } => {

@@ -17,16 +17,17 @@ pub fn begin(arguments: *const *const c_char) {
     super::signal::default_sigchld();
 }
 
-/// Overwrites the arguments and the environment that the kernel laid on our stack, for a process with memory of its own that is
-/// about to be seen by others: `/proc/PID/cmdline` is everybody's to read, and our caller's environment may hold secrets.
+/// Overwrites the arguments and the environment that the kernel laid on our stack, in init: `/proc/PID/cmdline` is everybody's to
+/// read, and our caller's environment may hold secrets. Whoever reads a variable afterwards finds it empty.
 ///
-/// # Safety
-/// Nobody reads either any more, and no other thread runs.
-pub unsafe fn forget() {
+/// A child with memory of its own does so when it begins. One that shares the host half's does so at the gate, behind its word
+/// that it is ready, which is what the host half has waited for before it ends: `create` reads neither afterwards.
+pub fn forget() {
     unsafe extern "C" {
         static environ: *const *const c_char;
     }
-    // SAFETY: both arrays end with a null pointer, their strings are on our stack and writable (execve(2)).
+    // SAFETY: both arrays end with a null pointer, their strings are on our stack and writable (execve(2)). A string that is
+    // read meanwhile ends where a zero byte is, at its old end at the latest.
     unsafe {
         for mut next in [ARGUMENTS.load(Ordering::Relaxed).cast_const(), environ] {
             while !next.is_null() && !(*next).is_null() {
