@@ -124,8 +124,10 @@ fn streams(pid: i32) -> Result<[String; 3]> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
             Err(error) => return Err(Error::from(error).context(format!("readlink {path}"))),
         };
-        let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
-        let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse::<u32>().ok());
+        let info = std::fs::read(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
+        let mount = String::from_utf8_lossy(&info)
+            .lines()
+            .find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse::<u32>().ok());
         let foreign = |id: &u32| !own.contains(id);
         match mount.filter(|_| target.starts_with('/')).filter(foreign) {
             Some(id) => {
