@@ -302,6 +302,23 @@ fn a_stranger_in_a_sub_cgroup_is_named() {
     assert!(sweep.0.iter().all(|top| !top.exists()));
 }
 
+/// What an administrator mounts over a sub-cgroup is not gone into, and what stands in the way then is told.
+#[test]
+fn a_sub_cgroup_that_is_mounted_over() {
+    let mut sweep = Sweep::default();
+    let bundle = up(Bundle::new("mounted"));
+    sweep.0 = tops(&bundle);
+    let place = sweep.0[0].join(OsStr::from_bytes(b"\xff"));
+    std::fs::create_dir(&place).unwrap();
+    let call = bundle.runtime().args(["delete", "--force", &bundle.id]);
+    let output = call.with(|command| process::beside_a_mount(command, &place)).finish();
+    let output = output.fails(1, &format!("remove cgroup {}: device or resource busy", sweep.0[0].display()));
+    assert!(output.stderr.contains("delete again"), "{output}");
+    // nothing is mounted here
+    bundle.down();
+    assert!(sweep.0.iter().all(|top| !top.exists()));
+}
+
 /// A frozen sub-cgroup of v1 keeps its processes alive, whatever they are sent.
 #[test]
 fn frozen_sub_cgroups() {

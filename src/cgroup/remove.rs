@@ -44,7 +44,9 @@ impl Handle {
 fn stays(path: &Path, errno: Errno) -> Error {
     let error = Error::from(errno).context(format!("remove cgroup {}", path.display()));
     let Ok(list) = members::list(path) else { return error };
-    let Some(first) = list.pids.first() else { return error };
+    let Some(first) = list.pids.first() else {
+        return error.hint("no process is in it, but perhaps cgroups are still made in it: delete again");
+    };
     let place = path.join(list.first.unwrap_or_default());
     // names of a payload's choice, perhaps thousands of them
     let shown: String = place.as_os_str().as_encoded_bytes().escape_ascii().map(char::from).take(300).collect();
