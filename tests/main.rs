@@ -34,6 +34,7 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod network;
+mod odd_names;
 mod placement;
 mod races;
 mod regressions;

@@ -1,29 +1,31 @@
 //! Where buses are: the addresses of the D-Bus specification, as far as they are Unix sockets. May use error.
 
 use crate::error::{Error, Result};
+use std::ffi::{OsStr, OsString};
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::{SocketAddr, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Where the machine's bus is; last, what systemd offers to root where there is no bus.
-pub(super) fn system() -> Vec<String> {
-    let named = std::env::var("DBUS_SYSTEM_BUS_ADDRESS").ok();
-    let buses = named.unwrap_or_else(|| "unix:path=/run/dbus/system_bus_socket".to_owned());
-    unix_addresses(&buses).into_iter().chain(["/run/systemd/private".to_owned()]).collect()
+pub(super) fn system() -> Vec<OsString> {
+    let named = std::env::var_os("DBUS_SYSTEM_BUS_ADDRESS");
+    let buses = named.unwrap_or_else(|| "unix:path=/run/dbus/system_bus_socket".into());
+    unix_addresses(&buses).into_iter().chain(["/run/systemd/private".into()]).collect()
 }
 
 /// Where the user's own bus is.
-pub(super) fn user() -> Result<Vec<String>> {
-    let variable = |name: &str| std::env::var(name).ok();
+pub(super) fn user() -> Result<Vec<OsString>> {
+    let variable = |name: &str| std::env::var_os(name);
     users(variable("DBUS_SESSION_BUS_ADDRESS").as_deref(), variable("XDG_RUNTIME_DIR").as_deref())
 }
 
 /// The user's bus out of the two variables that tell of it; empty ones say nothing.
-fn users(named: Option<&str>, runtime_dir: Option<&str>) -> Result<Vec<String>> {
-    let said = |value: Option<&str>| value.filter(|value| !value.is_empty()).map(str::to_owned);
-    match (said(named), said(runtime_dir)) {
+fn users(named: Option<&OsStr>, runtime_dir: Option<&OsStr>) -> Result<Vec<OsString>> {
+    let said = |value: Option<&'_ OsStr>| value.filter(|value| !value.is_empty()).map(OsStr::to_owned);
+    match (said(named), said(runtime_dir).map(PathBuf::from)) {
         (Some(named), _) => Ok(unix_addresses(&named)),
-        (None, Some(dir)) => Ok(vec![format!("{dir}/bus"), format!("{dir}/systemd/private")]),
+        (None, Some(dir)) => Ok(vec![dir.join("bus").into(), dir.join("systemd/private").into()]),
         (None, None) => Err(Error::msg(
             "the user bus can't be found: neither $DBUS_SESSION_BUS_ADDRESS nor $XDG_RUNTIME_DIR is set",
         )
@@ -32,22 +34,19 @@ fn users(named: Option<&str>, runtime_dir: Option<&str>) -> Result<Vec<String>> 
 }
 
 /// The socket paths in a D-Bus address list; abstract ones begin with `@`.
-fn unix_addresses(list: &str) -> Vec<String> {
-    let one = |address: &str| {
-        let mut keys = address.strip_prefix("unix:")?.split(',').filter_map(|pair| pair.split_once('='));
-        keys.find_map(|(key, value)| match key {
-            "path" => Some(unescape(value)),
-            "abstract" => Some(format!("@{}", unescape(value))),
-            _ => None,
-        })
+fn unix_addresses(list: &OsStr) -> Vec<OsString> {
+    let key = |pair: &[u8]| {
+        let value = |key: &[u8]| pair.strip_prefix(key).map(unescape);
+        value(b"path=").or_else(|| Some([vec![b'@'], value(b"abstract=")?].concat())).map(OsString::from_vec)
     };
-    list.split(';').filter_map(one).collect()
+    let one = |address: &[u8]| address.strip_prefix(b"unix:")?.split(|byte| *byte == b',').find_map(key);
+    list.as_bytes().split(|byte| *byte == b';').filter_map(one).collect()
 }
 
 /// Undoes `%2f`.
-fn unescape(text: &str) -> String {
+fn unescape(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut rest = text.as_bytes();
+    let mut rest = text;
     while let [first, tail @ ..] = rest {
         let code = match (first, tail) {
             (b'%', [high, low, ..]) => {
@@ -58,12 +57,12 @@ fn unescape(text: &str) -> String {
         out.push(code.unwrap_or(*first));
         rest = tail.get(if code.is_some() { 2 } else { 0 }..).unwrap_or_default();
     }
-    String::from_utf8_lossy(&out).into_owned()
+    out
 }
 
 /// Connects to one of them.
-pub(super) fn open(address: &str) -> std::io::Result<UnixStream> {
-    match address.strip_prefix('@') {
+pub(super) fn open(address: &OsStr) -> std::io::Result<UnixStream> {
+    match address.as_bytes().strip_prefix(b"@") {
         Some(name) => UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?),
         None => UnixStream::connect(Path::new(address)),
     }
@@ -75,14 +74,16 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let table: [(&str, &[&str]); 4] = [
-            ("unix:path=/run/bus", &["/run/bus"]),
-            ("unix:guid=1,path=/run/a%20b;tcp:host=x;unix:abstract=/tmp/y", &["/run/a b", "@/tmp/y"]),
-            ("unix:path=/a%2", &["/a%2"]),
-            ("tcp:host=x", &[]),
+        let table: [(&[u8], &[&[u8]]); 5] = [
+            (b"unix:path=/run/bus", &[b"/run/bus"]),
+            (b"unix:guid=1,path=/run/a%20b;tcp:host=x;unix:abstract=/tmp/y", &[b"/run/a b", b"@/tmp/y"]),
+            (b"unix:path=/a%2", &[b"/a%2"]),
+            (b"unix:path=/\xfe%ff=", &[b"/\xfe\xff="]),
+            (b"tcp:host=x", &[]),
         ];
         for (list, want) in table {
-            assert_eq!(unix_addresses(list), want, "{list}");
+            let found = unix_addresses(OsStr::from_bytes(list));
+            assert_eq!(found.iter().map(|one| one.as_bytes()).collect::<Vec<_>>(), want, "{}", list.escape_ascii());
         }
     }
 
@@ -96,10 +97,10 @@ mod tests {
             (None, Some("/run/user/7"), in_dir),
         ];
         for (named, dir, want) in table {
-            assert_eq!(users(named, dir).unwrap(), want, "{named:?} {dir:?}");
+            assert_eq!(users(named.map(OsStr::new), dir.map(OsStr::new)).unwrap(), want, "{named:?} {dir:?}");
         }
         for (named, dir) in [(None, None), (Some(""), Some(""))] {
-            let error = users(named, dir).unwrap_err().to_string();
+            let error = users(named.map(OsStr::new), dir.map(OsStr::new)).unwrap_err().to_string();
             assert!(error.contains("DBUS_SESSION_BUS_ADDRESS") && error.contains("XDG_RUNTIME_DIR"), "{error}");
         }
     }

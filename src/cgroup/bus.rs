@@ -18,8 +18,10 @@ use rustbus::wire::errors::MarshalError;
 use rustbus::wire::marshal::traits::{Marshal, Signature};
 use rustbus::wire::marshal::{MarshalContext, marshal};
 use rustbus::wire::unmarshal::{unmarshal_dynamic_header, unmarshal_header};
+use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long one answer may take. A healthy systemd needs milliseconds.
@@ -66,14 +68,14 @@ impl Bus {
         Self::connect_to(what, addresses, ANSWER)
     }
 
-    fn connect_to(what: &str, addresses: Vec<String>, patience: Duration) -> Result<Self> {
+    fn connect_to(what: &str, addresses: Vec<OsString>, patience: Duration) -> Result<Self> {
         let mut last = None;
         for address in addresses {
-            let name = format!("systemd over the {what} bus {address}");
+            let name = format!("systemd over the {what} bus {}", address.display());
             match open(&address) {
                 Ok(stream) => {
                     let mut bus = Self { stream, name, serial: 0, patience, ended: Vec::new() };
-                    let greeted = bus.greet(!address.ends_with("/systemd/private"));
+                    let greeted = bus.greet(!Path::new(&address).ends_with("systemd/private"));
                     return greeted.map_err(|error| bus.explain(error, "greet")).map(|()| bus);
                 }
                 Err(error) => last = last.or(Some(Error::from(error).context(name))),
@@ -443,8 +445,9 @@ mod tests {
 
     fn failure(address: String) -> (String, Duration) {
         let begin = Instant::now();
-        let error =
-            Bus::connect_to("system", vec![address.clone()], Duration::from_millis(200)).unwrap_err().to_string();
+        let error = Bus::connect_to("system", vec![OsString::from(&address)], Duration::from_millis(200))
+            .unwrap_err()
+            .to_string();
         let _ = std::fs::remove_file(&address);
         (error.replace(&address, "PATH"), begin.elapsed())
     }

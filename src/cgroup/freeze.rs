@@ -1,9 +1,12 @@
 //! Freezing and thawing, in both worlds. May use sys and error.
 
 use super::Handle;
+use super::walk::{Visit, walk};
 use crate::error::{Context, Error, Result};
-use crate::sys::Errno;
-use crate::sys::cgroupfs::{Watched, read_file, write_file};
+use crate::sys::cgroupfs::{Watched, open_dir, read_file, read_line_at, write_at, write_file};
+use crate::sys::{Answer, Errno};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -61,6 +64,19 @@ impl Handle {
         write_file(&file, value).context(|| format!("thaw cgroup: write {}", file.display()))
     }
 
+    /// Lets processes die that were killed: in a v1 cgroup that is frozen, be it one below that a payload or an
+    /// administrator froze, nothing dies. Those of cgroup2 need no help.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn let_die(&self) -> Result<()> {
+        let Some(path) = self.freezer() else { return Ok(()) };
+        match open_dir(path).and_then(|top| walk(top.as_fd(), Instant::now() + MOST, &mut Thaw)) {
+            Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
+            Err(errno) => Err(errno).context(|| format!("thaw cgroup {} and those below it", path.display())),
+        }
+    }
+
     /// Whether it was frozen (rather than one above it). `false` when it is gone.
     #[must_use]
     pub fn frozen(&self) -> bool {
@@ -70,6 +86,22 @@ impl Handle {
             (None, None) => return false,
         };
         read_file(&file).is_ok_and(|text| text.trim_end() == yes)
+    }
+}
+
+/// Thaws what was frozen itself, rather than one above it.
+struct Thaw;
+
+impl Visit for Thaw {
+    fn enters(&mut self, dir: BorrowedFd<'_>, _name: &CStr) -> Answer<()> {
+        let done = match read_line_at(dir, Path::new("freezer.self_freezing")) {
+            Ok(text) if text.trim_end() == "1" => write_at(dir, Path::new("freezer.state"), "THAWED"),
+            other => other.map(drop),
+        };
+        match done {
+            Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
+            done => done,
+        }
     }
 }
 

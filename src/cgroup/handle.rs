@@ -1,9 +1,10 @@
 //! What is kept of a container's cgroup for later commands. May use sys and error.
 
+use super::members;
 use crate::error::{Context, Error, Kind, Result};
 use crate::plan::cgroup::{CgroupPlan, Driver};
 use crate::sys::Errno;
-use crate::sys::cgroupfs::{open_dir, read_file, sub_dirs, write_file};
+use crate::sys::cgroupfs::{open_dir, write_file};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -13,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handle {
     /// Where it lies in each hierarchy. Keys as runc's: controller, `name=…`, `""` for cgroup2. Empty if it has none.
-    #[serde(default)]
+    #[serde(default, with = "super::paths")]
     pub cgroup_paths: BTreeMap<String, PathBuf>,
     /// The unit of systemd that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,7 +94,7 @@ impl Handle {
     }
 
     /// The hierarchy in which processes are counted.
-    fn counted(&self) -> Option<&Path> {
+    pub(super) fn counted(&self) -> Option<&Path> {
         let first = ["", "devices", "freezer", "pids"].iter().find_map(|key| self.cgroup_paths.get(*key));
         first.or_else(|| self.cgroup_paths.values().next()).map(PathBuf::as_path)
     }
@@ -104,23 +105,10 @@ impl Handle {
         self.counted().is_some_and(Path::exists)
     }
 
-    /// The processes in it and in the cgroups below it. None if it is gone.
-    ///
-    /// # Errors
-    /// If a file can't be read.
-    pub fn pids(&self) -> Result<Vec<i32>> {
-        let mut pids = Vec::new();
-        if let Some(path) = self.counted() {
-            collect(path, &mut pids)?;
-        }
-        Ok(pids)
-    }
-
     /// Refuses a cgroup that was there before and is in use.
     pub(super) fn refuse_used(&self, key: &str) -> Result<()> {
         let Some(path) = self.cgroup_paths.get(key) else { return Ok(()) };
-        let mut pids = Vec::new();
-        collect(path, &mut pids)?;
+        let pids = members::pids(path)?;
         if !pids.is_empty() {
             let path = path.display().to_string();
             let text = format!("container's cgroup is not empty: {} process(es) found", pids.len());
@@ -148,21 +136,6 @@ impl Handle {
     /// If `subs` leave the container's cgroup.
     pub fn dir(&self, subs: &[Sub]) -> Result<Option<PathBuf>> {
         self.unified().map(|path| join_sub(path, "", subs)).transpose()
-    }
-
-    /// The directory of the cgroup that a process of the container is in now, in the cgroup2 tree: the container's own
-    /// or, when the payload makes cgroups itself, one below it. `None` without a tree.
-    ///
-    /// # Errors
-    /// If it can't be told, or lies elsewhere.
-    pub fn dir_fd_of(&self, pid: i32) -> Result<Option<OwnedFd>> {
-        let Some(own) = self.unified() else { return Ok(None) };
-        let file = format!("/proc/{pid}/cgroup");
-        let text = read_file(Path::new(&file)).context(|| format!("read {file}"))?;
-        let now = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
-        let path = below(own, Path::new(now))
-            .ok_or_else(|| Error::msg(format!("cgroup {now} of process {pid} is outside of {}", own.display())))?;
-        open_dir(&path).map(Some).context(|| format!("open cgroup {}", path.display()))
     }
 
     fn check(&self, subs: &[Sub]) -> Result<()> {
@@ -197,15 +170,6 @@ impl Handle {
     }
 }
 
-/// The directory of a cgroup that the kernel names by its path in the tree, given the directory of one above it: that
-/// one's path in the tree is what both have in common.
-fn below(own: &Path, now: &Path) -> Option<PathBuf> {
-    let above = now.ancestors().find(|above| above.strip_prefix("/").is_ok_and(|above| own.ends_with(above)))?;
-    let rest = now.strip_prefix(above).ok()?;
-    (rest.components().all(|part| matches!(part, Component::Normal(_))) && above != Path::new("/"))
-        .then(|| own.join(rest))
-}
-
 /// The path that `--cgroup` asks for in one hierarchy. The form for all hierarchies is overruled by one for this one.
 fn join_sub(path: &Path, key: &str, subs: &[Sub]) -> Result<PathBuf> {
     let named = subs.iter().rfind(|sub| sub.controllers.iter().any(|c| c == key));
@@ -217,47 +181,4 @@ fn join_sub(path: &Path, key: &str, subs: &[Sub]) -> Result<PathBuf> {
         return Err(Error::msg(format!("bad sub cgroup path: {} is not a sub cgroup path", sub.path.display())));
     }
     Ok(path.join(inner))
-}
-
-/// Adds the processes of a cgroup and of those below it.
-fn collect(path: &Path, pids: &mut Vec<i32>) -> Result<()> {
-    let read = match read_file(&path.join("cgroup.procs")) {
-        // a threaded cgroup lists threads only; their processes are listed at the top of its subtree
-        Err(Errno::EOPNOTSUPP) => read_file(&path.join("cgroup.threads")),
-        other => other,
-    };
-    let text = match read {
-        Ok(text) => text,
-        Err(Errno::ENOENT | Errno::ENODEV) => return Ok(()),
-        Err(errno) => return Err(errno).context(|| format!("read the processes of cgroup {}", path.display())),
-    };
-    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
-    for name in sub_dirs(path).unwrap_or_default() {
-        collect(&path.join(name), pids)?;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::below;
-    use std::path::Path;
-
-    #[test]
-    fn finds_the_cgroup_of_a_process_below_the_container_s() {
-        let rows = [
-            ("/sys/fs/cgroup/a/web", "/a/web", Some("/sys/fs/cgroup/a/web")),
-            ("/sys/fs/cgroup/a/web", "/a/web/init", Some("/sys/fs/cgroup/a/web/init")),
-            ("/sys/fs/cgroup/unified/web", "/web/x/y", Some("/sys/fs/cgroup/unified/web/x/y")),
-            ("/sys/fs/cgroup/web", "/web/web", Some("/sys/fs/cgroup/web/web")),
-            ("/sys/fs/cgroup/a/web", "/a/webx", None),
-            ("/sys/fs/cgroup/a/web", "/b", None),
-            ("/sys/fs/cgroup/a/web", "/", None),
-            ("/sys/fs/cgroup/a/web", "/../web", None),
-            ("/sys/fs/cgroup/a/web", "", None),
-        ];
-        for (own, now, expected) in rows {
-            assert_eq!(below(Path::new(own), Path::new(now)).as_deref(), expected.map(Path::new), "{own} {now}");
-        }
-    }
 }

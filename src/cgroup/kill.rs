@@ -11,14 +11,14 @@ const ROUNDS: u32 = 10;
 
 impl Handle {
     /// Kills every process in it and below it, those included that are being forked meanwhile. Does not wait for their
-    /// end. A frozen v1 cgroup is thawed, else its processes could not die.
+    /// end, for which frozen v1 cgroups are thawed.
     ///
     /// # Errors
     /// If the kernel refuses.
     pub fn kill_all(&self) -> Result<()> {
         if let Some(path) = self.unified() {
             match write_file(&path.join("cgroup.kill"), "1") {
-                Ok(()) => return self.thaw_legacy(),
+                Ok(()) => return self.let_die(),
                 Err(Errno::ENODEV) => return Ok(()),
                 // gone, or threaded: what acts on processes is refused there
                 Err(Errno::ENOENT | Errno::EOPNOTSUPP) => {}
@@ -32,13 +32,9 @@ impl Handle {
                 return Ok(());
             }
             self.signal_all(SIGKILL)?;
+            self.let_die()?;
         }
         Ok(())
-    }
-
-    /// Processes in a frozen v1 cgroup die only once they are thawed; those of cgroup2 need no help.
-    fn thaw_legacy(&self) -> Result<()> {
-        if self.cgroup_paths.contains_key("freezer") && self.frozen() { self.thaw() } else { Ok(()) }
     }
 
     /// Sends a signal to every process in it and below it. Standing still meanwhile, none can fork away or hand its

@@ -61,7 +61,7 @@ impl Places<'_> {
         let controller = write.file.split('.').next().unwrap_or_default();
         if matches!(errno, Errno::ENOENT | Errno::EACCES | Errno::EPERM)
             && write.hierarchy.is_empty()
-            && !file.exists()
+            && !file.is_file()
             && !list(path).split_whitespace().any(|name| name == controller)
         {
             let field = write.field.trim_start_matches("linux.resources.");

@@ -11,16 +11,19 @@ mod freeze;
 mod handle;
 mod kill;
 mod limit;
+mod members;
 mod oom;
+mod paths;
 mod remove;
 mod stats;
 mod tree;
 mod update;
+mod walk;
 
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::{CgroupPlan, Driver, Permission, Rootless};
-use crate::sys::cgroupfs::{open_dir, read_file, remove_dir, write_file};
-use crate::sys::{Errno, ns};
+use crate::sys::cgroupfs::{open_dir, remove_dir, write_file};
+use crate::sys::{Errno, file, ns};
 use bus::Bus;
 use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -184,14 +187,14 @@ impl Made {
     /// Checks that systemd put the process where its limits will be written.
     fn verify(&self, pid: i32) -> Result<()> {
         let Some(path) = self.handle.unified().filter(|_| self.handle.is_pure()) else { return Ok(()) };
-        let text = read_file(Path::new(&format!("/proc/{pid}/cgroup")))
+        let text = file::contents(Path::new(&format!("/proc/{pid}/cgroup")), 4096)
             .context(|| format!("read the cgroup of process {pid}"))?;
-        let own = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
+        let own = members::unified(&text).unwrap_or(Path::new(""));
         // the mount may show a part of the tree only
-        if own != "/" && path.ends_with(own.trim_start_matches('/')) {
+        if own != Path::new("/") && path.ends_with(own.strip_prefix("/").unwrap_or(own)) {
             return Ok(());
         }
-        let own = format!("systemd put process {pid} into cgroup {own} instead of {}", path.display());
+        let own = format!("systemd put process {pid} into cgroup {} instead of {}", own.display(), path.display());
         Err(Error::msg(own))
     }
 

@@ -21,7 +21,7 @@ pub(super) fn run() -> Result<u8> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut text, pretty);
     document.serialize(&mut serializer).map_err(|error| Error::msg(error.to_string()))?;
     text.push(b'\n');
-    super::print(&String::from_utf8_lossy(&text))?;
+    super::print(&text)?;
     Ok(0)
 }
 

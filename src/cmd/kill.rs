@@ -39,11 +39,10 @@ pub(super) fn send(container: &Container, signal: i32, log: &Log) -> Result<()> 
         Err(Errno::ESRCH) => return Err(super::not_running()),
         Err(errno) => return Err(Error::from(errno).context("unable to signal init")),
     }
-    if signal == libc::SIGKILL && cgroup.frozen() {
-        // in a frozen cgroup of v1 nothing dies
-        if let Err(error) = cgroup.thaw() {
-            log.warn(&error.to_string());
-        }
+    if signal == libc::SIGKILL
+        && let Err(error) = cgroup.let_die()
+    {
+        log.warn(&error.to_string());
     }
     Ok(())
 }

@@ -98,9 +98,9 @@ fn not_running() -> Error {
 
 /// Writes to standard output, in one write where the reader takes it. The standard library's handle would cut behind the
 /// last newline.
-fn print(text: &str) -> Result<()> {
+fn print(text: &(impl AsRef<[u8]> + ?Sized)) -> Result<()> {
     let out = std::io::stdout();
-    let mut rest = text.as_bytes();
+    let mut rest = text.as_ref();
     while !rest.is_empty() {
         match nix::unistd::write(&out, rest) {
             Ok(written) => rest = rest.get(written..).unwrap_or_default(),

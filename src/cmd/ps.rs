@@ -19,8 +19,8 @@ pub(super) fn run(
     let pids = container.record.cgroup.pids()?;
     let text = match format {
         // what Go makes of an empty list
-        Ok(Format::Json) if pids.is_empty() => "null\n".to_owned(),
-        Ok(Format::Json) => super::json(&pids)? + "\n",
+        Ok(Format::Json) if pids.is_empty() => b"null\n".to_vec(),
+        Ok(Format::Json) => (super::json(&pids)? + "\n").into_bytes(),
         Ok(Format::Table) => table(&pids, args)?,
         Err(_) => return Err(Error::msg("invalid format option")),
     };
@@ -28,7 +28,7 @@ pub(super) fn run(
 }
 
 /// What the host's `ps` says of these processes.
-fn table(pids: &[i32], args: &[String]) -> Result<String> {
+fn table(pids: &[i32], args: &[String]) -> Result<Vec<u8>> {
     let mut ps = Command::new("ps");
     if args.is_empty() {
         ps.arg("-ef");
@@ -45,24 +45,23 @@ fn table(pids: &[i32], args: &[String]) -> Result<String> {
     if !output.status.success() {
         return Err(Error::msg(format!("ps: {}", output.status)));
     }
-    chosen(&String::from_utf8_lossy(&output.stdout), pids)
+    chosen(&output.stdout, pids)
 }
 
-/// The heading, and the lines whose `PID` is one of these.
-fn chosen(text: &str, pids: &[i32]) -> Result<String> {
-    let mut lines = text.lines();
+/// The heading, and the lines whose `PID` is one of these. What programs are called is any bytes.
+fn chosen(text: &[u8], pids: &[i32]) -> Result<Vec<u8>> {
+    let fields = |line| <[u8]>::split(line, u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+    let mut lines = text.split_inclusive(|byte| *byte == b'\n');
     let heading = lines.next().unwrap_or_default();
-    let column = heading
-        .split_whitespace()
-        .position(|title| title == "PID")
+    let column = fields(heading)
+        .position(|title| title == b"PID")
         .ok_or_else(|| Error::msg("couldn't find PID field in ps output"))?;
-    let mut chosen = format!("{heading}\n");
-    for line in lines.filter(|line| !line.is_empty()) {
-        let field = line.split_whitespace().nth(column).unwrap_or_default();
+    let mut chosen = heading.to_vec();
+    for line in lines.filter(|line| line.trim_ascii() != b"") {
+        let field = String::from_utf8_lossy(fields(line).nth(column).unwrap_or_default());
         let pid: i32 = field.parse().map_err(|_| Error::msg(format!("unable to parse pid: {field:?}")))?;
         if pids.contains(&pid) {
-            chosen += line;
-            chosen += "\n";
+            chosen.extend_from_slice(line);
         }
     }
     Ok(chosen)
@@ -74,10 +73,15 @@ mod tests {
 
     #[test]
     fn lines_are_chosen_by_their_pid() {
-        let text = "UID   PID  PPID CMD\nroot    1     0 init 13\nroot   13     1 sleep 1\nroot  130    13 x\n\n";
-        assert_eq!(chosen(text, &[13]).ok().as_deref(), Some("UID   PID  PPID CMD\nroot   13     1 sleep 1\n"));
-        assert_eq!(chosen(text, &[]).ok().as_deref(), Some("UID   PID  PPID CMD\n"));
-        let said = |text: &str| chosen(text, &[1]).err().map(|error| error.to_string());
+        let text =
+            b"UID   PID  PPID CMD\nroot    1     0 init 13\na\xa0\xff   13     1 sleep \xff\nroot  130    13 x\n\n";
+        let first = &b"UID   PID  PPID CMD\na\xa0\xff   13     1 sleep \xff\n"[..];
+        assert_eq!(chosen(text, &[13]).ok().as_deref(), Some(first));
+        // a space for people is a part of a name for the kernel
+        let wide = "CMD PID\na\u{a0}b 13\n".as_bytes();
+        assert_eq!(chosen(wide, &[13]).ok().as_deref(), Some(wide));
+        assert_eq!(chosen(text, &[]).ok().as_deref(), Some(&b"UID   PID  PPID CMD\n"[..]));
+        let said = |text: &str| chosen(text.as_bytes(), &[1]).err().map(|error| error.to_string());
         assert_eq!(said("USER CMD\nx y\n").as_deref(), Some("couldn't find PID field in ps output"));
         assert_eq!(said("PID\nx\n").as_deref(), Some("unable to parse pid: \"x\""));
     }

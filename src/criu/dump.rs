@@ -114,8 +114,9 @@ fn status(saving: &Saving, options: &mut Options, version: u32) -> Result<Option
 /// What descriptors 0 to 2 of the first process are now, in CRIU's words. Those that the container did not make itself
 /// are given again at the restore: pipes, and files of mounts that are not the container's (the host's `/dev/null`, a log).
 fn streams(pid: i32) -> Result<[String; 3]> {
-    let own = std::fs::read_to_string(format!("/proc/{pid}/mountinfo"));
+    let own = std::fs::read(format!("/proc/{pid}/mountinfo"));
     let own = own.context(|| format!("read /proc/{pid}/mountinfo"))?;
+    let own = mount_ids(&own);
     let one = |number: i32| {
         let path = format!("/proc/{pid}/fd/{number}");
         let target = match std::fs::read_link(&path) {
@@ -123,9 +124,11 @@ fn streams(pid: i32) -> Result<[String; 3]> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
             Err(error) => return Err(Error::from(error).context(format!("readlink {path}"))),
         };
-        let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
-        let mount = info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse::<u32>().ok());
-        let foreign = |id: &u32| !own.lines().any(|line| line.split(' ').next() == Some(&id.to_string()));
+        let info = std::fs::read(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
+        let mount = String::from_utf8_lossy(&info)
+            .lines()
+            .find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse::<u32>().ok());
+        let foreign = |id: &u32| !own.contains(id);
         match mount.filter(|_| target.starts_with('/')).filter(foreign) {
             Some(id) => {
                 let ino = std::fs::metadata(&path).context(|| format!("stat {path}"))?.ino();
@@ -135,6 +138,12 @@ fn streams(pid: i32) -> Result<[String; 3]> {
         }
     };
     Ok([one(0)?, one(1)?, one(2)?])
+}
+
+/// The numbers of the mounts in the text of `mountinfo` (proc(5)), whose mount points the payload may have made.
+fn mount_ids(mountinfo: &[u8]) -> Vec<u32> {
+    let id = |line: &[u8]| str::from_utf8(line.split(|byte| *byte == b' ').next()?).ok()?.parse().ok();
+    mountinfo.split(|byte| *byte == b'\n').filter_map(id).collect()
 }
 
 /// Mounts that are given again: what CRIU finds, and the name for it.

@@ -35,7 +35,7 @@ impl CgroupTree {
                     let names: Vec<String> = hierarchy.keys().collect();
                     let directory = names.first().and_then(|name| plan.paths.get(name)).cloned();
                     let callers = (plan.permission == Permission::Optional)
-                        .then(|| hierarchy.mountpoint.join(hierarchy.own.trim_start_matches('/')));
+                        .then(|| hierarchy.mountpoint.join(hierarchy.own.strip_prefix("/").unwrap_or(&hierarchy.own)));
                     Branch { names, directory: directory.unwrap_or_else(|| hierarchy.mountpoint.clone()), callers }
                 };
                 Self::Legacy(hierarchies.iter().map(place).collect())

@@ -135,8 +135,9 @@ impl Dir {
         let Ok(meta) = std::fs::metadata(&self.path) else { return String::new() };
         let uid = meta.uid();
         // the file is read as it is: a static program has no name service
-        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        user_name(&users, uid).map_or_else(|| format!("#{uid}"), str::to_owned)
+        let users = std::fs::read("/etc/passwd").unwrap_or_default();
+        let name = user_name(&users, uid).map(|name| String::from_utf8_lossy(name).into_owned());
+        name.unwrap_or_else(|| format!("#{uid}"))
     }
 }
 
@@ -169,12 +170,12 @@ pub(super) fn split(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some(line(rest).map_or((&text[..first], &[][..]), |second| (&rest[..second], &rest[second + 1..])))
 }
 
-/// The name of a user in the text of `/etc/passwd`.
-pub(super) fn user_name(users: &str, uid: u32) -> Option<&str> {
-    users.lines().find_map(|line| {
-        let mut fields = line.split(':');
+/// The name of a user in the text of `/etc/passwd`, where the full names of others may be written in any encoding.
+pub(super) fn user_name(users: &[u8], uid: u32) -> Option<&[u8]> {
+    users.split(|byte| *byte == b'\n').find_map(|line| {
+        let mut fields = line.split(|byte| *byte == b':');
         let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+        (str::from_utf8(fields.nth(1)?).ok()?.parse() == Ok(uid)).then_some(name)
     })
 }
 

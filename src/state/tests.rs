@@ -281,8 +281,9 @@ fn the_document_is_runcs() {
 
 #[test]
 fn owners() {
-    let users = "root:x:0:0:root:/root:/bin/sh\nbroken\nann:x:1000:100::/home/ann:\n";
-    assert_eq!(user_name(users, 0), Some("root"));
-    assert_eq!(user_name(users, 1000), Some("ann"));
+    let users = b"root:x:0:0:root:/root:/bin/sh\nbroken\nren\xe9:x:9:9:Ren\xe9:/:\nann:x:1000:100::/home/ann:\n";
+    assert_eq!(user_name(users, 0), Some(&b"root"[..]));
+    assert_eq!(user_name(users, 1000), Some(&b"ann"[..]));
+    assert_eq!(user_name(users, 9), Some(&b"ren\xe9"[..]));
     assert_eq!(user_name(users, 7), None);
 }

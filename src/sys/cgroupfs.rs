@@ -2,7 +2,6 @@
 //!
 //! May use nix only. Everything opened here is close-on-exec.
 
-use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 pub use nix::fcntl::AT_FDCWD;
 use nix::fcntl::{OFlag, open, openat};
@@ -67,13 +66,18 @@ pub fn open_dir(path: &Path) -> Result<OwnedFd, Errno> {
     openat(AT_FDCWD, path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
 }
 
+/// The file is not there: where the kernel offers none, a payload may have made a cgroup of that name.
+fn no_directory(errno: Errno) -> Errno {
+    if errno == Errno::EISDIR { Errno::ENOENT } else { errno }
+}
+
 /// Writes a value into a file with one write(2), which is what these files take as one change.
 ///
 /// # Errors
 /// openat(2)'s and write(2)'s; the latter are the controller's own answer.
 pub fn write_at(dir: impl AsFd, file: &Path, value: &str) -> Result<(), Errno> {
     // no O_CREAT: a file that the kernel does not offer must be ENOENT, not EPERM
-    let fd = openat(dir, file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let fd = openat(dir, file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(no_directory)?;
     loop {
         match write(&fd, value.as_bytes()) {
             Err(Errno::EINTR) => {}
@@ -98,7 +102,7 @@ pub fn write_file(path: &Path, value: &str) -> Result<(), Errno> {
 pub fn read_line_at(dir: impl AsFd, file: &Path) -> Result<String, Errno> {
     let fd = openat(dir, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     let mut buffer = [0_u8; 4096];
-    let n = read(&fd, &mut buffer)?;
+    let n = read(&fd, &mut buffer).map_err(no_directory)?;
     String::from_utf8(buffer.get(..n).unwrap_or_default().to_vec()).map_err(|_| Errno::EILSEQ)
 }
 
@@ -126,7 +130,7 @@ fn read_all(fd: &OwnedFd) -> Result<String, Errno> {
             Ok(0) => return String::from_utf8(text).map_err(|_| Errno::EILSEQ),
             Ok(n) => text.extend_from_slice(buffer.get(..n).unwrap_or_default()),
             Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
+            Err(errno) => return Err(no_directory(errno)),
         }
     }
 }
@@ -222,24 +226,6 @@ pub fn wait(files: &[&Watched], counters: &[&Counter], most: Duration) -> Result
         Err(Errno::EINTR) => Ok(true),
         Err(errno) => Err(errno),
     }
-}
-
-/// The names of the directories in a directory.
-///
-/// # Errors
-/// open(2)'s and getdents(2)'s.
-pub fn sub_dirs(path: &Path) -> Result<Vec<String>, Errno> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let mut dir = Dir::open(path, flags, Mode::empty())?;
-    let mut names = Vec::new();
-    for entry in dir.iter() {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy();
-        if entry.file_type() == Some(Type::Directory) && name != "." && name != ".." {
-            names.push(name.into_owned());
-        }
-    }
-    Ok(names)
 }
 
 /// Sends a signal, given by its number (real-time signals have no name in nix).

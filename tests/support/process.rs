@@ -5,6 +5,7 @@
 use super::world::{World, cgroup_dir, world};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The processes of a container's cgroup, without those below it.
@@ -139,5 +140,28 @@ pub(crate) fn without_call(command: &mut Command, number: i64, errno: i32) {
     // SAFETY: prctl(2) and seccomp(2) are async-signal-safe, and the program was made before.
     unsafe {
         command.pre_exec(move || seccompiler::apply_filter(&program).map_err(|_| std::io::Error::last_os_error()));
+    }
+}
+
+/// Starts a program in a mount namespace of its own, in which a file system is mounted at a place.
+pub(crate) fn beside_a_mount(command: &mut Command, place: &Path) {
+    use nix::mount::{MsFlags, mount};
+    let place = place.to_owned();
+    // SAFETY: unshare(2) and mount(2) are plain system calls, and the strings were made before.
+    unsafe {
+        command.pre_exec(move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)?;
+            let none: Option<&str> = None;
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+            Ok(mount(Some("tmpfs"), &place, Some("tmpfs"), MsFlags::empty(), none)?)
+        });
+    }
+}
+
+/// Starts a program in the cgroups whose `cgroup.procs` these are.
+pub(crate) fn in_cgroups(command: &mut Command, files: Vec<PathBuf>) {
+    // SAFETY: each write is a plain open(2), write(2) and close(2).
+    unsafe {
+        command.pre_exec(move || files.iter().try_for_each(|file| std::fs::write(file, "0")));
     }
 }

@@ -8,7 +8,7 @@ mod v2;
 use super::Handle;
 use crate::error::{Context, Result};
 use crate::sys::Errno;
-use crate::sys::cgroupfs::{read_file, sub_dirs};
+use crate::sys::cgroupfs::read_file;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -331,16 +331,17 @@ fn list(text: &str) -> Vec<u16> {
 
 /// The sizes of huge pages that this kernel has, as file names spell them.
 fn page_sizes() -> Vec<String> {
-    let names = sub_dirs(Path::new("/sys/kernel/mm/hugepages")).unwrap_or_default();
-    let size = |name: String| {
-        let kilo: u64 = name.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
+    let entries = std::fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
+    let size = |entry: std::fs::DirEntry| {
+        let name = entry.file_name();
+        let kilo: u64 = name.to_str()?.strip_prefix("hugepages-")?.strip_suffix("kB")?.parse().ok()?;
         Some(match kilo {
             1_048_576.. => format!("{}GB", kilo / 1_048_576),
             1024.. => format!("{}MB", kilo / 1024),
             _ => format!("{kilo}KB"),
         })
     };
-    names.into_iter().filter_map(size).collect()
+    entries.filter_map(size).collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 mod devices;
 mod limits;
 mod systemd;
+mod walk;
 
 use super::*;
 use crate::plan::cgroup::{CgroupFacts, Wanted, plan};

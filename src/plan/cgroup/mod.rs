@@ -59,7 +59,7 @@ pub struct Tree {
     /// Where it is mounted.
     pub root: PathBuf,
     /// Our own cgroup, seen from `root`; read only when the place depends on it ([`wants_own`]).
-    pub own: Option<String>,
+    pub own: Option<PathBuf>,
     /// The controllers at its root. Read only beside v1 hierarchies, where it tells which ones v1 has not taken.
     pub controllers: Vec<String>,
 }
@@ -74,7 +74,7 @@ pub struct Hierarchy {
     /// Where it is mounted.
     pub mountpoint: PathBuf,
     /// Our own cgroup, seen from `mountpoint`.
-    pub own: String,
+    pub own: PathBuf,
 }
 
 impl Hierarchy {

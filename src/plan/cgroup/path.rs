@@ -83,7 +83,7 @@ fn in_hierarchy(hierarchy: &Hierarchy, inner: &Path) -> PathBuf {
     if inner.is_absolute() {
         return under(&hierarchy.mountpoint, inner);
     }
-    under(&under(&hierarchy.mountpoint, &clean(Path::new(&hierarchy.own))), inner)
+    under(&under(&hierarchy.mountpoint, &clean(&hierarchy.own)), inner)
 }
 
 fn tree_own(tree: &Tree, inner: &Path) -> Result<Option<PathBuf>> {
@@ -99,7 +99,7 @@ fn tree_own(tree: &Tree, inner: &Path) -> Result<Option<PathBuf>> {
         ))
         .hint("give linux.cgroupsPath as an absolute path"));
     }
-    Ok(Some(clean(Path::new(own))))
+    Ok(Some(clean(own)))
 }
 
 #[cfg(test)]

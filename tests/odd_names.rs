@@ -1,0 +1,403 @@
+//! Names that strangers chose: sub-cgroups that a payload makes, and mount points of the host, of any bytes, length, depth
+//! and number. Every verb still finds what is in them, and the end of the container takes all of them away.
+
+use crate::exec::{exec, sees, up};
+use crate::support::world::{has_controller, hierarchies};
+use crate::support::{Bundle, World, kernel, process, until, world};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, mkdirat};
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// What the kernel takes for a name of a cgroup: it refuses line ends, what its own files are called, and nothing else.
+fn names() -> Vec<OsString> {
+    let odd: [&[u8]; 9] = [
+        b"\xff\xfe",
+        b"caf\xe9",
+        b" a\tb\\c ",
+        b"x (deleted)",
+        b"...",
+        b"0::",
+        b"cgroup.procs.",
+        "\u{fffd}".as_bytes(),
+        &[0x80; 255],
+    ];
+    odd.into_iter().map(|name| OsString::from_vec(name.to_vec())).collect()
+}
+
+/// Takes away what a failed test leaves: the common clean-up goes by paths, and not deep.
+#[derive(Default)]
+struct Sweep(Vec<PathBuf>);
+
+impl Drop for Sweep {
+    fn drop(&mut self) {
+        for top in self.0.iter().filter(|top| top.exists()) {
+            let script = "find \"$1\" -name cgroup.procs -execdir cat {} \\; | while read p; do kill -9 $p; done
+                sleep 0.2; find \"$1\" -depth -type d -delete";
+            let _ = std::process::Command::new("sh").args(["-c", script, "sh"]).arg(top).status();
+        }
+    }
+}
+
+/// The container's cgroup in every hierarchy that it has one in.
+fn tops(bundle: &Bundle) -> Vec<PathBuf> {
+    let own = bundle.cgroup();
+    let all = hierarchies().into_iter().map(|top| top.join(own.trim_start_matches('/')));
+    all.filter(|top| top.exists()).collect()
+}
+
+fn open(dir: impl AsFd, name: impl AsRef<Path>) -> OwnedFd {
+    openat(dir, name.as_ref(), OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).unwrap()
+}
+
+fn top(path: &Path) -> OwnedFd {
+    OwnedFd::from(std::fs::File::open(path).unwrap())
+}
+
+/// Makes a cgroup below another, by descriptors as a payload would.
+fn below(dir: impl AsFd, name: &OsStr) -> OwnedFd {
+    mkdirat(&dir, name, Mode::from_bits_truncate(0o755)).unwrap_or_else(|error| panic!("{name:?}: {error}"));
+    open(dir, name)
+}
+
+/// A chain of cgroups.
+fn chain(from: &Path, name: &OsStr, depth: usize) -> OwnedFd {
+    (0..depth).fold(top(from), |dir, _| below(dir, name))
+}
+
+fn put(dir: impl AsFd, file: &str, text: &str) -> nix::Result<()> {
+    let file = openat(dir, file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    nix::unistd::write(file, text.as_bytes()).map(drop)
+}
+
+/// Moves a process. A new cpuset of v1 takes none, and is left alone.
+fn place(dir: impl AsFd, hierarchy: &Path, pid: i32) {
+    if !hierarchy.components().any(|part| part.as_os_str() == "cpuset") {
+        put(dir, "cgroup.procs", &pid.to_string()).unwrap_or_else(|error| panic!("{}: {error}", hierarchy.display()));
+    }
+}
+
+/// One more process in the container, which stays.
+fn second(bundle: &Bundle) -> i32 {
+    let file = bundle.path("second.pid");
+    exec(bundle, &["--detach", "--pid-file", file.to_str().unwrap()], &["pause"]).finish().ok();
+    std::fs::read_to_string(file).unwrap().parse().unwrap()
+}
+
+/// Every verb but the last ones, with these processes in the container.
+fn verbs(bundle: &Bundle, mut pids: Vec<i32>) {
+    let listed = || {
+        let mut listed: Vec<i32> =
+            serde_json::from_value(bundle.verb(&["ps", "--format", "json", &bundle.id]).ok().json()).unwrap();
+        listed.sort_unstable();
+        listed
+    };
+    pids.sort_unstable();
+    assert_eq!(listed(), pids);
+    let table = bundle.verb(&["ps", &bundle.id]).ok();
+    assert_eq!(table.stdout.lines().count(), pids.len() + 1, "{table}");
+    assert_eq!(bundle.status(), "running");
+    bundle.verb(&["pause", &bundle.id]).ok();
+    assert_eq!(bundle.status(), "paused");
+    bundle.verb(&["resume", &bundle.id]).ok();
+    assert_eq!(bundle.status(), "running");
+    if has_controller("pids") {
+        bundle.verb(&["update", "--pids-limit", "77", &bundle.id]).ok();
+    }
+    bundle.verb(&["events", "--stats", &bundle.id]).ok();
+    sees(bundle, &[], &["exit", "7"]).code(7);
+    bundle.kill("CONT").ok();
+}
+
+/// Kills and deletes it; nothing may be left of its cgroup.
+fn ends(bundle: &Bundle, tops: &[PathBuf], pids: &[i32]) {
+    bundle.verb(&["kill", "--all", &bundle.id, "KILL"]).ok();
+    for pid in pids {
+        until("the processes to die", || kernel::process_state(*pid).is_none_or(|state| state == 'Z').then_some(()));
+    }
+    bundle.down();
+    let left: Vec<_> = tops.iter().filter(|top| top.exists()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// Whether the container has a pid namespace decides who kills: the kernel, with the first process, or we by the cgroup.
+fn both(name: &str, test: impl Fn(Bundle)) {
+    test(Bundle::new(name));
+    test(Bundle::new(name).without_namespace("pid"));
+}
+
+#[test]
+fn sub_cgroups_of_any_name() {
+    both("named", |bundle| {
+        let mut sweep = Sweep::default();
+        let bundle = up(bundle);
+        sweep.0 = tops(&bundle);
+        let (first, second) = (bundle.pid(), second(&bundle));
+        for own in &sweep.0 {
+            for name in names() {
+                // those below have names that lead nowhere as text
+                let one = below(top(own), &name);
+                below(one, OsStr::from_bytes(b"\xff"));
+            }
+            place(open(top(own), OsStr::from_bytes(b"\xff\xfe")), own, second);
+        }
+        verbs(&bundle, vec![first, second]);
+        ends(&bundle, &sweep.0, &[first, second]);
+    });
+}
+
+#[test]
+fn sub_cgroups_deeper_than_a_path() {
+    let name = OsString::from_vec(vec![b'd'; 250]);
+    both("deep", |bundle| {
+        let mut sweep = Sweep::default();
+        let bundle = up(bundle);
+        sweep.0 = tops(&bundle);
+        let (first, second) = (bundle.pid(), second(&bundle));
+        for own in &sweep.0 {
+            place(chain(own, &name, 20), own, second);
+        }
+        verbs(&bundle, vec![first, second]);
+        ends(&bundle, &sweep.0, &[first, second]);
+    });
+}
+
+/// Neither a descriptor for each level, nor the stack.
+#[test]
+fn sub_cgroups_deeper_than_the_descriptors_that_we_may_have() {
+    let mut sweep = Sweep::default();
+    let bundle = up(Bundle::new("few-fds"));
+    sweep.0 = tops(&bundle);
+    for own in &sweep.0 {
+        place(chain(own, OsStr::new("d"), 300), own, bundle.pid());
+    }
+    let few = |words: &[&str]| bundle.runtime().args(words).with(|c| process::with_descriptors(c, 24)).finish().ok();
+    let listed = few(&["ps", "--format", "json", &bundle.id]).json();
+    assert_eq!(listed, serde_json::json!([bundle.pid()]));
+    few(&["delete", "--force", &bundle.id]);
+    assert!(sweep.0.iter().all(|top| !top.exists()));
+}
+
+#[test]
+fn many_sub_cgroups() {
+    let mut sweep = Sweep::default();
+    let bundle = up(Bundle::new("many"));
+    sweep.0 = tops(&bundle);
+    for own in &sweep.0 {
+        let own = top(own);
+        (0..1000).for_each(|n| drop(below(&own, OsStr::new(&format!("many {n}")))));
+    }
+    bundle.down();
+    assert!(sweep.0.iter().all(|top| !top.exists()));
+}
+
+/// Processes that make one cgroup after the other until they are killed.
+#[test]
+fn sub_cgroups_that_grow_all_the_time() {
+    let mut sweep = Sweep::default();
+    let bundle = up(Bundle::new("grows").without_namespace("pid"));
+    sweep.0 = tops(&bundle);
+    let script = "i=0; cd \"$1\"; while mkdir $i $i/d; do i=$((i+1)); done";
+    let growers: Vec<i32> = sweep
+        .0
+        .iter()
+        .map(|own| {
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", script, "sh"]).arg(own).stderr(std::process::Stdio::null());
+            i32::try_from(shell.spawn().unwrap().id()).unwrap()
+        })
+        .collect();
+    for own in &sweep.0 {
+        growers.iter().for_each(|grower| place(top(own), own, *grower));
+    }
+    for own in &sweep.0 {
+        until("a tree", || own.join("30/d").exists().then_some(()));
+    }
+    let listed = bundle.verb(&["ps", "--format", "json", &bundle.id]).ok().json();
+    assert!(growers.iter().all(|grower| listed.as_array().unwrap().contains(&(*grower).into())), "{listed}");
+    bundle.down();
+    assert!(sweep.0.iter().all(|top| !top.exists()));
+}
+
+/// The cgroup2 tree that the bundle's container has, and a controller that its cgroup can give on; `None` in a world
+/// without.
+fn delegated(bundle: &Bundle) -> (PathBuf, String) {
+    let top = PathBuf::from(if world() == World::V2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/unified" });
+    let controllers = std::fs::read_to_string(top.join("cgroup.controllers")).unwrap_or_default();
+    let controller = controllers.split_whitespace().next().expect("cgroup2 without controllers").to_owned();
+    let own = top.join(bundle.cgroup().trim_start_matches('/'));
+    let _ = std::fs::write(top.join("cgroup.subtree_control"), format!("+{controller}"));
+    (own, controller)
+}
+
+/// systemd or Docker in a container: the first process has moved below and given controllers on, so that the cgroup
+/// itself takes nobody. exec follows it there, however the place is called and however deep it lies.
+#[test]
+fn exec_follows_the_first_process_below() {
+    let long = OsString::from_vec(vec![0xfe; 250]);
+    // the kernel cuts a path that is too long: one that is there under the name that is cut must not be taken for it
+    for (name, depth) in [(OsStr::from_bytes(b"\xff"), 1), (OsStr::new(" a b"), 2), (&long, 15), (&long, 20)] {
+        let mut sweep = Sweep::default();
+        let bundle = up(Bundle::new("follows"));
+        sweep.0 = tops(&bundle);
+        let (own, controller) = delegated(&bundle);
+        let deepest = chain(&own, name, depth);
+        place(&deepest, &own, bundle.pid());
+        std::fs::write(own.join("cgroup.subtree_control"), format!("+{controller}")).unwrap();
+        let second = second(&bundle);
+        let file = openat(&deepest, "cgroup.procs", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
+        let members = std::io::read_to_string(std::fs::File::from(file)).unwrap();
+        assert!(members.lines().any(|line| line == second.to_string()), "{second} is not among {members}");
+        ends(&bundle, &sweep.0, &[bundle.pid(), second]);
+    }
+}
+
+/// A cgroup that has the name of a file which its parent lacks: the file is as absent as it was.
+#[test]
+fn sub_cgroups_with_names_of_files() {
+    let mut sweep = Sweep::default();
+    let bundle = up(Bundle::new("files"));
+    sweep.0 = tops(&bundle);
+    let files = ["memory.events", "memory.current", "memory.max", "pids.current", "pids.max", "cpu.max", "io.stat"];
+    let mut made = 0;
+    for own in &sweep.0 {
+        for file in files.iter().filter(|file| !own.join(file).exists()) {
+            below(top(own), OsStr::new(file));
+            made += 1;
+        }
+    }
+    assert!(made > 0);
+    verbs(&bundle, vec![bundle.pid()]);
+    let limit = bundle.verb(&["update", "--memory", "100000000", &bundle.id]);
+    if has_controller("memory") {
+        limit.ok();
+    } else {
+        limit.fails(1, "controller \"memory\" not available");
+    }
+    ends(&bundle, &sweep.0, &[bundle.pid()]);
+}
+
+/// Who does not belong to the container is not killed with it, but named.
+#[test]
+fn a_stranger_in_a_sub_cgroup_is_named() {
+    let mut sweep = Sweep::default();
+    let bundle = up(Bundle::new("stranger"));
+    sweep.0 = tops(&bundle);
+    let stranger = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let pid = i32::try_from(stranger.id()).unwrap();
+    for own in &sweep.0 {
+        place(chain(own, OsStr::from_bytes(b"\xff"), 2), own, pid);
+    }
+    let output = bundle.verb(&["delete", "--force", &bundle.id]);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    let output = output.fails(1, "container's cgroup is not empty: 1 process(es) found");
+    let place = format!(
+        "process {pid} stays in {}/",
+        sweep.0.iter().find(|own| output.stderr.contains(&own.display().to_string())).unwrap().display()
+    );
+    assert!(output.stderr.contains(&place) && output.stderr.contains("xff/"), "{output}");
+    bundle.down();
+    assert!(sweep.0.iter().all(|top| !top.exists()));
+}
+
+/// What an administrator mounts over a sub-cgroup is not gone into, and what stands in the way then is told.
+#[test]
+fn a_sub_cgroup_that_is_mounted_over() {
+    let mut sweep = Sweep::default();
+    let bundle = up(Bundle::new("mounted"));
+    sweep.0 = tops(&bundle);
+    let place = sweep.0[0].join(OsStr::from_bytes(b"\xff"));
+    std::fs::create_dir(&place).unwrap();
+    let call = bundle.runtime().args(["delete", "--force", &bundle.id]);
+    let output = call.with(|command| process::beside_a_mount(command, &place)).finish();
+    let output = output.fails(1, &format!("remove cgroup {}: device or resource busy", sweep.0[0].display()));
+    assert!(output.stderr.contains("delete again"), "{output}");
+    // nothing is mounted here
+    bundle.down();
+    assert!(sweep.0.iter().all(|top| !top.exists()));
+}
+
+/// A frozen sub-cgroup of v1 keeps its processes alive, whatever they are sent.
+#[test]
+fn frozen_sub_cgroups() {
+    both("frozen", |bundle| {
+        let mut sweep = Sweep::default();
+        let bundle = up(bundle);
+        sweep.0 = tops(&bundle);
+        let (first, second) = (bundle.pid(), second(&bundle));
+        let (file, value) =
+            if has_controller("freezer") { ("freezer.state", "FROZEN") } else { ("cgroup.freeze", "1") };
+        for own in sweep.0.iter().filter(|own| own.join(file).exists()) {
+            let dir = chain(own, OsStr::from_bytes(b"\xff"), 3);
+            place(&dir, own, second);
+            put(&dir, file, value).unwrap();
+        }
+        ends(&bundle, &sweep.0, &[first, second]);
+    });
+}
+
+/// A caller in a cgroup of an odd name: a runtime in a container. A relative or absent path lies below or beside it.
+#[test]
+fn a_caller_in_a_cgroup_of_an_odd_name() {
+    for path in [None, Some("relative/path"), Some("")] {
+        let mut sweep = Sweep::default();
+        let mut bundle = Bundle::new("caller");
+        let outer = format!("{}-outer", bundle.id);
+        bundle = match path {
+            Some("") | None => bundle.without("/linux/cgroupsPath"),
+            Some(path) => bundle.set("/linux/cgroupsPath", path),
+        };
+        if path == Some("") {
+            let absolute = format!("/{}", bundle.id);
+            bundle = bundle.set("/linux/cgroupsPath", absolute);
+        }
+        let bundle = bundle.sees(&["pause"]);
+        for hierarchy in hierarchies() {
+            let outer = hierarchy.join(&outer);
+            std::fs::create_dir(&outer).unwrap();
+            sweep.0.push(outer.clone());
+            below(below(top(&outer), OsStr::from_bytes(b"\xff")), OsStr::from_bytes(b"\xfe"));
+        }
+        let files: Vec<PathBuf> =
+            sweep.0.iter().map(|outer| outer.join(OsStr::from_bytes(b"\xff/\xfe/cgroup.procs"))).collect();
+        let files = files.into_iter().filter(|file| !file.starts_with("/sys/fs/cgroup/cpuset")).collect();
+        let call = bundle.launch("create", &[]).with(|command| process::in_cgroups(command, files));
+        call.finish().ok();
+        bundle.start().ok();
+        assert_eq!(bundle.verb(&["ps", "--format", "json", &bundle.id]).ok().json(), serde_json::json!([bundle.pid()]));
+        sees(&bundle, &[], &["exit", "7"]).code(7);
+        bundle.down();
+        let rest = path.filter(|path| !path.is_empty()).unwrap_or(&bundle.id);
+        for outer in &sweep.0 {
+            for above in [&b"\xff"[..], b"\xff/\xfe"] {
+                assert!(!outer.join(OsStr::from_bytes(above)).join(rest).exists(), "{}", outer.display());
+            }
+        }
+        // before the bundle looks for what is left
+        drop(sweep);
+    }
+}
+
+/// Any mount of the host is in its table, with the name that somebody gave it.
+#[test]
+fn a_mount_point_of_an_odd_name() {
+    let names: [&[u8]; 4] = [b"\xff\xfe", b"a b\n\\c\xe9", b"- cgroup cgroup rw,memory", &[0x80; 255]];
+    for name in names {
+        let bundle = Bundle::new("beside-odd").sees(&["exit", "7"]);
+        let place = bundle.path("mounts").join(OsStr::from_bytes(name));
+        std::fs::create_dir_all(&place).unwrap();
+        let beside = |call: crate::support::runtime::Call| {
+            call.with(|command| process::beside_a_mount(command, &place)).finish()
+        };
+        beside(bundle.launch("run", &[])).code(7);
+        beside(bundle.launch("run", &["--no-pivot"])).code(7);
+        let bundle = up(bundle);
+        beside(exec(&bundle, &[], &["exit", "7"])).code(7);
+        if has_controller("pids") {
+            beside(bundle.runtime().args(["update", "--pids-limit", "77", &bundle.id])).ok();
+        }
+        beside(bundle.runtime().args(["delete", "--force", &bundle.id])).ok();
+    }
+}
