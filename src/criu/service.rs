@@ -2,7 +2,7 @@
 
 use super::rpc::{Features, InheritFd, Notification, Request, Response, kind};
 use crate::error::{Context, Error, Result};
-use crate::sys::{Errno, file, socket};
+use crate::sys::{Errno, close, file, socket};
 use prost::Message;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
@@ -41,9 +41,9 @@ impl Service {
     /// own numbers.
     pub(super) fn start(streams: bool, inherited: Vec<OwnedFd>) -> Result<Self> {
         let (ours, theirs) = socket::pair().context(|| "socketpair")?;
-        file::close_from_on_exec(3).context(|| "close_range")?;
+        close::close_from_on_exec(3).context(|| "close_range")?;
         for fd in inherited.iter().chain([&theirs]) {
-            file::close_on_exec(file::number(fd), false).context(|| "fcntl(F_SETFD)")?;
+            close::close_on_exec(file::number(fd), false).context(|| "fcntl(F_SETFD)")?;
         }
         let stream = || if streams { Stdio::inherit() } else { Stdio::null() };
         let mut command = Command::new("criu");

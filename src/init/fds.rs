@@ -4,8 +4,7 @@
 
 use super::{Done, Scene};
 use crate::plan::step::Slot;
-use crate::sys::Answer;
-use crate::sys::file;
+use crate::sys::{Answer, close};
 use std::os::fd::{AsRawFd, RawFd};
 
 /// Closes what init has inherited of the host half, but for the slots and the wire.
@@ -14,7 +13,7 @@ pub(super) fn close_inherited(preserve: u32, scene: &Scene<'_>) -> Done {
     for number in scene.inherited {
         close_up_to(&mut from, *number)?;
     }
-    Ok(file::close_range(from, u32::MAX)?)
+    Ok(close::close_range(from, u32::MAX)?)
 }
 
 /// Closes everything but the wire and the slots to keep. The other slots are emptied without a call for each: the ranges
@@ -29,7 +28,7 @@ pub(super) fn close_others(preserve: u32, keep: &[Slot], scene: &mut Scene<'_>) 
     while let Some(number) = lowest(scene, from) {
         close_up_to(&mut from, number)?;
     }
-    Ok(file::close_range(from, u32::MAX)?)
+    Ok(close::close_range(from, u32::MAX)?)
 }
 
 /// The lowest number at or above `from` that stays open.
@@ -42,7 +41,7 @@ fn lowest(scene: &Scene<'_>, from: u32) -> Option<RawFd> {
 fn close_up_to(from: &mut u32, kept: RawFd) -> Answer<()> {
     let kept = kept.cast_unsigned();
     if kept > *from {
-        file::close_range(*from, kept - 1)?;
+        close::close_range(*from, kept - 1)?;
     }
     *from = (*from).max(kept + 1);
     Ok(())

@@ -3,7 +3,7 @@
 use super::path::{self, Scratch};
 use super::{Done, Scene, Trouble, copy, leave, mount, tree};
 use crate::abi::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, MS_SLAVE, MountAttr};
-use crate::plan::step::{COVER, Detached, Slot, Str};
+use crate::plan::step::{COVER, Detached, Slot, Step, Str};
 use crate::sys::file::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS};
 use crate::sys::mount as sys;
 use crate::sys::{Answer, Errno};
@@ -12,14 +12,32 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A file system to be mounted: the arguments of `mount(2)`.
-pub(super) struct Fs<'a> {
-    pub(super) source: &'a CStr,
-    pub(super) fstype: &'a CStr,
-    pub(super) target: &'a CStr,
-    pub(super) flags: u64,
-    pub(super) data: &'a CStr,
+struct Fs<'a> {
+    source: &'a CStr,
+    fstype: &'a CStr,
+    target: &'a CStr,
+    flags: u64,
+    data: &'a CStr,
     /// The target may lie in a procfs.
-    pub(super) in_proc: bool,
+    in_proc: bool,
+}
+
+pub(super) fn perform(step: &'static Step, scene: &mut Scene<'_>) -> Done {
+    match step {
+        Step::Mount { source, fstype, target, flags, data, fresh, in_proc, detached } => {
+            let fs = Fs { source, fstype, target, flags: *flags, data, in_proc: *in_proc };
+            match detached {
+                Some(detached) => make_detached(scene, &fs, detached),
+                None if *fresh => below_dev(scene, &fs),
+                None => on_place(scene, &fs),
+            }
+        }
+        Step::MountCgroup { target, flags, data, bind, attrs } => {
+            cgroup2(scene, &Cgroup { target, flags: *flags, data, bind: bind.as_deref(), attrs })
+        }
+        // `super::perform` sends nothing else here
+        _ => Err(Errno::ENOSYS.into()),
+    }
 }
 
 /// procfs and sysfs hold what the host protects itself with: they go on plain directories of the root, not through
@@ -55,7 +73,7 @@ fn takes_mode(fs: &Fs<'_>, place: &Place) -> bool {
 }
 
 /// Mounts it with `mount(2)`.
-pub(super) fn on_place(scene: &Scene<'_>, fs: &Fs<'_>) -> Done {
+fn on_place(scene: &Scene<'_>, fs: &Fs<'_>) -> Done {
     let place = place(scene, fs)?;
     if takes_mode(fs, &place) {
         let data = with_mode(place.directory.as_fd(), fs.data)?;
@@ -73,7 +91,7 @@ fn over(place: OwnedFd, fs: &Fs<'_>, data: &CStr) -> Done {
 /// Makes it with `fsmount(2)`, fills it and gives it its attributes before anybody can reach it, and attaches it.
 #[cold]
 #[inline(never)]
-pub(super) fn detached(scene: &mut Scene<'_>, fs: &Fs<'_>, detached: &Detached) -> Done {
+fn make_detached(scene: &mut Scene<'_>, fs: &Fs<'_>, detached: &Detached) -> Done {
     let place = place(scene, fs)?;
     let new = if takes_mode(fs, &place) {
         sys::new(fs.fstype, fs.source, with_mode(place.directory.as_fd(), fs.data)?.as_c()?, fs.flags, detached.attr)?
@@ -101,7 +119,7 @@ pub(super) fn detached(scene: &mut Scene<'_>, fs: &Fs<'_>, detached: &Detached) 
 }
 
 /// On a new directory of a `/dev` that is ours alone and was empty a moment ago: nothing of it needs to be resolved.
-pub(super) fn below_dev(scene: &mut Scene<'_>, fs: &Fs<'_>) -> Done {
+fn below_dev(scene: &mut Scene<'_>, fs: &Fs<'_>) -> Done {
     let dev = scene.get(Slot::DEV)?;
     let name = fs.target.to_bytes_with_nul().get(c"/dev/".count_bytes()..).unwrap_or_default();
     let name = CStr::from_bytes_with_nul(name).map_err(|_| Errno::EINVAL)?;
@@ -152,18 +170,18 @@ fn plain_directory(scene: &Scene<'_>, target: &CStr) -> Result<OwnedFd, Trouble>
 }
 
 /// What a mount of cgroup2 is made of.
-pub(super) struct Cgroup<'a> {
-    pub(super) target: &'a Str,
-    pub(super) flags: u64,
-    pub(super) data: &'a CStr,
-    pub(super) bind: Option<&'a CStr>,
-    pub(super) attrs: &'a [(MountAttr, bool)],
+struct Cgroup<'a> {
+    target: &'a Str,
+    flags: u64,
+    data: &'a CStr,
+    bind: Option<&'a CStr>,
+    attrs: &'a [(MountAttr, bool)],
 }
 
 /// Mounts cgroup2. Refused where the cgroup namespace is not this user namespace's: then the host's tree is bound, or
 /// that part of it that a cgroup namespace would show. Where the container has no part, nothing must be seen through the
 /// place either: a writable tree may lie under it (CVE-2023-25809).
-pub(super) fn cgroup2(scene: &mut Scene<'_>, cgroup: &Cgroup<'_>) -> Done {
+fn cgroup2(scene: &mut Scene<'_>, cgroup: &Cgroup<'_>) -> Done {
     let flags = cgroup.flags;
     let place = path::directory(scene.root()?, cgroup.target)?;
     mount::outside_proc(place.as_fd(), false)?;

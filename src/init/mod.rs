@@ -19,7 +19,7 @@ mod tty;
 
 use crate::plan::Plan;
 use crate::plan::image::Image;
-use crate::plan::step::{Slot, Step, Sync};
+use crate::plan::step::{COVER, Slot, Step, Sync};
 use crate::sys::marks::Marks;
 use crate::sys::signal::Mask;
 use crate::sys::task::Word;
@@ -228,9 +228,10 @@ fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>, mask: 
         Step::Conceal { path, shared } => root::conceal(path, *shared)?,
         Step::MoveRoot => root::shift(scene)?,
         Step::ReadonlyRoot => root::readonly(scene)?,
-        Step::Mount { .. }
-        | Step::MountCgroup { .. }
-        | Step::Remount { .. }
+        Step::Mount { .. } | Step::MountCgroup { .. } => filesystem::perform(step, scene)?,
+        Step::ReadonlyPath { path } => hide::readonly_path(path)?,
+        Step::Mask { path, cover, file } => hide::mask(scene, path, cover.as_deref().unwrap_or(COVER), *file)?,
+        Step::Remount { .. }
         | Step::Clone { .. }
         | Step::CloneInside { .. }
         | Step::Take { .. }
@@ -245,9 +246,7 @@ fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>, mask: 
         | Step::Node { .. }
         | Step::Unlink { .. }
         | Step::OpenProc
-        | Step::WriteProc { .. }
-        | Step::ReadonlyPath { .. }
-        | Step::Mask { .. } => mount::perform(step, scene)?,
+        | Step::WriteProc { .. } => mount::perform(step, scene)?,
         Step::OpenTerminal { size } => tty::open(*size, scene)?,
         Step::BindConsole => tty::bind_console(scene)?,
         Step::SendTerminal { socket } => tty::send(*socket, scene)?,

@@ -1,14 +1,13 @@
 //! Mounts, devices and what is hidden: each step by descriptors, never by a path twice.
 
-use super::filesystem::{Cgroup, Fs};
 use super::path::{self, Scratch};
-use super::{Done, Scene, Trouble, filesystem, hide, leave, tree};
+use super::{Done, Scene, Trouble, leave, tree};
 use crate::abi::mount::{
     ATTR_ATIME, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, ATTR_STRICTATIME,
     MS_REMOUNT, MountAttr,
 };
 use crate::plan::Mapped;
-use crate::plan::step::{COVER, Slot, Step, Sync};
+use crate::plan::step::{Slot, Step, Sync};
 use crate::sys::file::{self, RESOLVE_NO_MAGICLINKS, cwd, open_in};
 use crate::sys::{Answer, Errno, mount};
 use crate::wire::{self, Cause};
@@ -21,17 +20,6 @@ pub(super) const PROC_MAGIC: i64 = 0x9fa0;
 // check: table: one arm a step: what it is made of
 pub(super) fn perform(step: &'static Step, scene: &mut Scene<'_>) -> Done {
     match step {
-        Step::Mount { source, fstype, target, flags, data, fresh, in_proc, detached } => {
-            let fs = Fs { source, fstype, target, flags: *flags, data, in_proc: *in_proc };
-            match detached {
-                Some(detached) => filesystem::detached(scene, &fs, detached),
-                None if *fresh => filesystem::below_dev(scene, &fs),
-                None => filesystem::on_place(scene, &fs),
-            }
-        }
-        Step::MountCgroup { target, flags, data, bind, attrs } => {
-            filesystem::cgroup2(scene, &Cgroup { target, flags: *flags, data, bind: bind.as_deref(), attrs })
-        }
         Step::Remount { target, flags, data } => {
             let place = open_in(scene.root()?, target, libc::O_PATH, 0)?;
             file::enter(place.as_fd())?;
@@ -80,8 +68,6 @@ pub(super) fn perform(step: &'static Step, scene: &mut Scene<'_>) -> Done {
         },
         Step::OpenProc => open_proc(scene),
         Step::WriteProc { file, value, .. } => write_proc(scene, file, value),
-        Step::ReadonlyPath { path } => hide::readonly_path(path),
-        Step::Mask { path, cover, file } => hide::mask(scene, path, cover.as_deref().unwrap_or(COVER), *file),
         // `super::perform` sends nothing else here
         _ => Err(Errno::ENOSYS.into()),
     }

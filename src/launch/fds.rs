@@ -9,7 +9,7 @@ use crate::error::{Context, Error, Result};
 use crate::plan::step::Slot;
 use crate::plan::{Mapped, Open, Plan};
 use crate::sys::file::{self, cwd};
-use crate::sys::{Answer, Errno, mount, ns, socket};
+use crate::sys::{Answer, Errno, close, mount, ns, socket};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -102,7 +102,7 @@ fn tree(source: &CStr, recursive: bool) -> Answer<OwnedFd> {
 pub fn check_preserved(count: u32) -> Result<()> {
     for number in 3..3 + count {
         let number = i32::try_from(number).unwrap_or(i32::MAX);
-        file::close_on_exec(number, false).context(|| format!("--preserve-fds {count}: descriptor {number}"))?;
+        close::close_on_exec(number, false).context(|| format!("--preserve-fds {count}: descriptor {number}"))?;
     }
     Ok(())
 }

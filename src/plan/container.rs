@@ -1,9 +1,11 @@
 //! **The order** of create and run: what init does, one call a line, each with the reason why it stands there.
 
 use super::devices::Nodes;
-use super::mounts::{CgroupTree, Ids, Place};
+use super::mounts::{Ids, Place};
 use super::namespaces::{Chosen, choose};
 use super::network::{self, Network};
+pub use super::request::{Request, rootfs};
+use super::request::{environment, home_wanted, keyring, nobody, notify_mount};
 use super::step::{Slot, Step, Str, Sync};
 use super::{Open, Plan, devices, hide, hooks, identity, image, mounts, namespaces, rootfs, terminal, tree};
 use crate::abi::ns::{Namespace, Namespaces};
@@ -11,46 +13,7 @@ use crate::error::{Error, Result};
 use crate::facts::Facts;
 use oci_spec::runtime::{Linux, Mount, Process, Spec};
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
-
-/// What was typed, as far as the plan depends on it.
-#[derive(Debug)]
-pub struct Request<'a> {
-    /// The container's id.
-    pub id: &'a str,
-    /// The bundle, absolute.
-    pub bundle: &'a Path,
-    /// `create`: init waits for `start`.
-    pub gate: bool,
-    /// `--console-socket`.
-    pub console_socket: Option<&'a Path>,
-    /// `--no-pivot`.
-    pub no_pivot: bool,
-    /// `--no-new-keyring`.
-    pub no_new_keyring: bool,
-    /// Descriptors from 3 on that the payload keeps: `--preserve-fds` and the caller's `LISTEN_FDS`.
-    pub preserve_fds: u32,
-    /// `LISTEN_FDS` of the caller, for the payload's environment.
-    pub listen_fds: u32,
-    /// The directory of the notify socket, to be seen in the container.
-    pub notify: Option<&'a Path>,
-    /// The container's cgroups.
-    pub cgroups: &'a CgroupTree,
-    /// The cgroup namespace must be made late, because the process is placed in its cgroup after the clone.
-    pub placed_late: bool,
-}
-
-/// Where the root file system lies: `root.path`, relative to the bundle.
-///
-/// # Errors
-/// There is none in the spec.
-pub fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf> {
-    let root = spec.root().as_ref().ok_or_else(|| Error::spec("root", "a container needs a root"))?;
-    if root.path().as_os_str().is_empty() {
-        return Err(Error::spec("root.path", "must not be empty"));
-    }
-    Ok(bundle.join(root.path()))
-}
+use std::path::Path;
 
 /// What the steps are planned from, and what the host has to do for them.
 struct Draft<'a> {
@@ -92,19 +55,11 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let absent = || Error::spec("process", "process property must not be empty");
     let process = spec.process().as_ref().or(nobody.as_ref()).ok_or_else(absent)?;
     let (mut opens, mut slots) = (Vec::new(), Slot::FREE);
-    let mut chosen = choose(spec, facts.unprivileged, &mut opens, &mut slots)?;
+    let chosen = choose(spec, facts.unprivileged, &mut opens, &mut slots)?;
     if facts.unprivileged {
         namespaces::rootless(&chosen, spec.mounts().as_deref().unwrap_or_default())?;
     }
-    let late = late(&mut chosen, request);
-    if is_seen(spec, &chosen, request, facts) {
-        chosen.birth.empty_mounts = true;
-        chosen.birth.new.remove(Namespace::Mount);
-    }
-    let mut draft = Draft::new(spec, process, request, facts, chosen, late);
-    (draft.opens, draft.slots) = (opens, slots);
-    let mounts = spec.mounts().as_deref().unwrap_or_default();
-    draft.list = mounts::cleaned(mounts, &rootfs(spec, request.bundle)?, &mut draft.notes)?;
+    let mut draft = Draft::new((spec, process), request, facts, chosen, (opens, slots))?;
     let env = environment(process, request);
     let env = image::environment(env.iter().map(String::as_str));
     let home = home_wanted(process);
@@ -119,9 +74,6 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let limits = identity::limits(process)?;
     let host_limits = if draft.chosen.user { limits.clone() } else { Vec::new() };
 
-    if draft.chosen.user && !(request.no_new_keyring || facts.unprivileged) {
-        draft.keyring = Some(keyring(request.id)?);
-    }
     let mut steps = Vec::with_capacity(96);
     draft.enter(&mut steps)?;
     draft.build_root(&mut steps)?;
@@ -169,14 +121,22 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
 
 impl<'a> Draft<'a> {
     fn new(
-        spec: &'a Spec,
-        process: &'a Process,
+        (spec, process): (&'a Spec, &'a Process),
         request: &'a Request<'a>,
         facts: &'a Facts,
-        chosen: Chosen,
-        late: Namespaces,
-    ) -> Self {
-        Self {
+        mut chosen: Chosen,
+        (opens, slots): (Vec<(Slot, Open)>, u16),
+    ) -> Result<Self> {
+        let late = late(&mut chosen, request);
+        if is_seen(spec, &chosen, request, facts) {
+            chosen.birth.empty_mounts = true;
+            chosen.birth.new.remove(Namespace::Mount);
+        }
+        let keyring = (chosen.user && !(request.no_new_keyring || facts.unprivileged)).then(|| keyring(request.id));
+        let mut notes = Vec::new();
+        let mounts = spec.mounts().as_deref().unwrap_or_default();
+        Ok(Self {
+            list: mounts::cleaned(mounts, &rootfs(spec, request.bundle)?, &mut notes)?,
             spec,
             process,
             linux: spec.linux().as_ref().map_or_else(|| Cow::Owned(empty()), Cow::Borrowed),
@@ -186,16 +146,15 @@ impl<'a> Draft<'a> {
             late,
             here: None,
             network: Network::default(),
-            keyring: None,
-            list: Vec::new(),
+            keyring: keyring.transpose()?,
             readonly: Vec::new(),
             late_hooks: false,
             alone: false,
-            opens: Vec::new(),
-            slots: Slot::FREE,
-            notes: Vec::new(),
+            opens,
+            slots,
+            notes,
             details: Vec::new(),
-        }
+        })
     }
 }
 
@@ -429,26 +388,6 @@ impl Draft<'_> {
     }
 }
 
-/// The name of a container's session keyring, as runc's.
-pub(super) fn keyring(id: &str) -> Result<Str> {
-    image::c_string("id", format!("_ses.{id}"))
-}
-
-/// Who waits at the gate of a container that has no process: root without any right.
-fn nobody() -> Process {
-    serde_json::from_str(r#"{"cwd": "/", "args": ["none"], "user": {"uid": 0, "gid": 0}}"#).unwrap_or_default()
-}
-
-/// Where the payload finds its notify socket.
-fn notify_mount(directory: &Path) -> Mount {
-    let mut mount = Mount::default();
-    mount.set_destination("/run/notify".into());
-    mount.set_typ(Some("bind".to_owned()));
-    mount.set_source(Some(directory.to_owned()));
-    mount.set_options(Some(["bind", "ro", "nosuid", "nodev", "noexec"].map(str::to_owned).to_vec()));
-    mount
-}
-
 /// Whether others may see init before it has left the host's mounts, and there is a way to be born without them: in a pid
 /// namespace that it joins. Not where hooks are to find the root at the host's path, or where nothing can be pivoted; nor where
 /// the mount namespace is to belong to a new user namespace, which is made by the same clone.
@@ -466,28 +405,6 @@ fn late(chosen: &mut Chosen, request: &Request<'_>) -> Namespaces {
         late.insert(Namespace::Cgroup);
     }
     late
-}
-
-/// Whether `HOME` is to be looked up: it is missing, or empty.
-pub(super) fn home_wanted(process: &Process) -> bool {
-    let mut homes = process.env().iter().flatten().filter_map(|variable| variable.strip_prefix("HOME="));
-    homes.next_back().is_none_or(str::is_empty)
-}
-
-/// The payload's environment: the spec's, and what the runtime adds to it.
-fn environment(process: &Process, request: &Request<'_>) -> Vec<String> {
-    let mut env: Vec<String> = process.env().clone().unwrap_or_default();
-    if home_wanted(process) {
-        env.retain(|variable| !variable.starts_with("HOME="));
-    }
-    if request.notify.is_some() {
-        env.push("NOTIFY_SOCKET=/run/notify/notify.sock".to_owned());
-    }
-    if request.listen_fds > 0 {
-        env.push(format!("LISTEN_FDS={}", request.listen_fds));
-        env.push("LISTEN_PID=1".to_owned());
-    }
-    env
 }
 
 fn proc_writes(linux: &Linux, process: &Process, chosen: &Chosen, facts: &Facts) -> Result<Vec<Step>> {

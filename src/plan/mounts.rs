@@ -388,18 +388,7 @@ impl One<'_> {
                     detached: None,
                 });
             } else {
-                let source = c_string(&at, directory.as_os_str().as_encoded_bytes())?;
-                let callers = callers.as_ref().map(|path| c_string(&at, path.as_os_str().as_encoded_bytes()));
-                let instead = callers.transpose()?;
-                if self.place.hidden {
-                    let open = Open::Tree { source: source.clone(), recursive: true, mapped: None, instead };
-                    steps.push(Step::Take { slot: Plan::open(opens, slots, open), source });
-                } else {
-                    steps.push(Step::Clone { source, recursive: true, instead });
-                }
-                steps.extend(self.apart());
-                let (attr, explicit) = attributes(self.options.set & !MS_REC, self.options.cleared);
-                steps.push(Step::AttrKeepLocked { attr, explicit, host: false });
+                self.own_cgroup(steps, (directory, callers.as_deref()), opens, slots)?;
                 steps.push(Step::Attach { target, in_proc: false });
             }
             for name in names.iter().filter(|_| names.len() > 1) {
@@ -410,6 +399,28 @@ impl One<'_> {
         if let Some(slot) = keep {
             steps.extend(after.into_iter().map(|(attr, recursive)| Step::Attr { slot, attr, recursive }));
         }
+        Ok(())
+    }
+
+    /// A clone of the container's own cgroup in a hierarchy, or of its caller's where that is not there.
+    fn own_cgroup(
+        &self,
+        steps: &mut Vec<Step>,
+        (directory, callers): (&Path, Option<&Path>),
+        opens: &mut Vec<(Slot, Open)>,
+        slots: &mut u16,
+    ) -> Result<()> {
+        let path = |path: &Path| c_string(&format!("{}.destination", self.at), path.as_os_str().as_encoded_bytes());
+        let (source, instead) = (path(directory)?, callers.map(path).transpose()?);
+        if self.place.hidden {
+            let open = Open::Tree { source: source.clone(), recursive: true, mapped: None, instead };
+            steps.push(Step::Take { slot: Plan::open(opens, slots, open), source });
+        } else {
+            steps.push(Step::Clone { source, recursive: true, instead });
+        }
+        steps.extend(self.apart());
+        let (attr, explicit) = attributes(self.options.set & !MS_REC, self.options.cleared);
+        steps.push(Step::AttrKeepLocked { attr, explicit, host: false });
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //! there. The words are those of `container.rs`, and so is the executor.
 
 use super::step::{Slot, Step, Sync};
-use super::{Birth, Plan, container, identity, image, namespaces, terminal};
+use super::{Birth, Plan, identity, image, namespaces, request, terminal};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::error::Result;
 use crate::facts::Facts;
@@ -44,7 +44,7 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let user = own.all.has(Namespace::User);
     let (birth, join) = split(own.all, request)?;
     let limits = identity::limits(process)?;
-    let home = container::home_wanted(process);
+    let home = request::home_wanted(process);
     let env =
         process.env().iter().flatten().map(String::as_str).filter(|variable| !(home && variable.starts_with("HOME=")));
     let env: Vec<&str> = env.collect();
@@ -56,7 +56,7 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let has_terminal = process.terminal().unwrap_or_default();
     let labels = identity::labels(process, &facts.lsm)?;
 
-    let keyring = (!request.no_new_keyring && by_host(request, &own)).then(|| container::keyring(request.id));
+    let keyring = (!request.no_new_keyring && by_host(request, &own)).then(|| request::keyring(request.id));
     let keyring = keyring.transpose()?;
     let mut steps = Vec::with_capacity(40);
     enter(request, &own, labels, join, &mut steps)?;
@@ -140,7 +140,7 @@ fn enter(
     steps.push(Step::Session);
     // all processes of a container share its ring
     if !(request.no_new_keyring || by_host(request, own)) {
-        steps.push(Step::Keyring(container::keyring(request.id)?));
+        steps.push(Step::Keyring(request::keyring(request.id)?));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Turning into another program: `execve(2)` with pointer arrays that are ready before the clone.
 
 use super::signal::{self, End};
-use super::{Answer, Errno, call, file, task, tty};
+use super::{Answer, Errno, call, close, file, task, tty};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -213,7 +213,7 @@ fn become_program(path: &CStr, argv: &Strings, envp: &Strings, files: [BorrowedF
         }
     }
     // not left to execve, which looks the program up before it closes anything
-    if file::close_range(3, u32::MAX).is_ok() {
+    if close::close_range(3, u32::MAX).is_ok() {
         let _ = exec(path, argv, envp);
     }
     task::leave(127)

@@ -9,6 +9,7 @@
 
 pub mod alloc;
 pub mod clock;
+pub mod close;
 pub mod cred;
 pub mod entry;
 pub mod exe;
