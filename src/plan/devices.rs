@@ -6,6 +6,7 @@ use super::{Open, Plan};
 use crate::error::{Error, Result};
 use crate::sys::file::device;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Nodes that every container has (config-linux.md, Default Devices): name, major, minor.
@@ -38,15 +39,15 @@ pub(super) fn below_dev(steps: &mut Vec<Step>) -> bool {
     if fstype.as_c_str() != c"tmpfs" {
         return false;
     }
-    let mut seen: Vec<super::step::Str> = Vec::new();
+    let mut seen = BTreeSet::new();
     for step in &mut steps[at + 1..] {
         if let Step::Mount { target, fstype, copy_up: false, fresh, .. } = step
             && let Some(name) = target.to_bytes().strip_prefix(b"/dev/")
-            && !(name.is_empty() || name.contains(&b'/') || seen.contains(target))
+            && !(name.is_empty() || name.contains(&b'/'))
             && !matches!(fstype.to_bytes(), b"proc" | b"sysfs")
+            && seen.insert(target.clone())
         {
             *fresh = true;
-            seen.push(target.clone());
         }
     }
     steps.insert(at + 1, Step::OpenDev { fresh: true });
@@ -80,7 +81,7 @@ pub(super) fn steps(
     if !open {
         steps.push(Step::OpenDev { fresh: false });
     }
-    let mut taken: Vec<String> = Vec::new();
+    let mut taken = BTreeSet::new();
     for (i, node) in devices.iter().enumerate() {
         let at = format!("linux.devices[{i}]");
         let path = node.path().to_string_lossy().into_owned();
@@ -99,7 +100,7 @@ pub(super) fn steps(
         let number = device(number(node.major(), "major")?, number(node.minor(), "minor")?);
         let owner = Some((node.uid().unwrap_or(0), node.gid().unwrap_or(0))).filter(|owner| *owner != (0, 0));
         push(&mut steps, Node { at: &format!("{at}.path"), path: &path, mode, number, owner }, nodes, opens, slots)?;
-        taken.push(path);
+        taken.insert(path);
     }
     for (name, major, minor) in NODES {
         let path = format!("/dev/{name}");

@@ -6,6 +6,7 @@ use super::cgroup::{CgroupFacts, Tree, Wanted};
 use super::container::{Request, plan};
 use super::mounts::CgroupTree;
 use super::show::text;
+use crate::error::Result;
 use crate::facts::Facts;
 use crate::spec;
 use oci_spec::runtime::Spec;
@@ -15,10 +16,11 @@ fn planned(bundle: &Path, caller: &Facts) -> String {
     let config = bundle.join("config.json");
     let loaded = spec::config(spec::read(&config).unwrap(), &config).unwrap();
     spec::validate(&loaded.spec, true).unwrap();
-    planned_of(&loaded.spec, caller, false)
+    planned_of(&loaded.spec, caller, false).unwrap()
 }
 
-fn planned_of(spec: &Spec, caller: &Facts, no_pivot: bool) -> String {
+/// The text of a plan on a machine of cgroup v2.
+pub(super) fn planned_of(spec: &Spec, caller: &Facts, no_pivot: bool) -> Result<String> {
     let linux = spec.linux().as_ref();
     let facts = CgroupFacts::Unified(Tree { root: "/sys/fs/cgroup".into(), own: Some("/".into()), ..Tree::default() });
     let wanted = Wanted {
@@ -27,7 +29,7 @@ fn planned_of(spec: &Spec, caller: &Facts, no_pivot: bool) -> String {
         id: "ID",
         ..Wanted::default()
     };
-    let cgroups = super::cgroup::plan(&wanted, &facts, &mut Vec::new()).unwrap();
+    let cgroups = super::cgroup::plan(&wanted, &facts, &mut Vec::new())?;
     let request = Request {
         id: "ID",
         bundle: Path::new("/bundle"),
@@ -41,7 +43,7 @@ fn planned_of(spec: &Spec, caller: &Facts, no_pivot: bool) -> String {
         cgroups: &CgroupTree::Unified(None),
         placed_late: false,
     };
-    text(&plan(spec, &request, caller).unwrap(), &cgroups)
+    Ok(text(&plan(spec, &request, caller)?, &cgroups))
 }
 
 #[test]
@@ -75,7 +77,7 @@ fn changed(pointer: &str, value: serde_json::Value) -> String {
         None => place[key] = value,
     }
     let facts = Facts { root: true, namespaces_of_trees: true, ..Facts::default() };
-    planned_of(&serde_json::from_value(config).unwrap(), &facts, pointer == "/no_pivot")
+    planned_of(&serde_json::from_value(config).unwrap(), &facts, pointer == "/no_pivot").unwrap()
 }
 
 #[test]

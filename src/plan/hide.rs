@@ -41,12 +41,13 @@ pub(super) fn paths(linux: &Linux, mounts: &[Mount], chosen: &Chosen) -> Result<
     });
     let cover = cover.transpose()?;
     let mut steps = Vec::with_capacity(readonly.len() + masked.len());
+    let own = Own::of(mounts);
     for (i, path) in readonly.iter().enumerate() {
-        let kernels = kernels(path, mounts);
+        let kernels = own.has(path);
         steps.push(Step::ReadonlyPath { path: absolute(&format!("linux.readonlyPaths[{i}]"), path)?, kernels });
     }
     for (i, path) in masked.iter().enumerate() {
-        let kernels = kernels(path, mounts);
+        let kernels = own.has(path);
         let path = absolute(&format!("linux.maskedPaths[{i}]"), path)?;
         let file = FILES.contains(&path.to_bytes());
         steps.push(Step::Mask { path, cover: cover.clone(), file, kernels });
@@ -54,18 +55,31 @@ pub(super) fn paths(linux: &Linux, mounts: &[Mount], chosen: &Chosen) -> Result<
     Ok(steps)
 }
 
-/// Whether a path names an entry at the top of a procfs or sysfs of the container's own: only the kernel decides what is
-/// found there, so that it is the same each time it is looked up.
-fn kernels(path: &str, mounts: &[Mount]) -> bool {
-    let Some((place, name)) = path.rsplit_once('/') else { return false };
-    let fstype = match place {
-        "/proc" => "proc",
-        "/sys" => "sysfs",
-        _ => return false,
-    };
-    let last = mounts.iter().rfind(|mount| mount.destination().ends_with(&place[1..]));
-    let own = last.is_some_and(|m| m.destination() == Path::new(place) && m.typ().as_deref() == Some(fstype));
-    own && !matches!(name, "" | "." | "..")
+/// Which of `/proc` and `/sys` are the kernel's own file systems in the container.
+struct Own {
+    proc: bool,
+    sys: bool,
+}
+
+impl Own {
+    fn of(mounts: &[Mount]) -> Self {
+        let own = |place: &str, fstype: &str| {
+            let last = mounts.iter().rfind(|mount| mount.destination().ends_with(&place[1..]));
+            last.is_some_and(|m| m.destination() == Path::new(place) && m.typ().as_deref() == Some(fstype))
+        };
+        Self { proc: own("/proc", "proc"), sys: own("/sys", "sysfs") }
+    }
+
+    /// Whether a path names an entry at the top of one of them: only the kernel decides what is found there, so that it is
+    /// the same each time it is looked up.
+    fn has(&self, path: &str) -> bool {
+        match path.rsplit_once('/') {
+            Some((_, "" | "." | "..")) | None => false,
+            Some(("/proc", _)) => self.proc,
+            Some(("/sys", _)) => self.sys,
+            Some(_) => false,
+        }
+    }
 }
 
 fn absolute(at: &str, path: &str) -> Result<super::step::Str> {

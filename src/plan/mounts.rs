@@ -11,6 +11,7 @@ use crate::abi::mount::{
 };
 use crate::error::{Error, Result};
 use oci_spec::runtime::Mount;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Where the container's cgroups lie, for mounts of type `cgroup`.
@@ -133,6 +134,7 @@ pub fn steps(
     notes: &mut Vec<String>,
 ) -> Result<Vec<Step>> {
     let mut steps = Vec::with_capacity(mounts.len() * 2);
+    let mut known = BTreeMap::new();
     for (i, mount) in mounts.iter().enumerate() {
         let at = format!("mounts[{i}]");
         let target = target(&at, mount, place.root, notes)?;
@@ -141,7 +143,7 @@ pub fn steps(
         if typ == "bind" {
             options.set |= MS_BIND;
         }
-        let mapped = idmap::mapped(&at, mount, &options, place.ids, opens, slots)?;
+        let mapped = idmap::mapped(&at, mount, &options, place.ids, &mut known, opens, slots)?;
         let one = One { mapped, at: &at, target: &target, options: &options, mount, place };
         if options.set & MS_BIND != 0 {
             one.bind(&mut steps, opens, slots)?;
