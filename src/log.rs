@@ -5,10 +5,10 @@
 
 use crate::error::{Context, Error, Result};
 use crate::sys::clock;
+use crate::sys::paths::{self, Before};
 use crate::trace::{Span, Trace};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The form of a record.
@@ -38,7 +38,7 @@ impl Log {
     /// When the file cannot be opened.
     pub fn open(file: Option<&Path>, form: Form, debug: bool) -> Result<Self> {
         let open = |path: &Path| {
-            let file = OpenOptions::new().append(true).create(true).mode(0o644).open(path);
+            let file = paths::output(path, Before::Stays, 0o644);
             file.context(|| format!("open {}", path.display()))
         };
         Ok(Self { file: file.map(open).transpose()?, form, debug, trace: None })

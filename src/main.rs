@@ -55,10 +55,10 @@ fn log_of(global: &Global) -> Result<Log> {
     }
 }
 
-/// Engines pass no flags of ours: the environment does for them.
+/// Engines pass no flags of ours: the environment does for them. Not that of a caller who has less rights than we.
 fn trace_of(global: &Global) -> Option<PathBuf> {
     let asked = || std::env::var_os("ONGGI_TRACE").filter(|path| !path.is_empty()).map(PathBuf::from);
-    global.trace.clone().or_else(asked)
+    global.trace.clone().or_else(|| asked().filter(|_| !onggi::sys::cred::is_above_caller()))
 }
 
 fn refuse(misuse: &Misuse) -> u8 {

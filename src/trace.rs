@@ -5,8 +5,10 @@
 
 use crate::error::{Context, Result};
 use crate::sys::marks::{Marks, now};
+use crate::sys::paths::{self, Before};
 use serde_json::{Value, json};
 use std::cell::RefCell;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// A trace that is being taken.
@@ -101,7 +103,9 @@ impl Trace {
     /// It cannot be written.
     pub fn write(&self) -> Result<()> {
         let text = json!({ "displayTimeUnit": "ns", "traceEvents": self.events() }).to_string();
-        std::fs::write(&self.path, text).context(|| format!("write {} (--trace)", self.path.display()))
+        let mut file = paths::output(&self.path, Before::Goes, 0o666);
+        let written = file.as_mut().map_or(Ok(()), |file| file.write_all(text.as_bytes()));
+        file.and(written).context(|| format!("write {} (--trace)", self.path.display()))
     }
 
     fn events(&self) -> Vec<Value> {

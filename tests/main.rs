@@ -30,6 +30,7 @@ mod hide;
 mod hooks;
 mod idmap;
 mod image;
+mod inputs;
 mod lifecycle;
 mod mounts;
 mod namespaces;

@@ -15,7 +15,7 @@ mod time;
 mod words;
 
 pub use help::{command as clap_command, text as help_text};
-pub use parse::parse;
+pub use parse::{MOST_DESCRIPTORS, parse};
 pub use table::Verb;
 
 /// One call of the runtime.

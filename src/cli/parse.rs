@@ -151,6 +151,9 @@ fn read_verb(verb: &'static Verb, words: &Words) -> Result<Command, Error> {
     })
 }
 
+/// More than the kernel gives anybody, unless it is told to (`fs.nr_open`).
+pub const MOST_DESCRIPTORS: u32 = 1 << 20;
+
 fn read_create(id: String, words: &Words) -> Result<Create, Error> {
     Ok(Create {
         id,
@@ -161,7 +164,7 @@ fn read_create(id: String, words: &Words) -> Result<Create, Error> {
         pid_file: path(words, "pid-file"),
         no_pivot: words.on("no-pivot"),
         no_new_keyring: words.on("no-new-keyring"),
-        preserve_fds: number(words, "preserve-fds")?.unwrap_or(0),
+        preserve_fds: read_descriptors(words)?,
     })
 }
 
@@ -187,7 +190,7 @@ fn read_exec(id: String, args: Vec<String>, words: &Words) -> Result<Exec, Error
         apparmor: text(words, "apparmor")?,
         no_new_privs: words.last("no-new-privs").map(|_| words.on("no-new-privs")),
         caps: texts(words, "cap")?,
-        preserve_fds: number(words, "preserve-fds")?.unwrap_or(0),
+        preserve_fds: read_descriptors(words)?,
         cgroups: texts(words, "cgroup")?,
         ignore_paused: words.on("ignore-paused"),
     })
@@ -196,8 +199,11 @@ fn read_exec(id: String, args: Vec<String>, words: &Words) -> Result<Exec, Error
 /// `UID[:GID]`: each part is a whole number or the call fails; half a number must never become root (CVE-2026-30892).
 fn read_user(user: &str) -> Result<(u32, Option<u32>), Error> {
     let id = |part: &str| {
-        part.parse::<u32>().map_err(|_| {
-            Error::new(Kind::Launch, format!("exec failed: parse user \"{user}\": \"{part}\" is not a number"))
+        // the highest number is nobody's: the kernel takes it for "leave it as it is"
+        part.parse::<u32>().ok().filter(|id| *id != u32::MAX).ok_or_else(|| {
+            let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+            let wrong = if digits { "is more than 4294967294" } else { "is not a number" };
+            Error::new(Kind::Launch, format!("exec failed: parse user \"{user}\": \"{part}\" {wrong}"))
                 .hint("UID[:GID], in numbers")
         })
     };
@@ -205,6 +211,16 @@ fn read_user(user: &str) -> Result<(u32, Option<u32>), Error> {
         None => (id(user)?, None),
         Some((uid, gid)) => (id(uid)?, Some(id(gid)?)),
     })
+}
+
+/// `--preserve-fds`: how many, as far as there can be descriptors.
+fn read_descriptors(words: &Words) -> Result<u32, Error> {
+    let count: u32 = number(words, "preserve-fds")?.unwrap_or(0);
+    if count > MOST_DESCRIPTORS {
+        let text = format!("invalid value for preserve-fds: \"{count}\" is more than {MOST_DESCRIPTORS}");
+        return Err(Error::new(Kind::Usage, text).hint("how many descriptors from 3 on are kept: all must be open"));
+    }
+    Ok(count)
 }
 
 fn read_format(words: &Words) -> Result<Format, String> {
@@ -263,7 +279,10 @@ fn read_checkpoint(id: String, words: &Words) -> Result<Checkpoint, Error> {
         tcp_skip_in_flight: words.on("tcp-skip-in-flight"),
         link_remap: words.on("link-remap"),
         // -1, runc's default, is none
-        status_fd: number::<i64>(words, "status-fd")?.and_then(|fd| u32::try_from(fd).ok()),
+        status_fd: number::<i64>(words, "status-fd")?
+            .filter(|fd| *fd != -1)
+            .map(|fd| numeric(&fd.to_string(), "status-fd"))
+            .transpose()?,
         page_server: text(words, "page-server")?,
         pre_dump: words.on("pre-dump"),
     })

@@ -105,9 +105,29 @@ pub(super) fn rootless(global: &Global) -> Rootless {
 
 /// The caller's `LISTEN_FDS`, if they are for us: `LISTEN_PID` says for which process they are (`sd_listen_fds(3)`), and those
 /// of a caller who has kept them to itself are not there any more.
-fn listen_fds() -> u32 {
-    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
-    number("LISTEN_FDS").filter(|_| number("LISTEN_PID") == Some(std::process::id())).unwrap_or(0)
+fn listen_fds() -> Result<u32> {
+    let variable = |name| std::env::var(name).ok();
+    let number = |text: String| text.parse::<u32>().ok();
+    if variable("LISTEN_PID").and_then(number) != Some(std::process::id()) {
+        return Ok(0);
+    }
+    let Some(text) = variable("LISTEN_FDS") else { return Ok(0) };
+    match text.parse::<u64>() {
+        Ok(count) if count > u64::from(cli::MOST_DESCRIPTORS) => {
+            Err(Error::msg(format!("LISTEN_FDS={text}: more than {} descriptors", cli::MOST_DESCRIPTORS)))
+        }
+        Ok(count) => Ok(u32::try_from(count).unwrap_or_default()),
+        Err(_) => Ok(0),
+    }
+}
+
+/// Gives the descriptors that the payload is to have a look, before anything of ours takes one of their numbers: those of
+/// `LISTEN_FDS` and those of `--preserve-fds` behind them. Answers how many the first are.
+pub(super) fn preserved(create: &cli::Create) -> Result<u32> {
+    let listen_fds = listen_fds()?;
+    launch::check_preserved("LISTEN_FDS", 0..listen_fds)?;
+    launch::check_preserved("--preserve-fds", listen_fds..listen_fds + create.preserve_fds)?;
+    Ok(listen_fds)
 }
 
 /// Terminals and sockets must fit each other, in runc's words.
@@ -129,8 +149,8 @@ pub(super) fn job<'a>(
     root: &'a Root,
     bundle: &'a Bundle,
     gate: bool,
+    listen_fds: u32,
 ) -> Job<'a> {
-    let listen_fds = listen_fds();
     Job {
         id: &create.id,
         root,
@@ -159,15 +179,14 @@ pub(super) fn job<'a>(
 /// See `launch::launch`.
 pub(super) fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<u8> {
     check_id(&create.id)?;
-    // before anything of ours takes one of these numbers
-    launch::check_preserved(create.preserve_fds)?;
+    let listen_fds = preserved(create)?;
     let view = protect(log)?;
     let create = absolute(create)?;
     let bundle = bundle(create.bundle.as_deref(), create.config.as_deref(), Purpose::Create, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, true, create.console_socket.is_some())?;
     let root = Root::find(global.root.as_deref())?;
-    let job = job(global, &create, &root, &bundle, true);
+    let job = job(global, &create, &root, &bundle, true, listen_fds);
     launch::launch(&job, view, log)?;
     Ok(0)
 }

@@ -24,7 +24,7 @@ use std::os::fd::BorrowedFd;
 /// The container has no process, is paused, or does not exist; see `launch::tenant::launch`.
 pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     // before anything of ours takes one of these numbers
-    launch::check_preserved(exec.preserve_fds)?;
+    launch::check_preserved("--preserve-fds", 0..exec.preserve_fds)?;
     // before a process document is read that comes through a pipe, and only once
     let view = protect(log)?;
     let container = super::open(global, &exec.id)?;

@@ -20,7 +20,7 @@ pub(super) fn run(global: &Global, directory: &Path, id: &str, log: &Log) -> Res
     let create = cli::Create { id: id.to_owned(), ..cli::Create::default() };
     // what has no process can be created, and not be run
     let gate = bundle.loaded.spec.process().is_none();
-    let job = job(global, &create, &root, &bundle, gate);
+    let job = job(global, &create, &root, &bundle, gate, 0);
     let (plan, cgroups) = launch::plan(&job)?;
     std::io::stdout().write_all(show::text(&plan, &cgroups).as_bytes()).context(|| "write the plan")?;
     Ok(0)

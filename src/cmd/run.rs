@@ -1,6 +1,6 @@
 //! `run`: create and start in one, without a gate; in the foreground until the payload ends, or detached.
 
-use super::create::{Purpose, absolute, check_terminal, find, job, protect};
+use super::create::{Purpose, absolute, check_terminal, find, job, preserved, protect};
 use crate::cli::{self, Global};
 use crate::error::{Context, Result};
 use crate::launch::{self, Launched, console, hooks};
@@ -15,8 +15,7 @@ use std::os::fd::AsFd;
 /// See `launch::launch`; a `poststart` hook that failed.
 pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
     check_id(&run.create.id)?;
-    // before anything of ours takes one of these numbers
-    launch::check_preserved(run.create.preserve_fds)?;
+    let listen_fds = preserved(&run.create)?;
     let view = protect(log)?;
     let create = absolute(&run.create)?;
     // which may take long (a pipe), and is to be interruptible
@@ -28,7 +27,7 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, run.detach, create.console_socket.is_some())?;
     let root = Root::find(global.root.as_deref())?;
-    let mut job = job(global, &create, &root, &bundle, false);
+    let mut job = job(global, &create, &root, &bundle, false, listen_fds);
     (job.foreground, job.mask) = (!run.detach, mask);
     if !(run.detach || run.no_subreaper) {
         cred::become_subreaper().context(|| "become a subreaper")?;

@@ -8,8 +8,8 @@ use crate::log::Log;
 use crate::plan::cgroup::limits;
 use crate::spec;
 use crate::state::Status;
+use crate::sys::paths;
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
-use std::io::Read;
 use std::path::Path;
 
 /// Sets them.
@@ -32,13 +32,9 @@ pub(super) fn run(global: &Global, update: &Update, log: &Log) -> Result<u8> {
 
 /// A JSON document: a file, or `-` for standard input.
 fn document(path: &Path) -> Result<LinuxResources> {
-    let mut bytes = Vec::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin().lock().read_to_end(&mut bytes)
-    } else {
-        std::fs::File::open(path).and_then(|mut file| file.read_to_end(&mut bytes))
-    };
-    read.context(|| format!("open {}", path.display()))?;
+    const USUAL: usize = 4096;
+    let read = if path == Path::new("-") { paths::rest(std::io::stdin(), USUAL) } else { paths::document(path, USUAL) };
+    let bytes = read.context(|| format!("open {}", path.display()))?;
     spec::resources(&bytes).context(|| format!("resources in {}", path.display()))
 }
 

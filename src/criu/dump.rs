@@ -8,11 +8,12 @@ use crate::error::{Context, Error, Result};
 use crate::launch::{self, Job};
 use crate::state::Container;
 use crate::sys::file;
+use crate::sys::paths::{self, Before};
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The first CRIU that freezes a cgroup of v2.
@@ -63,8 +64,7 @@ pub fn dump(container: &Container<crate::cgroup::Handle>, job: &Job<'_>, asked: 
         options.external.extend(named.filter(|key| key.starts_with(FILE)));
         let streams = serde_json::to_vec(&streams).map_err(|error| Error::msg(error.to_string()))?;
         let path = asked.images.join(DESCRIPTORS);
-        let mut open = std::fs::OpenOptions::new();
-        let written = open.write(true).create(true).truncate(true).mode(0o600).open(&path);
+        let written = paths::output(&path, Before::Goes, 0o600);
         std::io::Write::write_all(&mut written.context(|| format!("open {}", path.display()))?, &streams)
             .context(|| format!("write {}", path.display()))?;
         options.ext_mnt = mounts(pid, job)?;

@@ -1,6 +1,7 @@
 //! Why CRIU failed: its own words, out of its log.
 
 use crate::error::Error;
+use crate::sys::paths;
 use std::path::Path;
 
 /// How many of CRIU's errors go into ours: the first is the reason, the second often names what it was about.
@@ -8,7 +9,7 @@ const MOST: usize = 2;
 
 /// The error, with the reasons from the log.
 pub(super) fn failed(error: Error, log: &Path) -> Error {
-    let text = std::fs::read(log).unwrap_or_default();
+    let text = paths::written(log).unwrap_or_default();
     let found = reasons(&String::from_utf8_lossy(&text)).join("; ");
     let path = log.display().to_string();
     if found.is_empty() {

@@ -14,7 +14,7 @@ use crate::log::Log;
 use crate::plan::Plan;
 use crate::state::{self, Announced};
 use crate::sys::file::{self, RESOLVE_IN_ROOT};
-use crate::sys::{Errno, proc, signal, socket};
+use crate::sys::{Errno, paths, proc, signal, socket};
 use external::Mounted;
 use nix::unistd::Pid;
 use oci_spec::runtime::LinuxNamespaceType;
@@ -135,7 +135,7 @@ fn start(
 /// nothing: a file takes the position that it had, which a pipe of ours could not.
 fn streams(images: &Path, inherited: &mut Vec<OwnedFd>) -> Result<Vec<InheritFd>> {
     let path = images.join(DESCRIPTORS);
-    let text = std::fs::read(&path).context(|| format!("open {}", path.display()))?;
+    let text = paths::document(&path, 4096).context(|| format!("open {}", path.display()))?;
     let saved: Vec<String> = serde_json::from_slice(&text)
         .map_err(|error| Error::msg(error.to_string()).context(format!("read {}", path.display())))?;
     let mut list = Vec::new();

@@ -11,6 +11,7 @@ use crate::plan::{Mapped, Open, Plan};
 use crate::sys::file::{self, cwd};
 use crate::sys::{Answer, Errno, close, mount, ns, socket};
 use std::ffi::{CStr, CString};
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -95,14 +96,16 @@ fn tree(source: &CStr, recursive: bool) -> Answer<OwnedFd> {
     Ok(tree)
 }
 
-/// Gives descriptors above 2 that the caller asked to preserve a look: they must be open.
+/// Gives descriptors that the caller asked to preserve a look: they must be open. They are counted from 3 on; `asked` says
+/// by what.
 ///
 /// # Errors
 /// One that is not.
-pub fn check_preserved(count: u32) -> Result<()> {
-    for number in 3..3 + count {
-        let number = i32::try_from(number).unwrap_or(i32::MAX);
-        close::close_on_exec(number, false).context(|| format!("--preserve-fds {count}: descriptor {number}"))?;
+pub fn check_preserved(asked: &str, range: Range<u32>) -> Result<()> {
+    let count = range.len();
+    for number in range {
+        let number = i32::try_from(number).ok().and_then(|number| number.checked_add(3)).unwrap_or(i32::MAX);
+        close::close_on_exec(number, false).context(|| format!("{asked} {count}: descriptor {number}"))?;
     }
     Ok(())
 }

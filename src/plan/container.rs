@@ -269,8 +269,18 @@ impl Draft<'_> {
         Ok(())
     }
 
+    /// Whether there was a slot for everything that is opened ahead: see `Plan::open`.
+    fn slots(&self) -> Result<()> {
+        if self.slots < u16::MAX {
+            return Ok(());
+        }
+        Err(Error::spec("mounts", "needs more descriptors at once than a start has slots for")
+            .hint("in a user namespace the host opens each mount's source and each device first"))
+    }
+
     /// Scheduling and limits; behind the mounts, which they could hinder.
     fn limit(&self, steps: &mut Vec<Step>, limits: &[super::Limit]) -> Result<()> {
+        self.slots()?;
         let (memory, persona) = (self.linux.memory_policy().as_ref(), self.linux.personality().as_ref());
         steps.extend(identity::scheduling(self.process, memory, persona)?);
         // from here on the image decides what its paths lead to

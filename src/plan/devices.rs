@@ -6,7 +6,7 @@ use super::{Open, Plan};
 use crate::error::{Error, Result};
 use crate::sys::file::device;
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Nodes that every container has (config-linux.md, Default Devices): name, major, minor.
@@ -45,15 +45,15 @@ pub(super) fn below_dev(steps: &mut [Step]) {
     if fstype.as_c_str() != c"tmpfs" || dev.copy_up || dev.keep != Some(Slot::DEV) {
         return;
     }
-    let mut seen: HashSet<super::step::Str> = HashSet::new();
+    let mut seen = BTreeSet::new();
     for step in &mut steps[at + 1..] {
         if let Step::Mount { target, fstype, detached: None, fresh, .. } = step
             && let Some(name) = target.to_bytes().strip_prefix(b"/dev/")
-            && !(name.is_empty() || name.contains(&b'/') || seen.contains(target))
+            && !(name.is_empty() || name.contains(&b'/'))
             && !matches!(fstype.to_bytes(), b"proc" | b"sysfs")
+            && seen.insert(target.clone())
         {
             *fresh = true;
-            seen.insert(target.clone());
         }
     }
 }
@@ -86,7 +86,7 @@ pub(super) fn steps(
     if !open {
         steps.push(Step::OpenDev);
     }
-    let mut taken: Vec<String> = Vec::new();
+    let mut taken = BTreeSet::new();
     for (i, node) in devices.iter().enumerate() {
         let at = format!("linux.devices[{i}]");
         let path = node.path().to_string_lossy().into_owned();
@@ -105,7 +105,7 @@ pub(super) fn steps(
         let number = device(number(node.major(), "major")?, number(node.minor(), "minor")?);
         let owner = Some((node.uid().unwrap_or(0), node.gid().unwrap_or(0))).filter(|owner| *owner != (0, 0));
         push(&mut steps, Node { at: &format!("{at}.path"), path: &path, mode, number, owner }, nodes, opens, slots)?;
-        taken.push(path);
+        taken.insert(path);
     }
     for (name, major, minor) in NODES {
         let path = format!("/dev/{name}");

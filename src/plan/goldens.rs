@@ -6,6 +6,7 @@ use super::cgroup::{CgroupFacts, Tree, Wanted};
 use super::container::{Request, plan};
 use super::mounts::CgroupTree;
 use super::show::text;
+use crate::error::Result;
 use crate::facts::Facts;
 use crate::spec;
 use oci_spec::runtime::Spec;
@@ -15,10 +16,11 @@ fn planned(bundle: &Path, caller: &Facts) -> String {
     let config = bundle.join("config.json");
     let loaded = spec::config(spec::read(&config).unwrap(), &config).unwrap();
     spec::validate(&loaded.spec, true).unwrap();
-    planned_of(&loaded.spec, caller, false)
+    planned_of(&loaded.spec, caller, false).unwrap()
 }
 
-fn planned_of(spec: &Spec, caller: &Facts, no_pivot: bool) -> String {
+/// The text of a plan on a machine of cgroup v2.
+pub(super) fn planned_of(spec: &Spec, caller: &Facts, no_pivot: bool) -> Result<String> {
     let linux = spec.linux().as_ref();
     let facts = CgroupFacts::Unified(Tree { root: "/sys/fs/cgroup".into(), own: Some("/".into()), ..Tree::default() });
     let wanted = Wanted {
@@ -27,12 +29,12 @@ fn planned_of(spec: &Spec, caller: &Facts, no_pivot: bool) -> String {
         id: "ID",
         ..Wanted::default()
     };
-    let cgroups = super::cgroup::plan(&wanted, &facts, &mut Vec::new()).unwrap();
+    let cgroups = super::cgroup::plan(&wanted, &facts, &mut Vec::new())?;
     let plan = requested(|request| {
         request.no_pivot = no_pivot;
         plan(spec, request, caller)
     });
-    text(&plan.unwrap(), &cgroups)
+    Ok(text(&plan?, &cgroups))
 }
 
 /// A request that asks for nothing, for a test to change.
@@ -83,7 +85,7 @@ fn changed(pointer: &str, value: serde_json::Value) -> String {
         None => place[key] = value,
     }
     let facts = Facts { root: true, namespaces_of_trees: true, ..Facts::default() };
-    planned_of(&serde_json::from_value(config).unwrap(), &facts, pointer == "/no_pivot")
+    planned_of(&serde_json::from_value(config).unwrap(), &facts, pointer == "/no_pivot").unwrap()
 }
 
 #[test]

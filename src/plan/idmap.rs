@@ -1,6 +1,6 @@
 //! Mounts with mapped ids: which mapping is meant, and which user namespace stands for it. One for each mapping.
 
-use super::namespaces::{Chosen, ranges};
+use super::namespaces::{Chosen, MOST_RANGES, ranges, too_many};
 use super::options::Options;
 use super::step::Slot;
 use super::{IdRange, Mapped, Maps, Open, Plan};
@@ -8,6 +8,7 @@ use crate::abi::mount::{MS_BIND, MS_REMOUNT};
 use crate::abi::ns::Namespace;
 use crate::error::{Error, Result};
 use oci_spec::runtime::{Linux, Mount};
+use std::collections::BTreeMap;
 
 /// What mappings of ids in mounts can refer to: the container's own.
 #[derive(Debug)]
@@ -35,7 +36,8 @@ impl Ids {
     }
 }
 
-/// How the ids of a mount are to be mapped, if they are; the user namespace for it is opened by the host.
+/// How the ids of a mount are to be mapped, if they are; the user namespace for it is opened by the host, once for each
+/// mapping: `known` holds those of earlier mounts.
 ///
 /// # Errors
 /// A mount that can't be mapped, or no mapping.
@@ -44,6 +46,7 @@ pub(super) fn mapped(
     mount: &Mount,
     options: &Options,
     ids: &Ids,
+    known: &mut BTreeMap<Maps, Slot>,
     opens: &mut Vec<(Slot, Open)>,
     slots: &mut u16,
 ) -> Result<Option<Mapped>> {
@@ -79,9 +82,14 @@ pub(super) fn mapped(
         return Err(Error::spec(place, text)
             .hint("those of the container are taken where it has a user namespace and the mount names none"));
     }
-    let known = opens.iter().find(|(_, open)| matches!(open, Open::Mapping(known) if *known == maps));
-    let namespace = known.map(|(slot, _)| *slot);
-    let namespace = namespace.unwrap_or_else(|| Plan::open(opens, slots, Open::Mapping(maps)));
+    let namespace = match known.get(&maps) {
+        Some(slot) => *slot,
+        None => {
+            let slot = Plan::open(opens, slots, Open::Mapping(maps.clone()));
+            known.insert(maps, slot);
+            slot
+        }
+    };
     Ok(Some(Mapped { namespace, recursive }))
 }
 
@@ -98,6 +106,9 @@ fn parse(at: &str, text: &str, ids: &Ids) -> Result<Maps> {
             }
         };
         for range in ranges.split('#') {
+            if list.len() == MOST_RANGES {
+                return Err(too_many(at));
+            }
             let parsed = triple(range).and_then(
                 |(relative, parsed)| {
                     if relative { absolute(parsed, own) } else { Some(parsed) }

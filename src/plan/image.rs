@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::sys::exec::Strings;
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fmt;
 
@@ -42,12 +43,8 @@ pub fn environment<'a>(env: impl DoubleEndedIterator<Item = &'a str>) -> Vec<&'a
     fn name(variable: &str) -> &str {
         variable.split_once('=').map_or(variable, |(name, _)| name)
     }
-    let mut kept: Vec<&str> = Vec::new();
-    for variable in env.rev() {
-        if !kept.iter().any(|known| name(known) == name(variable)) {
-            kept.push(variable);
-        }
-    }
+    let mut names = BTreeSet::new();
+    let mut kept: Vec<&str> = env.rev().filter(|variable| names.insert(name(variable))).collect();
     kept.reverse();
     kept
 }

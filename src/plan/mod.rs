@@ -22,6 +22,8 @@ pub mod network;
 mod options;
 pub mod request;
 mod rootfs;
+#[cfg(test)]
+mod scaling;
 pub mod seccomp;
 pub mod show;
 mod slot;
@@ -77,7 +79,7 @@ pub struct Mapped {
 }
 
 /// One range of ids (`user_namespaces(7)`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IdRange {
     /// First id inside.
     pub inside: u32,
@@ -88,7 +90,7 @@ pub struct IdRange {
 }
 
 /// The mappings of a new user namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Maps {
     /// User ids.
     pub uids: Vec<IdRange>,
@@ -207,10 +209,10 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Reserves a slot and has the host fill it.
+    /// Reserves a slot and has the host fill it. When there are none left the count stays at its end, and the plan is refused.
     pub(crate) fn open(opens: &mut Vec<(Slot, Open)>, slots: &mut u16, open: Open) -> Slot {
         let slot = Slot(*slots);
-        *slots += 1;
+        *slots = slots.saturating_add(1);
         opens.push((slot, open));
         slot
     }

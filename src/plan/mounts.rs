@@ -11,6 +11,7 @@ use crate::abi::mount::{
 };
 use crate::error::{Error, Result};
 use oci_spec::runtime::Mount;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Where the container's cgroups lie, for mounts of type `cgroup`.
@@ -156,7 +157,7 @@ pub(super) fn steps(
     slots: &mut u16,
 ) -> Result<(Vec<Step>, Vec<Step>)> {
     let mut steps = Vec::with_capacity(mounts.len() * 2);
-    let mut late = Vec::new();
+    let (mut late, mut known) = (Vec::new(), BTreeMap::new());
     // the last file system that is mounted on /dev is the one that is filled
     let dev = mounts.iter().rposition(|mount| mount.destination() == Path::new("/dev"));
     for (i, mount) in mounts.iter().enumerate() {
@@ -167,7 +168,7 @@ pub(super) fn steps(
         if typ == "bind" {
             options.set |= MS_BIND;
         }
-        let mapped = idmap::mapped(&at, mount, &options, place.ids, opens, slots)?;
+        let mapped = idmap::mapped(&at, mount, &options, place.ids, &mut known, opens, slots)?;
         let one = One { mapped, at: &at, target: &target, options: &options, mount, place, is_dev: dev == Some(i) };
         if options.set & MS_BIND != 0 {
             one.bind(&mut steps, opens, slots)?;

@@ -133,15 +133,26 @@ pub(super) fn own(linux: Option<&Linux>) -> Own {
     own
 }
 
+/// The most ranges that the kernel takes for a map (`user_namespaces(7)`: 340 since Linux 4.15).
+pub(super) const MOST_RANGES: usize = 340;
+
+/// The error for a map of more ranges.
+pub(super) fn too_many(at: &str) -> Error {
+    Error::spec(at, format!("the kernel takes at most {MOST_RANGES} ranges of ids for a map"))
+}
+
 /// Mappings of the spec.
 ///
 /// # Errors
-/// A range of no ids.
+/// A range of no ids, or more ranges than the kernel takes.
 pub(super) fn ranges(at: &str, uids: Option<&[LinuxIdMapping]>, gids: Option<&[LinuxIdMapping]>) -> Result<Maps> {
     let ranges = |list: Option<&[LinuxIdMapping]>, key: &str| -> Result<Vec<IdRange>> {
         let list = list.unwrap_or_default();
         if let Some(i) = list.iter().position(|range| range.size() == 0) {
             return Err(Error::spec(format!("{at}.{key}[{i}].size"), "a mapping of no ids"));
+        }
+        if list.len() > MOST_RANGES {
+            return Err(too_many(&format!("{at}.{key}")));
         }
         Ok(list.iter().map(|r| IdRange { inside: r.container_id(), outside: r.host_id(), count: r.size() }).collect())
     };

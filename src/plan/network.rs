@@ -5,6 +5,7 @@ use super::step::Slot;
 use crate::abi::ns::Namespace;
 use crate::error::{Error, Result};
 use oci_spec::runtime::Linux;
+use std::collections::BTreeSet;
 
 /// Devices, and where they go.
 #[derive(Debug, Default)]
@@ -55,6 +56,7 @@ pub(super) fn network(linux: &Linux, chosen: &Chosen, unprivileged: bool) -> Res
         return Err(Error::spec(at, "unable to move network devices without a private NET namespace"));
     }
     devices.sort_by_key(|(name, _)| *name);
+    let mut names = BTreeSet::new();
     let mut list: Vec<Device> = Vec::with_capacity(devices.len());
     for (name, device) in devices {
         let at = format!("{at}[{name:?}]");
@@ -63,7 +65,7 @@ pub(super) fn network(linux: &Linux, chosen: &Chosen, unprivileged: bool) -> Res
             let wrong = if valid(name) { inside } else { name };
             return Err(Error::spec(at, format!("invalid network device name {wrong:?}")));
         }
-        if !inside.contains('%') && list.iter().any(|other| other.inside == *inside) {
+        if !inside.contains('%') && !names.insert(inside.as_str()) {
             return Err(Error::spec(at, format!("a second network device with the name {inside:?}")));
         }
         list.push(Device { name: name.clone(), inside: inside.clone() });

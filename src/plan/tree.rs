@@ -65,7 +65,7 @@ pub(super) fn open(path: Str, propagation: u64, mounts: &mut [Step], slots: &mut
         let settled = settled(&mounts[i..]);
         if let Step::Clone { source, recursive, instead } = &mut mounts[i] {
             let slot = Slot(*slots);
-            *slots += 1;
+            *slots = slots.saturating_add(1);
             let (source, instead) = (source.clone(), instead.take());
             steps.push(Step::CloneAhead { slot, source: source.clone(), recursive: *recursive, instead, settled });
             mounts[i] = Step::Take { slot, source };

@@ -2,30 +2,42 @@
 
 /// Whether the text seems to ask for a new network namespace, and for no user namespace. A guess: it looks for the spec's
 /// words and not at the document's structure.
+///
+/// One pass over the text, whatever stands in it: it is not known to be JSON yet.
 pub fn looks_for_network(text: &[u8]) -> bool {
     let mut network = false;
-    for (at, _) in text.windows(6).enumerate().filter(|(_, window)| *window == b"\"type\"") {
-        let Some(value) = string_behind(&text[at + 6..]) else { continue };
-        match value {
-            b"user" => return false,
-            b"network" => network |= !has_path(text, at),
+    // the last brace that opens and the last path so far; the next brace that closes and the next path, once looked for
+    let (mut open, mut path) = (0, None);
+    let (mut close, mut ahead) = (0, 0);
+    for (at, window) in text.windows(6).enumerate() {
+        match window {
+            [b'{', ..] => open = at,
+            b"\"path\"" => path = Some(at),
+            b"\"type\"" => match string_behind(&text[at + 6..]) {
+                Some(b"user") => return false,
+                Some(b"network") if !network => {
+                    close = next(text, at, close, 1, |window| window == b"}");
+                    ahead = next(text, at, ahead, 6, |window| window == b"\"path\"");
+                    // whether the innermost object around the place names a path
+                    network = path.is_none_or(|path| path < open) && ahead + 6 > close;
+                }
+                Some(_) | None => {}
+            },
             _ => {}
         }
     }
     network
 }
 
+/// The first place from `at` on where a window is found, or the end; `known` is the answer for an earlier place.
+fn next(text: &[u8], at: usize, known: usize, size: usize, found: impl Fn(&[u8]) -> bool) -> usize {
+    if known > at { known } else { text[at..].windows(size).position(found).map_or(text.len(), |ahead| at + ahead) }
+}
+
 /// The string that is the value of a key whose end this is.
 fn string_behind(text: &[u8]) -> Option<&[u8]> {
     let text = text.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
     text.iter().position(|byte| *byte == b'"').map(|end| &text[..end])
-}
-
-/// Whether the innermost object around a place names a path.
-fn has_path(text: &[u8], at: usize) -> bool {
-    let from = text[..at].iter().rposition(|byte| *byte == b'{').unwrap_or(0);
-    let to = text[at..].iter().position(|byte| *byte == b'}').map_or(text.len(), |end| at + end);
-    text[from..to].windows(6).any(|window| window == b"\"path\"")
 }
 
 #[cfg(test)]

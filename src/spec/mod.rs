@@ -6,7 +6,7 @@
 //! one whose types say zero where it may have said nothing.
 
 use crate::error::{Context, Error, Kind, Result};
-use crate::sys::file;
+use crate::sys::paths;
 use oci_spec::runtime::{IOPriorityClass, LinuxResources, Process, Spec};
 use serde::de::DeserializeOwned;
 use std::path::Path;
@@ -44,7 +44,7 @@ pub struct Loaded<T> {
 /// # Errors
 /// When the file cannot be read.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    file::contents(path, USUAL).map_err(|error| {
+    paths::document(path, USUAL).map_err(|error| {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         if error.kind() == std::io::ErrorKind::NotFound {
             let sentence = format!("JSON specification file {name} not found");
@@ -68,7 +68,7 @@ pub fn config(bytes: Vec<u8>, path: &Path) -> Result<Loaded<Spec>> {
 /// # Errors
 /// When the file cannot be read, is no JSON, or holds a value that does not fit.
 pub fn load_process(path: &Path) -> Result<Loaded<Process>> {
-    let bytes = std::fs::read(path).context(|| format!("open {}", path.display()))?;
+    let bytes = paths::document(path, USUAL).context(|| format!("open {}", path.display()))?;
     let (spec, notes) = parse(&bytes, no_class, mend::process).context(|| path.display().to_string())?;
     Ok(Loaded { spec, bytes, notes })
 }

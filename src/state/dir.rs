@@ -195,8 +195,8 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     hidden.push(name);
     hidden.push(format!(".{:x}", cred::nonce()));
     let beside = path.with_file_name(hidden);
-    // never through a link that somebody else laid there
-    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW;
+    // a new file, never one or a link that somebody else laid there
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
     let open = || open_path(&beside, flags, mode);
     let written = open().and_then(|mut file| file.write_all(bytes)).and_then(|()| std::fs::rename(&beside, path));
     written.map_err(|error| {

@@ -185,6 +185,14 @@ pub fn is_privileged() -> bool {
     unsafe { libc::getauxval(libc::AT_EUID) == 0 }
 }
 
+/// Whether our program gave us rights that our caller does not have (set-user-id, file capabilities: `AT_SECURE`). Then
+/// what he says in the environment is not to be obeyed.
+#[must_use]
+pub fn is_above_caller() -> bool {
+    // SAFETY: no pointers.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
 /// A number of this execution's own: the kernel's random bytes in the auxiliary vector (`AT_RANDOM`), which cost no call.
 #[must_use]
 pub fn nonce() -> u64 {

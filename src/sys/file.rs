@@ -370,6 +370,17 @@ pub fn empty(fd: BorrowedFd<'_>) -> Answer<()> {
     rewind(fd)
 }
 
+/// `fcntl(F_SETFL)`: takes `O_NONBLOCK` off a file that was opened with it.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn waits(fd: BorrowedFd<'_>) -> Answer<()> {
+    // SAFETY: plain numbers.
+    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
+    // SAFETY: plain numbers.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags & !libc::O_NONBLOCK) }).map(drop)
+}
+
 /// `flock(2)`; `shared` or exclusive, without waiting. `EWOULDBLOCK`: somebody holds it.
 ///
 /// # Errors

@@ -24,6 +24,7 @@ pub mod net;
 pub mod netlink;
 pub mod netns;
 pub mod ns;
+pub mod paths;
 pub mod proc;
 pub mod share;
 pub mod signal;

@@ -8,7 +8,8 @@ use super::{Absent, CgroupFacts, Home, Write};
 use crate::error::{Error, Result};
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is done about device nodes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -205,10 +206,12 @@ fn take_back(exceptions: &mut BTreeMap<Node, u8>, node: Node, access: u8) -> Res
             format!("rule {node:?} not supported by devices cgroupv1 (cannot punch hole in existing rule {wider:?})"),
         ));
     }
-    if let Some(held) = exceptions.get_mut(&node) {
-        *held &= !access;
+    if let Entry::Occupied(mut held) = exceptions.entry(node) {
+        *held.get_mut() &= !access;
+        if *held.get() == 0 {
+            held.remove();
+        }
     }
-    exceptions.retain(|_, held| *held != 0);
     Ok(())
 }
 
@@ -322,8 +325,9 @@ fn bpf(rules: &[Rule]) -> Result<Option<Vec<u64>>> {
         insn::load(MINOR, SCRATCH, 8),
     ];
     for alike in rules.chunk_by(|a, b| (a.allow, a.access) == (b.allow, b.access)) {
+        let alike = whichever(alike);
         for node in [None, Some(Type::Char), Some(Type::Block)] {
-            let of_type = whichever(alike).filter(|rule| rule.node == node);
+            let of_type = alike.iter().filter(|rule| rule.node == node).copied();
             code.extend(only_if(TYPE, node.map(|node| node as u32), by_number(of_type)));
         }
     }
@@ -336,15 +340,17 @@ fn bpf(rules: &[Rule]) -> Result<Option<Vec<u64>>> {
 }
 
 /// Rules of one verdict; two that differ in the type alone, of which there are two, are one for any.
-fn whichever(alike: &[Rule]) -> impl Iterator<Item = Rule> {
-    alike.iter().filter_map(|rule| {
-        let other = |node| alike.contains(&Rule { node: Some(node), ..*rule });
+fn whichever(alike: &[Rule]) -> Vec<Rule> {
+    let known: BTreeSet<_> = alike.iter().map(|rule| (rule.node, rule.major, rule.minor)).collect();
+    let merged = alike.iter().filter_map(|rule| {
+        let other = |node| known.contains(&(Some(node), rule.major, rule.minor));
         match rule.node {
             Some(Type::Char) if other(Type::Block) => Some(Rule { node: None, ..*rule }),
             Some(Type::Block) if other(Type::Char) => None,
             _ => Some(*rule),
         }
-    })
+    });
+    merged.collect()
 }
 
 /// Rules of one verdict and one type.
@@ -379,16 +385,19 @@ fn by_minor(rules: &[Rule]) -> Vec<u64> {
 /// The rules that can change an answer, from the last to the first, and what holds where none of them fits.
 fn decisive(rules: &[Rule]) -> (Vec<Rule>, bool) {
     let mut decisive: Vec<Rule> = Vec::new();
+    // the accesses that later rules decide about, by device
+    let mut decided = BTreeMap::new();
     let mut default = false;
     for rule in rules.iter().rev() {
         if (rule.node, rule.major, rule.minor, rule.access) == (None, None, None, ALL) {
             default = rule.allow;
             break;
         }
-        let same = |later: &&Rule| (later.node, later.major, later.minor) == (rule.node, rule.major, rule.minor);
-        let decided = decisive.iter().filter(same).fold(0, |bits, later| bits | later.access);
-        if rule.access & !decided != 0 {
-            decisive.push(Rule { access: rule.access & !decided, ..*rule });
+        let decided: &mut u8 = decided.entry((rule.node, rule.major, rule.minor)).or_default();
+        let access = rule.access & !*decided;
+        if access != 0 {
+            decisive.push(Rule { access, ..*rule });
+            *decided |= access;
         }
     }
     while decisive.last().is_some_and(|rule| rule.allow == default) {

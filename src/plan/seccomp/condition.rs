@@ -8,6 +8,7 @@
 use super::program::{Code, JEQ, JGE, JGT, JSET, Label};
 use oci_spec::runtime::LinuxSeccompOperator as Operator;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 /// A condition on one argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,11 @@ impl Test {
         self.operator == Operator::ScmpCmpMaskedEq && self.mask == 0
     }
 
+    /// What tells it from other tests.
+    fn key(&self) -> (u8, u32, u64, u64) {
+        (self.argument, self.operator as u32, self.mask, self.value)
+    }
+
     /// The order among the tests of one level.
     fn order(&self, other: &Self) -> Ordering {
         let class = |test: &Self| match test.operator {
@@ -63,8 +69,27 @@ pub(super) enum Then {
     Level(Level),
 }
 
-/// Alternatives, in the order in which they are tried.
-pub(super) type Level = Vec<(Test, Then)>;
+/// Alternatives.
+#[derive(Debug, Default)]
+pub(super) struct Level {
+    /// In the order in which they were added; since [`Level::sort`] in that in which they are tried.
+    tests: Vec<(Test, Then)>,
+    /// Where a test stands, until they are sorted.
+    places: BTreeMap<(u8, u32, u64, u64), usize>,
+}
+
+impl Level {
+    /// Puts the tests into the order in which they are tried; of those that it does not tell apart the earlier comes first.
+    pub(super) fn sort(&mut self) {
+        self.places.clear();
+        self.tests.sort_by(|(a, _), (b, _)| a.order(b));
+        for (_, then) in &mut self.tests {
+            if let Then::Level(inner) = then {
+                inner.sort();
+            }
+        }
+    }
+}
 
 /// Adds a rule: its tests by ascending argument, its verdict, its index.
 ///
@@ -72,8 +97,9 @@ pub(super) type Level = Vec<(Test, Then)>;
 /// The index of an earlier rule that asks for another verdict on the same or a part of the same arguments.
 pub(super) fn insert(level: &mut Level, tests: &[Test], verdict: u32, rule: u32) -> Result<(), u32> {
     let Some((&test, rest)) = tests.split_first() else { return Ok(()) };
-    let place = level.iter().position(|(other, _)| test.order(other) == Ordering::Less).unwrap_or(level.len());
-    if let Some((_, then)) = level[..place].iter_mut().find(|(other, _)| *other == test) {
+    let next = level.tests.len();
+    let place = *level.places.entry(test.key()).or_insert(next);
+    if let Some((_, then)) = level.tests.get_mut(place) {
         return match then {
             Then::Level(inner) if !rest.is_empty() => insert(inner, rest, verdict, rule),
             Then::Level(inner) => {
@@ -89,17 +115,17 @@ pub(super) fn insert(level: &mut Level, tests: &[Test], verdict: u32, rule: u32)
     let then = if rest.is_empty() {
         Then::Verdict(verdict, rule)
     } else {
-        let mut inner = Level::with_capacity(1);
+        let mut inner = Level::default();
         insert(&mut inner, rest, verdict, rule)?;
         Then::Level(inner)
     };
-    level.insert(place, (test, then));
+    level.tests.push((test, then));
     Ok(())
 }
 
 /// Checks that a level knows no other verdict.
 fn only(level: &Level, verdict: u32) -> Result<(), u32> {
-    level.iter().try_for_each(|(_, then)| match then {
+    level.tests.iter().try_for_each(|(_, then)| match then {
         Then::Verdict(other, rule) if *other != verdict => Err(*rule),
         Then::Verdict(..) => Ok(()),
         Then::Level(inner) => only(inner, verdict),
@@ -108,7 +134,7 @@ fn only(level: &Level, verdict: u32) -> Result<(), u32> {
 
 /// Writes a level: goes on at `miss` when no alternative holds.
 pub(super) fn write(code: &mut Code, level: &Level, wide: bool, miss: Label) -> Label {
-    level.chunk_by(|(a, _), (b, _)| shares_upper(a, b, wide)).rev().fold(miss, |miss, alternatives| {
+    level.tests.chunk_by(|(a, _), (b, _)| shares_upper(a, b, wide)).rev().fold(miss, |miss, alternatives| {
         if let [(test, then)] = alternatives {
             let hit = follow(code, then, wide, miss);
             return write_test(code, test, wide, hit, miss);

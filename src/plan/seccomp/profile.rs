@@ -11,6 +11,7 @@ use oci_spec::runtime::{
     Arch as SpecArch, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompFilterFlag as Flag,
     LinuxSeccompOperator as Operator, LinuxSyscall,
 };
+use std::collections::BTreeSet;
 
 /// `SECCOMP_FILTER_FLAG_LOG` (Linux 4.14).
 const FLAG_LOG: u32 = 1 << 1;
@@ -86,6 +87,8 @@ impl Profile<'_> {
             if rule.names().is_empty() {
                 return Err(Error::spec(format!("{}.names", path()), "must name at least one system call"));
             }
+            // a call that the rule names once more gets nothing new, at the price of all alternatives
+            let mut named = BTreeSet::new();
             let mut deed = Deed { verdict, tests: &[], rule: u32::try_from(index).unwrap_or(u32::MAX) };
             for (at, name) in rule.names().iter().enumerate() {
                 let fault = |message: &str| Error::spec(format!("{}.names[{at}]", path()), message);
@@ -105,7 +108,7 @@ impl Profile<'_> {
                 };
                 sorted.know(row);
                 // what the default says anyway is no rule, and does not rule over others
-                if verdict == default {
+                if verdict == default || !named.insert(row.name) {
                     continue;
                 }
                 for tests in &alternatives {
@@ -116,6 +119,7 @@ impl Profile<'_> {
                 }
             }
         }
+        sorted.conditions.iter_mut().for_each(|conditions| conditions.level.sort());
         Ok(sorted)
     }
 

@@ -3,6 +3,7 @@
 //! conditional jump gets a stepping stone beside the jump. Depends on `seccompiler`'s instruction only.
 
 use seccompiler::sock_filter;
+use std::collections::BTreeMap;
 
 /// `BPF_JMP | BPF_JEQ | BPF_K`: equal.
 pub(super) const JEQ: u16 = 0x15;
@@ -36,13 +37,13 @@ pub(super) enum Label {
 pub(super) struct Code {
     backwards: Vec<sock_filter>,
     /// The leaf of each verdict that was written last.
-    leaves: Vec<(u32, usize)>,
+    leaves: BTreeMap<u32, usize>,
 }
 
 impl Code {
     /// An empty program with room for what a real profile needs.
     pub(super) fn new() -> Self {
-        Self { backwards: Vec::with_capacity(512), leaves: Vec::with_capacity(8) }
+        Self { backwards: Vec::with_capacity(512), leaves: BTreeMap::new() }
     }
 
     /// Loads a word of `seccomp_data` and goes on at `then`.
@@ -120,12 +121,11 @@ impl Code {
                 here
             }
             Label::Return(verdict) => {
-                let leaf = self.leaves.iter_mut().find(|(of, _)| *of == verdict);
-                match leaf {
-                    Some((_, at)) if here - *at <= REACH => return *at,
-                    Some((_, at)) => *at = here,
-                    None => self.leaves.push((verdict, here)),
+                let leaf = self.leaves.entry(verdict).or_insert(here);
+                if *leaf != here && here - *leaf <= REACH {
+                    return *leaf;
                 }
+                *leaf = here;
                 self.jump(to);
                 here
             }

@@ -142,7 +142,7 @@ impl Rules {
             return Ok(());
         }
         let index = known.unwrap_or_else(|| {
-            conditions.push(Conditions { wide, level: Level::new() });
+            conditions.push(Conditions { wide, level: Level::default() });
             // as many at most as there are slots
             u32::try_from(conditions.len() - 1).unwrap_or(u32::MAX)
         });
