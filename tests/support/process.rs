@@ -141,3 +141,15 @@ pub(crate) fn without_call(command: &mut Command, number: i64, errno: i32) {
         command.pre_exec(move || seccompiler::apply_filter(&program).map_err(|_| std::io::Error::last_os_error()));
     }
 }
+
+/// Starts a program that may have so many bytes of memory.
+pub(crate) fn with_memory(command: &mut Command, bytes: libc::rlim_t) {
+    // SAFETY: setrlimit(2) is async-signal-safe and reads a live local.
+    unsafe {
+        command.pre_exec(move || {
+            let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+            libc::setrlimit(libc::RLIMIT_AS, &raw const limit);
+            Ok(())
+        });
+    }
+}
