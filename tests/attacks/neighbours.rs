@@ -71,7 +71,7 @@ impl Neighbourhood {
     }
 
     /// Repeats an act for two seconds; the thief may know nothing then, and must have seen somebody.
-    fn nothing_is_seen(self, what: &str, mut act: impl FnMut(&str)) {
+    fn nothing_is_seen(&self, what: &str, mut act: impl FnMut(&str)) {
         let end = Instant::now() + Duration::from_secs(2);
         let mut acts = 0;
         while Instant::now() < end {
@@ -93,7 +93,7 @@ impl Neighbourhood {
         assert!(seen > 0 && acts > 2, "{acts} acts, {seen} processes seen: the test proves nothing: {said}");
     }
 
-    fn with_bundle(self, what: &str, prepare: impl FnOnce(Bundle, &str) -> Bundle, act: impl Fn(&Bundle, &str)) {
+    fn with_bundle(&self, what: &str, prepare: impl FnOnce(Bundle, &str) -> Bundle, act: impl Fn(&Bundle, &str)) {
         let victim = prepare(self.victim("victim"), &self.pids);
         self.nothing_is_seen(what, |token| act(&victim, token));
     }
