@@ -6,15 +6,16 @@ use crate::support::{Bundle, json, payload, until};
 
 /// The numbers that are tried.
 const ALL: std::ops::Range<u32> = 3..41;
-/// Those that a start has had open.
-const FEW: std::ops::Range<u32> = 3..24;
+/// Those that a start has had open that led out, and a few more: for the ways that are many.
+const FEW: std::ops::Range<u32> = 3..16;
 
-/// Which numbers let the host's program run in each way a container is born: none may.
+/// Which numbers (in other ways than the plain one, few of them) let the host's program run in each way a container is born: none may.
 fn nothing_runs(name: &str, numbers: std::ops::Range<u32>, mut attack: impl FnMut(&mut Bundle, &str) -> &'static str) {
     let mut hits = Vec::new();
     for mut birth in Birth::all(name) {
         let program = HostProgram::of(&birth.bundle);
-        for number in numbers.clone() {
+        let tried = if birth.way == "plain" { numbers.clone() } else { FEW };
+        for number in tried {
             let sign = attack(&mut birth.bundle, &program.through(number));
             if birth.run().stdout.contains(sign) {
                 hits.push(format!("{}: {number}", birth.way));
@@ -52,7 +53,7 @@ fn the_program_is_not_found_through_a_descriptor() {
 /// CVE-2024-21626, third attack (move t6): the `#!` interpreter's path does; no check of the program's own path sees it.
 #[test]
 fn the_interpreter_is_not_found_through_a_descriptor() {
-    nothing_runs("interpreter", FEW, |bundle, path| {
+    nothing_runs("interpreter", ALL, |bundle, path| {
         put_script(bundle, path);
         bundle.config["process"]["args"] = json!(["/script"]);
         "/script"
@@ -62,7 +63,7 @@ fn the_interpreter_is_not_found_through_a_descriptor() {
 /// CVE-2024-21626, third attack (move t3): the image's entry point is a link that does; the bundle looks like any other.
 #[test]
 fn an_entry_point_does_not_lead_through_a_descriptor() {
-    nothing_runs("entry", FEW, |bundle, path| {
+    nothing_runs("entry", ALL, |bundle, path| {
         put_link(bundle, "entry", path);
         bundle.config["process"]["args"] = json!(["/entry", "echo", HostProgram::RUNS]);
         HostProgram::RUNS
@@ -110,7 +111,9 @@ fn no_directory_is_made_through_a_descriptor() {
     for set in [true, false] {
         let change =
             |bundle: Bundle| bundle.set("/linux/seccomp", profile.clone()).set("/process/noNewPrivileges", set);
-        for mut birth in Birth::all_with("cwd", change) {
+        // loaded early or late: in one way it makes a difference, in all it is the same one
+        let births = Birth::all_with("cwd", change).into_iter().filter(|birth| set || birth.way == "plain");
+        for mut birth in births {
             let victim = Victim::of(&birth.bundle);
             for number in FEW {
                 let cwd = through(number, &victim.dir.join(format!("made-{number}")));
@@ -198,9 +201,10 @@ fn a_hook_of_the_image_does_not_lead_through_a_descriptor() {
     let mut hits = Vec::new();
     for kind in ["createContainer", "startContainer"] {
         let hook = json!([{"path": "/hook", "args": ["hook", "write", "/hit", "x"]}]);
-        for birth in
-            Birth::all_with("hook", |bundle| bundle.set(&format!("/hooks/{kind}"), hook.clone()).sees(&["true"]))
-        {
+        let change = |bundle: Bundle| bundle.set(&format!("/hooks/{kind}"), hook.clone()).sees(&["true"]);
+        // createContainer is looked up on the host, in whatever way the container is born
+        let births = Birth::all_with("hook", change).into_iter();
+        for birth in births.filter(|birth| kind == "startContainer" || birth.way == "plain") {
             let program = HostProgram::of(&birth.bundle);
             for number in FEW {
                 put_link(&birth.bundle, "hook", &program.through(number));
