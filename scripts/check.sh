@@ -7,6 +7,7 @@
 #   budgets   sizes of files and functions (scripts/check/budgets.py; `--exempt` lists what is exempt and why)
 #   words     loose ends, unsafe outside its rooms, allocation in init, empty names (scripts/check/words.py)
 #   spec      each proof that tests/spec.md names is there (scripts/check/spec.py)
+#   attacks   each published attack has a test that makes its move (scripts/check/attacks.py, tests/attacks.md)
 #   goldens   each bundles/*/plan.txt is the bundle's plan (a unit test; ONGGI_BLESS=1 cargo test goldens writes them anew)
 #   shell     shellcheck, where it is installed
 #
@@ -22,6 +23,7 @@ layers() { python3 scripts/check/layers.py; }
 budgets() { python3 scripts/check/budgets.py; }
 words() { python3 scripts/check/words.py; }
 spec() { python3 scripts/check/spec.py; }
+attacks() { python3 scripts/check/attacks.py; }
 
 # a filter that fits no test would pass
 goldens() { cargo test --lib plan::goldens 2>&1 | tee target/goldens.log | grep -q 'ok. [1-9]' || { cat target/goldens.log; return 1; }; }
@@ -32,7 +34,7 @@ shell() {
 }
 
 failed=0
-[ $# -gt 0 ] || set -- fmt clippy layers budgets words spec goldens shell
+[ $# -gt 0 ] || set -- fmt clippy layers budgets words spec attacks goldens shell
 for check; do
     if output=$($check 2>&1); then
         echo "ok    $check${output:+ ($output)}"

@@ -27,6 +27,7 @@ pub(crate) fn act(verb: &str, args: &[&str]) -> bool {
         ("write", [path, text]) => verdict(&format!("write {path}"), fs::write(path, text)),
         ("append", [path, text]) => verdict(&format!("append {path}"), append(path, text)),
         ("mkdir", [path]) => verdict(&format!("mkdir {path}"), fs::create_dir(path)),
+        ("link", [target, path]) => verdict(&format!("link {path}"), std::os::unix::fs::symlink(target, path)),
         ("rm", [path]) => verdict(&format!("rm {path}"), fs::remove_file(path)),
         ("chmod", [path, mode]) => {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(u32::from_str_radix(mode, 8).unwrap());
@@ -83,14 +84,12 @@ pub(crate) fn act(verb: &str, args: &[&str]) -> bool {
             let lines: Vec<String> = facts::open_fds().iter().map(|(fd, link)| format!("{fd} {link}\n")).collect();
             save(file, lines.concat().as_bytes());
         }
-        ("steal-exe", [dir]) => steal_exe(dir),
-        ("spy", [dir]) => spy(dir),
         _ => return false,
     }
     true
 }
 
-fn number<T: std::str::FromStr>(text: &str) -> T {
+pub(crate) fn number<T: std::str::FromStr>(text: &str) -> T {
     text.parse().ok().unwrap_or_else(|| panic!("payload: not a number: {text}"))
 }
 
@@ -194,7 +193,7 @@ fn syscall(nr: &str, args: &[&str]) {
     }
 }
 
-fn wait_file(path: &str) {
+pub(crate) fn wait_file(path: &str) {
     while fs::symlink_metadata(path).is_err() {
         std::thread::sleep(Duration::from_millis(2));
     }
@@ -261,65 +260,5 @@ fn burn(millis: u64) {
     let end = std::time::Instant::now() + Duration::from_millis(millis);
     while std::time::Instant::now() < end {
         std::hint::spin_loop();
-    }
-}
-
-/// CVE-2019-5736: holds every `/proc/PID/exe` that is not this program, waits for its process to end, and tries to
-/// write through the handle. Looks until `DIR/stop` is there. Says how many were held and how each attempt ended.
-fn steal_exe(dir: &str) {
-    use std::os::unix::fs::MetadataExt;
-    let own = fs::metadata("/proc/self/exe").map(|meta| (meta.dev(), meta.ino())).unwrap();
-    let mut held: Vec<(u32, fs::File, String)> = Vec::new();
-    say("steal", "ready");
-    while fs::symlink_metadata(format!("{dir}/stop")).is_err() {
-        for pid in fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()) {
-            grab(pid, own, &mut held);
-        }
-    }
-    say("held", held.len());
-    for (pid, file, name) in &held {
-        use std::os::fd::AsRawFd;
-        // the process is gone, nothing executes the file any more: what still refuses is more than a busy text
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let result = OpenOptions::new().append(true).open(path).and_then(|mut f| f.write_all(b"overwritten"));
-        verdict(&format!("steal {pid} {name}"), result);
-    }
-}
-
-fn grab(pid: u32, own: (u64, u64), held: &mut Vec<(u32, fs::File, String)>) {
-    use std::os::unix::fs::MetadataExt;
-    let path = format!("/proc/{pid}/exe");
-    let Ok(file) = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path) else { return };
-    let Ok(meta) = file.metadata() else { return };
-    let name = fs::read_link(&path).map(|link| link.display().to_string()).unwrap_or_default();
-    let known = held
-        .iter()
-        .any(|(p, f, _)| *p == pid && f.metadata().is_ok_and(|m| (m.dev(), m.ino()) == (meta.dev(), meta.ino())));
-    if (meta.dev(), meta.ino()) != own && !known && name != "/proc/self/exe" {
-        held.push((pid, file, name));
-    }
-}
-
-/// CVE-2016-9962: when `DIR/look` is there, tries to look into every other process of the container; then stays.
-fn spy(dir: &str) {
-    say("spy", "ready");
-    wait_file(&format!("{dir}/look"));
-    let numbers = |dir: &str| -> Vec<u32> {
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-    };
-    for pid in numbers("/proc").into_iter().filter(|pid| *pid != std::process::id()) {
-        let look = |name: &str| {
-            let path = format!("/proc/{pid}/{name}");
-            verdict(&format!("look {path}"), OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path));
-        };
-        ["root", "cwd", "exe"].into_iter().for_each(look);
-        let mem = format!("/proc/{pid}/mem");
-        verdict(&format!("look {mem}"), fs::File::open(&mem));
-        numbers(&format!("/proc/{pid}/fd")).into_iter().for_each(|fd| look(&format!("fd/{fd}")));
-    }
-    say("spied", "all");
-    loop {
-        std::thread::sleep(Duration::from_secs(3600));
     }
 }

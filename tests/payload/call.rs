@@ -203,8 +203,9 @@ pub(crate) fn clock(which: i32) -> i128 {
 
 /// An errno as its name.
 pub(crate) fn errno_name(errno: i32) -> String {
-    const NAMES: [(i32, &str); 28] = [
+    const NAMES: [(i32, &str); 29] = [
         (libc::EPERM, "EPERM"),
+        (libc::EDQUOT, "EDQUOT"),
         (libc::ENOENT, "ENOENT"),
         (libc::ESRCH, "ESRCH"),
         (libc::EINTR, "EINTR"),

@@ -22,6 +22,8 @@ pub(crate) fn see(verb: &str, args: &[&str]) -> bool {
         "stat" => args.iter().for_each(|path| stat(path)),
         "ls" => args.iter().for_each(|path| ls(path)),
         "cat" => args.iter().for_each(|path| print!("{}", fs::read_to_string(path).unwrap_or_default())),
+        // of what has no end
+        "peek" => args.iter().for_each(|path| peek(path)),
         "read" => args.iter().for_each(|path| read(path)),
         "keyring" => match call::session_keyring() {
             Ok((id, text)) => say("keyring", format!("{id} {text}")),
@@ -127,6 +129,15 @@ fn read(path: &str) {
             say(&format!("read {path}"), format!("{} {:?}", bytes.len(), String::from_utf8_lossy(&bytes)));
         }
         Err(error) => verdict::<()>(&format!("read {path}"), Err(error)),
+    }
+}
+
+fn peek(path: &str) {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    match fs::File::open(path).and_then(|file| file.take(64).read_to_end(&mut bytes)) {
+        Ok(count) => say(&format!("peek {path}"), format!("{count} {:?}", String::from_utf8_lossy(&bytes))),
+        Err(error) => verdict::<()>(&format!("peek {path}"), Err(error)),
     }
 }
 

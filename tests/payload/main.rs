@@ -10,6 +10,7 @@
 mod acts;
 mod call;
 mod facts;
+mod thief;
 mod tty;
 
 use std::process::exit;
@@ -22,7 +23,7 @@ fn main() {
     for act in args.split(|arg| arg == "+") {
         let Some((verb, rest)) = act.split_first() else { continue };
         let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
-        if !(facts::see(verb, &rest) || acts::act(verb, &rest) || tty::see(verb, &rest)) {
+        if !(facts::see(verb, &rest) || acts::act(verb, &rest) || thief::act(verb, &rest) || tty::see(verb, &rest)) {
             eprintln!("payload: no observation called {verb}");
             exit(99);
         }

@@ -10,15 +10,19 @@
 //! * `agent`: who answers for a seccomp filter;
 //! * `process`: processes that join: members of a cgroup, callers of a special kind;
 //! * `user`: callers without privileges;
+//! * `private`: a small host of its own, for attackers who look at processes;
+//! * `swapper`: the neighbour who exchanges names on a shared volume;
 //! * `payload`: the program inside.
 
 pub(crate) mod agent;
 pub(crate) mod bundle;
 pub(crate) mod kernel;
 pub(crate) mod payload;
+pub(crate) mod private;
 pub(crate) mod process;
 pub(crate) mod reaper;
 pub(crate) mod runtime;
+pub(crate) mod swapper;
 pub(crate) mod tty;
 pub(crate) mod user;
 pub(crate) mod world;

@@ -165,3 +165,15 @@ pub(crate) fn in_cgroups(command: &mut Command, files: Vec<PathBuf>) {
         command.pre_exec(move || files.iter().try_for_each(|file| std::fs::write(file, "0")));
     }
 }
+
+/// Starts a program that may have so many bytes of memory.
+pub(crate) fn with_memory(command: &mut Command, bytes: libc::rlim_t) {
+    // SAFETY: setrlimit(2) is async-signal-safe and reads a live local.
+    unsafe {
+        command.pre_exec(move || {
+            let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+            libc::setrlimit(libc::RLIMIT_AS, &raw const limit);
+            Ok(())
+        });
+    }
+}

@@ -1,0 +1,113 @@
+//! The runtime's own binary: a container keeps a handle of it and writes to it when nobody runs it (CVE-2019-5736).
+
+use super::Birth;
+use crate::support::{Bundle, Runtime, peer_differs, until};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// CVE-2019-5736: a neighbour in the pid namespace holds the runtime's binary and writes to it when nobody runs it.
+#[test]
+fn the_runtimes_binary_cannot_be_overwritten_from_inside() {
+    let caps = ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN", "CAP_KILL"];
+    let thief = Bundle::new("thief").caps(&caps).directory("/x").sees(&["steal-exe", "/x"]);
+    let pid = thief.up();
+    thief.hears("steal: ready");
+    let path = format!("/proc/{pid}/ns/pid");
+    // a binary of the test's own: other tests execute the common one, and a busy text refuses every writer
+    let binary = thief.path("runtime");
+    std::fs::copy(&Runtime::get().path, &binary).unwrap();
+    let before = std::fs::read(&binary).unwrap();
+    for _ in 0..5 {
+        let mut prey = Bundle::new("prey").namespace("pid", Some(&path)).sees(&["true"]);
+        prey.binary.clone_from(&binary);
+        prey.create().ok();
+        // the runtime's half waits at the gate, in sight of the thief
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let init = prey.pid();
+        prey.start().ok();
+        prey.exit_code(init);
+        prey.wait_for("stopped");
+        prey.delete().ok();
+    }
+    std::fs::write(thief.rootfs().join("x/stop"), "").unwrap();
+    assert_eq!(thief.exit_code(pid), 0);
+    let said = thief.printed();
+    let held = said.lines().find_map(|line| line.strip_prefix("held: ")).unwrap_or_else(|| panic!("{said}"));
+    assert_ne!(held, "0", "the thief saw nothing: the test proves nothing");
+    // one without a name was a payload that had ended; that it was not the binary is seen at the end
+    let named = |line: &&str| line.starts_with("steal ") && !line.contains("/payload") && !line.contains(" : ");
+    for line in said.lines().filter(named) {
+        let verdict = line.rsplit(": ").next().unwrap();
+        let refused = ["EROFS", "ETXTBSY", "EACCES", "EPERM"].contains(&verdict);
+        // a copy of its own in memory may be written: nobody else runs it
+        let copy = line.contains("memfd:") || line.contains("(deleted)");
+        assert!(refused || copy, "the handle could be written through: {said}");
+        assert_ne!(verdict, "ETXTBSY", "somebody still runs it: the attack came too early: {said}");
+    }
+    assert!(std::fs::read(&binary).unwrap() == before, "the binary was overwritten");
+    until("the thief to be stopped", || (thief.status() == "stopped").then_some(()));
+    thief.delete().ok();
+}
+
+/// CVE-2019-5736, by way of exec: the container itself waits for the runtime to come in.
+#[test]
+fn execs_binary_cannot_be_overwritten_from_inside() {
+    let caps = ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN"];
+    let mut thief = Bundle::new("thief").caps(&caps).directory("/x").sees(&["steal-exe", "/x"]);
+    let binary = thief.path("runtime");
+    std::fs::copy(&thief.binary, &binary).unwrap();
+    thief.binary.clone_from(&binary);
+    let before = std::fs::read(&binary).unwrap();
+    let pid = thief.up();
+    thief.hears("steal: ready");
+    for _ in 0..30 {
+        thief.runtime().args(["exec", &thief.id, "/payload", "true"]).finish().ok();
+        // the classical form: the program to execute is the runtime itself
+        thief.runtime().args(["exec", &thief.id, "/proc/self/exe"]).finish();
+    }
+    std::fs::write(thief.rootfs().join("x/stop"), "").unwrap();
+    assert_eq!(thief.exit_code(pid), 0);
+    assert!(std::fs::read(&binary).unwrap() == before, "the binary was overwritten: {}", thief.printed());
+    thief.wait_for("stopped");
+    thief.delete().ok();
+}
+
+/// The number of the mount that a file is opened on.
+fn mount_of(path: &Path) -> Option<String> {
+    let file = std::fs::File::options().read(true).custom_flags(libc::O_PATH).open(path).ok()?;
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).unwrap();
+    info.lines().find_map(|line| Some(line.strip_prefix("mnt_id:")?.trim().to_owned()))
+}
+
+/// CVE-2019-5736 (move t23): no handle of a waiting first process, neither `exe` nor what is mapped, is on the mount through
+/// which the host's binary is written.
+#[test]
+fn no_handle_of_the_binary_is_on_a_mount_that_can_be_written() {
+    let mut found = Vec::new();
+    for birth in Birth::all_with("sealed", |bundle| bundle.sees(&["true"])) {
+        if birth.way == "rootless" {
+            // one that belongs to somebody else he could not write anyway
+            birth.bundle.own_runtime();
+        }
+        let binary = if birth.way == "rootless" { birth.bundle.path("runtime") } else { Runtime::get().path.clone() };
+        // the private host has mounts of its own
+        let root = birth.host.as_ref().filter(|_| birth.way != "a joined pid namespace");
+        let root = root.map_or_else(|| "/".to_owned(), |host| format!("/proc/{}/root", host.pid));
+        let host = mount_of(&Path::new(&root).join(binary.strip_prefix("/").unwrap())).unwrap();
+        birth.create().ok();
+        let base = Path::new("/proc").join(birth.pid().to_string());
+        let mapped = std::fs::read_dir(base.join("map_files")).unwrap().map(|entry| entry.unwrap().path());
+        let handles: Vec<_> = mapped.chain([base.join("exe")]).collect();
+        let bad = handles.iter().filter(|path| mount_of(path).is_none_or(|mount| mount == host));
+        found.extend(bad.map(|path| format!("{}: {:?}", birth.way, std::fs::read_link(path))));
+        let opened = std::fs::File::options().append(true).open(base.join("exe"));
+        if opened.is_ok() {
+            found.push(format!("{}: opened for writing", birth.way));
+        }
+        birth.bundle.down();
+    }
+    // runc's shared libraries are the host's
+    found.retain(|what| !(what.contains("/lib/") && peer_differs(&["runc", "crun"], "maps libraries of the host")));
+    assert!(found.is_empty(), "{found:#?}");
+}
