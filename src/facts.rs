@@ -25,6 +25,9 @@ pub struct Facts {
     pub unprivileged: bool,
     /// The host half can't clone what is mounted, so init does; asked only for bundles with a user namespace.
     pub foreign_mounts: bool,
+    /// The caller lives in a user namespace other than the machine's first; asked as the one before. There the kernel mounts a
+    /// procfs only beside one that is whole (`mount_too_revealing`).
+    pub nested: bool,
     /// A mount namespace can be made of one tree, and entered (Linux 7.0).
     pub namespaces_of_trees: bool,
     /// Where whole instances of proc and sysfs are mounted outside of the root, the deepest first; asked only for a root
@@ -35,15 +38,16 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Asks. Security modules are looked for only if the bundle names a label, mounts only if it has a user namespace
-    /// for which they would be cloned.
+    /// Asks. Security modules are looked for only if the bundle names a label, mounts only if it has a user namespace, or joins
+    /// a namespace, for which they would be cloned.
     #[must_use]
-    pub fn ask(labels: bool, user_namespace: bool) -> Self {
+    pub fn ask(labels: bool, clones: bool) -> Self {
         let unprivileged = !cred::is_privileged();
         Self {
             root: cred::is_root(),
             unprivileged,
-            foreign_mounts: unprivileged || (user_namespace && !ns::owns_mounts()),
+            foreign_mounts: unprivileged || (clones && !ns::owns_mounts()),
+            nested: clones && ns::in_user_namespace(),
             namespaces_of_trees: false,
             instances: Vec::new(),
             lsm: if labels { lsm() } else { Lsm::default() },

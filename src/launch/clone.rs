@@ -83,9 +83,6 @@ impl Luggage {
 
     /// The child's life.
     fn unpack(self) -> ! {
-        if !self.birth.shares_memory {
-            entry::forget();
-        }
         // SAFETY: the pack is leaked and the child's alone.
         init::walk(unsafe { &mut *self.pack.as_ptr() })
     }
@@ -181,15 +178,19 @@ fn clone(luggage: Luggage, cgroup: Option<BorrowedFd<'_>>, extra: u64) -> std::r
     if extra & CLONE_PARENT != 0 {
         args.exit_signal = 0;
     }
+    let hidden = entry::hide();
     // SAFETY: no CLONE_VM: the child runs on a copy of our memory and never comes back from `unpack`, which neither
     // allocates nor takes locks (held by clippy's disallowed lists in init and by the debug allocator); args lives
     // through the call.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
     if pid == 0 {
+        hidden.forget();
         luggage.unpack();
     }
+    let refused = Errno::last();
+    hidden.show();
     if pid < 0 {
-        return Err(Errno::last());
+        return Err(refused);
     }
     child(i32::try_from(pid).map_err(|_| Errno::ESRCH)?, pidfd)
 }

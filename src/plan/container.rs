@@ -399,12 +399,12 @@ impl Draft<'_> {
 }
 
 /// Whether others may see init before it has left the host's mounts, and there is a way to be born without them: in a pid
-/// namespace that it joins. Not where hooks are to find the root at the host's path, or where nothing can be pivoted; nor where
-/// the mount namespace is to belong to a new user namespace, which is made by the same clone.
+/// namespace that it joins. Not where hooks are to find the root at the host's path, or where nothing can be pivoted; nor in a
+/// user namespace, where the kernel mounts a procfs only beside a whole one.
 fn is_seen(spec: &Spec, chosen: &Chosen, request: &Request<'_>, facts: &Facts) -> bool {
     let joins_pid = chosen.birth.joins(Namespace::Pid);
-    let possible = chosen.birth.new.has(Namespace::Mount) && !chosen.made.has(Namespace::User);
-    joins_pid && possible && tree::allowed(spec) && !(request.no_pivot || facts.foreign_mounts)
+    let possible = chosen.birth.new.has(Namespace::Mount) && !(chosen.user || facts.nested || facts.foreign_mounts);
+    joins_pid && possible && tree::allowed(spec) && !request.no_pivot
 }
 
 /// The namespaces that init must make itself: the cgroup namespace where the process is placed after the clone.

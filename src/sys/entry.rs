@@ -17,25 +17,55 @@ pub fn begin(arguments: *const *const c_char) {
     super::signal::default_sigchld();
 }
 
-/// Overwrites the arguments and the environment that the kernel laid on our stack, in init: `/proc/PID/cmdline` is everybody's to
-/// read, and our caller's environment may hold secrets. Whoever reads a variable afterwards finds it empty.
-///
-/// A child with memory of its own does so when it begins. One that shares the host half's does so at the gate, behind its word
-/// that it is ready, which is what the host half has waited for before it ends: `create` reads neither afterwards.
-pub fn forget() {
-    unsafe extern "C" {
-        static environ: *const *const c_char;
+/// The arguments and the environment as the kernel laid them on the stack, one behind the other, before the name of the
+/// executed file (execve(2)).
+fn strings() -> &'static mut [u8] {
+    let first = ARGUMENTS.load(Ordering::Relaxed);
+    if first.is_null() {
+        return &mut [];
     }
-    // SAFETY: both arrays end with a null pointer, their strings are on our stack and writable (execve(2)). A string that is
-    // read meanwhile ends where a zero byte is, at its old end at the latest.
+    // SAFETY: the array ends with a null pointer; the answer of getauxval is the address of a string above the others, all of
+    // which are on our stack for good, and writable.
     unsafe {
-        for mut next in [ARGUMENTS.load(Ordering::Relaxed).cast_const(), environ] {
-            while !next.is_null() && !(*next).is_null() {
-                let length = CStr::from_ptr(*next).count_bytes();
-                std::ptr::write_bytes((*next).cast_mut(), 0, length);
-                next = next.add(1);
-            }
-        }
+        let (start, end) = ((*first).cast::<u8>().cast_mut(), libc::getauxval(libc::AT_EXECFN) as usize);
+        let length = end.saturating_sub(start as usize);
+        if start.is_null() { &mut [] } else { std::slice::from_raw_parts_mut(start, length) }
+    }
+}
+
+/// Overwrites the arguments and the environment, in init: `/proc/PID/cmdline` is everybody's to read, and our caller's
+/// environment may hold secrets. Whoever reads a variable afterwards finds it empty.
+///
+/// Init that shares the host half's memory does so at the gate, behind its word that it is ready, which is what the host half
+/// has waited for before it ends: `create` reads neither afterwards.
+pub fn forget() {
+    strings().fill(0);
+}
+
+/// The arguments and the environment while they are off the stack.
+#[derive(Debug)]
+pub struct Hidden(Vec<u8>);
+
+/// Takes the arguments and the environment off the stack for the moment of a clone: a child with a copy of our memory is visible
+/// from its first instant. We put them back ([`Hidden::show`]), the child forgets them ([`Hidden::forget`]).
+#[must_use]
+pub fn hide() -> Hidden {
+    let strings = strings();
+    let kept = strings.to_vec();
+    strings.fill(0);
+    Hidden(kept)
+}
+
+impl Hidden {
+    /// Puts everything back.
+    pub fn show(self) {
+        strings().copy_from_slice(&self.0);
+    }
+
+    /// Overwrites it, and frees nothing: for a child that may not use the heap.
+    pub fn forget(mut self) {
+        self.0.fill(0);
+        std::mem::forget(self);
     }
 }
 

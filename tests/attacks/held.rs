@@ -15,7 +15,7 @@ fn numbers(pid: i32) -> Vec<i32> {
     all
 }
 
-/// What a process holds and may not: all but 0 to 2, what is preserved, and sockets, pipes, memory, and plain files or
+/// What a process holds and may not: all but 0 to 2, what is preserved, and sockets, pipes, memory, pidfds, and plain files or
 /// fifos of the state directory that are really open. A directory, or whatever is open as a place alone, leads on.
 fn leads_on(pid: i32, state: &Path, preserved: &[i32]) -> Vec<String> {
     let judge = |number: &i32| -> Option<String> {
@@ -25,7 +25,8 @@ fn leads_on(pid: i32, state: &Path, preserved: &[i32]) -> Vec<String> {
         let info = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
         let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
         let place = i32::from_str_radix(flags, 8).unwrap() & libc::O_PATH != 0;
-        let nowhere = ["socket:[", "pipe:[", "/memfd:"].iter().any(|start| link.starts_with(start));
+        let nowhere =
+            ["socket:[", "pipe:[", "/memfd:", "anon_inode:[pidfd]"].iter().any(|start| link.starts_with(start));
         let gate = Path::new(&link).starts_with(state) && (kind.is_file() || kind.is_fifo());
         let meant = *number < 3 && !kind.is_dir() || preserved.contains(number);
         (place || kind.is_dir() || !(meant || nowhere || gate)).then(|| format!("{number} -> {link} (flags {flags})"))
