@@ -8,6 +8,7 @@ pub use super::request::{Request, rootfs};
 use super::request::{environment, home_wanted, keyring, nobody, notify_mount};
 use super::step::{Slot, Step, Str, Sync};
 use super::{Open, Plan, devices, hide, hooks, identity, image, mounts, namespaces, rootfs, terminal, tree};
+use crate::abi::mount::{ATTR_RDONLY, MountAttr};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::error::{Error, Result};
 use crate::facts::Facts;
@@ -33,8 +34,8 @@ struct Draft<'a> {
     keyring: Option<Str>,
     /// The mounts, with cleaned destinations.
     list: Vec<Mount>,
-    /// What becomes read-only when it is filled.
-    readonly: Vec<Step>,
+    /// The mounts that become read-only when they are filled.
+    readonly: Vec<Slot>,
     /// There are hooks at the start.
     late_hooks: bool,
     /// The mount namespace is made of the root alone, and no root is left to pivot from.
@@ -254,7 +255,8 @@ impl Draft<'_> {
             steps.push(Step::OpenProc);
         }
         steps.extend(writes);
-        steps.append(&mut self.readonly);
+        let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
+        steps.extend(self.readonly.iter().map(|slot| Step::Attr { slot: *slot, attr, recursive: false }));
         let readonly = self.spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly);
         if readonly.unwrap_or_default() {
             steps.push(Step::ReadonlyRoot);
@@ -350,13 +352,9 @@ impl Draft<'_> {
     }
 
     /// What stays open behind the pivot: the container's own root and `/dev`, what becomes read-only, and what leads nowhere.
-    fn kept(&self) -> impl Iterator<Item = Slot> {
+    fn kept(&self) -> impl Iterator<Item = Slot> + '_ {
         let root = [Some(Slot::ROOT), self.own_dev().then_some(Slot::DEV)];
-        let late = self.readonly.iter().map(|step| match step {
-            Step::Attr { slot, .. } => Some(*slot),
-            _ => None,
-        });
-        let late: Vec<_> = late.filter(|slot| *slot != Some(Slot::DEV)).collect();
+        let late = self.readonly.iter().copied().filter(|slot| *slot != Slot::DEV).map(Some);
         let console = [self.request.console_socket.map(|_| Slot::CONSOLE)];
         root.into_iter().chain(late).chain(console).chain(self.harmless()).flatten()
     }

@@ -161,16 +161,13 @@ mod tests {
             let late: Vec<Slot> = open[at].iter().copied().filter(|slot| late(*slot)).map(Slot).collect();
             match step {
                 // the image decides where these lead, and init still has the host's rights
-                Step::Mask { .. }
-                | Step::ReadonlyPath { .. }
-                | Step::OpenTerminal { .. }
-                | Step::ReadonlyRoot
-                | Step::OpenProc
-                | Step::WriteProc { .. } => {
-                    if !matches!(step, Step::OpenProc | Step::WriteProc { .. }) || at > closed {
-                        assert!(at > closed, "{what}: {step} before anything was closed");
-                        beyond(&[&OWN[..], &HARMLESS, &late].concat());
-                    }
+                Step::Mask { .. } | Step::ReadonlyPath { .. } | Step::OpenTerminal { .. } | Step::ReadonlyRoot => {
+                    assert!(at > closed, "{what}: {step} before anything was closed");
+                    beyond(&[&OWN[..], &HARMLESS, &late].concat());
+                }
+                // exec writes its labels before it joins
+                Step::OpenProc | Step::WriteProc { .. } if at > closed => {
+                    beyond(&[&OWN[..], &HARMLESS, &late].concat());
                 }
                 Step::Chdir { path, .. } if path.as_c_str() == c"/" && at < payload => {
                     beyond(&[&OWN[..], &HARMLESS, &late].concat());

@@ -145,8 +145,8 @@ fn target(at: &str, mount: &Mount, root: &Path, notes: &mut Vec<String>) -> Resu
     Ok(target)
 }
 
-/// The steps of all mounts, in the order of the spec; and the steps that make read-only what must be writable until it is
-/// filled. The mounts are [`cleaned`].
+/// The steps of all mounts, in the order of the spec; and the slots of those that are to become read-only when they are filled.
+/// The mounts are [`cleaned`].
 ///
 /// # Errors
 /// An option or a destination that can't be.
@@ -155,7 +155,7 @@ pub(super) fn steps(
     place: &Place<'_>,
     opens: &mut Vec<(Slot, Open)>,
     slots: &mut u16,
-) -> Result<(Vec<Step>, Vec<Step>)> {
+) -> Result<(Vec<Step>, Vec<Slot>)> {
     let mut steps = Vec::with_capacity(mounts.len() * 2);
     let (mut late, mut known) = (Vec::new(), BTreeMap::new());
     // the last file system that is mounted on /dev is the one that is filled
@@ -183,7 +183,7 @@ pub(super) fn steps(
 
 fn take_slot(slots: &mut u16) -> Slot {
     let slot = Slot(*slots);
-    *slots += 1;
+    *slots = slots.saturating_add(1);
     slot
 }
 
@@ -270,7 +270,7 @@ impl One<'_> {
         Ok(())
     }
 
-    fn filesystem(&self, steps: &mut Vec<Step>, late: &mut Vec<Step>, slots: &mut u16, typ: &str) -> Result<()> {
+    fn filesystem(&self, steps: &mut Vec<Step>, late: &mut Vec<Slot>, slots: &mut u16, typ: &str) -> Result<()> {
         let at = |field: &str| format!("{}.{field}", self.at);
         let mut data = self.options.data.clone();
         if !matches!(typ, "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2") {
@@ -295,9 +295,7 @@ impl One<'_> {
         if typ == "tmpfs" && flags & MS_RDONLY != 0 {
             // what is mounted below, and the nodes of /dev, need room to be made in: it becomes read-only last
             flags &= !MS_RDONLY;
-            let slot = *keep.get_or_insert_with(|| take_slot(slots));
-            let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
-            late.push(Step::Attr { slot, attr, recursive: false });
+            late.push(*keep.get_or_insert_with(|| take_slot(slots)));
         }
         let copy_up = self.options.copy_up && typ == "tmpfs";
         steps.push(Step::Mount {
