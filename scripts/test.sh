@@ -68,6 +68,8 @@ fi
 # as a packager's RUSTFLAGS make it
 part "other builds" scripts/other-builds.sh pie
 
+part fuzz scripts/fuzz.sh --seconds 20
+
 part "start path" scripts/bench.sh guard --rounds 30 --only onggi,floor
 # under a kernel of its own with all controllers of cgroup v2, which has one processor: beside the following
 program=$(test_program --test integration) || exit 1
