@@ -10,6 +10,7 @@
 #   attacks   each published attack has a test that makes its move (scripts/check/attacks.py, tests/attacks.md)
 #   goldens   each bundles/*/plan.txt is the bundle's plan (a unit test; ONGGI_BLESS=1 cargo test goldens writes them anew)
 #   shell     shellcheck, where it is installed
+#   deny      licences, sources and doubles of what comes from others (deny.toml): cargo-deny, where it is installed
 #
 # With names as arguments only those run. Prints one line per check; the output of a failing one stands above its line.
 set -u
@@ -33,8 +34,13 @@ shell() {
     git ls-files -z '*.sh' .ci/run | xargs -0 shellcheck -x -S warning
 }
 
+deny() {
+    command -v cargo-deny >/dev/null || { echo "cargo-deny is not installed (cargo install cargo-deny): skipped"; return 0; }
+    cargo deny --offline --log-level error check licenses bans sources
+}
+
 failed=0
-[ $# -gt 0 ] || set -- fmt clippy layers budgets words spec attacks goldens shell
+[ $# -gt 0 ] || set -- fmt clippy layers budgets words spec attacks goldens shell deny
 for check; do
     if output=$($check 2>&1); then
         echo "ok    $check${output:+ ($output)}"

@@ -42,7 +42,7 @@ judge() {
         *"test result: "*) [[ $line == *"; 0 ignored;"* ]] || status=1 ;;
         esac
         ran=1
-    done < <(grep -E '^(test result: |check: |[0-9]+ passed)' "$log")
+    done < <(grep -E '^(test result: |check: |[0-9]+ passed|[0-9]+ builds, |[0-9]+ runs, )' "$log")
     [ $ran = 1 ] || { closing+=("$name: nothing ran"); status=1; }
     [ "$status" = 0 ] || { closing+=("$name: FAILED"); failed=1; }
     closing+=("$name: $took s")
@@ -64,6 +64,11 @@ if [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]; then
 else
     part "integration, cgroup v2 view" env ONGGI_CGROUP=v2 cargo test --test integration
 fi
+
+# as a packager's RUSTFLAGS make it
+part "other builds" scripts/other-builds.sh pie
+
+part fuzz scripts/fuzz.sh --seconds 20
 
 part "start path" scripts/bench.sh guard --rounds 30 --only onggi,floor
 # under a kernel of its own with all controllers of cgroup v2, which has one processor: beside the following

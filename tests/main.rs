@@ -12,6 +12,7 @@ mod support;
 
 mod attacks;
 mod beside;
+mod binary;
 mod binds;
 mod birth;
 mod cgroup;

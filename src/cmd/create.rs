@@ -10,7 +10,7 @@ use crate::spec::{self, Loaded};
 use crate::state::{Root, check_id};
 use crate::sys::exe::{Seal, View};
 use crate::sys::netns::Ahead;
-use crate::sys::{cred, ns};
+use crate::sys::{Errno, cred, ns};
 use oci_spec::runtime::Spec;
 use std::path::{Path, PathBuf};
 
@@ -195,7 +195,13 @@ pub(super) fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<u8
 /// of a sealed copy, would find changed: the working directory, blocked signals.
 pub(super) fn protect(log: &Log) -> Result<View> {
     let _span = log.span("prepare the seal");
-    Seal::prepare().view().context(|| launch::SEAL)
+    let told = |errno| match Error::from(errno) {
+        error if errno == Errno::ENOEXEC => {
+            error.hint("call the program by its own path, not through a dynamic loader")
+        }
+        error => error,
+    };
+    Seal::prepare().view().map_err(told).context(|| launch::SEAL)
 }
 
 /// Paths of the call, before the bundle becomes the current directory.

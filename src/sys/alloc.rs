@@ -23,7 +23,8 @@ const SIZE: usize = 192 * 1024;
 /// `kill` need a page.
 const STEP: usize = 96 * 1024;
 
-const PAGE: usize = 4096;
+/// What comes when it is touched, and is not asked for. Pages may be larger.
+const FIRST: usize = 4096;
 
 #[repr(C, align(4096))]
 struct Arena {
@@ -70,7 +71,7 @@ impl Arena {
     }
 
     fn reach(&self, end: usize) {
-        if end > PAGE + self.ready.load(Ordering::Relaxed) {
+        if end > FIRST + self.ready.load(Ordering::Relaxed) {
             self.populate(end);
         }
     }
@@ -79,12 +80,14 @@ impl Arena {
     /// they are touched. Two threads may do it at once: pages that are there stay.
     #[cold]
     fn populate(&self, end: usize) {
-        let from = PAGE + self.ready.load(Ordering::Relaxed);
+        let from = FIRST + self.ready.load(Ordering::Relaxed);
         let to = end.next_multiple_of(STEP);
-        let length = to.saturating_sub(from);
-        // SAFETY: the pages are ours, and keep what they hold.
-        unsafe { libc::madvise((self.start() + from) as *mut libc::c_void, length, libc::MADV_POPULATE_WRITE) };
-        self.ready.fetch_max(to - PAGE, Ordering::Relaxed);
+        // larger pages may begin before it: what lies there is the program's, too
+        let start = (self.start() + from) & !(super::image::page() - 1);
+        let length = (self.start() + to).saturating_sub(start);
+        // SAFETY: the pages are the program's own data, and keep what they hold.
+        unsafe { libc::madvise(start as *mut libc::c_void, length, libc::MADV_POPULATE_WRITE) };
+        self.ready.fetch_max(to - FIRST, Ordering::Relaxed);
     }
 
     fn holds(&self, memory: *mut u8) -> bool {

@@ -5,18 +5,21 @@
 //! sight, our process is moved onto a detached, read-only copy of that mount: the program's segments are mapped anew
 //! from it, at the same addresses (the same page cache: nothing is copied but the writable data), and
 //! `PR_SET_MM_MAP` (Linux 3.18; with `CAP_SYS_ADMIN` since 5.9) makes it `/proc/PID/exe`. That costs about ten calls and
-//! no second execve. Where the kernel refuses, we execute ourselves once more from a sealed memory file; not for a caller
-//! without rights whose runtime belongs to root, since nobody in his containers is root.
+//! no second execve. Where the kernel refuses, or where the program is not what its file says (a packer's), we execute
+//! ourselves once more from a sealed memory file; not for a caller without rights whose runtime belongs to root, since
+//! nobody in his containers is root.
+//!
+//! A program that was built to be linked when it starts (no `crt-static`) has the host's libraries mapped, too. They stay:
+//! the only way to them is `/proc/PID/map_files`, which takes `CAP_SYS_ADMIN` or `CAP_CHECKPOINT_RESTORE` over the host's
+//! user namespace, and `CAP_SYS_PTRACE` over it as well, since our processes have more rights than any container or are
+//! not dumpable. Whoever holds that in sight of us needs no library: he may trace us.
 
 use super::file::{self, cwd};
-use super::{Answer, Errno, call, check, cred, mount};
+use super::image::{EXE, Image, Segment, page};
+use super::{Answer, Errno, check, cred, mount, sealed};
 use crate::abi::mount::{ATTR_RDONLY, MountAttr};
 use std::ffi::{CStr, c_void};
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-
-const EXE: &CStr = c"/proc/self/exe";
-const PAGE: usize = 4096;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Our process, ready to be moved onto another view of its binary.
 #[derive(Debug)]
@@ -53,19 +56,21 @@ impl Seal {
         // SAFETY: the kernel stores the size of its structure there; a kernel without `PR_SET_MM_MAP` answers EINVAL.
         let asked =
             unsafe { libc::prctl(libc::PR_SET_MM, libc::PR_SET_MM_MAP_SIZE as usize, &raw mut size as usize, 0, 0) };
-        Self { movable: check(asked).is_ok() && detach_data().is_ok() }
+        Self { movable: check(asked).is_ok() && fits() && detach_data().is_ok() }
     }
 
     /// Gets the view. Where we can't be moved, we execute ourselves once more from a sealed copy, so this comes before
     /// anything that a second start could not do again.
     ///
     /// # Errors
-    /// The kernel's answer when neither way is open.
+    /// The kernel's answer when neither way is open. `ENOEXEC`: it was not the kernel but a dynamic loader that executed
+    /// us, so that a second execution would be the loader's.
     pub fn view(self) -> Answer<View> {
         match if self.movable { view() } else { Err(Errno::EINVAL) } {
             Ok(view) => Ok(View(Some(view))),
             Err(_) if out_of_reach() => Ok(View(None)),
-            Err(_) => execute_sealed_copy().map(|()| View(None)),
+            Err(Errno::ENOEXEC) if Image::own().is_dynamic() => Err(Errno::ENOEXEC),
+            Err(_) => sealed::execute_copy().map(|()| View(None)),
         }
     }
 }
@@ -78,8 +83,7 @@ impl View {
     /// The kernel's answer.
     pub fn finish(self) -> Answer<Option<Rest>> {
         let Some(Moved { tree, binary }) = self.0 else { return Ok(None) };
-        let loaded = |segment: &&libc::Elf64_Phdr| segment.p_type == libc::PT_LOAD && segment.p_flags & libc::PF_W == 0;
-        program_headers().iter().filter(loaded).try_for_each(|segment| remap(segment, binary.as_fd()))?;
+        constant().try_for_each(|segment| remap(&segment, binary.as_fd()))?;
         become_exe(binary.as_fd())?;
         Ok(Some(Rest { _tree: tree }))
     }
@@ -96,15 +100,33 @@ fn out_of_reach() -> bool {
 fn view() -> Answer<Moved> {
     let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
     let tree = mount::clone_tree_with(cwd(), EXE, &attr, false)?;
-    Ok(Moved { binary: reopen(tree.as_fd())?, tree })
+    let binary = reopen(tree.as_fd())?;
+    if !Image::own().is_of(binary.as_fd())? {
+        return Err(Errno::ENOEXEC);
+    }
+    Ok(Moved { tree, binary })
+}
+
+/// Our segments that nobody writes to.
+fn constant() -> impl Iterator<Item = Segment> {
+    Image::own().segments(libc::PT_LOAD).filter(|segment| !segment.has(libc::PF_W))
+}
+
+/// Our segments that are written to.
+fn writable() -> impl Iterator<Item = Segment> {
+    Image::own().segments(libc::PT_LOAD).filter(|segment| segment.has(libc::PF_W))
+}
+
+/// Whether we know where our program is, and its code (which runs while its data is copied) is not to be written to.
+fn fits() -> bool {
+    constant().any(|segment| segment.has(libc::PF_X)) && !writable().any(|segment| segment.has(libc::PF_X))
 }
 
 fn detach_data() -> Answer<()> {
     // writable segments lie side by side: one copy serves them all
-    let mut writable: Option<(usize, usize)> = None;
-    for segment in program_headers().iter().filter(|s| s.p_type == libc::PT_LOAD && s.p_flags & libc::PF_W != 0) {
-        let (start, length) = span(segment);
-        writable = match writable {
+    let mut joined: Option<(usize, usize)> = None;
+    for (start, length) in writable().map(|segment| segment.span()) {
+        joined = match joined {
             Some((first, so_far)) if first + so_far == start => Some((first, so_far + length)),
             Some((first, so_far)) => {
                 copy_writable(first, so_far)?;
@@ -113,13 +135,14 @@ fn detach_data() -> Answer<()> {
             None => Some((start, length)),
         };
     }
-    if let Some((start, length)) = writable {
+    if let Some((start, length)) = joined {
         copy_writable(start, length)?;
     }
     // musl leaves a static program's relocated constants writable
-    let protected = !cfg!(target_env = "musl");
-    let constants = |segment: &&libc::Elf64_Phdr| protected && segment.p_type == libc::PT_GNU_RELRO;
-    program_headers().iter().filter(constants).try_for_each(protect_relro)
+    if cfg!(all(target_env = "musl", target_feature = "crt-static")) {
+        return Ok(());
+    }
+    Image::own().segments(libc::PT_GNU_RELRO).try_for_each(|constants| protect_relro(&constants))
 }
 
 /// Opens for reading what an `O_PATH` descriptor names.
@@ -143,40 +166,22 @@ fn reopen(fd: BorrowedFd<'_>) -> Answer<OwnedFd> {
     file::open(cwd(), path, libc::O_RDONLY, 0)
 }
 
-pub(super) fn program_headers() -> &'static [libc::Elf64_Phdr] {
-    // SAFETY: the kernel gave the address and count of our own program headers, which stay mapped.
-    unsafe {
-        let start = libc::getauxval(libc::AT_PHDR) as *const libc::Elf64_Phdr;
-        let count = usize::try_from(libc::getauxval(libc::AT_PHNUM)).unwrap_or_default();
-        if start.is_null() { &[] } else { std::slice::from_raw_parts(start, count) }
-    }
-}
-
 /// Lets go of the pages of our program that nobody has written to (`MADV_DONTNEED`): for whoever waits for long. What is
 /// needed again comes back from the page cache.
 pub fn forget_text() {
-    let loaded = |segment: &&libc::Elf64_Phdr| segment.p_type == libc::PT_LOAD && segment.p_flags & libc::PF_W == 0;
-    for segment in program_headers().iter().filter(loaded) {
-        let (start, length) = span(segment);
+    for (start, length) in constant().map(|segment| segment.span()) {
         // SAFETY: the mapping is read-only and of a file: what is let go of is read anew, and is the same.
         unsafe { libc::madvise(start as *mut c_void, length, libc::MADV_DONTNEED) };
     }
 }
 
-/// Page-aligned address and length of the part of a segment that comes from the file.
-fn span(segment: &libc::Elf64_Phdr) -> (usize, usize) {
-    let start = segment.p_vaddr as usize & !(PAGE - 1);
-    let end = (segment.p_vaddr as usize + segment.p_filesz as usize).next_multiple_of(PAGE);
-    (start, end - start)
-}
-
-fn remap(segment: &libc::Elf64_Phdr, binary: BorrowedFd<'_>) -> Answer<()> {
-    let (start, length) = span(segment);
-    let bit = |flag, protection| if segment.p_flags & flag == 0 { 0 } else { protection };
+fn remap(segment: &Segment, binary: BorrowedFd<'_>) -> Answer<()> {
+    let (start, length) = segment.span();
+    let bit = |flag, protection| if segment.has(flag) { protection } else { 0 };
     let protection = bit(libc::PF_R, libc::PROT_READ) | bit(libc::PF_X, libc::PROT_EXEC);
-    let offset = libc::off_t::try_from(segment.p_offset as usize & !(PAGE - 1)).map_err(|_| Errno::EINVAL)?;
+    let offset = libc::off_t::try_from(segment.offset & !(page() - 1)).map_err(|_| Errno::EINVAL)?;
     // SAFETY: the same bytes of the same inode come to the same address with the same protection; the code that runs
-    // this is itself among them, and sees no difference. The binary is not position-independent, so p_vaddr is the address.
+    // this is itself among them, and sees no difference.
     let at = unsafe {
         libc::mmap(
             start as *mut c_void,
@@ -211,9 +216,12 @@ fn copy_writable(start: usize, length: usize) -> Answer<()> {
 }
 
 /// Gives relocated constants their protection back, which the copy above has lost.
-fn protect_relro(segment: &libc::Elf64_Phdr) -> Answer<()> {
-    let start = segment.p_vaddr as usize & !(PAGE - 1);
-    let end = (segment.p_vaddr as usize + segment.p_memsz as usize) & !(PAGE - 1);
+fn protect_relro(segment: &Segment) -> Answer<()> {
+    let start = segment.start & !(page() - 1);
+    let end = (segment.start + segment.length) & !(page() - 1);
+    if end <= start {
+        return Ok(());
+    }
     // SAFETY: these pages are ours, and were read-only before they were copied.
     check(unsafe { libc::mprotect(start as *mut c_void, end - start, libc::PROT_READ) }).map(drop)
 }
@@ -237,26 +245,23 @@ struct MmMap {
     exe_fd: u32,
 }
 
-unsafe extern "C" {
-    static environ: *const *const libc::c_char;
-}
-
 fn become_exe(binary: BorrowedFd<'_>) -> Answer<()> {
-    let loads = || program_headers().iter().filter(|segment| segment.p_type == libc::PT_LOAD);
-    let find = |flag: u32| loads().find(|segment| segment.p_flags & flag != 0);
-    let (Some(code), Some(data)) = (find(libc::PF_X), find(libc::PF_W)) else { return Err(Errno::ENOEXEC) };
+    let (Some(code), Some(data)) = (constant().find(|segment| segment.has(libc::PF_X)), writable().next()) else {
+        return Err(Errno::ENOEXEC);
+    };
     // SAFETY: environ is set by libc before main and holds at least its terminator; sbrk(0) only asks.
-    let (first, brk) = unsafe { (*environ, if cfg!(target_env = "gnu") { libc::sbrk(0) as u64 } else { 0 }) };
-    // musl would ask the kernel, and does without one (its heap is in mappings): what can't be had there it maps elsewhere
-    let end = loads().map(|segment| segment.p_vaddr + segment.p_memsz).max().unwrap_or_default();
-    let brk = brk.max(end.next_multiple_of(PAGE as u64));
+    let (first, brk) = unsafe { (*sealed::environ, if cfg!(target_env = "gnu") { libc::sbrk(0) as usize } else { 0 }) };
+    // musl would ask the kernel, and does without one (its heap is in mappings): what can't be had there it maps elsewhere.
+    // A program that was moved may have its heap below it, which kernels before 5.16 refuse: both libraries do without
+    let end = Image::own().segments(libc::PT_LOAD).map(|segment| segment.start + segment.length).max();
+    let brk = brk.max(end.unwrap_or_default().next_multiple_of(page())) as u64;
     // the stack region that holds arguments and environment stays what it is, for /proc/PID/cmdline
     let (arg_start, arg_end, env_end) = arguments(first);
     let map = MmMap {
-        start_code: code.p_vaddr,
-        end_code: code.p_vaddr + code.p_memsz,
-        start_data: data.p_vaddr,
-        end_data: data.p_vaddr + data.p_filesz,
+        start_code: code.start as u64,
+        end_code: (code.start + code.length) as u64,
+        start_data: data.start as u64,
+        end_data: (data.start + data.filled) as u64,
         start_brk: brk,
         brk,
         start_stack: arg_start,
@@ -283,44 +288,4 @@ fn arguments(first_variable: *const libc::c_char) -> (u64, u64, u64) {
     let end = if first_variable.is_null() { name } else { first_variable as u64 };
     let length: usize = super::entry::arguments().iter().map(|argument| argument.len() + 1).sum();
     (end.saturating_sub(length as u64), end, name.max(end))
-}
-
-/// The other way: a sealed copy of the binary in memory, executed in our place with the same arguments.
-#[cold]
-#[inline(never)]
-fn execute_sealed_copy() -> Answer<()> {
-    const SEALS: libc::c_int = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
-    let binary = file::open(cwd(), EXE, libc::O_RDONLY, 0)?;
-    // SAFETY: plain numbers; other files than memory files answer EINVAL, which is -1: all bits.
-    let seals = check(unsafe { libc::fcntl(binary.as_raw_fd(), libc::F_GET_SEALS) });
-    if seals.is_ok_and(|seals| seals & SEALS == SEALS) {
-        return Ok(());
-    }
-    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    // SAFETY: the name is static; the descriptor is new and ours.
-    let copy = unsafe { OwnedFd::from_raw_fd(check(libc::memfd_create(c"onggi".as_ptr(), flags))?) };
-    let mut to = std::fs::File::from(copy);
-    let failed = |error: io::Error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
-    io::copy(&mut std::fs::File::from(binary), &mut to).map_err(failed)?;
-    // SAFETY: plain numbers.
-    check(unsafe { libc::fcntl(to.as_raw_fd(), libc::F_ADD_SEALS, SEALS) })?;
-    let arguments: Vec<_> = super::entry::arguments()
-        .into_iter()
-        .filter_map(|a| std::ffi::CString::new(a.into_encoded_bytes()).ok())
-        .collect();
-    let arguments = super::exec::Strings::new(arguments);
-    // SAFETY: the arrays are null-terminated; environ is libc's own.
-    unsafe {
-        call(
-            libc::SYS_execveat,
-            [
-                to.as_raw_fd().cast_unsigned() as usize,
-                c"".as_ptr() as usize,
-                arguments.pointers().cast::<c_void>() as usize,
-                environ as usize,
-                libc::AT_EMPTY_PATH as usize,
-            ],
-        )
-    }?;
-    Err(Errno::ENOEXEC)
 }

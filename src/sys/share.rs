@@ -6,6 +6,7 @@
 //! lock against: neither may touch the heap, and neither may end but by the kernel's own call.
 
 use super::exec::{CloneArgs, clone_apart};
+use super::image::{self, Storage};
 use super::{Answer, Errno, call};
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
@@ -19,6 +20,9 @@ const INIT: usize = 1024 * 1024;
 
 /// The upper end of a stack is the thread's storage: half of it lies below the thread pointer, half above.
 const STORAGE: usize = 16 * 1024;
+
+/// Of the thread pointer, and the most that thread-local storage may ask for.
+const ALIGNMENT: usize = 64;
 
 #[repr(C, align(4096))]
 struct Room<const SIZE: usize> {
@@ -39,7 +43,7 @@ impl<const SIZE: usize> Room<SIZE> {
             return Err(Errno::EBUSY);
         }
         let lowest = self.memory.get() as usize;
-        let end = (lowest + SIZE) & !63;
+        let end = (lowest + SIZE) & !(ALIGNMENT - 1);
         Ok(Stack { lowest: lowest.next_multiple_of(16), end: end - STORAGE, pointer: blank(end - STORAGE / 2)? })
     }
 }
@@ -65,31 +69,45 @@ impl Stack {
     }
 }
 
-/// Lays out thread-local storage around a thread pointer, in zeroed memory: the program's initial values where the ABI
-/// wants them, and around the pointer room for what the C library keeps of a thread, blank but for the pointer to itself.
+/// Lays out thread-local storage around a thread pointer, in zeroed memory: the initial values of the program's and each
+/// library's where the calling thread has its own, and around the pointer room for what the C library keeps of a thread,
+/// blank but for the pointer to itself.
 fn blank(pointer: usize) -> Answer<usize> {
-    let image = super::exe::program_headers().iter().find(|segment| segment.p_type == libc::PT_TLS);
-    let Some(image) = image else { return Ok(pointer) };
-    let [address, length, filled, align] =
-        [image.p_vaddr, image.p_memsz, image.p_filesz, image.p_align.max(1)].map(|word| word as usize);
-    if length + align > STORAGE / 4 || align > 64 {
-        return Err(Errno::ENOMEM);
-    }
-    #[cfg(target_arch = "x86_64")]
-    let place = pointer - length - (0_usize.wrapping_sub(address + length) & (align - 1));
-    #[cfg(target_arch = "aarch64")]
-    let place = pointer + 16_usize.next_multiple_of(align);
-    // SAFETY: the places lie in the room that the pointer was chosen in, a quarter of it away at most, and nobody uses it
-    // yet; the image is mapped for good.
-    unsafe {
-        std::ptr::copy_nonoverlapping(address as *const u8, place as *mut u8, filled);
-        #[cfg(target_arch = "x86_64")]
-        for word in [0, 0x10] {
-            // musl and glibc, and glibc's own copy
-            *((pointer + word) as *mut usize) = pointer;
+    let own = thread_pointer();
+    image::storages(&mut |storage| {
+        let Storage { image, filled, length, align, own: there } = storage;
+        let place = pointer.wrapping_add(there.wrapping_sub(own));
+        let near = |address: usize| address.abs_diff(pointer) <= STORAGE / 4;
+        if !near(place) || !near(place.wrapping_add(length)) || align > ALIGNMENT || filled > length {
+            return Err(Errno::ENOMEM);
         }
+        // SAFETY: the place lies in the room that the pointer was chosen in, a quarter of it away at most, and nobody uses
+        // it yet; the image is mapped for good.
+        unsafe { std::ptr::copy_nonoverlapping(image, place as *mut u8, filled) };
+        Ok(())
+    })?;
+    #[cfg(target_arch = "x86_64")]
+    for word in [0, 0x10] {
+        // SAFETY: as above. These are musl's and glibc's, and glibc's own copy.
+        unsafe { *((pointer + word) as *mut usize) = pointer };
     }
     Ok(pointer)
+}
+
+/// The calling thread's.
+fn thread_pointer() -> usize {
+    let pointer;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the ABI keeps the pointer in the first word of what it points to.
+    unsafe {
+        std::arch::asm!("mov {}, fs:0", out(reg) pointer, options(nostack, preserves_flags, readonly, pure));
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: reads a register of the thread's.
+    unsafe {
+        std::arch::asm!("mrs {}, tpidr_el0", out(reg) pointer, options(nostack, preserves_flags, nomem, pure));
+    }
+    pointer
 }
 
 /// A stack that stays for good, for a child that is a copy of whoever runs on it; its pages come as they are touched.
@@ -138,7 +156,7 @@ impl Cradle {
     /// Takes the place.
     ///
     /// # Errors
-    /// `EBUSY`: it is taken. `ENOMEM`: the program's thread-local storage has outgrown it.
+    /// `EBUSY`: it is taken. `ENOMEM`: the thread-local storage of the program, or of a library, has outgrown it.
     pub fn take() -> Answer<Self> {
         FOR_INIT.take().map(Self)
     }

@@ -131,8 +131,19 @@ pub(crate) fn with_descriptors(command: &mut Command, count: libc::rlim_t) {
 
 /// Starts a program for whom a system call answers an error, as on a kernel that does not have it.
 pub(crate) fn without_call(command: &mut Command, number: i64, errno: i32) {
+    without(command, (number, vec![]), errno);
+}
+
+/// Starts a program for whom a system call with this first argument answers an error.
+pub(crate) fn without_argument(command: &mut Command, number: i64, first: u64, errno: i32) {
+    use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
+    let condition = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, first).unwrap();
+    without(command, (number, vec![SeccompRule::new(vec![condition]).unwrap()]), errno);
+}
+
+fn without(command: &mut Command, rule: (i64, Vec<seccompiler::SeccompRule>), errno: i32) {
     use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
-    let rules = [(number, vec![])].into_iter().collect();
+    let rules = [rule].into_iter().collect();
     let action = SeccompAction::Errno(errno.unsigned_abs());
     let arch = std::env::consts::ARCH.try_into().unwrap();
     let program: BpfProgram =

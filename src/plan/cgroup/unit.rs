@@ -105,6 +105,10 @@ fn place(cgroups_path: Option<&Path>, id: &str, rootless: bool) -> Result<Place>
             ),
         ));
     };
+    // a unit's name is a directory's, too: with a slash the cgroup would lie elsewhere
+    if let Some(wrong) = [prefix, name].into_iter().find(|part| part.contains(['/', '\0'])) {
+        return Err(Error::spec("linux.cgroupsPath", format!("{wrong:?} can't be part of a unit's name")));
+    }
     let slice = if slice.is_empty() { default } else { slice };
     Ok(Place { slice: slice.to_owned(), prefix: (*prefix).to_owned(), name: (*name).to_owned() })
 }

@@ -55,9 +55,19 @@ fn places() {
         let unit = plan(&wanted, &v2(), &Allowed::Everything, &LinuxResources::default()).unwrap();
         assert_eq!((unit.name.as_str(), unit.below.as_path(), unit.user), (name, Path::new(below), rootless));
     }
-    for path in
-        ["/a/b", "a:b", "a.slice:b:c:d", "a:b:c", "a/b.slice:c:d", "-a.slice:c:d", "a--b.slice:c:d", "a-.slice:c:d"]
-    {
+    for path in [
+        "/a/b",
+        "a:b",
+        "a.slice:b:c:d",
+        "a:b:c",
+        "a/b.slice:c:d",
+        "-a.slice:c:d",
+        "a--b.slice:c:d",
+        "a-.slice:c:d",
+        ":/a:b",
+        ":a:b/c",
+        ":a:../b.slice",
+    ] {
         let wanted = Wanted { cgroups_path: Some(Path::new(path)), id: "ID", ..Wanted::default() };
         let error = plan(&wanted, &v2(), &Allowed::Everything, &LinuxResources::default()).unwrap_err().to_string();
         assert!(error.starts_with("linux.cgroupsPath: "), "{error}");
