@@ -1,6 +1,6 @@
 //! New file systems: each goes on a place that was opened once, and what later steps need of it they get by descriptor.
 
-use super::path::{self, Scratch};
+use super::path::{self, Place, Scratch};
 use super::{Done, Scene, Trouble, copy, leave, mount, tree};
 use crate::abi::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, MS_SLAVE, MountAttr};
 use crate::plan::step::{COVER, Detached, Slot, Step, Str};
@@ -46,24 +46,13 @@ fn ordinary(fstype: &CStr) -> bool {
     fstype == c"proc" || fstype == c"sysfs"
 }
 
-/// The directory that a file system goes on.
-struct Place {
-    directory: OwnedFd,
-    /// It was missing.
-    made: bool,
-}
-
 /// Opens, and makes if it is missing, the directory that the file system goes on.
 fn place(scene: &Scene<'_>, fs: &Fs<'_>) -> Result<Place, Trouble> {
-    let place = if ordinary(fs.fstype) {
-        Place { directory: plain_directory(scene, fs.target)?, made: false }
-    } else {
-        match file::open_in(scene.root()?, fs.target, libc::O_PATH | libc::O_DIRECTORY, 0) {
-            Err(Errno::ENOENT) => Place { directory: path::directory(scene.root()?, fs.target)?, made: true },
-            answer => Place { directory: answer?, made: false },
-        }
-    };
-    mount::outside_proc(place.directory.as_fd(), fs.in_proc)?;
+    if ordinary(fs.fstype) {
+        return Ok(Place { fd: plain_directory(scene, fs.target)?, literal: true, made: false });
+    }
+    let place = path::place(scene.root()?, fs.target)?;
+    mount::outside_proc(&place, fs.in_proc)?;
     Ok(place)
 }
 
@@ -76,10 +65,10 @@ fn takes_mode(fs: &Fs<'_>, place: &Place) -> bool {
 fn on_place(scene: &Scene<'_>, fs: &Fs<'_>) -> Done {
     let place = place(scene, fs)?;
     if takes_mode(fs, &place) {
-        let data = with_mode(place.directory.as_fd(), fs.data)?;
-        return over(place.directory, fs, data.as_c()?);
+        let data = with_mode(place.fd.as_fd(), fs.data)?;
+        return over(place.fd, fs, data.as_c()?);
     }
-    over(place.directory, fs, fs.data)
+    over(place.fd, fs, fs.data)
 }
 
 fn over(place: OwnedFd, fs: &Fs<'_>, data: &CStr) -> Done {
@@ -94,11 +83,11 @@ fn over(place: OwnedFd, fs: &Fs<'_>, data: &CStr) -> Done {
 fn make_detached(scene: &mut Scene<'_>, fs: &Fs<'_>, detached: &Detached) -> Done {
     let place = place(scene, fs)?;
     let new = if takes_mode(fs, &place) {
-        sys::new(fs.fstype, fs.source, with_mode(place.directory.as_fd(), fs.data)?.as_c()?, fs.flags, detached.attr)?
+        sys::new(fs.fstype, fs.source, with_mode(place.fd.as_fd(), fs.data)?.as_c()?, fs.flags, detached.attr)?
     } else {
         sys::new(fs.fstype, fs.source, fs.data, fs.flags, detached.attr)?
     };
-    let place = place.directory;
+    let place = place.fd;
     if detached.copy_up {
         let readable = |dir: BorrowedFd<'_>| file::open(dir, c".", libc::O_RDONLY | libc::O_DIRECTORY, 0);
         copy::tree(readable(place.as_fd())?.as_fd(), readable(new.as_fd())?.as_fd())?;
@@ -183,8 +172,9 @@ struct Cgroup<'a> {
 /// place either: a writable tree may lie under it (CVE-2023-25809).
 fn cgroup2(scene: &mut Scene<'_>, cgroup: &Cgroup<'_>) -> Done {
     let flags = cgroup.flags;
-    let place = path::directory(scene.root()?, cgroup.target)?;
-    mount::outside_proc(place.as_fd(), false)?;
+    let place = path::place(scene.root()?, cgroup.target)?;
+    mount::outside_proc(&place, false)?;
+    let place = place.fd;
     let attr = flags & (ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
     let mounted = if cgroup.attrs.is_empty() {
         file::enter(place.as_fd())?;

@@ -19,8 +19,8 @@ const SEALED: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
 
 /// Opens a path of the finished root; none if it does not exist. Whatever else keeps us from it is an error: a path that is
 /// there must not stay open to the container because we could not reach it.
-fn existing(path: &CStr) -> Answer<Option<OwnedFd>> {
-    match file::open(cwd(), path, libc::O_PATH, 0) {
+fn existing(path: &CStr, flags: i32) -> Answer<Option<OwnedFd>> {
+    match file::open(cwd(), path, libc::O_PATH | flags, 0) {
         Ok(there) => Ok(Some(there)),
         Err(Errno::ENOENT) => Ok(None),
         Err(errno) => Err(errno),
@@ -30,7 +30,7 @@ fn existing(path: &CStr) -> Answer<Option<OwnedFd>> {
 /// Makes a path read-only, with everything mounted below it.
 pub(super) fn readonly_path(path: &CStr) -> Done {
     let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
-    let Some(place) = existing(path)? else { return Ok(()) };
+    let Some(place) = existing(path, 0)? else { return Ok(()) };
     put_on(sys::clone_tree_with(place.as_fd(), c"", &attr, true)?, place)
 }
 
@@ -66,7 +66,7 @@ fn mask_file(scene: &mut Scene<'_>, path: &CStr) -> Done {
         }
         return Ok(sys::filesystem(c"null", path, c"", MS_BIND, c"")?);
     }
-    let Some(place) = existing(path)? else { return Ok(()) };
+    let Some(place) = existing(path, 0)? else { return Ok(()) };
     let null = null(scene)?;
     put_on(null, place)
 }
@@ -106,14 +106,11 @@ pub(super) fn cover(path: &CStr, options: &CStr) -> Answer<()> {
 /// Covers a directory with an empty, read-only file system: one for all, of which each but the first gets a clone. Whoever
 /// drops a clone that was attached nowhere waits for the kernel: so the place is looked for first.
 fn mask_directory(scene: &mut Scene<'_>, path: &CStr, options: &CStr) -> Done {
-    let Some(place) = existing(path)? else { return Ok(()) };
-    if file::stat(place.as_fd())?.st_mode & libc::S_IFMT != libc::S_IFDIR {
-        return Err(Errno::ENOTDIR.into());
-    }
+    let Some(place) = existing(path, libc::O_DIRECTORY)? else { return Ok(()) };
     if let Ok(cover) = scene.get(Slot::COVER) {
         return put_on(sys::clone_tree(cover, c"", false, true)?, place);
     }
-    let new = sys::new(c"tmpfs", c"tmpfs", options, 0, SEALED)?;
+    let new = sys::new(c"tmpfs", c"", options, 0, SEALED)?;
     sys::attach(new.as_fd(), place.as_fd())?;
     leave(place);
     scene.put(Slot::COVER, new);

@@ -1,6 +1,6 @@
 //! Mounts, devices and what is hidden: each step by descriptors, never by a path twice.
 
-use super::path::{self, Scratch};
+use super::path::{self, Place, Scratch};
 use super::{Done, Scene, Trouble, leave, tree};
 use crate::abi::mount::{
     ATTR_ATIME, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, ATTR_STRICTATIME,
@@ -120,10 +120,11 @@ fn changes_times(attr: &MountAttr, flags: u64) -> bool {
     attr.clear & ATTR_ATIME != 0 && flags & TIMES != wanted
 }
 
-/// A mount in a procfs can make it say what is not so, to the container and to who comes to join it. The plan knows the
-/// spelling of a target; what counts is where it led to, through links that the image brings.
-pub(super) fn outside_proc(place: BorrowedFd<'_>, in_proc: bool) -> Done {
-    if !in_proc && file::filesystem(place)? == PROC_MAGIC { Err(Cause::InProc.into()) } else { Ok(()) }
+/// A mount in a procfs can make it say what is not so, to the container and to who comes to join it. The plan has judged the
+/// spelling of a target; where links of the image led somewhere else, that place is judged.
+pub(super) fn outside_proc(place: &Place, in_proc: bool) -> Done {
+    let judged = place.literal || in_proc;
+    if !judged && file::filesystem(place.fd.as_fd())? == PROC_MAGIC { Err(Cause::InProc.into()) } else { Ok(()) }
 }
 
 /// Makes the container's `/dev` the working directory, as long as steps follow that name what lies in it.
@@ -153,7 +154,8 @@ fn attach(scene: &mut Scene<'_>, target: &CStr, in_proc: bool) -> Done {
         return Err(Cause::NotProcfs.into());
     }
     let place = path::target(scene.root()?, target, is_directory)?;
-    outside_proc(place.as_fd(), in_proc)?;
+    outside_proc(&place, in_proc)?;
+    let place = place.fd;
     match mount::attach(tree.as_fd(), place.as_fd()) {
         // what mount(2) says when only one of the two is a directory
         Err(Errno::EINVAL) if (file::stat(place.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR) != is_directory => {

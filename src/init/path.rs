@@ -1,6 +1,6 @@
 //! Paths inside the container's root: opened as descriptors, made if they are missing. No link leads out.
 
-use crate::sys::file::{self, open_in};
+use crate::sys::file::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, open_in};
 use crate::sys::{Answer, Errno};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -61,6 +61,40 @@ fn scratch(bytes: &[u8]) -> Answer<Scratch> {
     let mut scratch = Scratch::new(c"")?;
     scratch.push(bytes)?;
     Ok(scratch)
+}
+
+/// What a mount goes on.
+pub(super) struct Place {
+    pub(super) fd: OwnedFd,
+    /// It is where its name says: no link was followed on the way.
+    pub(super) literal: bool,
+    /// It was missing and is new.
+    pub(super) made: bool,
+}
+
+impl Place {
+    fn made(fd: OwnedFd) -> Self {
+        Self { fd, literal: false, made: true }
+    }
+}
+
+/// Opens what a mount goes on (`O_PATH`), and says whether a link of the image led there.
+fn open_place(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Answer<Place> {
+    let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
+    match file::openat2(root, path, libc::O_PATH | flags, 0, resolve) {
+        Err(Errno::ELOOP) => {
+            Ok(Place { fd: open_in(root, path, libc::O_PATH | flags, 0)?, literal: false, made: false })
+        }
+        answer => Ok(Place { fd: answer?, literal: true, made: false }),
+    }
+}
+
+/// Opens the directory that a mount goes on; makes it and its parents (0755) if they are missing.
+pub(super) fn place(root: BorrowedFd<'_>, path: &CStr) -> Answer<Place> {
+    match open_place(root, path, libc::O_DIRECTORY) {
+        Err(Errno::ENOENT) => make_directory(root, path).map(Place::made),
+        answer => answer,
+    }
 }
 
 /// Opens a directory inside the root (`O_PATH`); makes it and its parents (0755) if they are missing.
@@ -154,15 +188,14 @@ fn followed(directory: BorrowedFd<'_>, path: &Scratch, link: &Scratch, rest: &[u
 }
 
 /// Opens what a mount will cover (`O_PATH`); if it is missing it is made, as a directory or as an empty file.
-pub(super) fn target(root: BorrowedFd<'_>, path: &CStr, as_directory: bool) -> Answer<OwnedFd> {
+pub(super) fn target(root: BorrowedFd<'_>, path: &CStr, as_directory: bool) -> Answer<Place> {
     if as_directory {
-        return directory(root, path);
+        return place(root, path);
     }
-    match open_in(root, path, libc::O_PATH, 0) {
-        Err(Errno::ENOENT) => {}
-        answer => return answer,
+    match open_place(root, path, 0) {
+        Err(Errno::ENOENT) => make_file(root, path).map(Place::made),
+        answer => answer,
     }
-    make_file(root, path)
 }
 
 #[cold]

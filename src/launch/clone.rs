@@ -180,8 +180,8 @@ fn clone(luggage: Luggage, cgroup: Option<BorrowedFd<'_>>, extra: u64) -> std::r
     }
     let hidden = entry::hide();
     // SAFETY: no CLONE_VM: the child runs on a copy of our memory and never comes back from `unpack`, which neither
-    // allocates nor takes locks (held by clippy's disallowed lists in init and by the debug allocator); args lives
-    // through the call.
+    // allocates nor takes locks (held by scripts/check/words.py for the code of init, and in debug builds by the allocator, which
+    // ends an init that allocates); args lives through the call.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
     if pid == 0 {
         hidden.forget();

@@ -83,7 +83,8 @@ pub fn choose(spec: &Spec, unprivileged: bool, opens: &mut Vec<(Slot, Open)>, sl
     let between = chosen.user || joined.iter().any(|(_, kind)| *kind == Namespace::Pid);
     chosen.birth.network_ahead = network_ahead(spec);
     (chosen.enter, chosen.birth.through) = joined.into_iter().partition(|_| !between);
-    chosen.birth.shares_memory = !chosen.birth.needs_between() && shares_memory(linux, &chosen);
+    chosen.birth.shares_memory =
+        !chosen.birth.needs_between() && !has_inner_hooks(spec) && shares_memory(linux, &chosen);
     Ok(chosen)
 }
 
@@ -97,6 +98,13 @@ pub fn network_ahead(spec: &Spec) -> bool {
     let joins_pid = own.all.has(Namespace::Pid) && !own.made.has(Namespace::Pid);
     let moves = linux.and_then(|linux| linux.net_devices().as_ref()).is_some_and(|devices| !devices.is_empty());
     own.made.has(Namespace::Network) && !own.all.has(Namespace::User) && !(joins_pid || offsets || moves)
+}
+
+/// Whether programs run in the container before its payload does. They see init (`/proc/1`), and one that lies in the image and has
+/// `CAP_SYS_PTRACE` may write its memory: that must not be the host half's.
+fn has_inner_hooks(spec: &Spec) -> bool {
+    let some = |list: &Option<Vec<oci_spec::runtime::Hook>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    spec.hooks().as_ref().is_some_and(|hooks| some(hooks.create_container()) || some(hooks.start_container()))
 }
 
 /// Whether the child may use the host half's memory until its execve. Only if it is out of sight of other containers: in

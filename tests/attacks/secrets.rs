@@ -73,3 +73,21 @@ fn without_a_new_keyring_no_room_is_needed() {
     assert!(output.stdout.contains("keys: EDQUOT"), "there was room for another key: {output}");
     output.ok();
 }
+
+/// CVE-2016-9962: a program of the image that runs before the payload (a hook) and may trace finds nothing of the runtime's caller in
+/// init, whose memory is not the host half's then.
+#[test]
+fn a_hook_of_the_image_finds_no_secret_in_init() {
+    if peer_differs(&["runc", "crun"], "has its caller's environment until execve") {
+        return;
+    }
+    let bundle = Bundle::new("hook-thief").caps(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]).sees(&["true"]);
+    // what a hook says is told when it fails
+    let words = ["payload", "read", "/proc/1/environ", "/proc/1/cmdline", "+", "exit", "3"];
+    let bundle = bundle.set("/hooks/startContainer", json!([{"path": "/payload", "args": words, "env": []}]));
+    let output = bundle.launch("run", &[]).env("TOKEN", "secret-of-the-caller").start().finish();
+    assert!(output.code != 0 && output.stderr.contains("read /proc/1/environ"), "{output}");
+    assert!(!output.stderr.contains("secret-of-the-caller"), "{output}");
+    let plan = bundle.verb(&["plan", bundle.dir.to_str().unwrap()]).ok();
+    assert!(!plan.stdout.contains("sharing memory"), "{plan}");
+}
