@@ -1,6 +1,6 @@
 //! What the payload is: user, groups, capabilities, limits, scheduling, keyring, signals.
 
-use crate::support::process::nicer;
+use crate::support::process::{self, nicer};
 use crate::support::runtime::Call;
 use crate::support::{Bundle, Output, json, peer_differs};
 
@@ -263,16 +263,43 @@ fn the_session_keyring_is_the_callers_when_told_so() {
     assert!(!seen.ends_with(&name), "{seen}");
 }
 
+/// Whatever its caller ignores and blocks (conmon ignores SIGPIPE, nohup SIGHUP), a payload, a process of `exec` and a hook begin
+/// with the usual effect of every signal, and none blocked.
 #[test]
 fn signals_are_as_a_program_expects_them() {
+    if peer_differs(&["runc"], "hands on what its caller ignores") {
+        return;
+    }
+    let judge = |text: &str| {
+        let of = |key: &str| {
+            let line =
+                text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_else(|| panic!("no {key} in {text}"));
+            u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
+        };
+        // the payload's own start ignores SIGPIPE, and glibc's posix_spawn leaves its two private signals ignored
+        let known = (1 << (libc::SIGPIPE - 1)) | (1 << 31) | (1 << 32);
+        assert_eq!((of("SigBlk"), of("SigIgn") & !known), (0, 0), "{text}");
+    };
     let bundle = Bundle::new("signal-state").sees(&["id"]);
-    let output = bundle.launch("run", &[]).finish().ok().has("SigBlk", "0000000000000000");
-    let ignored = u64::from_str_radix(output.get("SigIgn").unwrap(), 16).unwrap();
-    // the payload's own start ignores SIGPIPE, and glibc's posix_spawn leaves its two private signals ignored
-    let known = (1 << (libc::SIGPIPE - 1)) | (1 << 31) | (1 << 32);
-    // what our own caller ignores (a background job of a shell, nohup) is handed on, as execve has it
-    let own = std::fs::read_to_string("/proc/self/status").unwrap();
-    let own = own.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
-    let own = u64::from_str_radix(own.trim(), 16).unwrap();
-    assert_eq!(ignored & !known & !own, 0, "{output}");
+    let said = bundle.path("hook.said");
+    let status = |verb: &[&str]| bundle.launch(verb[0], &verb[1..]).with(process::polluted).finish().ok().stdout;
+    judge(&status(&["run"]));
+    let running = Bundle::new("signal-exec").sees(&["pause"]);
+    running.up();
+    let call = running.runtime().args(["exec", &running.id, "/payload", "id"]).with(process::polluted);
+    judge(&call.finish().ok().stdout);
+    running.down();
+    let hook =
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("grep Sig /proc/self/status > {}", said.display())]}]);
+    let hooked = Bundle::new("signal-hook").set("/hooks/createRuntime", hook).sees(&["true"]);
+    hooked.launch("run", &[]).with(process::polluted).finish().ok();
+    judge(&std::fs::read_to_string(&said).unwrap());
+}
+
+/// Kubernetes' `readOnlyRootFilesystem` with a `workingDir` that the image does not have.
+#[test]
+fn a_working_directory_is_made_before_the_root_becomes_read_only() {
+    let bundle = Bundle::new("cwd-ro").set("/root/readonly", true).set("/process/cwd", "/made/for/it").sees(&["cwd"]);
+    let output = bundle.run_as_is().ok();
+    assert!(output.stdout.contains("/made/for/it"), "{output}");
 }

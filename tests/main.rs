@@ -38,6 +38,7 @@ mod namespaces;
 mod network;
 mod odd_names;
 mod placement;
+mod propagation;
 mod races;
 mod regressions;
 mod restored;

@@ -168,7 +168,6 @@ pub(super) fn job<'a>(
         preserve_fds: create.preserve_fds + listen_fds,
         listen_fds,
         notify: notify::asked(),
-        mask: None,
         network: bundle.network,
     }
 }

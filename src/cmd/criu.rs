@@ -49,7 +49,6 @@ pub(super) fn checkpoint(global: &Global, checkpoint: &Checkpoint, log: &Log) ->
         preserve_fds: 0,
         listen_fds: 0,
         notify: Some(notify).filter(|path| path.exists()),
-        mask: None,
         network: None,
     };
     let saving = Saving { memory_only: checkpoint.pre_dump, status_fd: checkpoint.status_fd };
@@ -96,8 +95,6 @@ pub(super) fn restore(global: &Global, restore: &Restore, log: &Log) -> Result<u
         preserve_fds: 0,
         listen_fds: 0,
         notify: None,
-        // the payload's mask is in the images
-        mask: None,
         network: None,
     };
     if !restore.detach {

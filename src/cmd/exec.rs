@@ -38,7 +38,7 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     let subs = subs(&exec.cgroups)?;
     check_terminal(process.terminal().unwrap_or_default(), exec.detach, exec.console_socket.is_some())?;
     let rest = view.finish().context(|| launch::SEAL)?;
-    let mut job = Job {
+    let job = Job {
         record: &container.record,
         process: &process,
         linux: loaded.spec.linux().as_ref(),
@@ -47,11 +47,11 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
         pid_file: exec.pid_file.as_deref(),
         preserve_fds: exec.preserve_fds,
         subs: &subs,
-        mask: None,
+        foreground: !exec.detach,
     };
     if !exec.detach {
         // before the clone: a process that ends at once must not end unheard
-        job.mask = Some(signal::block_all().context(|| "block signals")?);
+        signal::block_all().context(|| "block signals")?;
     }
     let tenant = tenant::launch(&job, init, rest, log)?;
     if exec.detach {

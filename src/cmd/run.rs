@@ -22,13 +22,15 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
     let found = find(create.bundle.as_deref(), create.config.as_deref(), log)?;
     // before there is a second thread, which inherits it, and before the clone: a payload that ends at once must not end
     // unheard
-    let mask = (!run.detach).then(signal::block_all).transpose().context(|| "block signals")?;
+    if !run.detach {
+        signal::block_all().context(|| "block signals")?;
+    }
     let bundle = found.judge(Purpose::Run, log)?;
     let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     check_terminal(terminal, run.detach, create.console_socket.is_some())?;
     let root = Root::find(global.root.as_deref())?;
     let mut job = job(global, &create, &root, &bundle, false, listen_fds);
-    (job.foreground, job.mask) = (!run.detach, mask);
+    job.foreground = !run.detach;
     if !(run.detach || run.no_subreaper) {
         cred::become_subreaper().context(|| "become a subreaper")?;
     }

@@ -21,7 +21,6 @@ use crate::plan::Plan;
 use crate::plan::image::Image;
 use crate::plan::step::{COVER, Slot, Step, Sync};
 use crate::sys::marks::Marks;
-use crate::sys::signal::Mask;
 use crate::sys::task::Word;
 use crate::sys::{Errno, cred, entry, exe, exec, file, net, ns, signal, task};
 use crate::wire::{self, Cause, Failure, Message};
@@ -129,8 +128,6 @@ pub struct Pack {
     pub wire: OwnedFd,
     /// The numbers of the wire and of what is in the slots, in ascending order: all that stays open.
     pub inherited: &'static [RawFd],
-    /// The signal mask that the payload gets back.
-    pub mask: Option<Mask>,
     /// The host's last word, if we share its memory: then it need not send it.
     pub ready: Option<&'static Word>,
     /// Where the beginning of each step is marked.
@@ -161,7 +158,7 @@ pub fn walk(pack: &mut Pack) -> ! {
             marks.mark(index);
         }
         scene.in_dev &= matches!(step, Step::Mount { fresh: true, .. } | Step::Mask { .. });
-        if let Err(trouble) = perform(step, &mut pack.image, &mut scene, pack.mask.as_ref()) {
+        if let Err(trouble) = perform(step, &mut pack.image, &mut scene) {
             let step = u16::try_from(index).unwrap_or(u16::MAX);
             report(&scene, Failure { step, cause: trouble.cause, errno: trouble.errno, detail: trouble.detail }, gate);
         }
@@ -186,7 +183,7 @@ fn report(scene: &Scene<'_>, failure: Failure, gate: bool) -> ! {
 }
 
 // check: table: one line a step: which call it is
-fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>, mask: Option<&Mask>) -> Done {
+fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>) -> Done {
     match step {
         Step::Tell(sync) => {
             // from now on others know of us, and may ask us to end
@@ -268,6 +265,7 @@ fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>, mask: 
         Step::Caps(sets) => creds::set_caps(sets)?,
         Step::Ambient(set) => cred::set_ambient(*set)?,
         Step::Seccomp { program, flags } => creds::seccomp(program, *flags, scene)?,
+        Step::MakeCwd(path) => drop(path::directory(scene.root()?, path)),
         Step::Chdir { path, lenient, make } => creds::chdir(path, *lenient, *make, scene)?,
         Step::Home(uid) => creds::home(*uid, image),
         Step::Find => find(image)?,
@@ -275,7 +273,7 @@ fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>, mask: 
         Step::CloseInherited { preserve } => fds::close_inherited(*preserve, scene)?,
         Step::CloseFds { preserve, keep } => fds::close_others(*preserve, keep, scene)?,
         Step::Gate => gate(scene)?,
-        Step::Signals => signals(mask)?,
+        Step::Signals => signal::default_all()?,
         Step::Exec => execute(image)?,
     }
     Ok(())
@@ -336,13 +334,6 @@ fn gate(scene: &Scene<'_>) -> Done {
         1 => Ok(()),
         _ => Err(Errno::EPIPE.into()),
     }
-}
-
-fn signals(mask: Option<&Mask>) -> Done {
-    if let Some(mask) = mask {
-        signal::set_mask(mask)?;
-    }
-    Ok(())
 }
 
 /// The first candidate that may be executed. A file that is there but may not be executed decides the reason if no

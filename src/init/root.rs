@@ -63,14 +63,17 @@ pub(super) fn take(scene: &mut Scene<'_>) -> Done {
 }
 
 /// The old root comes to lie on top of the new one, under the same name, and is taken off there. The working directory is
-/// the new root all the while (`pivot_root(2)`, NOTES).
+/// the new root all the while (`pivot_root(2)`, NOTES). Where the old root shares its mounts with the host, it is cut off first, by
+/// its own descriptor (`cut`): the path would name the new root, whose mounts are to go on sharing.
 pub(super) fn pivot(cut: bool, scene: &Scene<'_>) -> Done {
+    let old = cut.then(|| file::open(cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0)).transpose()?;
     file::enter(scene.root()?)?;
     mount::pivot_here()?;
-    if cut {
-        mount::propagate(c".", MS_SLAVE | MS_REC)?;
-    }
-    Ok(mount::unmount(c".")?)
+    let Some(old) = old else { return Ok(mount::unmount(c".")?) };
+    file::enter(old.as_fd())?;
+    mount::propagate(c".", MS_SLAVE | MS_REC)?;
+    mount::unmount(c".")?;
+    Ok(file::chdir(c"/")?)
 }
 
 /// A whole instance of proc or sysfs in a mount namespace lets whoever makes a user namespace in it mount another, with

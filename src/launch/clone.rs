@@ -21,7 +21,7 @@ use crate::sys::exec::CloneArgs;
 use crate::sys::marks::Marks;
 use crate::sys::netns::{Ahead, Refused};
 use crate::sys::share::{self, Cradle};
-use crate::sys::signal::{self, Mask};
+use crate::sys::signal;
 use crate::sys::task::Word;
 use crate::sys::{Errno, entry, file, mount, ns, task};
 use crate::wire::{self, Cause, Failure, Message};
@@ -62,7 +62,6 @@ impl Luggage {
         plan: &'static mut Plan,
         slots: &[Option<OwnedFd>],
         wire: BorrowedFd<'_>,
-        mask: Option<Mask>,
         marks: Option<&'static Marks>,
     ) -> (Self, &'static Plan) {
         // SAFETY: these are never dropped on our side, where the descriptors have another owner, and on the child's side
@@ -77,7 +76,7 @@ impl Luggage {
         inherited.sort_unstable();
         let inherited = inherited.leak();
         let ready = plan.birth.shares_memory.then(|| &*Box::leak(Box::<Word>::default()));
-        let pack = Box::leak(Box::new(Pack { plan, image, slots, inherited, wire: twin(wire), mask, ready, marks }));
+        let pack = Box::leak(Box::new(Pack { plan, image, slots, inherited, wire: twin(wire), ready, marks }));
         (Self { pack: NonNull::from(pack), birth: &plan.birth, ready }, plan)
     }
 

@@ -51,9 +51,9 @@ fn one(open: &Open, slots: &[Option<OwnedFd>]) -> Result<OwnedFd> {
                 None => Err(Error::spec(at, format!("{} is no namespace", path.display()))),
             }
         }
-        Open::Tree { source, recursive, mapped, instead } => {
-            let cloned = match (tree(source, *recursive), instead) {
-                (Err(Errno::ENOENT), Some(instead)) => tree(instead, *recursive),
+        Open::Tree { source, recursive, mapped, instead, shares } => {
+            let cloned = match (tree(source, *recursive, *shares), instead) {
+                (Err(Errno::ENOENT), Some(instead)) => tree(instead, *recursive, *shares),
                 (answer, _) => answer,
             };
             let tree = cloned.map_err(|errno| {
@@ -88,9 +88,12 @@ pub(super) fn map_ids(tree: BorrowedFd<'_>, source: &CStr, mapped: Mapped, slots
 }
 
 /// A clone that receives what the host mounts and sends nothing back, as it would be had init cloned it in its own
-/// mount namespace.
-fn tree(source: &CStr, recursive: bool) -> Answer<OwnedFd> {
+/// mount namespace; or one that `shares`.
+fn tree(source: &CStr, recursive: bool, shares: bool) -> Answer<OwnedFd> {
     let tree = mount::clone_tree(cwd(), source, recursive, true)?;
+    if shares {
+        return Ok(tree);
+    }
     let slave = MountAttr { propagation: MS_SLAVE, ..MountAttr::default() };
     mount::set_attr(tree.as_fd(), &slave, true)?;
     Ok(tree)

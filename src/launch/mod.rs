@@ -51,7 +51,6 @@ use crate::spec::Loaded;
 use crate::state::{self, Announced, Root};
 use crate::sys::exe::View;
 use crate::sys::netns::Ahead;
-use crate::sys::signal::Mask;
 use crate::sys::{cred, socket, task};
 use crate::trace::Trace;
 use crate::wire::{self, Message};
@@ -94,8 +93,6 @@ pub struct Job<'a> {
     pub listen_fds: u32,
     /// The caller's `NOTIFY_SOCKET`.
     pub notify: Option<PathBuf>,
-    /// The caller's signal mask, if it was changed.
-    pub mask: Option<Mask>,
     /// The network namespace, if it was begun on the strength of a look at the bundle.
     pub network: Option<&'static Ahead>,
 }
@@ -217,7 +214,7 @@ pub fn launch(job: &Job<'_>, view: View, log: &Log) -> Result<Launched> {
     }
     stages::clone(plan, log);
     let cloning = log.span("clone3");
-    let (child, line, plan) = bear(job, plan, &mut slots, (&made, &cgroups), ahead, log)?;
+    let (child, line, plan) = bear(plan, &mut slots, (&made, &cgroups), ahead, log)?;
     let child = std::rc::Rc::new(child);
     drop(cloning);
     stages::born(child.pid, plan, log);
@@ -248,7 +245,6 @@ pub fn launch(job: &Job<'_>, view: View, log: &Log) -> Result<Launched> {
 
 /// The clone. Answers the child, our end of the wire to it, and the plan, which is shared from now on.
 fn bear(
-    job: &Job<'_>,
     plan: &'static mut Plan,
     slots: &mut [Option<OwnedFd>],
     (made, cgroups): (&cgroup::Made, &CgroupPlan),
@@ -261,7 +257,7 @@ fn bear(
         slots[usize::from(Slot::NETWORK.0)] = made.transpose().map_err(clone::no_network)?;
     }
     let marks = log.trace().map(Trace::marks);
-    let (luggage, plan) = Luggage::new(plan, slots, init.as_fd(), job.mask, marks);
+    let (luggage, plan) = Luggage::new(plan, slots, init.as_fd(), marks);
     let _score = oom::lend(plan.oom_score_adj)?;
     clone::join_keyring(plan)?;
     task::roam();

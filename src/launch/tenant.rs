@@ -14,7 +14,7 @@ use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::tenant::{self, Request};
 use crate::state::{self, Held};
 use crate::sys::exe::Rest;
-use crate::sys::signal::{End, Mask};
+use crate::sys::signal::End;
 use crate::sys::{Answer, Errno, cred, file, socket, task, tty};
 use crate::trace::Trace;
 use crate::wire::{self, Message};
@@ -42,8 +42,8 @@ pub struct Job<'a> {
     pub preserve_fds: u32,
     /// `--cgroup`.
     pub subs: &'a [Sub],
-    /// The caller's signal mask, if it was changed: somebody waits for the process's end.
-    pub mask: Option<Mask>,
+    /// Somebody waits for the process's end, and learns then how it ended.
+    pub foreground: bool,
 }
 
 /// A process that joined a container.
@@ -136,7 +136,7 @@ fn enter(
     let cloning = log.span("clone3");
     let (host, wire) = socket::pair().context(|| "socketpair")?;
     let marks = log.trace().map(Trace::marks);
-    let (luggage, plan) = Luggage::new(plan, slots, wire.as_fd(), job.mask, marks);
+    let (luggage, plan) = Luggage::new(plan, slots, wire.as_fd(), marks);
     let (child, inside) = born(luggage, job, first).map_err(|error| error.context(sentence::TENANT))?;
     drop(score);
     drop(wire);
@@ -293,7 +293,7 @@ impl Launch<'_> {
     /// The end of the stream: the payload runs, or the process is going. Whoever waits for its end learns of that then;
     /// for others the kernel's word counts, which has changed before execve closes the stream.
     fn silence(&self) -> Result<()> {
-        if self.job.mask.is_some() || super::became_payload(self.child.pid) {
+        if self.job.foreground || super::became_payload(self.child.pid) {
             return Ok(());
         }
         Err(lost(self.job.record)(super::reap(self.child)?))

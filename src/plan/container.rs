@@ -259,6 +259,8 @@ impl Draft<'_> {
         steps.extend(self.readonly.iter().map(|slot| Step::Attr { slot: *slot, attr, recursive: false }));
         let readonly = self.spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly);
         if readonly.unwrap_or_default() {
+            let cwd = image::c_string("process.cwd", self.process.cwd().as_os_str().as_encoded_bytes())?;
+            steps.extend(Some(cwd).filter(|cwd| cwd.as_c_str() != c"/").map(Step::MakeCwd));
             steps.push(Step::ReadonlyRoot);
         }
         let hidden = hide::paths(&self.linux, &self.chosen, &mut self.notes)?;

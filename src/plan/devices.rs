@@ -164,7 +164,7 @@ fn push(
             let slot = Plan::open(
                 opens,
                 slots,
-                Open::Tree { source: path.clone(), recursive: false, mapped: None, instead: None },
+                Open::Tree { source: path.clone(), recursive: false, mapped: None, instead: None, shares: false },
             );
             Step::Take { slot, source: path.clone() }
         } else {

@@ -102,6 +102,7 @@ fn change(step: &Step, open: &mut BTreeSet<u16>) {
         | Step::Ambient(_)
         | Step::Umask(_)
         | Step::Seccomp { .. }
+        | Step::MakeCwd(_)
         | Step::Chdir { .. }
         | Step::Home(_)
         | Step::Find
@@ -161,7 +162,11 @@ mod tests {
             let late: Vec<Slot> = open[at].iter().copied().filter(|slot| late(*slot)).map(Slot).collect();
             match step {
                 // the image decides where these lead, and init still has the host's rights
-                Step::Mask { .. } | Step::ReadonlyPath { .. } | Step::OpenTerminal { .. } | Step::ReadonlyRoot => {
+                Step::MakeCwd(_)
+                | Step::Mask { .. }
+                | Step::ReadonlyPath { .. }
+                | Step::OpenTerminal { .. }
+                | Step::ReadonlyRoot => {
                     assert!(at > closed, "{what}: {step} before anything was closed");
                     beyond(&[&OWN[..], &HARMLESS, &late].concat());
                 }

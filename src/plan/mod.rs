@@ -60,6 +60,8 @@ pub enum Open {
         mapped: Option<Mapped>,
         /// What is cloned where the path is not there.
         instead: Option<Str>,
+        /// The clone goes on sharing mounts with the host (`rshared`); else it receives them and sends nothing back.
+        shares: bool,
     },
     /// A user namespace that stands for a mapping of ids, with nobody in it.
     Mapping(Maps),

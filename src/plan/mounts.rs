@@ -7,7 +7,7 @@ use super::options::{Options, attributes, options};
 use super::step::{Detached, Slot, Step, Str};
 use super::{Mapped, Open, Plan, idmap};
 use crate::abi::mount::{
-    ATTR_RDONLY, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REC, MS_REMOUNT, MS_SLAVE, MountAttr,
+    ATTR_RDONLY, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REC, MS_REMOUNT, MS_SHARED, MS_SLAVE, MountAttr,
 };
 use crate::error::{Error, Result};
 use oci_spec::runtime::Mount;
@@ -242,7 +242,9 @@ impl One<'_> {
         if let Some(_path) = inside {
             steps.push(Step::CloneInside { source: source.clone(), recursive });
         } else if host {
-            let open = Open::Tree { source: source.clone(), recursive, mapped: self.mapped, instead: None };
+            // one of a user namespace can share nothing with the host
+            let shares = !self.place.ids.user && self.options.propagation.unwrap_or_default() & MS_SHARED != 0;
+            let open = Open::Tree { source: source.clone(), recursive, mapped: self.mapped, instead: None, shares };
             let slot = Plan::open(opens, slots, open);
             steps.push(Step::Take { slot, source: source.clone() });
         } else {
@@ -412,7 +414,7 @@ impl One<'_> {
         let path = |path: &Path| c_string(&format!("{}.destination", self.at), path.as_os_str().as_encoded_bytes());
         let (source, instead) = (path(directory)?, callers.map(path).transpose()?);
         if self.place.hidden {
-            let open = Open::Tree { source: source.clone(), recursive: true, mapped: None, instead };
+            let open = Open::Tree { source: source.clone(), recursive: true, mapped: None, instead, shares: false };
             steps.push(Step::Take { slot: Plan::open(opens, slots, open), source });
         } else {
             steps.push(Step::Clone { source, recursive: true, instead });

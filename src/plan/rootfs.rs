@@ -81,7 +81,7 @@ pub(super) fn open(
     if first & MS_SHARED != 0 || first & MS_REC == 0 {
         steps.push(Step::PrivateParent(if source.hidden { c"/".to_owned() } else { path.clone() }));
     }
-    let tree = Open::Tree { source: path.clone(), recursive: true, mapped: None, instead: None };
+    let tree = Open::Tree { source: path.clone(), recursive: true, mapped: None, instead: None, shares: false };
     let tree = source.by_host.then(|| Plan::open(opens, slots, tree));
     steps.push(Step::OpenRoot { path, tree, over: source.hidden });
     if let Some(flags) = asked.filter(|flags| source.by_host && flags & MS_PRIVATE != 0) {

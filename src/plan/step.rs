@@ -404,6 +404,9 @@ pub enum Step {
         flags: u32,
     },
     // -- go
+    /// Makes the working directory (0755), with its parents, if it is missing, while the root can still be written to. A failure is
+    /// told by `Chdir`.
+    MakeCwd(Str),
     /// Goes to the working directory, made if missing; refuses one outside the root.
     Chdir {
         /// The directory.
@@ -436,7 +439,7 @@ pub enum Step {
     },
     /// Waits for a byte through the fifo (`create`).
     Gate,
-    /// Puts signals back to how the caller had them.
+    /// Gives the standard signals their usual effect and unblocks all.
     Signals,
     /// `execve(2)`.
     Exec,
@@ -470,6 +473,7 @@ impl fmt::Display for Step {
             Self::Domainname(name) => write!(f, "setdomainname({})", Quoted(name)),
             Self::JoinNetwork => f.write_str("join the network namespace that was made ahead"),
             Self::Loopback => f.write_str("bring lo up"),
+            Self::MakeCwd(path) => write!(f, "mkdir({}) if it is missing", Quoted(path)),
             Self::Chdir { path, .. } => write!(f, "chdir({})", Quoted(path)),
             Self::Home(uid) => write!(f, "look up HOME of uid {uid} in /etc/passwd"),
             Self::Find => f.write_str("find the program"),
@@ -482,7 +486,7 @@ impl fmt::Display for Step {
                     .try_for_each(|(i, slot)| write!(f, "{}{}", if i == 0 { " but slot " } else { ", " }, slot.0))
             }
             Self::Gate => f.write_str("wait for start"),
-            Self::Signals => f.write_str("restore signals"),
+            Self::Signals => f.write_str("default signals"),
             Self::Exec => f.write_str("execve"),
             Self::Propagate(flags) => write!(f, "mount(\"/\", {})", Flags(*flags)),
             Self::PrivateParent(path) => write!(f, "make the mount that {} lies on private", Quoted(path)),

@@ -257,7 +257,7 @@ mod tests {
             "look up HOME of uid 5",
             "find the program",
             "wait for the host: ready",
-            "restore signals",
+            "default signals",
             "execve",
         ];
         let mut rest = text.as_str();

@@ -202,7 +202,7 @@ pub fn run(
 }
 
 fn become_program(path: &CStr, argv: &Strings, envp: &Strings, files: [BorrowedFd<'_>; 3], umask: Option<u32>) -> ! {
-    signal::default_all();
+    let _a_filter_may_refuse = signal::default_all();
     if let Some(umask) = umask {
         file::umask(umask);
     }

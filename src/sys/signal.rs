@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// A signal mask, as the kernel has it: a C library's functions leave out the signals that it keeps for itself, but who
 /// sends us one of these means the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mask(u64);
+struct Mask(u64);
 
 impl Mask {
     const ALL: Self = Self(!0);
@@ -25,37 +25,26 @@ pub fn default_sigchld() {
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
-/// Blocks every signal; answers what was blocked before.
+/// Blocks every signal.
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn block_all() -> Answer<Mask> {
-    let mut old = Mask::NONE;
-    let (how, old_at) = (libc::SIG_SETMASK.cast_unsigned() as usize, &raw mut old as usize);
-    // SAFETY: both masks live through the call, and their size is the kernel's.
-    unsafe { call(libc::SYS_rt_sigprocmask, [how, Mask::ALL.address(), old_at, Mask::SIZE, 0]) }?;
-    Ok(old)
+pub fn block_all() -> Answer<()> {
+    set_mask(&Mask::ALL)
 }
 
 /// Sets the mask.
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn set_mask(mask: &Mask) -> Answer<()> {
+fn set_mask(mask: &Mask) -> Answer<()> {
     let how = libc::SIG_SETMASK.cast_unsigned() as usize;
     // SAFETY: the mask lives through the call, and its size is the kernel's.
     unsafe { call(libc::SYS_rt_sigprocmask, [how, mask.address(), 0, Mask::SIZE, 0]) }.map(drop)
 }
 
-/// Puts `SIGPIPE` back to what `execve` callers expect: the Rust runtime ignores it, and an ignored signal stays
-/// ignored in the payload.
-pub fn default_sigpipe() {
-    // SAFETY: sets a disposition to the default; no handler is involved.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-}
-
 /// Lets the signals that ask for an end end us, even as the first process of a pid namespace, for whom the kernel knows no
-/// default actions. What the caller ignores stays ignored; execve puts the others back.
+/// default actions. execve puts them back.
 pub fn heed() {
     extern "C" fn leave(signal: libc::c_int) {
         super::task::leave(128 + signal);
@@ -63,18 +52,25 @@ pub fn heed() {
     for number in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
         let handler: extern "C" fn(libc::c_int) = leave;
         // SAFETY: the handler calls nothing but _exit(2).
-        unsafe {
-            if libc::signal(number, handler as libc::sighandler_t) == libc::SIG_IGN {
-                libc::signal(number, libc::SIG_IGN);
-            }
-        }
+        unsafe { libc::signal(number, handler as libc::sighandler_t) };
     }
 }
 
-/// For a program that is no payload (a hook): nothing blocked, `SIGPIPE` as usual.
-pub fn default_all() {
-    default_sigpipe();
-    let _cannot_fail = set_mask(&Mask::NONE);
+/// The usual effect of every standard signal (signal(7)), and none blocked, whatever our caller ignores (conmon SIGPIPE, nohup SIGHUP) or
+/// blocks: for the payload and for hooks. execve would hand both on. Of real-time signals nobody's usual effect is known: those
+/// that a caller ignores stay ignored.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn default_all() -> Answer<()> {
+    /// The kernel's `struct sigaction` with the default handler: all zeros, of at most this size on any architecture.
+    const DEFAULT: [u64; 5] = [0; 5];
+    const STANDARD: usize = 31;
+    for number in (1..=STANDARD).filter(|number| ![libc::SIGKILL as usize, libc::SIGSTOP as usize].contains(number)) {
+        // SAFETY: the structure lives through the call, and no handler is set. A filter may refuse it, to the payload too.
+        let _kept = unsafe { call(libc::SYS_rt_sigaction, [number, DEFAULT.as_ptr() as usize, 0, Mask::SIZE, 0]) };
+    }
+    set_mask(&Mask::NONE)
 }
 
 /// `rt_sigtimedwait(2)` for any blocked signal, without an end.

@@ -188,3 +188,22 @@ pub(crate) fn with_memory(command: &mut Command, bytes: libc::rlim_t) {
         });
     }
 }
+
+/// Starts a program as some callers do: with signals ignored, and others blocked.
+pub(crate) fn polluted(command: &mut Command) {
+    // SAFETY: signal(2) and sigprocmask(2) are async-signal-safe, and change the child alone.
+    unsafe {
+        command.pre_exec(|| {
+            for number in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGPIPE, libc::SIGUSR1, libc::SIGWINCH] {
+                libc::signal(number, libc::SIG_IGN);
+            }
+            let mut set = std::mem::zeroed();
+            libc::sigemptyset(&raw mut set);
+            for number in [libc::SIGUSR2, libc::SIGALRM, libc::SIGCONT] {
+                libc::sigaddset(&raw mut set, number);
+            }
+            libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+            Ok(())
+        });
+    }
+}
