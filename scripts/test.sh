@@ -65,10 +65,12 @@ else
     part "integration, cgroup v2 view" env ONGGI_CGROUP=v2 cargo test --test integration
 fi
 
+# exchanges of directories and links, many times
+part "races" env ONGGI_TEST_RUNS=500 cargo test --test integration -- attacks::races
 # as a packager's RUSTFLAGS make it
 part "other builds" scripts/other-builds.sh pie
 
-part fuzz scripts/fuzz.sh --seconds 20
+part fuzz scripts/fuzz.sh --seconds 10
 
 part "start path" scripts/bench.sh guard --rounds 30 --only onggi,floor
 # under a kernel of its own with all controllers of cgroup v2, which has one processor: beside the following
