@@ -199,3 +199,18 @@ fn of_log_and_preserved_descriptors_only_the_latter_come_along() {
     assert!(!links.contains(&log) || peer_differs(&["crun"], "keeps its log"), "{links:?}");
     assert!(held.is_empty() || peer_differs(&["runc", "crun"], "holds the state directory, a poll set"), "{held:?}");
 }
+
+/// CVE-2024-21626: what CRIU has brought back holds nothing of the runtime's, of CRIU's or of the host's.
+#[test]
+fn a_restored_container_holds_nothing_that_leads_on() {
+    if crate::checkpoint::not_possible() {
+        return;
+    }
+    let bundle = crate::checkpoint::counting("restored-held");
+    bundle.saved();
+    bundle.back();
+    let pid = i32::try_from(bundle.pid()).unwrap();
+    let held = leads_on(pid, &bundle.state_root(), &[]);
+    assert!(held.is_empty() && numbers(pid).len() == 3, "{held:?} of {:?}", numbers(pid));
+    bundle.down();
+}
