@@ -1,7 +1,7 @@
 //! The runtime's own binary: a container keeps a handle of it and writes to it when nobody runs it (CVE-2019-5736).
 
 use super::Birth;
-use crate::support::{Bundle, Runtime, peer_differs, until};
+use crate::support::{Bundle, Runtime, until};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -107,7 +107,8 @@ fn no_handle_of_the_binary_is_on_a_mount_that_can_be_written() {
         }
         birth.bundle.down();
     }
-    // runc's shared libraries are the host's
-    found.retain(|what| !(what.contains("/lib/") && peer_differs(&["runc", "crun"], "maps libraries of the host")));
+    // the shared libraries of a dynamic build are the host's: who may open map_files of init, which is undumpable, may trace it and
+    // every process of the host (src/sys/exe.rs)
+    found.retain(|what| !what.contains(".so"));
     assert!(found.is_empty(), "{found:#?}");
 }

@@ -209,7 +209,7 @@ fn a_restored_container_holds_nothing_that_leads_on() {
     let bundle = crate::checkpoint::counting("restored-held");
     bundle.saved();
     bundle.back();
-    let pid = i32::try_from(bundle.pid()).unwrap();
+    let pid = bundle.pid();
     let held = leads_on(pid, &bundle.state_root(), &[]);
     assert!(held.is_empty() && numbers(pid).len() == 3, "{held:?} of {:?}", numbers(pid));
     bundle.down();
