@@ -12,7 +12,7 @@ shift
 [ $# -gt 0 ] || set -- $(sed -n 's|^path = "fuzz_targets/\(.*\)\.rs"|\1|p' Cargo.toml)
 command -v c++ > /dev/null || { echo "fuzz/run.sh: there is no C++ compiler: install g++" >&2; exit 1; }
 export RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
--Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 --cfg fuzzing"
+-Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=16 --cfg fuzzing"
 made=$(cargo build --release --bins --message-format=json-render-diagnostics | sed -n 's|.*"executable":"\([^"]*\)".*|\1|p') || exit 1
 runs=0 failed=0
 for target; do
