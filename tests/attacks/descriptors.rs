@@ -1,7 +1,7 @@
 //! Descriptors of the host's that are open when the kernel looks something up in the container: the third attack of
 //! CVE-2024-21626. Each number is tried: whoever attacks needs one that leads out.
 
-use super::{Birth, HostProgram, Victim, through};
+use super::{Birth, HostProgram, Victim, through, tried};
 use crate::support::{Bundle, json, payload, until};
 
 /// The numbers that are tried.
@@ -14,8 +14,7 @@ fn nothing_runs(name: &str, numbers: std::ops::Range<u32>, mut attack: impl FnMu
     let mut hits = Vec::new();
     for mut birth in Birth::all(name) {
         let program = HostProgram::of(&birth.bundle);
-        let tried = if birth.way == "plain" { numbers.clone() } else { FEW };
-        for number in tried {
+        for number in tried(if birth.way == "plain" { numbers.clone() } else { FEW }) {
             let sign = attack(&mut birth.bundle, &program.through(number));
             if birth.run().stdout.contains(sign) {
                 hits.push(format!("{}: {number}", birth.way));
@@ -93,7 +92,7 @@ fn the_home_is_not_read_through_a_descriptor() {
     let mut hits = Vec::new();
     for birth in Birth::all_with("home", |bundle| bundle.sees(&["env"])) {
         let secret = birth.bundle.host_file("passwd", "x:x:0:0::/READ-ON-THE-HOST:/bin/sh\n");
-        for number in FEW {
+        for number in tried(FEW) {
             put_link(&birth.bundle, "etc/passwd", &through(number, &secret));
             if birth.run().stdout.contains("READ-ON-THE-HOST") {
                 hits.push(format!("{}: {number}", birth.way));
@@ -115,7 +114,7 @@ fn no_directory_is_made_through_a_descriptor() {
         let births = Birth::all_with("cwd", change).into_iter().filter(|birth| set || birth.way == "plain");
         for mut birth in births {
             let victim = Victim::of(&birth.bundle);
-            for number in FEW {
+            for number in tried(FEW) {
                 let cwd = through(number, &victim.dir.join(format!("made-{number}")));
                 birth.bundle.config["process"]["cwd"] = json!(cwd);
                 birth.run();
@@ -131,7 +130,7 @@ fn the_working_directory_cannot_be_a_leaked_descriptor() {
     for mut birth in
         Birth::all_with("leaked-cwd", |b| b.sees(&["cwd", "+", "stat", ".", "+", "read", "../../../etc/hostname"]))
     {
-        for number in FEW {
+        for number in tried(FEW) {
             let cwd = format!("/proc/self/fd/{number}");
             birth.bundle.config["process"]["cwd"] = json!(cwd);
             let output = birth.run();
@@ -152,7 +151,7 @@ fn exec_looks_nothing_up_through_a_descriptor() {
         let secret = bundle.host_file("passwd", "x:x:0:0::/READ-ON-THE-HOST:/bin/sh\n");
         birth.create().ok();
         bundle.start().ok();
-        for number in FEW {
+        for number in tried(FEW) {
             let path = program.through(number);
             put_link(bundle, "entry", &path);
             put_script(bundle, &path);
@@ -183,7 +182,7 @@ fn a_detached_exec_looks_nothing_up_through_a_descriptor() {
     let program = HostProgram::of(bundle);
     birth.create().ok();
     bundle.start().ok();
-    for number in ALL {
+    for number in tried(ALL) {
         let args = [&program.through(number), "write", "/hit", "x"];
         bundle.runtime().args(["exec", "--detach", &bundle.id]).args(args).finish();
     }
@@ -206,7 +205,7 @@ fn a_hook_of_the_image_does_not_lead_through_a_descriptor() {
         let births = Birth::all_with("hook", change).into_iter();
         for birth in births.filter(|birth| kind == "startContainer" || birth.way == "plain") {
             let program = HostProgram::of(&birth.bundle);
-            for number in FEW {
+            for number in tried(FEW) {
                 put_link(&birth.bundle, "hook", &program.through(number));
                 birth.run();
                 if std::fs::remove_file(birth.bundle.rootfs().join("hit")).is_ok() {

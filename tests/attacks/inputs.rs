@@ -8,11 +8,8 @@ use crate::support::user::refused;
 use crate::support::world::{World, home, world};
 use crate::support::{Bundle, Value, json, peer_differs};
 use std::path::Path;
-use std::time::Duration;
 
 /// What takes longer waits for the attacker.
-const SOON: Duration = Duration::from_secs(10);
-
 /// CVE-2024-21626's checklist (5.6, whole components): an id is a directory's name, it may not lead elsewhere.
 #[test]
 fn an_id_cannot_lead_out_of_the_state_root() {
@@ -77,14 +74,14 @@ fn odd_files_of_the_image_do_not_hold_the_runtime() {
     for what in ODD.into_iter().filter(|_| !waits) {
         let bundle = Bundle::new("odd").sees(&["env", "+", "wait-file", "/go"]);
         odd(&bundle.rootfs().join("etc/passwd"), what);
-        let output = bundle.launch("create", &[]).start().finish_within(SOON);
+        let output = bundle.launch("create", &[]).start().finish_within(super::soon());
         assert!(output.code == 0 || !output.stderr.is_empty(), "{what}: {output}");
         if output.code == 0 {
-            bundle.runtime().args(["start", &bundle.id]).start().finish_within(SOON);
+            bundle.runtime().args(["start", &bundle.id]).start().finish_within(super::soon());
         }
         if output.code == 0 && bundle.status() == "running" {
             let exec = bundle.runtime().args(["exec", &bundle.id, "/payload", "true"]);
-            exec.start().finish_within(SOON);
+            exec.start().finish_within(super::soon());
         }
         bundle.down();
     }
@@ -97,7 +94,7 @@ fn an_odd_group_file_does_not_hold_the_runtime() {
     for what in ["fifo", "/dev/zero", "sparse"].into_iter().filter(|_| !waits) {
         let bundle = Bundle::new("odd-group").set("/process/user", json!({"uid": 1000, "gid": 1000})).sees(&["true"]);
         odd(&bundle.rootfs().join("etc/group"), what);
-        bundle.launch("run", &[]).start().finish_within(SOON).ok();
+        bundle.launch("run", &[]).start().finish_within(super::soon()).ok();
     }
 }
 
@@ -118,7 +115,7 @@ fn an_endless_configuration_is_refused() {
         crate::support::process::with_memory(&mut command, 2 << 30);
         let call =
             Call::new(command, &bundle.path("said")).arg("--root").arg(bundle.state_root()).args(["run", "--bundle"]);
-        let output = call.arg(&bundle.dir).arg(&bundle.id).start().finish_within(SOON);
+        let output = call.arg(&bundle.dir).arg(&bundle.id).start().finish_within(super::soon());
         assert!(output.code == 1 && output.stderr.contains("config.json"), "{what}: {output}");
     }
 }
@@ -226,7 +223,7 @@ fn cgroups_of_the_host_are_read_only_in_a_users_container() {
 fn too_many_preserved_descriptors_are_refused() {
     for count in ["4294967295", "4294967296", "2147483647", "2147483648", "18446744073709551615", "-1", "1000000"] {
         let bundle = Bundle::new("preserve").sees(&["true"]);
-        let output = bundle.launch("run", &["--preserve-fds", count]).start().finish_within(SOON);
+        let output = bundle.launch("run", &["--preserve-fds", count]).start().finish_within(super::soon());
         assert!(output.code != 0 || peer_differs(&["runc", "crun"], "takes it for few"), "{count}: {output}");
         let _ = std::fs::remove_dir_all(bundle.state_root());
     }
@@ -250,11 +247,11 @@ fn a_broken_record_holds_nobody() {
     for text in broken {
         std::fs::write(&file, &text).unwrap();
         for verb in [&["state"][..], &["ps"], &["events", "--stats"]] {
-            let output = bundle.runtime().args(verb).arg(&bundle.id).start().finish_within(SOON);
+            let output = bundle.runtime().args(verb).arg(&bundle.id).start().finish_within(super::soon());
             assert!(output.code < 128 && !output.stderr.contains("panicked"), "{output}");
             assert!(output.code == 0 || !output.stderr.is_empty(), "{output}");
         }
-        bundle.runtime().arg("list").start().finish_within(SOON);
+        bundle.runtime().arg("list").start().finish_within(super::soon());
     }
     std::fs::write(&file, &good).unwrap();
     bundle.down();

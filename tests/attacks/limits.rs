@@ -5,18 +5,15 @@ use crate::support::{Bundle, Value, json, peer_differs};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-/// What takes longer hangs.
-const SOON: Duration = Duration::from_secs(10);
-
 /// A start under this profile ends soon, in any way but a hang, and leaves nothing.
 fn ends(what: &str, profile: &Value, no_new_privs: bool) {
     let bundle = Bundle::new("filter").caps(&["CAP_SYS_ADMIN"]).set("/process/noNewPrivileges", no_new_privs);
     let bundle = bundle.set("/linux/seccomp", profile.clone()).sees(&["echo", "ran"]);
-    let output = bundle.launch("run", &[]).start().finish_within(SOON);
+    let output = bundle.launch("run", &[]).start().finish_within(super::soon());
     // 1 is the runtime's own; other statuses are the payload's, or say which signal ended it
     let told = output.code != 1 || !output.stderr.is_empty();
     assert!(told, "{what}: {output}");
-    bundle.runtime().args(["delete", "--force", &bundle.id]).start().finish_within(SOON);
+    bundle.runtime().args(["delete", "--force", &bundle.id]).start().finish_within(super::soon());
     bundle.nothing_left();
 }
 
@@ -72,7 +69,7 @@ fn a_long_environment_costs_linear_time() {
         all.extend((0..count).map(|n| format!("V{n}=x")));
         let bundle = Bundle::new("env").set("/process/env", json!(all)).sees(&["exit", "7"]);
         let begun = Instant::now();
-        bundle.launch("run", &[]).start().finish_within(Duration::from_secs(40)).code(7);
+        bundle.launch("run", &[]).start().finish_within(4 * super::soon()).code(7);
         begun.elapsed()
     };
     let (some, many) = (variables(10_000), variables(100_000));
@@ -119,7 +116,7 @@ fn long_lists_are_planned_in_linear_time() {
             bundle.verb(&["--version"]).ok();
             let call = Call::new(bundle.command(), &bundle.path("said")).arg("plan").arg(&bundle.dir);
             let begun = Instant::now();
-            let output = call.start().finish_within(Duration::from_secs(40));
+            let output = call.start().finish_within(4 * super::soon());
             assert!(output.code == 0 || !output.stderr.is_empty(), "{pointer}: {output}");
             begun.elapsed()
         };

@@ -7,7 +7,6 @@ use crate::support::user::USER;
 use crate::support::{Bundle, peer_differs};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// A directory like `/tmp`.
 fn sticky(bundle: &Bundle) -> PathBuf {
@@ -34,7 +33,7 @@ fn a_planted_link_is_not_followed() {
         let link = sticky(&bundle).join("file");
         std::os::unix::fs::symlink(victim.dir.join("kept"), &link).unwrap();
         std::os::unix::fs::lchown(&link, Some(USER), Some(USER)).unwrap();
-        run_with(&bundle, what, &link).start().finish_within(Duration::from_secs(10));
+        run_with(&bundle, what, &link).start().finish_within(super::soon());
         if !peer_differs(&["crun", "runc"], "trusts the kernel's setting") {
             victim.unhurt();
         }
@@ -52,6 +51,6 @@ fn a_planted_fifo_is_not_waited_for() {
         let fifo = sticky(&bundle).join("file");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
         std::os::unix::fs::chown(&fifo, Some(USER), Some(USER)).unwrap();
-        run_with(&bundle, what, &fifo).start().finish_within(Duration::from_secs(10));
+        run_with(&bundle, what, &fifo).start().finish_within(super::soon());
     }
 }

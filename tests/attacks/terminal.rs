@@ -4,7 +4,6 @@ use super::{Birth, Victim, through};
 use crate::support::tty::{Receiver, Terminal};
 use crate::support::{Bundle, json, payload, peer_differs, until};
 use std::path::Path;
-use std::time::Duration;
 
 /// `exec --tty` of a look at the terminal; what it said, empty if there was none.
 fn terminal_of_exec(birth: &Birth, number: usize) -> String {
@@ -14,7 +13,7 @@ fn terminal_of_exec(birth: &Birth, number: usize) -> String {
     std::fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
     let flags = ["--tty", "--detach", "--console-socket", socket.to_str().unwrap()];
     let call = bundle.runtime().arg("exec").args(flags).args([&bundle.id, payload::INSIDE, "terminal-of", "/dev/pts"]);
-    let output = call.start().finish_within(Duration::from_secs(10));
+    let output = call.start().finish_within(super::soon());
     let said = if output.code == 0 {
         let mut terminal = Terminal::of(receiver.take().0);
         terminal.rest()
@@ -37,7 +36,7 @@ fn exec_takes_no_terminal_of_the_host() {
         }
         birth.create().ok();
         birth.bundle.start().ok();
-        let numbers = (3..16).map(|number| through(number, Path::new("/dev/ptmx")));
+        let numbers = super::tried(3..16).map(|number| through(number, Path::new("/dev/ptmx")));
         let others =
             ["/proc/1/root/dev/ptmx", "/other/ptmx", "/dev/null", "/nonexistent", "/dev/tty"].map(str::to_owned);
         for (n, target) in numbers.chain(others).enumerate() {
@@ -106,7 +105,7 @@ fn the_console_is_the_containers_terminal() {
         let socket = bundle.path("c");
         let receiver = Receiver::new(&socket);
         let call = bundle.launch("create", &["--console-socket", socket.to_str().unwrap()]);
-        let output = call.start().finish_within(Duration::from_secs(10));
+        let output = call.start().finish_within(super::soon());
         if output.code == 0 {
             let mut terminal = Terminal::of(receiver.take().0);
             bundle.start().ok();
@@ -138,7 +137,7 @@ fn a_terminal_that_cannot_be_had_is_an_error() {
     let socket = bundle.path("c");
     let _receiver = Receiver::new(&socket);
     let output = bundle.launch("create", &["--console-socket", socket.to_str().unwrap()]).start();
-    let output = output.finish_within(Duration::from_secs(10));
+    let output = output.finish_within(super::soon());
     assert!(output.code != 0 && !output.stderr.is_empty(), "{output}");
     bundle.nothing_left();
 }
