@@ -21,7 +21,6 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
                 id: "box",
                 process: &loaded.spec,
                 linux,
-                rootfs: Path::new("/bundle/rootfs"),
                 console_socket: None,
                 no_new_keyring: false,
                 preserve_fds: 0,

@@ -92,10 +92,7 @@ fn make_detached(scene: &mut Scene<'_>, fs: &Fs<'_>, detached: &Detached) -> Don
         let readable = |dir: BorrowedFd<'_>| file::open(dir, c".", libc::O_RDONLY | libc::O_DIRECTORY, 0);
         copy::tree(readable(place.as_fd())?.as_fd(), readable(new.as_fd())?.as_fd())?;
     }
-    for (attr, recursive) in &detached.attrs {
-        sys::set_attr(new.as_fd(), attr, *recursive)?;
-    }
-    sys::attach(new.as_fd(), place.as_fd())?;
+    attach(new.as_fd(), place.as_fd(), &detached.attrs)?;
     leave(place);
     match detached.keep {
         Some(slot) => {

@@ -66,7 +66,6 @@ pub fn plan(job: &Job<'_>) -> Result<Plan> {
         id: &job.record.id,
         process,
         linux: job.linux,
-        rootfs: &job.record.rootfs,
         console_socket: job.console_socket,
         no_new_keyring: job.record.no_new_keyring,
         preserve_fds: job.preserve_fds,

@@ -241,7 +241,6 @@ mod tests {
                     id: "web",
                     process,
                     linux: loaded.spec.linux().as_ref(),
-                    rootfs: Path::new("/b/rootfs"),
                     console_socket: terminal(&loaded.spec).then_some(Path::new("/c.sock")),
                     no_new_keyring: false,
                     preserve_fds: 0,

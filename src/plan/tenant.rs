@@ -19,8 +19,6 @@ pub struct Request<'a> {
     pub process: &'a Process,
     /// `linux` of the container's configuration.
     pub linux: Option<&'a Linux>,
-    /// The container's root, as the host sees it.
-    pub rootfs: &'a Path,
     /// `--console-socket`.
     pub console_socket: Option<&'a Path>,
     /// The container was made with `--no-new-keyring`.
@@ -203,7 +201,6 @@ mod tests {
             id: "web",
             process,
             linux: Some(linux),
-            rootfs: Path::new("/b/rootfs"),
             console_socket: None,
             no_new_keyring: false,
             preserve_fds: 0,
