@@ -39,6 +39,7 @@ export PATH="$criu:$PATH"
 
 logs=target/logs
 mkdir -p $logs
+rm -f $logs/*.log
 closing=() failed=0
 
 # judge NAME STATUS LOG SECONDS: keeps the closing lines of a part
@@ -97,6 +98,7 @@ trap 'kill -- -$lab 2> /dev/null' EXIT
 part "races" env ONGGI_TEST_RUNS=500 cargo test --test integration -- attacks::races
 # as a packager's RUSTFLAGS make it
 part "other builds" scripts/other-builds.sh pie
+part "oldest toolchain" scripts/oldest-toolchain.sh
 part fuzz scripts/fuzz.sh --seconds 10
 part conformance scripts/conformance.sh
 part engines scripts/engines.sh
