@@ -20,6 +20,7 @@ packages=(
     iproute2       # network devices to be moved
     strace         # that the process is born in its cgroup
     uidmap         # ranges of ids for users without privileges
+    iptables       # CRIU locks the network with it while it saves connections
     libseccomp-dev # what our seccomp programs are compared with
     wget e2fsprogs debian-archive-keyring # scripts/lab.sh makes a machine with systemd
 )
