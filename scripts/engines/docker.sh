@@ -85,7 +85,7 @@ check_terminal() {
     has /dev/pts/0 "33 101" console
 }
 check_terminal_resize() {
-    ok "${pty[@]}" size:20x60 'expect:# ' 'send:stty size\n' 'expect:20 60' resize:41x123 sleep:0.5 'send:stty size\n' \
+    ok "${pty[@]}" size:20x60 'expect:# ' 'send:stty size\n' 'expect:20 60' resize:41x123 'send:exit\n' \
         'expect:41 123' 'send:exit\n' -- docker run --rm --tty --interactive --env 'PS1=# ' box sh
 }
 check_terminal_interrupt() {

@@ -2,6 +2,8 @@
 """terminal.py [STEP...] -- COMMAND...: runs COMMAND on a new terminal and types into it.
 
 STEPs in their order: size:ROWSxCOLUMNS (before the start)  expect:TEXT  send:TEXT (\\n, \\x10 ...)  resize:ROWSxCOLUMNS  sleep:SECONDS.
+resize: types "stty size" until the command's shell sees the new size. Docker's client may miss a SIGWINCH that comes before it listens, just
+after the start, so the size is set again each second.
 What the command prints goes to stdout. Exit status: the command's; 98 if an expected text did not come, 99 if the command did not end.
 """
 
@@ -55,6 +57,22 @@ class Terminal:
             self.give_up(f"no {text!r}", 98)
         self.used = at + len(wanted)
 
+    def resize(self, size):
+        seen = size.replace("x", " ").encode()
+        while self.seen.find(seen, self.used) < 0 and not self.closed and time.time() < self.end:
+            # the kernel signals a change only
+            for one in ("24x80", size):
+                fcntl.ioctl(self.fd, termios.TIOCSWINSZ, size_of(one))
+            self.pause(0.3)
+            os.write(self.fd, b"stty size\n")
+            self.pause(0.7)
+        self.expect(seen.decode())
+
+    def pause(self, seconds):
+        until = time.time() + seconds
+        while time.time() < until and not self.closed:
+            self.read(until)
+
     def give_up(self, why, code):
         print(f"\nterminal.py: {why}")
         os.kill(self.pid, signal.SIGKILL)
@@ -67,11 +85,9 @@ class Terminal:
         elif kind == "send":
             os.write(self.fd, codecs.decode(value, "unicode_escape").encode("latin1"))
         elif kind == "resize":
-            fcntl.ioctl(self.fd, termios.TIOCSWINSZ, size_of(value))
+            self.resize(value)
         elif kind == "sleep":
-            until = time.time() + float(value)
-            while time.time() < until and not self.closed:
-                self.read(until)
+            self.pause(float(value))
 
     def finish(self):
         while not self.closed and time.time() < self.end:
