@@ -77,7 +77,7 @@ fn refuse(misuse: &Misuse) -> u8 {
 
 fn report(log: &Log, error: &Error) -> u8 {
     log.error(error);
-    match error.of() {
+    match error.kind() {
         Kind::UnknownVerb => 3,
         Kind::Launch => 255,
         Kind::Other | Kind::Usage | Kind::NotFound | Kind::Exists | Kind::NotRunning | Kind::Spec => 1,

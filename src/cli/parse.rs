@@ -94,14 +94,14 @@ fn read_global(words: &Words) -> Result<Global, Error> {
         Some(b"disabled") => CgroupDriver::Disabled,
         Some(other) => {
             return Err(Error::msg(format!("unknown cgroup manager \"{}\"", String::from_utf8_lossy(other)))
-                .hint("one of cgroupfs, systemd, disabled"));
+                .with_hint("one of cgroupfs, systemd, disabled"));
         }
     };
     let rootless = match words.last("rootless").map(OsStr::as_bytes) {
         None | Some(b"" | b"auto") => None,
         Some(value) => Some(words::truth(value).ok_or_else(|| {
             Error::msg(format!("invalid value \"{}\" for flag -rootless", String::from_utf8_lossy(value)))
-                .hint("one of true, false, auto")
+                .with_hint("one of true, false, auto")
         })?),
     };
     let root = path(words, "root").filter(|root| !root.as_os_str().is_empty());
@@ -204,7 +204,7 @@ fn read_user(user: &str) -> Result<(u32, Option<u32>), Error> {
             let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
             let wrong = if digits { "is more than 4294967294" } else { "is not a number" };
             Error::new(Kind::Launch, format!("exec failed: parse user \"{user}\": \"{part}\" {wrong}"))
-                .hint("UID[:GID], in numbers")
+                .with_hint("UID[:GID], in numbers")
         })
     };
     Ok(match user.split_once(':') {
@@ -218,7 +218,9 @@ fn read_descriptors(words: &Words) -> Result<u32, Error> {
     let count: u32 = number(words, "preserve-fds")?.unwrap_or(0);
     if count > MOST_DESCRIPTORS {
         let text = format!("invalid value for preserve-fds: \"{count}\" is more than {MOST_DESCRIPTORS}");
-        return Err(Error::new(Kind::Usage, text).hint("how many descriptors from 3 on are kept: all must be open"));
+        return Err(
+            Error::new(Kind::Usage, text).with_hint("how many descriptors from 3 on are kept: all must be open")
+        );
     }
     Ok(count)
 }
@@ -340,7 +342,7 @@ fn bytes(words: &Words, long: &str) -> Result<Option<i64>, Error> {
         return Ok(Some(-1));
     }
     amount(&value).map(Some).ok_or_else(|| {
-        Error::new(Kind::Usage, format!("invalid value for {long}: \"{value}\"")).hint("a number, with k, m or g")
+        Error::new(Kind::Usage, format!("invalid value for {long}: \"{value}\"")).with_hint("a number, with k, m or g")
     })
 }
 

@@ -67,7 +67,7 @@ fn mistakes_read_as_runc_writes_them() {
     for (line, (kind, shown, sentence)) in rows {
         let misuse = parse(line).err().unwrap_or_else(|| panic!("{line}: accepted"));
         assert_eq!(
-            (misuse.error.of(), misuse.shown.map(|(line, _)| line), misuse.error.to_string()),
+            (misuse.error.kind(), misuse.shown.map(|(line, _)| line), misuse.error.to_string()),
             (kind, shown, sentence),
             "{line}"
         );
@@ -198,7 +198,7 @@ fn exec_flags() {
     // half a number, an empty one, a name: none of them is a user
     for user in ["1:x", "x", ":1", "1:", "-1", "1x", "4294967296", "1:2:3"] {
         let misuse = parse(&format!("exec -u {user} x y")).err();
-        assert_eq!(misuse.map(|misuse| misuse.error.of()), Some(Kind::Launch), "{user}");
+        assert_eq!(misuse.map(|misuse| misuse.error.kind()), Some(Kind::Launch), "{user}");
     }
 }
 

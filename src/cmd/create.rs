@@ -196,7 +196,7 @@ pub(super) fn protect(log: &Log) -> Result<View> {
     let _span = log.span("prepare the seal");
     let told = |errno| match Error::from(errno) {
         error if errno == Errno::ENOEXEC => {
-            error.hint("call the program by its own path, not through a dynamic loader")
+            error.with_hint("call the program by its own path, not through a dynamic loader")
         }
         error => error,
     };

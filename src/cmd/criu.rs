@@ -138,7 +138,7 @@ fn options(criu: &cli::Criu) -> Result<Options> {
         Some("strict") => Some(cgroup_mode::STRICT),
         Some("ignore") => Some(cgroup_mode::IGNORE),
         Some(_) => {
-            return Err(Error::msg("invalid manage-cgroups-mode value").hint("one of soft, full, strict, ignore"));
+            return Err(Error::msg("invalid manage-cgroups-mode value").with_hint("one of soft, full, strict, ignore"));
         }
     };
     let mut empty = 0;

@@ -184,8 +184,8 @@ fn born(luggage: Luggage, job: &Job<'_>, first: i32) -> Result<(Child, bool)> {
             (Some(errno @ (Errno::EBUSY | Errno::EOPNOTSUPP | Errno::ENODEV)), Ok(Some(dir))) => {
                 let named = Error::from(errno).fact("syscall", "clone3").fact("path", dir.to_string_lossy());
                 let named = named.context(format!("clone3 into {}/cgroup.procs", dir.display())).context(PLACING);
-                match error.way_out() {
-                    Some(hint) => named.hint(hint),
+                match error.hint() {
+                    Some(hint) => named.with_hint(hint),
                     None => named,
                 }
             }

@@ -279,7 +279,7 @@ impl Draft<'_> {
             return Ok(());
         }
         Err(Error::spec("mounts", "needs more descriptors at once than a start has slots for")
-            .hint("in a user namespace the host opens each mount's source and each device first"))
+            .with_hint("in a user namespace the host opens each mount's source and each device first"))
     }
 
     /// Scheduling and limits; behind the mounts, which they could hinder.
