@@ -12,9 +12,10 @@ use std::io::Write;
 use std::path::Path;
 
 /// The form of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Form {
     /// `time="…" level=error msg="…"`.
+    #[default]
     Text,
     /// One JSON object a line.
     Json,

@@ -10,6 +10,7 @@ mod kill;
 mod list;
 mod pause;
 mod plan;
+mod prepare;
 mod ps;
 mod run;
 mod spec;
@@ -43,7 +44,9 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
             create::run(&global, &create, log).map_err(|error| failed("create", &name, false, error))
         }
         Command::Start { id } => start::run(&global, &id, log).map_err(not_launched),
-        Command::Run(run) => run::run(&global, &run, log).map_err(|error| failed("run", &name, !run.detach, error)),
+        Command::Run(run) => {
+            run::run(&global, &run, log).map_err(|error| failed("run", &name, run.create.start.foreground(), error))
+        }
         Command::Exec(exec) => {
             exec::run(&global, &exec, log).map_err(|error| error.context("exec failed").with_kind(Kind::Launch))
         }
