@@ -5,10 +5,10 @@
 
 #![no_main]
 
-use onggi::cli::{self, Call, Global, LogFormat, Misuse};
+use onggi::cli::{self, Call, Global, Misuse};
 use onggi::cmd;
 use onggi::error::{Error, Kind, Result};
-use onggi::log::{Form, Log};
+use onggi::log::Log;
 use onggi::trace::Trace;
 use std::io::Write;
 use std::path::PathBuf;
@@ -44,11 +44,7 @@ fn open_log(call: &Call) -> Result<Log> {
 }
 
 fn log_of(global: &Global) -> Result<Log> {
-    let form = match global.log_format {
-        LogFormat::Text => Form::Text,
-        LogFormat::Json => Form::Json,
-    };
-    let log = Log::open(global.log.as_deref(), form, global.debug)?;
+    let log = Log::open(global.log.as_deref(), global.log_format, global.debug)?;
     match trace_of(global) {
         Some(path) => log.traced(&path),
         None => Ok(log),
@@ -77,7 +73,7 @@ fn refuse(misuse: &Misuse) -> u8 {
 
 fn report(log: &Log, error: &Error) -> u8 {
     log.error(error);
-    match error.of() {
+    match error.kind() {
         Kind::UnknownVerb => 3,
         Kind::Launch => 255,
         Kind::Other | Kind::Usage | Kind::NotFound | Kind::Exists | Kind::NotRunning | Kind::Spec => 1,

@@ -8,7 +8,7 @@ from rust import report, sources, without_comments, without_tests
 ROOMS = [
     ("main", "cli::* cmd::* error log trace"),
     ("lib", ""),
-    ("cli::*", "cli::* abi::* error"),
+    ("cli::*", "cli::* abi::* error log plan::cgroup plan::request"),
     ("spec::*", "spec::* abi::* error"),
     ("facts::*", "facts::* sys::* abi::* error"),
     ("plan::container plan::tenant", "plan::* spec::* facts::* abi::* error"),

@@ -4,7 +4,7 @@ use super::devices::Nodes;
 use super::mounts::{Ids, Place};
 use super::namespaces::{Chosen, choose};
 use super::network::{self, Network};
-pub use super::request::{Request, rootfs};
+pub use super::request::{Mode, Request, StartOptions, rootfs};
 use super::request::{environment, home_wanted, keyring, nobody, notify_mount};
 use super::step::{Slot, Step, Str, Sync};
 use super::{Open, Plan, devices, hide, hooks, identity, image, mounts, namespaces, rootfs, terminal, tree};
@@ -52,7 +52,7 @@ struct Draft<'a> {
 /// The bundle asks for what can't be; the error names the JSON path.
 pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     // a container may be created without: it can be looked at, and not be started (runtime.md, Start)
-    let nobody = request.gate.then(nobody);
+    let nobody = request.options.waits().then(nobody);
     let absent = || Error::spec("process", "process property must not be empty");
     let process = spec.process().as_ref().or(nobody.as_ref()).ok_or_else(absent)?;
     let (mut opens, mut slots) = (Vec::new(), Slot::FREE);
@@ -92,7 +92,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
         steps.push(Step::Home(process.user().uid()));
     }
     // a listener goes to the host half, which leaves at the gate
-    let reported = confined.last.take_if(|_| request.gate && confined.listener.is_some());
+    let reported = confined.last.take_if(|_| request.options.waits() && confined.listener.is_some());
     draft.go(&mut steps, reported, !starting.is_empty() || confined.last.is_some());
     // programs of the container's own: what holds for the payload holds for them
     steps.extend(confined.last);
@@ -111,7 +111,7 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
         oom_score_adj: process.oom_score_adj(),
         keyring,
         hooks,
-        terminal: process.terminal().unwrap_or_default() && request.console_socket.is_none(),
+        terminal: process.terminal().unwrap_or_default() && request.options.console_socket.is_none(),
         steps,
         image,
         listener: confined.listener,
@@ -133,7 +133,8 @@ impl<'a> Draft<'a> {
             chosen.birth.empty_mounts = true;
             chosen.birth.new.remove(Namespace::Mount);
         }
-        let keyring = (chosen.user && !(request.no_new_keyring || facts.unprivileged)).then(|| keyring(request.id));
+        let keyring =
+            (chosen.user && !(request.options.no_new_keyring || facts.unprivileged)).then(|| keyring(request.id));
         let mut notes = Vec::new();
         let mounts = spec.mounts().as_deref().unwrap_or_default();
         Ok(Self {
@@ -163,7 +164,7 @@ impl Draft<'_> {
     /// Into the namespaces, and names in them.
     fn enter(&mut self, steps: &mut Vec<Step>) -> Result<()> {
         // first: whoever waits for the end of a pipe that our caller has left open is not to wait for init
-        steps.push(Step::CloseInherited { preserve: self.request.preserve_fds });
+        steps.push(Step::CloseInherited { preserve: self.request.options.preserve_fds });
         self.network = network::network(&self.linux, &self.chosen, self.facts.unprivileged)?;
         // ids mean nothing before the maps are written, a cgroup namespace is rooted where the process is, and devices
         // have settings
@@ -187,7 +188,7 @@ impl Draft<'_> {
         // a session of our own: signals of the caller's terminal are not ours, and a terminal may become ours later
         steps.push(Step::Session);
         // before labels: the ring takes the label of its maker
-        if !self.request.no_new_keyring && self.keyring.is_none() {
+        if !self.request.options.no_new_keyring && self.keyring.is_none() {
             steps.push(Step::Keyring(keyring(self.request.id)?));
         }
         steps.extend(namespaces::names(self.spec, &self.chosen)?);
@@ -239,15 +240,20 @@ impl Draft<'_> {
     /// The root becomes `/`, and what must not be seen of it is hidden.
     fn finish_root(&mut self, steps: &mut Vec<Step>) -> Result<()> {
         if !self.alone {
-            let stays = self.request.no_pivot.then_some(&*self.facts.instances);
+            let stays = self.request.options.no_pivot.then_some(&*self.facts.instances);
             steps.extend(rootfs::pivot(self.spec, &self.chosen, self.here.is_some(), stays)?);
         }
         // the host's tree is out of reach now, and nothing that leads there stays open
-        steps.push(Step::CloseFds { preserve: self.request.preserve_fds, keep: self.kept().collect() });
+        steps.push(Step::CloseFds { preserve: self.request.options.preserve_fds, keep: self.kept().collect() });
         // behind the pivot, so that the terminal's paths are the container's
         if self.process.terminal().unwrap_or_default() {
             let own_dev = self.own_dev();
-            steps.extend(terminal::steps(self.process, self.request.console_socket, own_dev, &mut self.opens)?);
+            steps.extend(terminal::steps(
+                self.process,
+                self.request.options.console_socket.as_deref(),
+                own_dev,
+                &mut self.opens,
+            )?);
         }
         // sysctls and labels are written through a procfs that nothing covers, before parts of it are masked
         let writes = proc_writes(&self.linux, self.process, &self.chosen, self.facts)?;
@@ -279,7 +285,7 @@ impl Draft<'_> {
             return Ok(());
         }
         Err(Error::spec("mounts", "needs more descriptors at once than a start has slots for")
-            .hint("in a user namespace the host opens each mount's source and each device first"))
+            .with_hint("in a user namespace the host opens each mount's source and each device first"))
     }
 
     /// Scheduling and limits; behind the mounts, which they could hinder.
@@ -289,7 +295,7 @@ impl Draft<'_> {
         steps.extend(identity::scheduling(self.process, memory, persona)?);
         // from here on the image decides what its paths lead to
         let keep = self.harmless().into_iter().flatten().collect();
-        steps.push(Step::CloseFds { preserve: self.request.preserve_fds, keep });
+        steps.push(Step::CloseFds { preserve: self.request.options.preserve_fds, keep });
         if !self.chosen.user {
             steps.extend(identity::limit_steps(limits));
         } else if !limits.is_empty() {
@@ -304,13 +310,13 @@ impl Draft<'_> {
     /// run, and before a filter forbids to look.
     fn go(&self, steps: &mut Vec<Step>, filter: Option<Step>, early: bool) {
         let filtered = filter.is_some() || steps.iter().any(|step| matches!(step, Step::Seccomp { .. }));
-        if self.spec.process().is_some() && (early || filtered || self.request.gate) {
+        if self.spec.process().is_some() && (early || filtered || self.request.options.waits()) {
             steps.push(Step::Find);
         }
         steps.extend(filter);
         // limits, record and pid file are written when anybody may learn of the container
         steps.push(Step::Await(Sync::Ready));
-        if self.request.gate {
+        if self.request.options.waits() {
             steps.push(Step::Tell(Sync::Ready));
             steps.push(Step::Gate);
         }
@@ -345,7 +351,7 @@ impl Draft<'_> {
         let own = self.chosen.birth.new.has(Namespace::Mount) && !self.chosen.user;
         let able = self.facts.namespaces_of_trees && own;
         let asked = rootfs::propagation(self.spec)?;
-        let alone = able && !self.request.no_pivot && tree::allowed(self.spec) && tree::fits(mounts, rootfs);
+        let alone = able && !self.request.options.no_pivot && tree::allowed(self.spec) && tree::fits(mounts, rootfs);
         Ok(tree::propagation(asked).filter(|_| alone))
     }
 
@@ -357,13 +363,13 @@ impl Draft<'_> {
     fn kept(&self) -> impl Iterator<Item = Slot> + '_ {
         let root = [Some(Slot::ROOT), self.own_dev().then_some(Slot::DEV)];
         let late = self.readonly.iter().copied().filter(|slot| *slot != Slot::DEV).map(Some);
-        let console = [self.request.console_socket.map(|_| Slot::CONSOLE)];
+        let console = [self.request.options.console_socket.as_ref().map(|_| Slot::CONSOLE)];
         root.into_iter().chain(late).chain(console).chain(self.harmless()).flatten()
     }
 
     /// What init needs until it executes the payload: pipes and files that lead nowhere.
     fn harmless(&self) -> [Option<Slot>; 6] {
-        let gate = [Slot::GATE, Slot::LOCK].map(|slot| Some(slot).filter(|_| self.request.gate));
+        let gate = [Slot::GATE, Slot::LOCK].map(|slot| Some(slot).filter(|_| self.request.options.waits()));
         let hooks = [Slot::HOOK[0], Slot::HOOK[1], Slot::HOOK[2], Slot::HOOK_START];
         let hooks = hooks.map(|slot| Some(slot).filter(|_| self.late_hooks));
         [gate[0], gate[1], hooks[0], hooks[1], hooks[2], hooks[3]]
@@ -404,7 +410,7 @@ impl Draft<'_> {
 fn is_seen(spec: &Spec, chosen: &Chosen, request: &Request<'_>, facts: &Facts) -> bool {
     let joins_pid = chosen.birth.joins(Namespace::Pid);
     let possible = chosen.birth.new.has(Namespace::Mount) && !(chosen.user || facts.nested || facts.foreign_mounts);
-    joins_pid && possible && tree::allowed(spec) && !request.no_pivot
+    joins_pid && possible && tree::allowed(spec) && !request.options.no_pivot
 }
 
 /// The namespaces that init must make itself: the cgroup namespace where the process is placed after the clone.

@@ -3,7 +3,7 @@
 //! The facts are literals (root, cgroup v2, no security module), so the texts are the same on every machine.
 
 use super::cgroup::{CgroupFacts, Tree, Wanted};
-use super::container::{Request, plan};
+use super::container::{Request, StartOptions, plan};
 use super::mounts::CgroupTree;
 use super::show::text;
 use crate::error::Result;
@@ -30,24 +30,17 @@ pub(super) fn planned_of(spec: &Spec, caller: &Facts, no_pivot: bool) -> Result<
         ..Wanted::default()
     };
     let cgroups = super::cgroup::plan(&wanted, &facts, &mut Vec::new())?;
-    let plan = requested(|request| {
-        request.no_pivot = no_pivot;
-        plan(spec, request, caller)
-    });
+    let options = StartOptions { no_pivot, ..StartOptions::default() };
+    let plan = requested(&options, |request| plan(spec, request, caller));
     Ok(text(&plan?, &cgroups))
 }
 
-/// A request that asks for nothing, for a test to change.
-pub(super) fn requested<T>(with: impl FnOnce(&mut Request<'_>) -> T) -> T {
-    with(&mut Request {
+/// A request for a container on cgroup2, with these options.
+pub(super) fn requested<T>(options: &StartOptions, with: impl FnOnce(&Request<'_>) -> T) -> T {
+    with(&Request {
         id: "ID",
         bundle: Path::new("/bundle"),
-        gate: false,
-        console_socket: None,
-        no_pivot: false,
-        no_new_keyring: false,
-        preserve_fds: 0,
-        listen_fds: 0,
+        options,
         notify: None,
         cgroups: &CgroupTree::Unified(None),
         placed_late: false,

@@ -301,7 +301,7 @@ pub(super) fn confine(
         before.push(Step::Groups(groups));
     } else if !groups.is_empty() {
         let text = "cannot set any additional groups in a rootless container";
-        return Err(Error::spec("process.user.additionalGids", text).hint("only root may set groups"));
+        return Err(Error::spec("process.user.additionalGids", text).with_hint("only root may set groups"));
     }
     if !(caller.is_root && user.gid() == 0) {
         before.push(Step::Gid(user.gid()));

@@ -80,7 +80,7 @@ pub(super) fn mapped(
     if maps.uids.is_empty() || maps.gids.is_empty() {
         let text = "id-mapped mounts must have both uid and gid mappings specified";
         return Err(Error::spec(place, text)
-            .hint("those of the container are taken where it has a user namespace and the mount names none"));
+            .with_hint("those of the container are taken where it has a user namespace and the mount names none"));
     }
     let namespace = match known.get(&maps) {
         Some(slot) => *slot,

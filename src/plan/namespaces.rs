@@ -181,12 +181,14 @@ fn maps(linux: &Linux, made: bool) -> Result<Option<Maps>> {
     if maps.uids.is_empty() || maps.gids.is_empty() {
         let at = if maps.uids.is_empty() { "linux.uidMappings" } else { "linux.gidMappings" };
         return Err(Error::spec(at, "rootless containers requires at least one UID and GID mapping")
-            .hint("a new user namespace needs uidMappings and gidMappings"));
+            .with_hint("a new user namespace needs uidMappings and gidMappings"));
     }
     for (kind, ranges) in [("uid", &maps.uids), ("gid", &maps.gids)] {
         if !mapped(ranges, 0) {
             let text = format!("user namespaces enabled, but no mapping found for {kind} 0");
-            return Err(Error::spec(format!("linux.{kind}Mappings"), text).hint("the container is set up by its id 0"));
+            return Err(
+                Error::spec(format!("linux.{kind}Mappings"), text).with_hint("the container is set up by its id 0")
+            );
         }
     }
     Ok(Some(maps))
@@ -203,7 +205,7 @@ fn mapped(ranges: &[IdRange], id: u32) -> bool {
 pub fn rootless(chosen: &Chosen, mounts: &[Mount]) -> Result<()> {
     if !chosen.user {
         let text = "rootless container requires user namespaces";
-        return Err(Error::spec("linux.namespaces", text).hint("`spec --rootless` writes such a bundle"));
+        return Err(Error::spec("linux.namespaces", text).with_hint("`spec --rootless` writes such a bundle"));
     }
     let Some(maps) = &chosen.birth.maps else { return Ok(()) };
     for (i, mount) in mounts.iter().enumerate() {

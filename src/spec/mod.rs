@@ -50,7 +50,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
             let sentence = format!("JSON specification file {name} not found");
             return Error::new(Kind::Spec, sentence).fact("path", path.to_string_lossy());
         }
-        Error::from(error).context(format!("open {}", path.display())).kind(Kind::Spec)
+        Error::from(error).context(format!("open {}", path.display())).with_kind(Kind::Spec)
     })
 }
 

@@ -374,7 +374,7 @@ impl Limits<'_> {
 /// The error for a limit whose controller no hierarchy has.
 fn nowhere(controller: &str) -> Error {
     Error::msg(format!("cannot set {controller} limit: container could not join or create cgroup"))
-        .hint(format!("no cgroup hierarchy with the {controller} controller is mounted"))
+        .with_hint(format!("no cgroup hierarchy with the {controller} controller is mounted"))
 }
 
 #[cfg(test)]

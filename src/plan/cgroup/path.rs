@@ -97,7 +97,7 @@ fn tree_own(tree: &Tree, inner: &Path) -> Result<Option<PathBuf>> {
         return Err(Error::msg(format!(
             "place the cgroup: our own cgroup {own:?} is outside of this cgroup namespace"
         ))
-        .hint("give linux.cgroupsPath as an absolute path"));
+        .with_hint("give linux.cgroupsPath as an absolute path"));
     }
     Ok(Some(clean(own)))
 }
