@@ -2,7 +2,7 @@
 
 use super::capabilities::{mask, names};
 use super::image::c_string;
-use super::step::Step;
+use super::step::{Attempt, Step};
 use super::{Limit, seccomp};
 use crate::error::{Error, Result};
 use crate::facts::Lsm;
@@ -278,7 +278,8 @@ pub(super) fn confine(
     let moves = cwd.as_c_str() != c"/";
     // before a filter may deny what keeps links from leading us astray
     if moves {
-        before.push(Step::Chdir { path: cwd.clone(), lenient: changes_uid, make: role == Role::First });
+        let attempt = if changes_uid { Attempt::First } else { Attempt::Only };
+        before.push(Step::Chdir { path: cwd.clone(), attempt, make: role == Role::First });
     }
     if process.no_new_privileges().unwrap_or_default() {
         before.push(Step::NoNewPrivs);
@@ -311,7 +312,7 @@ pub(super) fn confine(
     }
     // what root could not enter the user perhaps can (NFS); otherwise this does nothing
     if moves && changes_uid {
-        before.push(Step::Chdir { path: cwd, lenient: false, make: false });
+        before.push(Step::Chdir { path: cwd, attempt: Attempt::Second, make: false });
     }
     if changes_uid {
         before.push(Step::KeepCaps(false));
