@@ -76,7 +76,7 @@ struct Scene<'a> {
     /// The numbers of the wire and of what was in the slots at the birth, in ascending order.
     inherited: &'a [RawFd],
     wire: BorrowedFd<'a>,
-    /// The working directory was refused to root ([`Attempt::First`]).
+    /// The working directory was refused to root ([`First`](crate::plan::step::Attempt::First)).
     cwd_refused: bool,
     /// The umask of the caller, once it is no longer ours.
     umask: Option<u32>,
@@ -288,7 +288,7 @@ fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>) -> Don
         }
         Step::Unlink { at, path } => device::unlink(scene, *at, path)?,
         Step::OpenProc => proc::open(scene)?,
-        Step::WriteProc { file, value, .. } => proc::write(scene, file, value)?,
+        Step::WriteProc { file, value } => proc::write(scene, file, value)?,
         Step::OpenTerminal { size } => tty::open(*size, scene)?,
         Step::BindConsole => tty::bind_console(scene)?,
         Step::SendTerminal { socket } => tty::send(*socket, scene)?,

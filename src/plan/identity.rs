@@ -194,7 +194,7 @@ pub(super) fn labels(process: &Process, lsm: &Lsm) -> Result<Vec<Step>> {
         }
         let value = c_string(at, format!("exec {profile}"))?;
         let file = c"self/attr/apparmor/exec".to_owned();
-        steps.push(Step::WriteProc { file, value, what: at });
+        steps.push(Step::WriteProc { file, value });
     }
     if let Some(label) = process.selinux_label().as_deref().filter(|label| !label.is_empty()) {
         let at = "process.selinuxLabel";
@@ -206,7 +206,7 @@ pub(super) fn labels(process: &Process, lsm: &Lsm) -> Result<Vec<Step>> {
         }
         let value = c_string(at, label)?;
         for file in [c"self/attr/keycreate", c"self/attr/exec"] {
-            steps.push(Step::WriteProc { file: file.to_owned(), value: value.clone(), what: at });
+            steps.push(Step::WriteProc { file: file.to_owned(), value: value.clone() });
         }
     }
     Ok(steps)

@@ -331,8 +331,6 @@ pub enum Step {
         file: Str,
         /// What.
         value: Str,
-        /// The key in the configuration, for the message.
-        what: &'static str,
     },
     /// Makes the root mount read-only.
     ReadonlyRoot,
@@ -572,7 +570,7 @@ impl fmt::Display for Step {
             Self::Conceal { path, shared: true } => write!(f, "cover {}", Quoted(path)),
             Self::MoveRoot => f.write_str("move the root over / and chroot"),
             Self::OpenProc => f.write_str("open a procfs"),
-            Self::WriteProc { file, value, .. } => {
+            Self::WriteProc { file, value } => {
                 write!(f, "write {} to /proc/{}", Quoted(value), file.to_string_lossy())
             }
             Self::ReadonlyRoot => f.write_str("make / read-only"),
