@@ -17,7 +17,7 @@ mod table;
 mod time;
 mod words;
 
-pub use help::{command as clap_command, text as help_text};
+pub use help::text as help_text;
 pub use parse::{MOST_DESCRIPTORS, parse};
 pub use table::Verb;
 
