@@ -1,17 +1,18 @@
-//! The socket between the halves: messages of twelve bytes over a `SOCK_SEQPACKET` pair.
+//! The sync socket between the host half and init: messages of twelve bytes over a `SOCK_SEQPACKET` pair.
 //!
 //! ```text
 //!   byte 0     1       2..4        4..8     8..12
 //!   kind       what    step        errno    detail
-//!   Reached    sync    –           –        –          init: this moment has come
-//!   Go         sync    –           –        –          host: go on
-//!   Failed     cause   index       errno    status…    init: a step failed; init leaves
-//!   Handed     slot    –           –        –          init: the descriptor beside this message (and the host: a
-//!                                                      network namespace; Failed: there is none)
+//!   Reached    sync    –           –        –          init: has come to this point
+//!   Go         sync    –           –        –          host: go on from this point
+//!   Failed     cause   index       errno    status…    init: a step failed; init exits
+//!   Handed     slot    –           –        –          init: sends the descriptor beside this message
+//!
+//! The thread that creates the network namespace sends it to init: Handed, or Failed if there is none.
 //! ```
 //!
-//! Plain messages travel by `read` and `write`, which no sensible seccomp profile takes away from init. The end of the
-//! stream means that init is gone or has become the payload.
+//! Init sends plain messages with `write` and waits with `read`, which no sensible seccomp profile forbids. The end of the
+//! stream means that init has exited or has become the payload.
 
 use crate::plan::step::{Slot, Sync};
 use crate::sys::{Answer, Errno, file, socket};
@@ -24,31 +25,31 @@ pub enum Cause {
     Kernel,
     /// No candidate for the program could be executed.
     NoProgram,
-    /// A hook left with a status.
+    /// A hook exited with a status other than 0.
     HookExited,
     /// A signal killed a hook.
     HookKilled,
-    /// A hook took longer than it may.
+    /// A hook ran into its timeout.
     HookTimeout,
     /// The working directory lies outside the root.
     CwdOutside,
-    /// What a mount would cover is not a plain directory.
+    /// The mount point is not an ordinary directory.
     NotOrdinary,
-    /// Something that is no procfs lies where procfs must be.
+    /// What is mounted where procfs must be is not procfs.
     NotProcfs,
-    /// A node with another number is there already.
+    /// Another file exists where a device is to be made.
     OtherNode,
     /// The runtime's own `/dev/null` is not the null device.
     NotNull,
-    /// A mount would go into a procfs.
+    /// A mount point is inside a procfs.
     InProc,
-    /// What lies on `/dev/pts` is no devpts.
+    /// What is mounted on `/dev/pts` is not devpts.
     NotDevpts,
-    /// Something is mounted on `/dev` that is not the container's own.
+    /// What is mounted on `/dev` is not the container's own.
     ForeignDev,
-    /// There is no network namespace to join.
+    /// The network namespace could not be created.
     NoNetwork,
-    /// Its loopback device stays down.
+    /// The loopback device of the network namespace could not be brought up.
     NoLoopback,
 }
 
@@ -72,14 +73,14 @@ const CAUSES: [Cause; 15] = [
 
 const SYNCS: [Sync; 5] = [Sync::Mapped, Sync::Rooted, Sync::Limited, Sync::IdMapped, Sync::Ready];
 
-/// What init has to say when a step failed; the host makes the sentence.
+/// How a step failed; the host half makes the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
     /// Index of the step.
     pub step: u16,
-    /// Why.
+    /// Why it failed.
     pub cause: Cause,
-    /// The kernel's answer, where it was asked.
+    /// The errno, if a system call failed.
     pub errno: i32,
     /// A hook's exit status or signal.
     pub detail: i32,
@@ -88,9 +89,9 @@ pub struct Failure {
 /// A message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message {
-    /// Init has come to a moment.
+    /// Init has come to this point.
     Reached(Sync),
-    /// The host lets init go on.
+    /// The host half lets init go on from this point.
     Go(Sync),
     /// A step failed.
     Failed(Failure),
@@ -142,7 +143,7 @@ impl Message {
     }
 }
 
-/// Sends a message, in init: a host that is gone ends it.
+/// Sends a message from init. If the host half is gone, SIGPIPE ends init.
 ///
 /// # Errors
 /// `EPIPE`: the other half is gone.
@@ -150,11 +151,11 @@ pub fn say(wire: BorrowedFd<'_>, message: Message) -> Answer<()> {
     file::write(wire, &message.encode())
 }
 
-/// Sends a message, in the host half: an init that is gone raises no signal.
+/// Sends a message from the host half: if init is gone, no SIGPIPE is raised.
 ///
 /// # Errors
 /// `EPIPE`: the other half is gone.
-pub fn tell(wire: BorrowedFd<'_>, message: Message) -> Answer<()> {
+pub fn send_to_init(wire: BorrowedFd<'_>, message: Message) -> Answer<()> {
     socket::send(wire, &message.encode(), None)
 }
 
@@ -166,7 +167,7 @@ pub fn hand(wire: BorrowedFd<'_>, slot: Slot, fd: BorrowedFd<'_>) -> Answer<()> 
     socket::send(wire, &Message::Handed(slot).encode(), Some(fd))
 }
 
-/// Waits for a message and the descriptor that may come with it; none if the other half is gone.
+/// Receives a message and the descriptor that may come with it; `None` if the other half is gone.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -175,14 +176,14 @@ pub fn hear(wire: BorrowedFd<'_>) -> Answer<Option<(Message, Option<OwnedFd>)>> 
     loop {
         match socket::receive(wire, &mut bytes) {
             Ok((length, fd)) => return Ok(Message::decode(&bytes[..length]).map(|message| (message, fd))),
-            // said once, before what is still queued: the other half left without reading what we sent it
+            // reported once, before what is still queued: the other half has closed its end without reading what we sent
             Err(Errno::ECONNRESET) => {}
             Err(errno) => return Err(errno),
         }
     }
 }
 
-/// Waits for the host's word; anything else than that word ends init.
+/// Waits in init for the host half to send `Go(sync)`. Anything else is an error.
 ///
 /// # Errors
 /// `EPIPE`: the host is gone.

@@ -40,10 +40,10 @@ EXEMPT = {
     ("plan::identity", "sys::cred"): "CapSets, the shape of five masks",
     ("plan::identity", "sys::task"): "SchedAttr, the shape of sched_setattr's argument",
     ("launch", "facts::*"): "the story of the host half hands the facts on to plan",
-    ("launch::tenant", "facts::*"): "so does the story of exec",
+    ("launch::exec", "facts::*"): "so does the story of exec",
     ("spec", "sys::paths"): "reads a document that may be anything, in few calls",
     ("launch", "spec::*"): "the story of the host half hands the specification on to plan",
-    ("launch::clone", "init"): "the child of clone3 goes on in init; this is the one place where the halves part",
+    ("launch::spawn", "init"): "the child of clone3 goes on in init",
     ("wire", "plan::step"): "Slot and Sync, the numbers that both halves name",
 }
 

@@ -1,4 +1,4 @@
-//! Saving a container, or only its memory while it runs on.
+//! Checkpoints a container, or only its memory while it runs on.
 
 use super::rpc::{Features, Notification, Options, Pair, Request, kind};
 use super::service::{self, Service};
@@ -16,17 +16,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The first CRIU that freezes a cgroup of v2.
+/// The first version of CRIU that can freeze a cgroup of v2.
 const FREEZES_V2: u32 = 31_400;
-/// The first CRIU that takes a network namespace as given.
+/// The first version of CRIU that supports external network namespaces.
 const GIVEN_NETWORK: u32 = 31_100;
-/// The first CRIU that takes a pid namespace as given, and that says when it is ready to serve pages.
+/// The first version of CRIU that supports external pid namespaces, and that notifies us when it is ready to serve pages.
 const GIVEN_PID: u32 = 31_500;
 
-/// How CRIU names a file that is given: by mount and inode, in hexadecimal. The path behind it is for us.
+/// CRIU's key of an external file: mount id and inode, in hexadecimal. The path behind it is for us.
 const FILE: &str = "file[";
 
-/// What stands in the list of descriptors for one that is given: CRIU's name for it, and the path that it had.
+/// CRIU's key of an external descriptor in the list of descriptors, and the path that it had; `None` for one of the
+/// container's own.
 pub(super) fn given(stream: &str) -> Option<(String, &str)> {
     if stream.starts_with("pipe:") {
         return Some((stream.to_owned(), ""));
@@ -35,19 +36,19 @@ pub(super) fn given(stream: &str) -> Option<(String, &str)> {
     Some((format!("{FILE}{key}]"), path))
 }
 
-/// What is saved.
+/// What to checkpoint.
 #[derive(Debug, Clone, Default)]
 pub struct Saving {
     /// Only the memory (`--pre-dump`).
     pub memory_only: bool,
-    /// Who wants a byte when pages can be fetched (`--status-fd`).
+    /// The descriptor that gets a byte when pages can be fetched (`--status-fd`).
     pub status_fd: Option<u32>,
 }
 
-/// Saves a container with a process. `input` is what it would be planned from today.
+/// Checkpoints a container that has a process. `input` is what would start it again.
 ///
 /// # Errors
-/// There is no CRIU, or it failed.
+/// CRIU is missing or failed.
 pub fn dump(
     container: &Container<crate::cgroup::Handle>,
     input: &PlanInput<'_>,
@@ -89,16 +90,16 @@ pub fn dump(
     };
     let inherited: Vec<OwnedFd> = [Some(images), work].into_iter().flatten().map(OwnedFd::from).collect();
     let service = Service::start(false, inherited)?;
-    let mut moments = |moment: &Notification, _| match (moment.script.as_deref(), &status) {
+    let mut notified = |notification: &Notification, _| match (notification.script.as_deref(), &status) {
         (Some("status-ready"), Some(to)) => file::write(to.as_fd(), &[0]).context(|| "write to --status-fd"),
         _ => Ok(()),
     };
-    service.ask(&request, &mut moments).map_err(|error| report::failed(error, &asked.log("dump.log")))?;
-    // after its memory alone CRIU waits for the rest, which a later call asks of another one
+    service.request(&request, &mut notified).map_err(|error| report::failed(error, &asked.log("dump.log")))?;
+    // after a pre-dump CRIU waits for another request, which we do not make
     if saving.memory_only { Ok(()) } else { service.finish() }
 }
 
-/// Whom to tell that pages can be fetched: we do, where CRIU tells us.
+/// The file to write to when pages can be fetched, if CRIU notifies us of that. An older CRIU gets the descriptor itself.
 fn status(saving: &Saving, options: &mut Options, version: u32) -> Result<Option<File>> {
     if !options.lazy_pages.unwrap_or_default() {
         return Ok(None);
@@ -108,7 +109,7 @@ fn status(saving: &Saving, options: &mut Options, version: u32) -> Result<Option
     let Some(number) = saving.status_fd else { return Ok(None) };
     let invalid = || format!("invalid --status-fd argument {number}");
     let raw = i32::try_from(number).map_err(|_| Error::msg(invalid()))?;
-    // opened anew through procfs: a descriptor that is not open, or not for writing, is refused
+    // reopened through procfs: fails for a descriptor that is not open, or not for writing
     let file = std::fs::OpenOptions::new().write(true).open(format!("/proc/self/fd/{number}")).context(invalid)?;
     if version < GIVEN_PID {
         options.status_fd = Some(raw);
@@ -116,8 +117,8 @@ fn status(saving: &Saving, options: &mut Options, version: u32) -> Result<Option
     Ok(Some(file))
 }
 
-/// What descriptors 0 to 2 of the first process are now, in CRIU's words. Those that the container did not make itself
-/// are given again at the restore: pipes, and files of mounts that are not the container's (the host's `/dev/null`, a log).
+/// What descriptors 0 to 2 of the first process are, as CRIU names them. Those from outside of the container are replaced at
+/// the restore: pipes, and files on mounts that are not the container's (the host's `/dev/null`, a log).
 fn streams(pid: i32) -> Result<[String; 3]> {
     let own = std::fs::read(format!("/proc/{pid}/mountinfo"));
     let own = own.context(|| format!("read /proc/{pid}/mountinfo"))?;
@@ -145,13 +146,13 @@ fn streams(pid: i32) -> Result<[String; 3]> {
     Ok([one(0)?, one(1)?, one(2)?])
 }
 
-/// The numbers of the mounts in the text of `mountinfo` (proc(5)), whose mount points the payload may have made.
+/// The mount ids in a `mountinfo` (proc(5)). The payload chooses the names of mount points: they need not be UTF-8.
 fn mount_ids(mountinfo: &[u8]) -> Vec<u32> {
     let id = |line: &[u8]| str::from_utf8(line.split(|byte| *byte == b' ').next()?).ok()?.parse().ok();
     mountinfo.split(|byte| *byte == b'\n').filter_map(id).collect()
 }
 
-/// Mounts that are given again: what CRIU finds, and the name for it.
+/// External mounts: the mount point that CRIU will find, and the key.
 fn mounts(pid: i32, input: &PlanInput<'_>) -> Result<Vec<Pair>> {
     let (plan, _) = launch::plan(input)?;
     external::refuse(&plan)?;
@@ -164,7 +165,7 @@ fn mounts(pid: i32, input: &PlanInput<'_>) -> Result<Vec<Pair>> {
     for path in external::masked(&plan) {
         let Some(found) = found(&root, &path) else { continue };
         let path = PathBuf::from(format!("/proc/{pid}/root")).join(found.strip_prefix("/").unwrap_or(&found));
-        // a masked directory holds a file system of the container's own
+        // a masked directory is covered by a file system of the container's own, which is not external
         if std::fs::metadata(path).is_ok_and(|meta| !meta.is_dir()) {
             pairs.push(Pair { key: text(&found)?, val: external::NULL.to_owned() });
         }
@@ -172,7 +173,7 @@ fn mounts(pid: i32, input: &PlanInput<'_>) -> Result<Vec<Pair>> {
     Ok(pairs)
 }
 
-/// Where a path really leads in the container, through links.
+/// The path in the container after resolving links.
 fn found(root: &File, path: &Path) -> Option<PathBuf> {
     let name = CString::new(path.as_os_str().as_bytes()).ok()?;
     let place = file::open_in(root.as_fd(), &name, libc::O_PATH, 0).ok()?;
@@ -180,7 +181,7 @@ fn found(root: &File, path: &Path) -> Option<PathBuf> {
     path.is_absolute().then_some(path)
 }
 
-/// Namespaces that somebody else has made and will give again.
+/// External namespaces: those that the container has joined.
 fn namespaces(pid: i32, input: &PlanInput<'_>, version: u32) -> Result<Vec<String>> {
     let mut external = Vec::new();
     for (kind, since, name) in GIVEN {
@@ -194,7 +195,7 @@ fn namespaces(pid: i32, input: &PlanInput<'_>, version: u32) -> Result<Vec<Strin
     Ok(external)
 }
 
-/// Kinds of namespaces that can be given to CRIU, the first version that takes them, and runc's names for them.
+/// Kinds of namespaces that can be external, the first version of CRIU that supports that, and runc's keys for them.
 pub(super) const GIVEN: [(Namespace, u32, &str); 2] =
     [(Namespace::Network, GIVEN_NETWORK, "extRootNetNS"), (Namespace::Pid, GIVEN_PID, "extRootPidNS")];
 
@@ -206,7 +207,7 @@ fn freezer(container: &Container<crate::cgroup::Handle>, version: u32) -> Result
     text(path).map(Some)
 }
 
-/// A path as CRIU takes it.
+/// A path as a string of CRIU's protocol.
 pub(super) fn text(path: &Path) -> Result<String> {
-    path.to_str().map(str::to_owned).ok_or_else(|| Error::msg(format!("{} is no text", path.display())))
+    path.to_str().map(str::to_owned).ok_or_else(|| Error::msg(format!("{} is not UTF-8", path.display())))
 }

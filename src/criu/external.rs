@@ -1,5 +1,5 @@
-//! What of a container's mounts CRIU must not save but is given again: what the plan clones from the host. Pure; the
-//! same plan is made for both directions, so the names agree; they are runc's, whose images can be brought back here.
+//! External mounts: those that the plan clones from the host. CRIU must not save them; it gets them again at the restore.
+//! Pure. Checkpoint and restore make the same plan, so the names agree. They are runc's, whose images can be restored here.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "of a plan's steps only those that mount are looked at")]
 
@@ -12,15 +12,15 @@ use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The name under which every masked file is given again, which is also what covers it.
+/// CRIU's key of all masked files, which is also what is mounted over them.
 pub(super) const NULL: &str = "/dev/null";
 
 /// A mount in the order of the plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mounted {
-    /// Where, inside the root.
+    /// The mount point, inside the root.
     pub(super) target: PathBuf,
-    /// What of the host is bound there; `None` for a file system of the container's own.
+    /// The path on the host that is bound there; `None` for a file system of the container's own.
     pub(super) source: Option<PathBuf>,
 }
 
@@ -45,17 +45,15 @@ pub(super) fn mounts(plan: &Plan) -> Vec<Mounted> {
     mounts
 }
 
-/// CRIU knows nothing of mapped ids: what it brought back would show the host's. And it saves what is mounted in a
-/// container's mount namespace: if that is its caller's, the host's mounts.
+/// Refuses what CRIU can't restore: it knows no id-mapped mounts, and would restore them without the mapping; and of a
+/// container in its caller's mount namespace it would save all mounts of the host.
 ///
 /// # Errors
 /// The plan has a mount with mapped ids, or no mount namespace.
 pub(super) fn refuse(plan: &Plan) -> Result<()> {
     if plan.root.is_some() {
-        let text = "a container without a mount namespace of its own can't be saved, nor brought back";
-        return Err(
-            Error::msg(text).with_hint("linux.namespaces without mount: CRIU would take the host's mounts for its own")
-        );
+        let text = "a container without a mount namespace of its own can't be checkpointed or restored";
+        return Err(Error::msg(text).with_hint("linux.namespaces has no mount: CRIU would save the host's mounts"));
     }
     let by_host = plan.opens.iter().find_map(|(_, open)| match open {
         Open::Tree { source, mapped: Some(_), .. } => Some(source),
@@ -67,7 +65,7 @@ pub(super) fn refuse(plan: &Plan) -> Result<()> {
     });
     match by_host.or(by_init) {
         Some(source) => {
-            let text = format!("the mount of {} has mapped ids, which CRIU can't bring back", source.to_string_lossy());
+            let text = format!("the mount of {} is id-mapped, which CRIU can't restore", source.to_string_lossy());
             Err(Error::msg(text))
         }
         None => Ok(()),
@@ -83,15 +81,15 @@ pub(super) fn masked(plan: &Plan) -> Vec<PathBuf> {
     masked.collect()
 }
 
-/// The path of a namespace that the container joins.
+/// The path of a namespace that the container joins, if it joins one of this kind.
 pub(super) fn namespace(spec: &Spec, kind: Namespace) -> Option<&Path> {
     let list = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
     let entry = list.into_iter().flatten().find(|entry| namespaces::kind(entry.typ()) == kind)?;
     entry.path().as_deref().filter(|path| !path.as_os_str().is_empty())
 }
 
-/// Where the place for a mount must lie: in the root, or in what is bound around it. `None` where it is part of what
-/// CRIU brings back (inside a file system of the container's own).
+/// In which directory of the host a mount point must exist, and its path there: in the root, or in the bind mount around it.
+/// `None` if it is in a file system of the container's own, which CRIU restores.
 pub(super) fn point<'a>(mounts: &'a [Mounted], of: usize, rootfs: &'a Path) -> Option<(&'a Path, &'a Path)> {
     let target = &mounts[of].target;
     let around = mounts[..of].iter().filter(|mount| target.starts_with(&mount.target) && mount.target != *target);
@@ -113,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_lies_in_what_is_around_it() {
+    fn a_mount_point_lies_in_the_mount_around_it() {
         let list = [
             mounted("/proc", None),
             mounted("/data", Some("/srv/a")),

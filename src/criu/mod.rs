@@ -1,24 +1,24 @@
-//! Checkpoint and restore: CRIU saves and brings back the processes; we tell it what of a container is not the
-//! processes' own (bind mounts, masked files, joined namespaces, the cgroup, the standard streams) and keep the record.
+//! Checkpoint and restore. CRIU saves and restores the processes. We tell it which resources of a container come from
+//! outside (bind mounts, masked files, joined namespaces, the cgroup, the standard streams), and keep the record.
 //!
-//! CRIU is a program, talked to through `criu swrk` (`service.rs`) in the messages of `rpc.rs`. They are our own
-//! declarations over `prost`; the whole room adds 100 kB to the binary. The crate `rust-criu` was weighed: it lacks
-//! what is needed here (the restored pid, cgroup roots, options for security modules and configuration files, pre-dump
-//! and feature checks, notifications that may know something).
+//! CRIU is a program; we talk to it through `criu swrk` (`service.rs`) in the messages of `rpc.rs`, which are our own
+//! declarations over `prost`. This directory adds 100 kB to the binary. The crate `rust-criu` lacks what is needed here:
+//! the restored pid, cgroup roots, options for security modules and configuration files, pre-dump and feature checks,
+//! and notifications with contents.
 //!
 //! ```text
-//! checkpoint ── dump.rs ─────┬─ external.rs ── service.rs ── criu ── images, descriptors.json
-//! restore ───── restore.rs ──┘  what is given  asks back: hooks,     the first process, a child of ours
-//!               stage.rs        again, pure    terminal, record
+//! checkpoint ── dump.rs ─────┬─ external.rs ─── service.rs ── criu ── images, descriptors.json
+//! restore ───── restore.rs ──┘  external        notifications:        the first process, a child of ours
+//!               mount_ns.rs     mounts, pure    hooks, terminal, record
 //! ```
 
 mod dump;
 mod external;
+mod mount_ns;
 mod report;
 mod restore;
 pub mod rpc;
 mod service;
-mod stage;
 
 pub use dump::{Saving, dump};
 pub use restore::restore;
@@ -30,28 +30,28 @@ use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
-/// What both directions were told.
+/// What the command line says for checkpoint and restore.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// What was chosen of CRIU's options; what the container dictates comes on top.
+    /// CRIU's options from the command line; those that follow from the container are added later.
     pub options: Options,
     /// The directory of the images.
     pub images: PathBuf,
-    /// The directory of logs; without one they go to the images.
+    /// The directory of logs; without one they go to the directory of the images.
     pub work: Option<PathBuf>,
 }
 
 impl Asked {
-    /// Where the log lies.
+    /// The path of a log.
     fn log(&self, name: &str) -> PathBuf {
         self.work.as_ref().unwrap_or(&self.images).join(name)
     }
 }
 
-/// The file beside the images that says what descriptors 0 to 2 were.
+/// The file beside the images that records what descriptors 0 to 2 were.
 const DESCRIPTORS: &str = "descriptors.json";
 
-/// A configuration file of CRIU's: what the annotation names, or the machine's own for runtimes.
+/// CRIU's configuration file: the one that the annotation names, or the machine's for runtimes.
 fn configuration(record: &Record) -> Option<String> {
     const DEFAULT: &str = "/etc/criu/runc.conf";
     match record.annotations.get("org.criu.config") {
@@ -60,7 +60,7 @@ fn configuration(record: &Record) -> Option<String> {
     }
 }
 
-/// A path without `..`, as CRIU means it: the directory before one need not be there yet.
+/// Removes `..` from a path lexically, like CRIU does: the directory before it need not exist yet.
 #[must_use]
 pub fn clean(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
@@ -74,8 +74,8 @@ pub fn clean(path: &Path) -> PathBuf {
     clean
 }
 
-/// Opens a directory, which is made if it is missing. Its files are root's alone, but who is root in a user namespace must
-/// be able to find that one is not there.
+/// Opens a directory, which is created if it is missing. Its files are readable for root only, but root of a user namespace
+/// must be able to see that one does not exist.
 fn directory(path: &Path) -> Result<File> {
     match DirBuilder::new().mode(0o711).create(path) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {

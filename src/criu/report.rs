@@ -1,10 +1,10 @@
-//! Why CRIU failed: its own words, out of its log.
+//! Why CRIU failed: the errors in its log.
 
 use crate::error::Error;
 use crate::sys::paths;
 use std::path::Path;
 
-/// How many of CRIU's errors go into ours: the first is the reason, the second often names what it was about.
+/// How many of CRIU's errors go into our message: the first is the reason, the second often names the object.
 const MOST: usize = 2;
 
 /// The error, with the reasons from the log.
@@ -18,8 +18,8 @@ pub(super) fn failed(error: Error, log: &Path) -> Error {
     Error::msg(found).context(error.to_string()).fact("path", &path).with_hint(format!("see {path}"))
 }
 
-/// The errors in a log, without times and places; not those of limits that CRIU would like to raise and can do without,
-/// nor its last words, which say no more than that it failed.
+/// The errors in a log, without times and source lines. Not those about rlimits that CRIU tries to raise and can do without,
+/// nor the last line, which only says that it failed.
 fn reasons(log: &str) -> Vec<&str> {
     let errors = log.lines().filter_map(|line| line.split_once("Error (")?.1.split_once("): ").map(|(_, text)| text));
     errors.filter(|text| !text.starts_with("rlimit:") && !text.ends_with("FAILED.")).take(MOST).collect()

@@ -1,20 +1,20 @@
-//! Bringing a container back.
+//! Restores a container.
 //!
-//! CRIU makes the processes; the first becomes a child of ours (`rst_sibling`), as if we had cloned it. The state
-//! directory, the cgroup, hooks, record and pid file are made as for a container that is created.
+//! CRIU creates the processes; the first one becomes a child of ours (`rst_sibling`), as if we had cloned it. The state
+//! directory, the cgroup, the record and the pid file are those of `run` (`launch::prepare`).
 
+use super::mount_ns::RestoreMountNs;
 use super::rpc::{CgroupRoot, InheritFd, Notification, Options, Pair, Request, kind};
 use super::service::{self, Service};
-use super::stage::Stage;
 use super::{Asked, DESCRIPTORS, dump, external, report};
-use crate::cgroup::{self, Handle};
 use crate::error::{Context, Error, Result};
-use crate::launch::{self, Child, Job, Launched, PlanInput, Record, Undo, hooks, notify};
+use crate::launch::prepare::{self, Prepared};
+use crate::launch::{self, Child, Job, Launched, PlanInput, Undo, hooks, notify};
 use crate::log::Log;
 use crate::plan::Plan;
-use crate::state::{self, Announced};
+use crate::state;
 use crate::sys::file::{self, RESOLVE_IN_ROOT};
-use crate::sys::{Errno, paths, proc, signal, socket};
+use crate::sys::{Errno, paths, proc, socket};
 use external::Mounted;
 use nix::unistd::Pid;
 use oci_spec::runtime::LinuxNamespaceType;
@@ -22,15 +22,15 @@ use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
-/// The first CRIU that sets another security profile than the saved one.
+/// The first version of CRIU that can set another security profile than the saved one.
 const SETS_PROFILE: u32 = 31_600;
 
-/// Brings a container back: comes back when it runs.
+/// Restores a container: returns when it runs.
 ///
 /// # Errors
-/// There is no CRIU, or it failed, or a hook did; then nothing is left of the container.
+/// CRIU is missing or failed, or a hook failed; then nothing is left of the container.
 pub fn restore(job: &Job<'_>, asked: &Asked, log: &Log) -> Result<Launched> {
     let version = service::version()?;
     let options = &asked.options;
@@ -39,66 +39,59 @@ pub fn restore(job: &Job<'_>, asked: &Asked, log: &Log) -> Result<Launched> {
             return Err(Error::msg(format!("--{flag} requires at least CRIU 3.16")));
         }
     }
-    let mut undo = Undo::new(log);
-    let claim = job.root.claim(job.input.id)?;
-    let directory = claim.dir.path().to_owned();
-    undo.push("remove the state directory", move || {
-        std::fs::remove_dir_all(&directory).context(|| format!("remove {}", directory.display()))
-    });
-    // what was saved may have the directory of a notify socket among its mounts
-    let socket = notify::directory(claim.dir.path());
-    std::fs::create_dir(&socket).context(|| format!("mkdir {}", socket.display()))?;
-    let (plan, cgroups) = launch::plan(&PlanInput { notify: Some(socket), ..job.input.clone() })?;
+    // the saved container may have had a notify socket, whose directory is among its mounts
+    let socket = notify::directory(&job.root.path().join(job.input.id));
+    let notified = PlanInput { notify: Some(socket), ..job.input.clone() };
+    let (plan, cgroups) = prepare::planned(&notified, log)?;
     external::refuse(&plan)?;
-    plan.notes.iter().for_each(|note| log.warn(note));
-    let announced = claim.dir.announce(&launch::record(&job.input, Handle::planned(&cgroups))?)?;
-    let made = cgroup::make(&cgroups)?;
-    let leftover = made.handle().clone();
-    undo.push("remove the cgroup", move || leftover.remove());
-
+    // declared before `undo`, which borrows it
+    let child;
+    let mut undo = Undo::new(log);
+    let prepared = prepare::prepare(job, cgroups, None, &mut undo, log)?;
+    let socket = notify::directory(prepared.claim.dir.path());
+    let mountpoint = prepared.claim.dir.path().join("criu-root");
+    for directory in [&socket, &mountpoint] {
+        std::fs::create_dir(directory).context(|| format!("mkdir {}", directory.display()))?;
+    }
     let mounts = external::mounts(&plan);
-    let record = launch::record(&job.input, made.handle().clone())?;
-    places(&mounts, &record.rootfs)?;
-    let stand = claim.dir.path().join("criu-root");
-    std::fs::create_dir(&stand).context(|| format!("mkdir {}", stand.display()))?;
-    let mut moments = Moments { job, plan: &plan, announced: Some(announced), record, terminal: None, log };
-    let (service, mut options) = start(&moments, asked, &mounts, &stand, version)?;
-    made.adopt(service.pid(), &cgroups)?;
-    made.limit(&cgroups)?;
+    make_mountpoints(&mounts, &prepared.record.rootfs)?;
+    let mut notifications = Notifications { job, plan: &plan, prepared, terminal: None, log };
+    let (service, mut options) = start(&notifications, asked, &mounts, &mountpoint, version)?;
+    let (cgroup, cgroups) = (&notifications.prepared.cgroup, &notifications.prepared.cgroups);
+    cgroup.adopt(service.pid(), cgroups)?;
+    cgroup.limit(cgroups)?;
     options.cg_root = cgroup_roots(service.pid())?;
     let request = Request { kind: kind::RESTORE, options: Some(options), ..Request::default() };
     let response = service
-        .ask(&request, &mut |moment, fd| moments.meet(moment, fd))
+        .request(&request, &mut |notification, fd| notifications.answer(notification, fd))
         .map_err(|error| report::failed(error, &asked.log("restore.log")))?;
     let restored = response.restore.ok_or_else(|| Error::msg("criu does not say what it restored"))?;
     let pid = Pid::from_raw(restored.pid);
     let pidfd = proc::pidfd_open(pid).context(|| format!("pidfd_open {pid}"))?;
-    let child = Child { pid: restored.pid, pidfd, restored: true };
+    child = Child { pid: restored.pid, pidfd, restored: true };
+    undo.push("end the restored process", || launch::end(&child));
     service.finish()?;
-    if let Some(path) = &job.input.options.pid_file
-        && let Err(error) = state::replace(path, restored.pid.to_string().as_bytes(), 0o666)
-    {
-        let _ = signal::send(child.pidfd.as_fd(), libc::SIGKILL);
-        launch::reap(&child)?;
-        return Err(error);
-    }
-    let (record, terminal) = (moments.record, moments.terminal);
+    prepare::write_pid_file(job.input.options.pid_file.as_deref(), child.pid)?;
     undo.disarm();
-    Ok(Launched { child, container: state::Container::new(claim.dir, record), terminal, relay: None })
+    let Notifications { prepared, terminal, .. } = notifications;
+    let container = state::Container::new(prepared.claim.dir, prepared.record);
+    Ok(Launched { child, container, terminal, relay: None })
 }
 
-/// Starts CRIU where the root is a mount, with everything it inherits, and says so in the options.
+/// Starts CRIU with everything that it inherits, in a mount namespace where the root is a mount point. Returns the options
+/// that say so.
 fn start(
-    moments: &Moments<'_>,
+    notifications: &Notifications<'_>,
     asked: &Asked,
     mounts: &[Mounted],
-    stand: &Path,
+    mountpoint: &Path,
     version: u32,
 ) -> Result<(Service, Options)> {
     let mut options = asked.options.clone();
     let mut inherited = Vec::new();
     for (kind, since, name) in dump::GIVEN {
-        if let Some(path) = external::namespace(&moments.job.input.loaded.spec, kind).filter(|_| version >= since) {
+        if let Some(path) = external::namespace(&notifications.job.input.loaded.spec, kind).filter(|_| version >= since)
+        {
             let fd = OwnedFd::from(File::open(path).context(|| format!("open {}", path.display()))?);
             options.inherit_fd.push(service::inherit(name, &fd));
             inherited.push(fd);
@@ -111,13 +104,13 @@ fn start(
     };
     options.ext_mnt = mounts.iter().filter_map(named).collect::<Result<_>>()?;
     options.ext_mnt.push(Pair { key: external::NULL.to_owned(), val: external::NULL.to_owned() });
-    options.root = Some(dump::text(stand)?);
+    options.root = Some(dump::text(mountpoint)?);
     options.rst_sibling = Some(true);
     options.evasive_devices = Some(true);
     options.log_file = Some("restore.log".to_owned());
-    options.config_file = super::configuration(&moments.record);
+    options.config_file = super::configuration(&notifications.prepared.record);
 
-    let stage = Stage::enter(&moments.record.rootfs, stand, moments.log)?;
+    let mount_ns = RestoreMountNs::enter(&notifications.prepared.record.rootfs, mountpoint, notifications.log)?;
     let images = File::open(&asked.images).context(|| format!("open {}", asked.images.display()))?;
     options.images_dir_fd = images.as_raw_fd();
     inherited.push(images.into());
@@ -125,14 +118,15 @@ fn start(
         options.work_dir_fd = Some(work.as_raw_fd());
         inherited.push(work.into());
     }
-    let terminal = moments.job.input.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
+    let terminal =
+        notifications.job.input.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     let service = Service::start(!terminal, inherited)?;
-    drop(stage);
+    drop(mount_ns);
     Ok((service, options))
 }
 
-/// The standard streams that were not the container's own: CRIU finds ours in their place. What was nothing stays
-/// nothing: a file takes the position that it had, which a pipe of ours could not.
+/// The standard streams that came from outside of the container: CRIU replaces them by ours. Those that were `/dev/null` are
+/// `/dev/null` again: CRIU restores their file position, which would fail on a pipe of ours.
 fn streams(images: &Path, inherited: &mut Vec<OwnedFd>) -> Result<Vec<InheritFd>> {
     let path = images.join(DESCRIPTORS);
     let text = paths::document(&path, 4096).context(|| format!("open {}", path.display()))?;
@@ -151,7 +145,7 @@ fn streams(images: &Path, inherited: &mut Vec<OwnedFd>) -> Result<Vec<InheritFd>
     Ok(list)
 }
 
-/// Where CRIU's process is now: the saved cgroups are brought back below.
+/// The cgroups of CRIU's process, below which the saved cgroups are restored.
 fn cgroup_roots(pid: i32) -> Result<Vec<CgroupRoot>> {
     let path = format!("/proc/{pid}/cgroup");
     let text = std::fs::read_to_string(&path).context(|| format!("read {path}"))?;
@@ -166,23 +160,23 @@ fn cgroup_roots(pid: i32) -> Result<Vec<CgroupRoot>> {
     Ok(roots)
 }
 
-/// Makes the places that are mounted over, where they are missing.
-fn places(mounts: &[Mounted], rootfs: &Path) -> Result<()> {
+/// Makes the mount points that are missing.
+fn make_mountpoints(mounts: &[Mounted], rootfs: &Path) -> Result<()> {
     for (i, mount) in mounts.iter().enumerate() {
         let meta = mount.source.as_deref().map(|source| {
             std::fs::metadata(source).context(|| format!("mount {}: stat {}", mount.target.display(), source.display()))
         });
         let directory = meta.transpose()?.is_none_or(|meta| meta.is_dir());
         let Some((root, path)) = external::point(mounts, i, rootfs) else { continue };
-        let what = || format!("make a place for the mount {}", mount.target.display());
+        let what = || format!("make the mount point {}", mount.target.display());
         let root = File::open(root).context(what)?;
-        place(root.as_fd(), path, directory).context(what)?;
+        make_mountpoint(root.as_fd(), path, directory).context(what)?;
     }
     Ok(())
 }
 
-/// Makes a directory or an empty file inside a root, and the directories above it.
-fn place(root: BorrowedFd<'_>, path: &Path, directory: bool) -> std::result::Result<(), Errno> {
+/// Makes a directory or an empty file inside a root, and the directories above it. Paths are resolved in the root.
+fn make_mountpoint(root: BorrowedFd<'_>, path: &Path, directory: bool) -> std::result::Result<(), Errno> {
     let name = |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL);
     let open = |path: &Path, flags| file::openat2(root, &name(path)?, libc::O_PATH | flags, 0, RESOLVE_IN_ROOT);
     if path.as_os_str().is_empty() || open(path, 0).is_ok() {
@@ -192,7 +186,7 @@ fn place(root: BorrowedFd<'_>, path: &Path, directory: bool) -> std::result::Res
     let mut above = open(Path::new("."), libc::O_DIRECTORY)?;
     for count in 1..=parts.len() {
         let part = name(Path::new(parts[count - 1].as_os_str()))?;
-        let whole: std::path::PathBuf = parts[..count].iter().collect();
+        let whole: PathBuf = parts[..count].iter().collect();
         if count == parts.len() && !directory {
             let flags = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_RDONLY;
             return file::open(above.as_fd(), &part, flags, 0o755).map(drop);
@@ -208,8 +202,8 @@ fn place(root: BorrowedFd<'_>, path: &Path, directory: bool) -> std::result::Res
     Ok(())
 }
 
-/// The configuration that is kept beside the record. CRIU (3.14 or newer) puts everybody into a new time namespace, so that
-/// clocks go on where they stood; who joins the container later is to have the same clocks, and a later checkpoint needs it.
+/// The configuration that is kept beside the record. CRIU (3.14 or newer) puts all processes into a new time namespace, so
+/// that their clocks continue from the saved values. Processes of `exec` must join it, and a later checkpoint must name it.
 fn config(job: &Job<'_>, pid: i32) -> Result<Vec<u8>> {
     let kind = LinuxNamespaceType::Time;
     let listed = job.input.loaded.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
@@ -229,30 +223,25 @@ fn config(job: &Job<'_>, pid: i32) -> Result<Vec<u8>> {
     serde_json::to_vec(&document).map_err(failed)
 }
 
-/// What is done while CRIU works.
-struct Moments<'a> {
+/// Answers what CRIU asks while it works.
+struct Notifications<'a> {
     job: &'a Job<'a>,
     plan: &'a Plan,
-    announced: Option<Announced>,
-    record: Record,
+    prepared: Prepared,
     terminal: Option<OwnedFd>,
     log: &'a Log,
 }
 
-impl Moments<'_> {
-    fn meet(&mut self, moment: &Notification, fd: Option<OwnedFd>) -> Result<()> {
-        let pid = moment.pid.unwrap_or_default();
-        match moment.script.as_deref().unwrap_or_default() {
+impl Notifications<'_> {
+    fn answer(&mut self, notification: &Notification, fd: Option<OwnedFd>) -> Result<()> {
+        let pid = notification.pid.unwrap_or_default();
+        match notification.script.as_deref().unwrap_or_default() {
             "setup-namespaces" => {
-                let document = launch::document(&self.record, "creating", pid);
+                let document = launch::document(&self.prepared.record, "creating", pid);
                 hooks::run(&self.plan.hooks.runtime, &document, self.log)
             }
-            // restored, and not yet let go
-            "post-restore" => {
-                launch::settle(&mut self.record, pid, self.plan)?;
-                let config = config(self.job, pid)?;
-                self.announced.take().map_or(Ok(()), |announced| announced.complete(&self.record, &config))
-            }
+            // the processes are restored, and do not run yet
+            "post-restore" => self.prepared.complete(pid, self.plan, &config(self.job, pid)?),
             "orphan-pts-master" => self.console(fd.ok_or_else(|| Error::msg("criu sends no terminal"))?),
             _ => Ok(()),
         }

@@ -1,19 +1,19 @@
-//! The messages of CRIU's RPC (`rpc.proto` of CRIU, protocol buffers version 2), as far as we speak it. Numbers of
-//! fields are CRIU's for ever; a field that is not here is one that is never sent, or is passed over when it comes.
+//! The messages of CRIU's RPC (`rpc.proto` of CRIU, protocol buffers version 2) that we use. Field numbers are CRIU's and
+//! never change; fields that are missing here are never sent, and are ignored when received.
 
 use prost::Message;
 
-/// What a request asks for, and what a response answers (`criu_req_type`).
+/// Kinds of requests and responses (`criu_req_type`).
 pub mod kind {
-    /// Save.
+    /// Checkpoint.
     pub const DUMP: i32 = 1;
-    /// Bring back.
+    /// Restore.
     pub const RESTORE: i32 = 2;
-    /// Save the memory only; the processes go on.
+    /// Checkpoint only the memory; the processes run on.
     pub const PRE_DUMP: i32 = 4;
-    /// Asked in the midst of work: go on?
+    /// A notification while CRIU works, and our answer.
     pub const NOTIFY: i32 = 6;
-    /// What CRIU and the kernel are able to do.
+    /// Which features CRIU and the kernel have.
     pub const FEATURE_CHECK: i32 = 9;
     /// Which CRIU it is.
     pub const VERSION: i32 = 10;
@@ -33,7 +33,7 @@ pub mod kind {
     }
 }
 
-/// How cgroups are saved and brought back (`criu_cg_mode`).
+/// How cgroups are checkpointed and restored (`criu_cg_mode`).
 pub mod cgroup_mode {
     /// Not at all.
     pub const IGNORE: i32 = 0;
@@ -41,11 +41,11 @@ pub mod cgroup_mode {
     pub const SOFT: i32 = 3;
     /// Properties of all.
     pub const FULL: i32 = 4;
-    /// As full, and nothing may be there before.
+    /// Like full, and the cgroups must not exist before.
     pub const STRICT: i32 = 5;
 }
 
-/// Two words.
+/// A key and a value.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct Pair {
     /// What CRIU calls it.
@@ -56,7 +56,7 @@ pub struct Pair {
     pub val: String,
 }
 
-/// A descriptor that stands for something of the saved processes.
+/// A descriptor that replaces one of the saved processes.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub struct InheritFd {
     /// What CRIU calls it.

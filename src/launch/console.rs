@@ -1,7 +1,8 @@
-//! The foreground: signals go to the payload, orphans are reaped, and a terminal is copied through.
+//! The foreground of `run`, `exec` and `restore`: forwards signals to the payload, reaps orphans, and copies between the
+//! caller's terminal and the container's.
 //!
-//! All signals are blocked from before the clone on and waited for, so that none is lost. Whatever ends us but SIGKILL
-//! passes through here, so the caller's terminal gets its modes back.
+//! All signals are blocked from before the clone on and waited for here, so none is lost, and whatever ends us except
+//! SIGKILL passes through here: the caller's terminal gets its modes back.
 
 use super::Child;
 use crate::error::{Context, Error, Result};
@@ -11,12 +12,12 @@ use crate::sys::tty::{self, Modes};
 use crate::sys::{Answer, Errno};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Waits for the payload's end, without a terminal.
+/// Waits until the payload has ended; without a terminal. `lost` makes the error for one that never became the payload.
 ///
 /// # Errors
 /// The kernel's answer.
 pub fn wait(child: &Child, lost: impl Fn(Option<End>) -> Error) -> Result<End> {
-    // blocked since before the clone: the signal of an end that has come already is pending
+    // SIGCHLD is blocked since before the clone: if the payload has ended already, it is pending
     loop {
         let caught = signal::wait_any().context(|| "wait for signals")?;
         if caught != libc::SIGCHLD {
@@ -27,12 +28,12 @@ pub fn wait(child: &Child, lost: impl Fn(Option<End>) -> Error) -> Result<End> {
     }
 }
 
-/// Reaps whoever has ended; as a subreaper we are given strangers too. Answers the payload's end. One that ended before it
-/// had executed the payload (killed by the memory limit, say) is a failure to start. The ends of several children may be
-/// told of by one signal, so this is asked of the process itself, and before it is reaped.
+/// Reaps all children that have ended; a subreaper gets orphans, too. Returns how the payload ended, if it has. A process
+/// that was killed before it had executed the payload (by the memory limit, say) is a failure to start. One SIGCHLD may
+/// stand for several children, so we look at the process itself, before it is reaped.
 fn reap_all(child: &Child, lost: impl Fn(Option<End>) -> Error) -> Result<Option<End>> {
     let end = signal::ended(child.pidfd.as_fd()).context(|| "look at the payload")?;
-    // an init that leaves by itself has said why
+    // an init that exits by itself has reported why
     if matches!(end, Some(End::Killed(_))) && !child.restored && !super::became_payload(child.pid) {
         return Err(lost(super::reap(child)?));
     }
@@ -46,15 +47,15 @@ fn reap_all(child: &Child, lost: impl Fn(Option<End>) -> Error) -> Result<Option
     }
 }
 
-/// Passes a signal on. Those that are about us stay: our children's ends, our terminal's size, Go's preemption signal.
+/// Forwards a signal, except those about ourselves: our children, our terminal's size, Go's preemption signal.
 fn forward(child: &Child, caught: i32) {
     if !matches!(caught, libc::SIGCHLD | libc::SIGWINCH | libc::SIGURG) {
-        // one that has ended needs none
+        // fails if the payload has ended
         let _ = signal::send(child.pidfd.as_fd(), caught);
     }
 }
 
-/// The caller's terminal in raw mode; dropped, it has its modes back.
+/// The caller's terminal in raw mode. Its modes are restored on drop.
 struct Raw<'a> {
     tty: BorrowedFd<'a>,
     before: Modes,
@@ -74,7 +75,7 @@ impl Drop for Raw<'_> {
     }
 }
 
-/// Bytes on their way from one side to the other.
+/// A buffer for one direction.
 struct Pipe {
     buffer: Vec<u8>,
     from: usize,
@@ -97,7 +98,7 @@ impl Pipe {
 
     fn fill(&mut self, source: BorrowedFd<'_>) {
         match file::read(source, &mut self.buffer) {
-            // a terminal whose last user is gone answers EIO
+            // EIO: nobody has the other end of the terminal open any more
             Ok(0) | Err(Errno::EIO) => self.closed = true,
             Ok(length) => (self.from, self.to) = (0, length),
             Err(Errno::EAGAIN) => {}
@@ -114,7 +115,7 @@ impl Pipe {
     }
 }
 
-/// Copies between the caller's terminal and the container's until the payload has ended and all it wrote is out.
+/// Copies between the caller's terminal and the container's until the payload has ended and all its output is copied.
 ///
 /// # Errors
 /// The kernel's answer.

@@ -1,9 +1,9 @@
-//! Opening what the plan wants opened before the clone.
+//! Opens what the plan wants opened before the clone.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set, and most steps explain themselves")]
 
 use super::hooks::Files;
-use super::{idmap, sentence};
+use super::{idmap, init_error};
 use crate::abi::mount::{MS_SLAVE, MountAttr};
 use crate::error::{Context, Error, Result};
 use crate::plan::step::Slot;
@@ -15,10 +15,10 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// The table of descriptors, filled as the plan says.
+/// The slots, filled as the plan says.
 ///
 /// # Errors
-/// What can't be opened, with its JSON path where it has one.
+/// What can't be opened, with its JSON path if it has one.
 pub(super) fn open(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
     let mut slots: Vec<Option<OwnedFd>> = Vec::new();
     slots.resize_with(plan.slots.into(), || None);
@@ -73,22 +73,23 @@ fn one(open: &Open, slots: &[Option<OwnedFd>]) -> Result<OwnedFd> {
         Open::Console(path) => {
             socket::connect_stream(path).context(|| format!("connect to console socket {}", path.display()))
         }
-        Open::HookFiles => Err(Error::msg("hook files are three")),
+        Open::HookFiles => Err(Error::msg("hook files take three slots")),
     }
 }
 
-/// Maps the ids of a tree that nobody has seen yet.
+/// Maps the ids of a detached mount.
 ///
 /// # Errors
-/// In runc's words.
+/// Worded like runc's.
 pub(super) fn map_ids(tree: BorrowedFd<'_>, source: &CStr, mapped: Mapped, slots: &[Option<OwnedFd>]) -> Result<()> {
     let namespace = slots.get(usize::from(mapped.namespace.0)).and_then(Option::as_ref);
-    let namespace = namespace.ok_or_else(|| Error::msg("a mapping without its user namespace"))?;
-    mount::map_ids(tree, namespace.as_fd(), mapped.recursive).map_err(|errno| sentence::not_mapped(source, errno))
+    let namespace =
+        namespace.ok_or_else(|| Error::msg("internal error: no user namespace in the slot of an id mapping"))?;
+    mount::map_ids(tree, namespace.as_fd(), mapped.recursive).map_err(|errno| init_error::not_mapped(source, errno))
 }
 
-/// A clone that receives what the host mounts and sends nothing back, as it would be had init cloned it in its own
-/// mount namespace; or one that `shares`.
+/// A clone of a mount that receives what is mounted on the host and propagates nothing back, as if init had cloned it in its
+/// own mount namespace; or, if `shares`, one that stays in the peer group.
 fn tree(source: &CStr, recursive: bool, shares: bool) -> Answer<OwnedFd> {
     let tree = mount::clone_tree(cwd(), source, recursive, true)?;
     if shares {
@@ -99,11 +100,10 @@ fn tree(source: &CStr, recursive: bool, shares: bool) -> Answer<OwnedFd> {
     Ok(tree)
 }
 
-/// Gives descriptors that the caller asked to preserve a look: they must be open. They are counted from 3 on; `asked` says
-/// by what.
+/// Checks that the descriptors that the caller wants preserved are open. They are counted from 3 on; `asked` names the option.
 ///
 /// # Errors
-/// One that is not.
+/// One is not open.
 pub fn check_preserved(asked: &str, range: Range<u32>) -> Result<()> {
     let count = range.len();
     for number in range {

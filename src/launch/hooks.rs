@@ -1,4 +1,4 @@
-//! Hooks that the host runs, and the state document that every hook reads.
+//! Runs the hooks of the host, and makes the state document that every hook reads.
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::log::Log;
@@ -21,7 +21,7 @@ pub struct StateDocument<'a> {
     pub id: &'a str,
     /// The container's status.
     pub status: &'a str,
-    /// The process, as the reader counts; absent when there is none.
+    /// The pid in the pid namespace of the hook; absent if there is no process.
     #[serde(skip_serializing_if = "is_zero")]
     pub pid: i32,
     /// The bundle.
@@ -40,21 +40,22 @@ impl StateDocument<'_> {
     /// The document as bytes.
     ///
     /// # Errors
-    /// A path that is no text.
+    /// A path that is not UTF-8.
     pub fn bytes(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(self).map_err(|error| Error::msg(format!("write the state document: {error}")))
     }
 }
 
-/// Memory files for input, output and error of hooks: nobody blocks on them, whatever a hook reads or leaves behind.
+/// Memory files as standard input, output and error of hooks. Nobody blocks on them, whatever a hook reads or writes, and
+/// whatever it leaves running.
 #[derive(Debug)]
 pub struct Files([OwnedFd; 3]);
 
-/// What of a hook's output goes into an error.
+/// How much of a hook's output goes into an error message, in bytes.
 const MOST: usize = 4096;
 
 impl Files {
-    /// Makes three empty ones.
+    /// Creates three empty files.
     ///
     /// # Errors
     /// The kernel's answer.
@@ -73,7 +74,7 @@ impl Files {
     }
 }
 
-/// Fills the input of hooks.
+/// Writes the state document for a hook to read.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -92,12 +93,12 @@ pub(super) fn output(of: BorrowedFd<'_>) -> String {
     String::from_utf8_lossy(&buffer[..length]).into_owned()
 }
 
-/// The sentence about a hook that failed, in runc's words.
+/// The error for a hook that failed, worded like runc's.
 pub(super) fn failed(name: &str, program: &str, how: &str, stdout: &str, stderr: &str) -> Error {
     Error::msg(format!("error running {name}: {how}, stdout: {stdout}, stderr: {stderr}")).fact("path", program)
 }
 
-/// What ends a process, in the words of runc's language.
+/// Names of signals, as Go has them, which runc prints.
 const SIGNALS: &[(i32, &str)] = &[
     (libc::SIGHUP, "hangup"),
     (libc::SIGINT, "interrupt"),
@@ -119,7 +120,7 @@ const SIGNALS: &[(i32, &str)] = &[
     (libc::SIGSYS, "bad system call"),
 ];
 
-/// How an end reads.
+/// How a hook ended, worded like runc's.
 pub(super) fn how(end: Option<End>, timeout: Option<u32>) -> String {
     match end {
         None => format!("hook ran past specified timeout of {}.0s", timeout.unwrap_or_default()),
@@ -169,12 +170,12 @@ fn one(hook: &Planned, files: &Files, document: &StateDocument<'_>) -> Result<()
 /// Runs `poststart` hooks of a record.
 ///
 /// # Errors
-/// As [`run`]; the container is to be ended then (runtime-spec 1.3).
+/// As [`run`]; then the caller must end the container (runtime-spec 1.3).
 pub fn poststart(hooks: &[Hook], document: &StateDocument<'_>, log: &Log) -> Result<()> {
     run(&host("poststart", Some(hooks))?, document, log)
 }
 
-/// Runs `poststop` hooks: each one, whatever the others did; failures are warned of (runtime.md, Lifecycle 13).
+/// Runs all `poststop` hooks, whatever fails; failures are warnings (runtime.md, Lifecycle, step 13).
 pub fn poststop(hooks: &[Hook], document: &StateDocument<'_>, log: &Log) {
     let planned = match host("poststop", Some(hooks)) {
         Ok(planned) => planned,

@@ -1,20 +1,21 @@
-//! Writing the maps of a new user namespace (`user_namespaces(7)`); user namespaces that stand for the maps of a mount.
+//! Writes the id maps of a new user namespace (`user_namespaces(7)`), and creates user namespaces that stand for the id
+//! mapping of a mount.
 
 use crate::error::{Context, Error, Result};
 use crate::plan::{IdRange, Maps};
-use crate::sys::{Errno, cred, ns, signal};
+use crate::sys::{Errno, cred, signal, spawn};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::process::Command;
 
-/// Writes `uid_map` and `gid_map` of a process; where we may not, `newuidmap(1)` and `newgidmap(1)` do.
+/// Writes `uid_map` and `gid_map` of a process; if we may not, `newuidmap(1)` and `newgidmap(1)` do.
 ///
 /// # Errors
-/// The kernel's answer, or what the helper said.
+/// The kernel's answer, or the helper's message.
 pub(super) fn write(pid: i32, maps: &Maps) -> Result<()> {
     if !cred::is_privileged() {
-        // without privileges a group map is only accepted when nobody can drop groups by it
+        // from an unprivileged caller the kernel takes a group map only if setgroups(2) is denied, which could drop groups
         let path = format!("/proc/{pid}/setgroups");
         let own = maps.gids.iter().all(|range| range.count == 1 && range.outside == cred::egid());
         if own {
@@ -25,12 +26,12 @@ pub(super) fn write(pid: i32, maps: &Maps) -> Result<()> {
     one(pid, "gid_map", "newgidmap", &maps.gids)
 }
 
-/// A user namespace with these maps and nobody in it.
+/// A user namespace with these maps and no process in it.
 ///
 /// # Errors
 /// The kernel's answer.
 pub(super) fn namespace(maps: &Maps) -> Result<OwnedFd> {
-    let pid = ns::dead_in_new_user_namespace().context(|| "clone3(user)")?;
+    let pid = spawn::zombie_in_new_user_namespace().context(|| "clone3(user)")?;
     let made = write(pid, maps).and_then(|()| {
         let path = format!("/proc/{pid}/ns/user");
         Ok(File::open(&path).context(|| format!("open {path}"))?.into())
@@ -62,13 +63,13 @@ fn by_helper(pid: i32, helper: &str, ranges: &[IdRange]) -> Result<()> {
         command.args([range.inside.to_string(), range.outside.to_string(), range.count.to_string()]);
     }
     let hint =
-        |error: Error| error.with_hint(format!("{helper} is of the package uidmap; /etc/sub{kind} gives the ranges"));
+        |error: Error| error.with_hint(format!("{helper} is in the package uidmap; /etc/sub{kind} lists the ranges"));
     let output = command.output().context(|| format!("run {helper}")).map_err(hint)?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    // it says its name itself
+    // the message begins with its name
     let said = said.trim().strip_prefix(helper).map_or(said.trim(), |rest| rest.trim_start_matches(": "));
     Err(hint(Error::msg(format!("{helper}: {said}"))))
 }

@@ -1,75 +1,89 @@
-//! **The story** of the host half: from a loaded bundle to a container that runs, or waits for `start`.
+//! **The story** of the host half of `run` and `create`: from a loaded bundle to a container that runs, or waits for
+//! `start`.
 //!
-//! Straight line, one clone. Every effect pushes its undo; success disarms it. What the child does not need before it
-//! mounts (limits, record, pid file) is done while it mounts.
+//! ```text
+//! run, create   plan ── prepare.rs ── spawn.rs ── start() ── accompany.rs
+//! exec          plan ──────────────── spawn.rs ── provide() ─ accompany.rs      (exec.rs)
+//! restore       plan ── prepare.rs ── CRIU ──────────────────                   (crate::criu)
+//! ```
+//!
+//! In a straight line, with one clone. Every effect pushes its undo; success disarms them. What init does not need before
+//! it mounts (limits, record, pid file) is done while it mounts.
 
-mod clone;
+mod accompany;
 pub mod console;
-mod ended;
+mod debug_log;
+pub mod exec;
+pub mod exec_fifo;
 mod fds;
-pub mod gate;
 pub mod hooks;
 mod idmap;
-mod line;
+mod init_error;
 mod network;
 pub mod notify;
 mod oom;
+pub mod prepare;
 mod record;
 pub mod root;
-mod seal;
 mod send;
-mod sentence;
-mod stages;
-pub mod tenant;
+mod spawn;
 mod undo;
 
-use clone::Luggage;
-pub use clone::{Child, begin_network, reap};
-use ended::became_payload;
-pub use ended::lost;
+use accompany::{Accompany, became_payload};
+pub use exec as tenant;
+pub use exec_fifo as gate;
 pub use fds::check_preserved;
-use line::Line;
+pub use init_error::lost;
+use prepare::Prepared;
 use record::inner_pid;
 pub use record::{document, record, settle};
-pub use seal::SEAL;
-use seal::Sealing;
 pub use send::{send_listener, send_pidfd};
+use spawn::Spawn;
+pub use spawn::{Child, begin_network, end, reap};
 pub use undo::Undo;
 
 use crate::abi::ns::Namespace;
-use crate::cgroup;
-use crate::cgroup::Handle;
-use crate::error::{Context, Error, Result};
+use crate::cgroup::{self, Handle};
+use crate::error::{Context, Result};
 use crate::facts::Facts;
 use crate::log::Log;
 use crate::plan::cgroup::{CgroupPlan, Driver, Rootless};
 use crate::plan::container::{self, Request, StartOptions};
 use crate::plan::mounts::CgroupTree;
-use crate::plan::step::{Slot, Step, Sync};
+use crate::plan::step::{Slot, Sync};
 use crate::plan::{self, Plan};
 use crate::spec::Loaded;
-use crate::state::{self, Announced, Root};
+use crate::state::{self, Root};
 use crate::sys::exe::View;
 use crate::sys::netns::Ahead;
-use crate::sys::{cred, socket, task};
-use crate::trace::Trace;
-use crate::wire::{self, Message};
+use crate::sys::{Errno, cred};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// What a container is planned from. Planning needs nothing else: no state directory, nothing that was begun.
+/// Which verb starts a process. Decides the words of its errors, and when it has started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Create,
+    Run,
+    Exec,
+}
+
+/// What the protection of our own executable is called in errors.
+pub const SEAL: &str = "protect our own binary from the container";
+
+/// What a container is planned from. Planning needs nothing else: no state directory, and nothing that was begun.
 #[derive(Debug, Clone)]
 pub struct PlanInput<'a> {
     /// The container's id.
     pub id: &'a str,
     /// The bundle, absolute.
     pub bundle: &'a Path,
-    /// Its configuration.
+    /// Its config.json.
     pub loaded: &'a Loaded<Spec>,
-    /// Who makes cgroups.
+    /// Which driver makes cgroups.
     pub driver: Driver,
-    /// Whether permission errors of cgroups are ignored where nothing was asked of them.
+    /// Whether permission errors of cgroups are ignored if the bundle sets no limits.
     pub rootless: Rootless,
     /// How the process is started.
     pub options: &'a StartOptions,
@@ -77,23 +91,24 @@ pub struct PlanInput<'a> {
     pub notify: Option<PathBuf>,
 }
 
-/// What is to be launched.
+/// A container to be launched.
 #[derive(Debug, Clone)]
 pub struct Job<'a> {
     /// What it is planned from.
     pub input: PlanInput<'a>,
-    /// Where containers are remembered.
+    /// The directory of all containers' state.
     pub root: &'a Root,
-    /// The network namespace, if it was begun on the strength of a look at the bundle.
+    /// The thread that creates the network namespace, if it was started before the bundle was parsed.
     pub network: Option<&'static Ahead>,
 }
 
 /// What is remembered of a container.
 pub type Record = state::Record<Handle>;
 
-/// runc's words for a container that nothing holds together.
-const NO_GRIP: &str = "Creating a rootless container with no cgroup and no private pid namespace. Such configuration \
-                       is strongly discouraged (as it is impossible to properly kill all container's processes).";
+/// runc's warning about a container whose processes can't all be found again.
+const WARN_NO_CGROUP_NO_PIDNS: &str = "Creating a rootless container with no cgroup and no private pid namespace. \
+                                       Such configuration is strongly discouraged (as it is impossible to properly \
+                                       kill all container's processes).";
 
 /// A launched container.
 #[derive(Debug)]
@@ -111,7 +126,7 @@ pub struct Launched {
 /// Plans a bundle against this machine, for [`launch`], `plan`, `checkpoint` and `restore`.
 ///
 /// # Errors
-/// The bundle asks for what can't be.
+/// The bundle asks for something impossible.
 pub fn plan(input: &PlanInput<'_>) -> Result<(Plan, CgroupPlan)> {
     let spec = &input.loaded.spec;
     let linux = spec.linux().as_ref();
@@ -150,7 +165,7 @@ fn facts_for(spec: &Spec) -> Facts {
     let labels = process.is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some());
     let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
     let user = namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User);
-    // whoever joins one of these gets what it mounts from us
+    // a container that joins one of these gets the mounts' sources from the host half
     let joins = namespaces.iter().any(|namespace| {
         let joinable = [LinuxNamespaceType::Pid, LinuxNamespaceType::Mount].contains(&namespace.typ());
         joinable && namespace.path().as_ref().is_some_and(|path| !path.as_os_str().is_empty())
@@ -159,320 +174,162 @@ fn facts_for(spec: &Spec) -> Facts {
     if user || facts.unprivileged { facts } else { facts.of_trees() }
 }
 
-/// Launches a container: comes back when it runs, or with a gate when it waits.
+/// Launches a container: returns when it runs, or for `create` when it waits for `start`.
 ///
 /// # Errors
 /// Any step that failed; then nothing is left of the container.
-pub fn launch(job: &Job<'_>, view: View, log: &Log) -> Result<Launched> {
-    let (ahead, options) = (ahead(job, log)?, job.input.options);
-    let mut seal = Sealing::View(view);
-    let (plan, cgroups) = prepared(job, log)?;
+pub fn launch(job: &Job<'_>, protection: View, log: &Log) -> Result<Launched> {
+    let options = job.input.options;
+    let netns = netns_thread(job, log)?;
+    let (plan, cgroups) = prepare::planned(&job.input, log)?;
+    // init may use it for longer than we live
+    let plan = Box::leak(Box::new(plan));
     if plan.birth.undumpable {
-        // a child is born as we are: whoever can see it can't look into it
+        // a child inherits this at the clone: whoever can see it can't look into it
         cred::set_dumpable(false).context(|| "prctl(PR_SET_DUMPABLE, 0)")?;
     }
-    if !plan.birth.shares_memory {
-        seal = seal.finish(log)?;
-    }
-    let mut undo = Undo::new(log);
-    let claiming = log.span("claim the state directory");
-    let claim = job.root.claim(job.input.id)?;
-    let directory = claim.dir.path().to_owned();
-    undo.push("remove the state directory", move || remove_directory(&directory));
-    let relay = notify::prepare(claim.dir.path(), options)?;
+    // a child that is a copy of us must be protected from its first instant; one that shares our memory is protected with
+    // us, while it works
+    let protection = if plan.birth.shares_memory { protection } else { finish(protection, log)? };
     let root = plan.root.as_ref().map(root::detached).transpose()?;
-    let root_mount = root.as_ref().map(|root| root.id);
-    // whoever kills us from now on leaves word of the cgroup and the root for `delete --force`
-    let announced = claim.dir.announce(&Record { root_mount, ..record(&job.input, Handle::planned(&cgroups))? })?;
-    drop(claiming);
-    let making = log.span("make the cgroup");
-    let made = cgroup::make(&cgroups)?;
-    drop(making);
-    warn_of_no_grip(&made, plan, log);
-    let leftover = made.handle().clone();
-    undo.push("remove the cgroup", move || leftover.remove());
+    // declared before `undo`, which borrows it
+    let child;
+    let mut undo = Undo::new(log);
+    let mut prepared = prepare::prepare(job, cgroups, root.as_ref().map(|root| root.id), &mut undo, log)?;
+    warn_without_cgroup(&prepared, plan, log);
     let mut slots = fds::open(plan)?;
     if let Some(root) = root {
         undo.push("unmount the root", root.attach(&mut slots)?);
     }
     if options.waits() {
-        gate::make(&claim.dir, &mut slots)?;
+        exec_fifo::make(&prepared.claim.dir, &mut slots)?;
     }
-    stages::clone(plan, log);
-    let cloning = log.span("clone3");
-    let (child, line, plan) = bear(plan, &mut slots, (&made, &cgroups), ahead, log)?;
-    let child = std::rc::Rc::new(child);
-    drop(cloning);
-    stages::born(child.pid, plan, log);
-    let doomed = std::rc::Rc::clone(&child);
-    undo.push("end init", move || clone::end(&doomed));
+    let (spawned, socket, plan) = spawn_init(plan, &mut slots, &prepared, netns, log)?;
+    child = spawned;
+    undo.push("end init", || end(&child));
     if let Some(lent) = network::lend(&plan.network, child.pid, &slots)? {
         undo.push("take the network devices back", move || lent.take_back());
     }
-    // the lock on the gate is init's alone
+    // init alone must hold the lock of the status file; the others are of no more use here
     for slot in [Slot::ROOT, Slot::GATE, Slot::LOCK, Slot::CONSOLE, Slot::NETWORK] {
         slots[usize::from(slot.0)] = None;
     }
-    let mut launch = Launch { plan, job, root_mount, line: &line, slots: &mut slots, log, child: &child };
-    let accompanied = launch.accompany(&made, &cgroups, seal, announced);
-    if accompanied.is_ok() {
-        stages::complete(log);
+    let mode = if options.waits() { Mode::Create } else { Mode::Run };
+    let foreground = options.foreground();
+    let accompany = Accompany { mode, plan, child: &child, socket: &socket, slots: &slots, foreground, log };
+    let started = start(&accompany, job, &mut prepared, protection, &mut undo);
+    if started.is_ok() {
+        debug_log::complete(log);
     }
-    // it may be about to write on the wire
-    ahead.filter(|_| accompanied.is_err()).into_iter().for_each(Ahead::settle);
-    trace(log, ahead, child.pid, plan);
-    let (record, terminal) = accompanied?;
+    // the thread may be about to send over the socket, which is closed below
+    netns.filter(|_| started.is_err()).into_iter().for_each(Ahead::join);
+    debug_log::trace(netns, child.pid, plan, log);
+    let terminal = started?;
     undo.disarm();
-    let child = std::rc::Rc::into_inner(child).ok_or_else(|| Error::msg("init is still to be undone"))?;
-    // our end closes them, with everything else at once
-    std::mem::forget((line, made));
+    let Prepared { claim, record, cgroup, relay, .. } = prepared;
+    // process exit closes their descriptors, all at once
+    std::mem::forget((socket, cgroup));
     Ok(Launched { child, container: state::Container::new(claim.dir, record), terminal, relay })
 }
 
-/// The clone. Answers the child, our end of the wire to it, and the plan, which is shared from now on.
-fn bear(
+/// The clone. Returns init, our end of the socket to it, and the plan, which both halves read from now on.
+fn spawn_init(
     plan: &'static mut Plan,
     slots: &mut [Option<OwnedFd>],
-    (made, cgroups): (&cgroup::Made, &CgroupPlan),
-    ahead: Option<&'static Ahead>,
+    prepared: &Prepared,
+    netns: Option<&'static Ahead>,
     log: &Log,
-) -> Result<(Child, Line, &'static Plan)> {
-    let (host, init) = socket::pair().context(|| "socketpair")?;
-    if let Some(ahead) = ahead {
-        let made = if plan.birth.shares_memory { ahead.expect(host.as_fd()) } else { Some(ahead.wait()) };
-        slots[usize::from(Slot::NETWORK.0)] = made.transpose().map_err(clone::no_network)?;
-    }
-    let marks = log.trace().map(Trace::marks);
-    let (luggage, plan) = Luggage::new(plan, slots, init.as_fd(), marks);
+) -> Result<(Child, spawn::InitSocket, &'static Plan)> {
     let _score = oom::lend(plan.oom_score_adj)?;
-    clone::join_keyring(plan)?;
-    task::roam();
-    let child = clone::birth(luggage, made.clone_into_fd(), |errno| made.refused(errno, cgroups))?;
-    Ok((child, Line::new(host, luggage.ready), plan))
+    let mut spawn = Spawn::prepare(plan, slots, netns, log)?;
+    let cgroup = prepared.cgroup.clone_into_fd();
+    let child = spawn.clone3(cgroup).or_else(|error| match error.errno() {
+        // a cgroup in a threaded tree takes no process as it is; if that can be changed, there is a second try
+        Some(errno @ Errno::EOPNOTSUPP) => {
+            prepared.cgroup.refused(errno, &prepared.cgroups)?;
+            spawn.clone3(cgroup)
+        }
+        Some(_) | None => Err(error),
+    })?;
+    let (socket, plan) = spawn.finish(&child, log);
+    Ok((child, socket, plan))
 }
 
-fn warn_of_no_grip(made: &cgroup::Made, plan: &Plan, log: &Log) {
-    if made.forgiven() && made.handle().cgroup_paths.is_empty() && !plan.birth.new.has(Namespace::Pid) {
-        log.warn(NO_GRIP);
+/// Everything from the clone until the container may be announced as created or running. Returns the terminal's master.
+fn start(
+    accompany: &Accompany<'_>,
+    job: &Job<'_>,
+    prepared: &mut Prepared,
+    protection: View,
+    undo: &mut Undo<'_>,
+) -> Result<Option<OwnedFd>> {
+    let (plan, child, log) = (accompany.plan, accompany.child, accompany.log);
+    let options = job.input.options;
+    let protection = finish(protection, log)?;
+    let score = place_and_limit(accompany, prepared)?;
+    let recording = log.span("record");
+    prepared.complete(child.pid, plan, &job.input.loaded.bytes)?;
+    if let Some(path) = &options.pidfd_socket {
+        send_pidfd(path, child, b"standard")?;
+    }
+    prepare::write_pid_file(options.pid_file.as_deref(), child.pid)?;
+    if let Some(path) = options.pid_file.clone() {
+        undo.push("remove the pid file", move || {
+            let _may_be_gone = std::fs::remove_file(path);
+            Ok(())
+        });
+    }
+    drop(recording);
+    let _waiting = log.span("wait for init");
+    let terminal = accompany.answer_init(&prepared.record, protection)?;
+    if options.waits() {
+        // init still shares our OOM score, and we are about to exit
+        std::mem::forget(score);
+    }
+    Ok(terminal)
+}
+
+/// Places init in its cgroups, maps its ids, and sets the limits and the OOM score, which is also ours until the returned
+/// value is dropped.
+fn place_and_limit(accompany: &Accompany<'_>, prepared: &Prepared) -> Result<Option<oom::Lent>> {
+    let (plan, pid) = (accompany.plan, accompany.child.pid);
+    let (cgroup, cgroups) = (&prepared.cgroup, &prepared.cgroups);
+    let _placing = accompany.log.span("place, map, limit");
+    cgroup.place(pid, cgroups)?;
+    if let Some(maps) = &plan.birth.maps {
+        idmap::write(pid, maps)?;
+    }
+    // the device rules of v1 deny everything before they allow something: init must not create its devices meanwhile
+    if cgroup.needs_placing() {
+        cgroup.limit(cgroups)?;
+    }
+    accompany.go(Sync::Mapped)?;
+    let score = oom::give(pid, plan.oom_score_adj, plan.birth.shares_memory)?;
+    if !cgroup.needs_placing() {
+        cgroup.limit(cgroups).map_err(|error| accompany.prefer_inits(error))?;
+    }
+    Ok(score)
+}
+
+/// Applies the protection of our executable, if that is still to be done.
+fn finish(protection: View, log: &Log) -> Result<View> {
+    let _span = log.span("seal our binary");
+    protection.finish().context(|| SEAL)
+}
+
+fn warn_without_cgroup(prepared: &Prepared, plan: &Plan, log: &Log) {
+    let cgroup = &prepared.cgroup;
+    if cgroup.forgiven() && cgroup.handle().cgroup_paths.is_empty() && !plan.birth.new.has(Namespace::Pid) {
+        log.warn(WARN_NO_CGROUP_NO_PIDNS);
     }
 }
 
-fn trace(log: &Log, ahead: Option<&'static Ahead>, pid: i32, plan: &Plan) {
-    if let Some(trace) = log.trace() {
-        trace.beside(ahead.into_iter().flat_map(Ahead::laps));
-        trace.steps(pid, plan.steps.iter().map(ToString::to_string));
-    }
-}
-
-/// The network namespace: the one that was begun already, or one that is begun now.
-fn ahead(job: &Job<'_>, log: &Log) -> Result<Option<&'static Ahead>> {
+/// The thread that creates the network namespace, if the plan will need one: the one that runs already, or a new one.
+fn netns_thread(job: &Job<'_>, log: &Log) -> Result<Option<&'static Ahead>> {
     if !plan::namespaces::network_ahead(&job.input.loaded.spec) {
         return Ok(None);
     }
-    let begin = || begin_network(log.trace().is_some());
-    let ahead = job.network.map_or_else(begin, Ok)?;
-    ahead.run();
-    Ok(Some(ahead))
-}
-
-/// Everything that touches nothing but ourselves.
-fn prepared(job: &Job<'_>, log: &Log) -> Result<(&'static mut Plan, CgroupPlan)> {
-    let _planning = log.span("plan");
-    let (plan, cgroups) = plan(&job.input)?;
-    plan.notes.iter().for_each(|note| log.warn(note));
-    plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
-    // init may use it for longer than we live
-    Ok((Box::leak(Box::new(plan)), cgroups))
-}
-
-fn remove_directory(path: &Path) -> Result<()> {
-    std::fs::remove_dir_all(path).context(|| format!("remove {}", path.display()))
-}
-
-/// The host half beside a living child.
-struct Launch<'a> {
-    plan: &'a Plan,
-    root_mount: Option<u64>,
-    job: &'a Job<'a>,
-    line: &'a Line,
-    slots: &'a mut [Option<OwnedFd>],
-    log: &'a Log,
-    child: &'a Child,
-}
-
-impl Launch<'_> {
-    /// Everything from the clone to the moment when the container may be told of.
-    fn accompany(
-        &mut self,
-        made: &cgroup::Made,
-        cgroups: &CgroupPlan,
-        seal: Sealing,
-        announced: Announced,
-    ) -> Result<(Record, Option<OwnedFd>)> {
-        let pid = self.child.pid;
-        let seal = seal.finish(self.log)?;
-        let placing = self.log.span("place, map, limit");
-        made.place(pid, cgroups)?;
-        if let Some(maps) = &self.plan.birth.maps {
-            idmap::write(pid, maps)?;
-        }
-        // the device rules of v1 deny everything before they allow something: init must not make its nodes meanwhile
-        if made.needs_placing() {
-            made.limit(cgroups)?;
-        }
-        if self.waits_for(Sync::Mapped) {
-            self.line.go(Sync::Mapped)?;
-        }
-        let score = oom::give(pid, self.plan.oom_score_adj, self.plan.birth.shares_memory)?;
-        if !made.needs_placing() {
-            made.limit(cgroups).map_err(|error| self.rather_inits(error))?;
-        }
-        drop(placing);
-        let recording = self.log.span("record");
-        let record = self.record(made)?;
-        announced.complete(&record, &self.job.input.loaded.bytes)?;
-        if let Some(path) = &self.job.input.options.pidfd_socket {
-            send_pidfd(path, self.child, b"standard")?;
-        }
-        if let Some(path) = &self.job.input.options.pid_file {
-            state::replace(path, pid.to_string().as_bytes(), 0o666)?;
-        }
-        drop(recording);
-        let _waiting = self.log.span("wait for init");
-        let terminal = self.attend(&record, seal).inspect_err(|_| {
-            // a caller takes a pid file for success
-            if let Some(path) = &self.job.input.options.pid_file {
-                let _ = std::fs::remove_file(path);
-            }
-        })?;
-        if self.job.input.options.waits() {
-            // init still shares it, and we are about to end
-            std::mem::forget(score);
-        }
-        Ok((record, terminal))
-    }
-
-    /// What goes wrong with the limits is the reason only if nothing goes wrong with the mounts, which init makes at the
-    /// same time and runc makes first.
-    fn rather_inits(&self, error: Error) -> Error {
-        const PATIENCE: i32 = 50;
-        let heard = crate::sys::tty::poll([(Some(self.line.as_fd()), libc::POLLIN)], PATIENCE);
-        let said = heard.is_ok_and(|[heard]| heard != 0).then(|| wire::hear(self.line.as_fd()));
-        match said {
-            Some(Ok(Some((Message::Failed(failure), _)))) => sentence::of(self.plan, failure, self.slots),
-            Some(_) | None => error,
-        }
-    }
-
-    fn waits_for(&self, sync: Sync) -> bool {
-        self.plan.steps.iter().any(|step| matches!(step, Step::Await(known) if *known == sync))
-    }
-
-    fn record(&self, made: &cgroup::Made) -> Result<Record> {
-        let mut record = record(&self.job.input, made.handle().clone())?;
-        record.rootless |= made.forgiven();
-        record.root_mount = self.root_mount;
-        settle(&mut record, self.child.pid, self.plan)?;
-        Ok(record)
-    }
-
-    /// Listens until init waits at the gate or has become the payload.
-    fn attend(&mut self, record: &Record, seal: Sealing) -> Result<Option<OwnedFd>> {
-        let asks =
-            |step: &&Step| matches!(step, Step::Tell(Sync::Rooted | Sync::Limited) | Step::IdMap { by_host: true, .. });
-        let mut unmapped = self.plan.steps.iter().filter(|step| matches!(step, Step::IdMap { by_host: true, .. }));
-        let mut open_questions = self.plan.steps.iter().filter(asks).count();
-        let mut terminal = None;
-        if open_questions == 0 {
-            self.line.go(Sync::Ready)?;
-        }
-        // its rest takes a while, which we would wait anyway
-        drop(seal);
-        loop {
-            match wire::hear(self.line.as_fd()).context(|| "listen to init")? {
-                Some((Message::Reached(Sync::Ready), _)) => return Ok(terminal),
-                Some((Message::Handed(Slot::TREE), Some(tree))) => {
-                    self.map_ids(tree.as_fd(), unmapped.next())?;
-                    open_questions -= 1;
-                    if open_questions == 0 {
-                        self.line.go(Sync::Ready)?;
-                    }
-                }
-                Some((Message::Reached(sync), _)) => {
-                    self.answer(sync, record)?;
-                    open_questions = open_questions.saturating_sub(1);
-                    if open_questions == 0 {
-                        self.line.go(Sync::Ready)?;
-                    }
-                }
-                Some((Message::Handed(Slot::PTY), fd)) => terminal = fd,
-                Some((Message::Handed(_), Some(fd))) => self.listener(&fd, record)?,
-                Some((Message::Failed(failure), _)) => return Err(sentence::of(self.plan, failure, self.slots)),
-                Some((Message::Handed(_) | Message::Go(_), _)) => {
-                    return Err(Error::msg("init says what it can't say"));
-                }
-                None => return self.silence(record).map(|()| terminal),
-            }
-        }
-    }
-
-    /// The end of the stream: the payload runs, or init is gone.
-    fn silence(&self, record: &Record) -> Result<()> {
-        if self.job.input.options.waits() {
-            return Err(sentence::vanished(reap(self.child)?, &record.cgroup));
-        }
-        if self.job.input.options.foreground() {
-            return Ok(());
-        }
-        let [gone] = crate::sys::tty::poll([(Some(self.child.pidfd.as_fd()), libc::POLLIN)], 0)?;
-        if gone == 0 || became_payload(self.child.pid) {
-            return Ok(());
-        }
-        Err(sentence::vanished(reap(self.child)?, &record.cgroup))
-    }
-
-    fn answer(&mut self, sync: Sync, record: &Record) -> Result<()> {
-        match sync {
-            Sync::Rooted => {
-                // the environment is there (runtime.md, Lifecycle, steps 2 and 3)
-                let document = document(record, "created", record.init_process_pid);
-                hooks::run(&self.plan.hooks.runtime, &document, self.log)?;
-                self.fill_hooks(record)?;
-            }
-            Sync::Limited => {
-                for limit in &self.plan.limits {
-                    task::set_limit(self.child.pid, limit.resource, limit.soft, limit.hard)
-                        .context(|| format!("prlimit({}, {}, {})", limit.name, limit.soft, limit.hard))?;
-                }
-            }
-            Sync::Mapped | Sync::IdMapped | Sync::Ready => {}
-        }
-        self.line.go(sync)
-    }
-
-    /// Maps the ids of what init has cloned, which takes rights over the file system that init does not have.
-    fn map_ids(&self, tree: BorrowedFd<'_>, step: Option<&Step>) -> Result<()> {
-        match step {
-            Some(Step::IdMap { mapped, source, .. }) => fds::map_ids(tree, source, *mapped, self.slots)?,
-            Some(_) | None => return Err(Error::msg("init hands what nobody wants")),
-        }
-        self.line.go(Sync::IdMapped)
-    }
-
-    /// Hooks in the container count processes as the container does.
-    fn fill_hooks(&self, record: &Record) -> Result<()> {
-        for slot in [Slot::HOOK[0], Slot::HOOK_START] {
-            if let Some(stdin) = self.slots.get(usize::from(slot.0)).and_then(Option::as_ref) {
-                let pid = inner_pid(record.init_process_pid)?;
-                hooks::fill(stdin.as_fd(), &document(record, "created", pid))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends the seccomp listener to the agent that the profile names (config-linux.md, Container Process State).
-    fn listener(&self, fd: &OwnedFd, record: &Record) -> Result<()> {
-        let Some((path, metadata)) = &self.plan.listener else { return Err(Error::msg("a listener without a path")) };
-        send_listener(path, metadata, fd, record, record.init_process_pid, "creating")
-    }
+    let netns = job.network.map_or_else(|| begin_network(log.trace().is_some()), Ok)?;
+    netns.run();
+    Ok(Some(netns))
 }

@@ -1,4 +1,4 @@
-//! Moves network devices into the container's network namespace, and back if nothing comes of the container.
+//! Moves network devices into the container's network namespace, and back if the start fails.
 
 use crate::error::{Context, Error, Result};
 use crate::plan::network::{Device, Network};
@@ -19,37 +19,39 @@ struct Moved {
 /// The devices that were moved.
 #[derive(Debug)]
 pub(super) struct Lent {
-    /// The caller's network namespace, and the container's.
-    home: OwnedFd,
-    away: OwnedFd,
+    /// The caller's network namespace.
+    host: OwnedFd,
+    /// The container's network namespace.
+    container: OwnedFd,
     moved: Vec<Moved>,
 }
 
-/// Moves the devices of a plan into the namespace of a process, or into the one that it will join. If one can't be
+/// Moves the devices of a plan into the network namespace of a process, or into the one that it will join. If one can't be
 /// moved, none is.
 ///
 /// # Errors
-/// A device that is not there or can't be moved, in runc's words.
+/// A device that does not exist or can't be moved, worded like runc's.
 pub(super) fn lend(network: &Network, pid: i32, slots: &[Option<OwnedFd>]) -> Result<Option<Lent>> {
     if network.devices.is_empty() {
         return Ok(None);
     }
     let open = |path: &str| File::open(path).map(OwnedFd::from).context(|| format!("open {path}"));
-    let home = open("/proc/thread-self/ns/net")?;
-    let away = match network.joined {
+    let host = open("/proc/thread-self/ns/net")?;
+    let container = match network.joined {
         Some(slot) => {
             let joined = slots.get(usize::from(slot.0)).and_then(Option::as_ref);
-            let joined = joined.ok_or_else(|| Error::msg("a network namespace that is not open"))?;
+            let joined =
+                joined.ok_or_else(|| Error::msg("internal error: the network namespace to join is not open"))?;
             joined.try_clone().context(|| "fcntl(F_DUPFD_CLOEXEC)")?
         }
         None => open(&format!("/proc/{pid}/ns/net"))?,
     };
     let number = |fd: &OwnedFd| file::stat(fd.as_fd()).map(|stat| stat.st_ino).context(|| "fstat of a namespace");
-    if number(&home)? == number(&away)? {
+    if number(&host)? == number(&container)? {
         let text = "unable to move network devices without a private NET namespace";
         return Err(Error::spec("linux.netDevices", text));
     }
-    let mut lent = Lent { home, away, moved: Vec::new() };
+    let mut lent = Lent { host, container, moved: Vec::new() };
     match lent.all(&network.devices) {
         Ok(()) => Ok(Some(lent)),
         Err(error) => {
@@ -60,20 +62,20 @@ pub(super) fn lend(network: &Network, pid: i32, slots: &[Option<OwnedFd>]) -> Re
     }
 }
 
-/// A socket in a network namespace. We are there for as long as it takes to open it.
-fn socket_in(namespace: BorrowedFd<'_>, home: BorrowedFd<'_>) -> Result<Netlink> {
+/// A netlink socket in a network namespace. We join the namespace only to open it.
+fn socket_in(namespace: BorrowedFd<'_>, host: BorrowedFd<'_>) -> Result<Netlink> {
     let mut kinds = crate::abi::ns::Namespaces::default();
     kinds.insert(crate::abi::ns::Namespace::Network);
     ns::join(namespace, kinds).context(|| "setns(network)")?;
     let socket = Netlink::open();
-    ns::join(home, kinds).context(|| "return to our network namespace")?;
+    ns::join(host, kinds).context(|| "return to our network namespace")?;
     socket.context(|| "could not get network namespace handle")
 }
 
 impl Lent {
     fn all(&mut self, devices: &[Device]) -> Result<()> {
         let mut here = Netlink::open().context(|| "could not get network namespace handle")?;
-        let mut there = socket_in(self.away.as_fd(), self.home.as_fd())?;
+        let mut there = socket_in(self.container.as_fd(), self.host.as_fd())?;
         devices.iter().try_for_each(|device| self.one(device, &mut here, &mut there))
     }
 
@@ -81,12 +83,12 @@ impl Lent {
         let (name, at) = (&device.name, format!("linux.netDevices[{:?}]", device.name));
         let before =
             here.link(name).context(|| format!("{at}: link not found for interface {name} on runtime namespace"))?;
-        // before it goes down: it loses addresses of version 6 then
+        // before the device goes down, which removes its IPv6 addresses
         let addresses = here.lasting_addresses(before.index).context(|| format!("{at}: fail to get ip addresses"))?;
         let inside = free(&device.inside, there).map_err(|error| error.context(at.clone()))?;
         let moved = Moved { name: name.clone(), inside: inside.clone(), before, addresses };
-        let moving = here.move_to(before.index, self.away.as_fd(), &inside);
-        // where only the new name was refused, it is there under the old one
+        let moving = here.move_to(before.index, self.container.as_fd(), &inside);
+        // recorded even on failure: if only the new name was refused, the device has been moved under its old one
         self.moved.push(moved);
         moving.context(|| format!("{at}: fail to move network device {name} to network namespace"))?;
         let link =
@@ -98,17 +100,17 @@ impl Lent {
         there.bring_up(link.index).context(|| format!("{at}: fail to set up interface {inside} on namespace"))
     }
 
-    /// Moves the devices back and gives them what they had. One that is gone by now is none of our business: the other end
-    /// of a pair takes it with it.
+    /// Moves the devices back and restores their addresses. One that no longer exists is skipped: removing one end of a pair
+    /// removes the other.
     ///
     /// # Errors
-    /// The first device that could not be taken back; all are tried.
+    /// The first device that could not be moved back; all are tried.
     pub(super) fn take_back(self) -> Result<()> {
-        let mut there = socket_in(self.away.as_fd(), self.home.as_fd())?;
+        let mut there = socket_in(self.container.as_fd(), self.host.as_fd())?;
         let mut here = Netlink::open().context(|| "could not get network namespace handle")?;
         let mut first = Ok(());
         for moved in self.moved.iter().rev() {
-            let back = back(moved, self.home.as_fd(), &mut here, &mut there);
+            let back = back(moved, self.host.as_fd(), &mut here, &mut there);
             let back = back.context(|| format!("move network device {} back", moved.name));
             first = first.and(back);
         }
@@ -118,14 +120,14 @@ impl Lent {
 
 fn back(
     moved: &Moved,
-    home: BorrowedFd<'_>,
+    host: BorrowedFd<'_>,
     here: &mut Netlink,
     there: &mut Netlink,
 ) -> std::result::Result<(), Errno> {
     let Ok(link) = there.link(&moved.inside).or_else(|_| there.link(&moved.name)) else { return Ok(()) };
-    there.move_to(link.index, home, &moved.name)?;
+    there.move_to(link.index, host, &moved.name)?;
     let link = here.link(&moved.name)?;
-    // an address of version 6 needs a device that is up, where the device would else be given none
+    // IPv6 addresses can be added only while the device is up
     if moved.before.up {
         here.bring_up(link.index)?;
     }
@@ -138,7 +140,7 @@ fn back(
     Ok(())
 }
 
-/// A name that nobody has there: the one that is asked for, or the first of a template.
+/// A device name that is free in the container: the given one, or the first free one of a template (`eth%d`).
 fn free(name: &str, there: &mut Netlink) -> Result<String> {
     const MOST: u32 = 32768;
     let mut names = (0..MOST).map(|number| name.replacen("%d", &number.to_string(), 1));

@@ -1,9 +1,8 @@
-//! The notify socket (`sd_notify(3)`): the payload's word that it is ready, passed on to whoever started us.
+//! The notify socket (`sd_notify(3)`): relays the payload's `READY=1` to our caller.
 //!
-//! A caller that gives `NOTIFY_SOCKET` wants to hear `READY=1`. The payload cannot reach that socket from its mount
-//! namespace, so it gets one of ours, seen as `/run/notify/notify.sock`. Of what it says only lines with `READY=` go
-//! out, followed by `MAINPID=` with the number that the caller knows the payload by, and a barrier that shows that the
-//! caller has taken both in before we leave.
+//! The payload cannot reach the caller's `NOTIFY_SOCKET` from its mount namespace, so it gets a socket of ours, as
+//! `/run/notify/notify.sock`. Only lines with `READY=` are relayed, followed by `MAINPID=` with the payload's pid on the
+//! host, and a barrier, which shows that the caller has read both before we exit.
 
 use crate::error::{Context, Result};
 use crate::plan::request::StartOptions;
@@ -16,19 +15,19 @@ const DIRECTORY: &str = "notify";
 /// The socket in it.
 const NAME: &str = "notify.sock";
 
-/// The caller's socket, if it gave one.
+/// The caller's `NOTIFY_SOCKET`, if it has one.
 #[must_use]
 pub fn asked() -> Option<PathBuf> {
     std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-/// Where the directory for the container lies.
+/// The directory for the socket, in a container's state directory.
 #[must_use]
 pub fn directory(state: &Path) -> PathBuf {
     state.join(DIRECTORY)
 }
 
-/// For a caller that gave a socket: makes the directory, and for a container that does not wait for `start` the socket in it.
+/// For a caller that gave a socket: makes the directory, and the socket in it if the container does not wait for `start`.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -39,7 +38,7 @@ pub(super) fn prepare(state: &Path, options: &StartOptions) -> Result<Option<Rel
     if options.waits() { Ok(None) } else { Relay::bind(state, to.to_owned()).map(Some) }
 }
 
-/// Our socket, bound where the container sees it.
+/// Our socket, which the container sees.
 #[derive(Debug)]
 pub struct Relay {
     socket: OwnedFd,
@@ -47,13 +46,13 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Binds the socket; every user of the container may write to it.
+    /// Binds the socket. Every user of the container may write to it.
     ///
     /// # Errors
     /// The kernel's answer.
     pub fn bind(state: &Path, to: PathBuf) -> Result<Self> {
         let path = directory(state).join(NAME);
-        // one that a killed call has left
+        // a killed call may have left one
         let _ = std::fs::remove_file(&path);
         let mask = file::umask(0);
         let socket = socket::bind_datagrams(&path);
@@ -61,16 +60,16 @@ impl Relay {
         Ok(Self { socket: socket.context(|| format!("bind {}", path.display()))?, to })
     }
 
-    /// To be polled for input.
+    /// The socket, to be polled for input.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
-    /// Takes one message; answers whether it was the word, and was passed on.
+    /// Reads one message. Returns whether it said that the payload is ready, and was relayed.
     ///
     /// # Errors
-    /// The caller's socket is gone.
+    /// The caller's socket does not take it.
     pub fn pass(&self, pid: i32) -> Result<bool> {
         let mut buffer = [0; 4096];
         let length = file::read(self.fd(), &mut buffer).context(|| "read the notify socket")?;
@@ -88,7 +87,7 @@ impl Relay {
         Ok(true)
     }
 
-    /// Waits for the word, or for the end of the process.
+    /// Relays until the payload is ready, or has ended.
     ///
     /// # Errors
     /// As [`Relay::pass`].
@@ -106,8 +105,7 @@ impl Relay {
     }
 }
 
-/// Sends one end of a pipe and waits, thirty seconds at most, until the caller has closed it
-/// (`sd_notify_barrier(3)`).
+/// `sd_notify_barrier(3)`: sends one end of a pair and waits, at most thirty seconds, until the caller has closed it.
 fn barrier(caller: &OwnedFd) -> std::result::Result<(), crate::sys::Errno> {
     const MOST: i32 = 30_000;
     let (ours, theirs) = socket::pair()?;

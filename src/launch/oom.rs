@@ -1,32 +1,32 @@
 //! `process.oomScoreAdj`: how ready the kernel is to kill the process when memory runs out (`/proc/PID/oom_score_adj`,
 //! proc(5)).
 //!
-//! Root writes the child's. Anybody else may not: a child in a user namespace is not his to write to, once it has become
-//! another. It inherits the score then: we take it on for the moment of the clone.
+//! Root writes the child's. An unprivileged caller cannot write it once the child has changed its credentials in a user
+//! namespace: so we set our own around the clone, and the child inherits it.
 //!
-//! The kernel keeps the score of all processes that share their memory the same: until its execve, a child's is ours.
+//! The kernel keeps the score the same for all processes that share their memory: until its execve, a child's is ours.
 
 use crate::error::{Context, Result};
 use crate::sys::cred;
 
 const OWN: &str = "/proc/self/oom_score_adj";
 
-/// A score that we have taken on; ours comes back when it goes.
+/// Our own score was changed; it is restored on drop.
 pub(super) struct Lent {
     before: String,
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        // nobody is refused what he had
+        // the kernel refuses nobody the score that he had
         let _ours = std::fs::write(OWN, &self.before);
     }
 }
 
-/// Takes the score on, for the child to inherit, where the child's can't be written.
+/// Sets our own score, for the child to inherit, if we can't write the child's.
 ///
 /// # Errors
-/// It is lower than what we have, and we may not lower it.
+/// It is lower than ours, and we may not lower it.
 pub(super) fn lend(score: Option<i32>) -> Result<Option<Lent>> {
     let Some(score) = score.filter(|_| !cred::is_privileged()) else { return Ok(None) };
     let own = own()?;
@@ -34,8 +34,8 @@ pub(super) fn lend(score: Option<i32>) -> Result<Option<Lent>> {
     Ok(Some(own))
 }
 
-/// Gives the score to a child that has not inherited it. If it shares our memory, the score is ours as well until the
-/// answer goes, which must be kept until the child has executed its program.
+/// Sets the score of a child that has not inherited it. If the child shares our memory (`shared`), our own score changes,
+/// too: the returned value, which restores it, must be kept until the child has executed the payload.
 ///
 /// # Errors
 /// As [`lend`].

@@ -1,6 +1,6 @@
-//! What is remembered of a container, and what hooks and callers are told of it.
+//! The record of a container, and the state document that hooks and callers get.
 
-use super::{PlanInput, Record, sentence};
+use super::{Mode, PlanInput, Record, init_error};
 use crate::abi::ns::Namespace;
 use crate::cgroup::Handle;
 use crate::error::{Context, Error, Result};
@@ -13,10 +13,10 @@ use oci_spec::runtime::Spec;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// What is remembered of a container; without the process, which is not there yet.
+/// The record of a container that has no process yet.
 ///
 /// # Errors
-/// The root is not named.
+/// The configuration has no root.
 pub fn record(input: &PlanInput<'_>, cgroup: Handle) -> Result<Record> {
     let spec = &input.loaded.spec;
     let hooks = spec.hooks().as_ref();
@@ -32,7 +32,7 @@ pub fn record(input: &PlanInput<'_>, cgroup: Handle) -> Result<Record> {
         rootless: input.rootless == Rootless::Yes,
         namespace_paths: BTreeMap::new(),
         external_descriptors: Vec::new(),
-        // nobody is to be killed on the word of a record without a process
+        // while the record has no process, nobody may be killed because of it
         private_pid: true,
         root_mount: None,
         no_new_keyring: input.options.no_new_keyring,
@@ -42,13 +42,13 @@ pub fn record(input: &PlanInput<'_>, cgroup: Handle) -> Result<Record> {
     })
 }
 
-/// Puts the process into a record.
+/// Puts the first process into a record.
 ///
 /// # Errors
-/// It is gone.
+/// It has ended.
 pub fn settle(record: &mut Record, pid: i32, plan: &Plan) -> Result<()> {
     let stat = proc::stat(Pid::from_raw(pid)).context(|| format!("read /proc/{pid}/stat"))?;
-    let stat = stat.ok_or_else(|| sentence::vanished(None, &record.cgroup))?;
+    let stat = stat.ok_or_else(|| init_error::vanished(Mode::Run, None, &record.cgroup))?;
     let namespace =
         |kind: Namespace| (kind.runc_key().to_owned(), PathBuf::from(format!("/proc/{pid}/ns/{}", kind.file())));
     record.init_process_pid = pid;
@@ -75,7 +75,7 @@ pub fn document<'a>(record: &'a Record, status: &'a str, pid: i32) -> StateDocum
     }
 }
 
-/// The number of a process as its own pid namespace counts (`NSpid` of `/proc/PID/status`, proc(5)).
+/// The pid of a process in its own pid namespace (`NSpid` of `/proc/PID/status`, proc(5)).
 pub(super) fn inner_pid(pid: i32) -> Result<i32> {
     let failed = |error: procfs::ProcError| Error::msg(error.to_string()).context(format!("read /proc/{pid}/status"));
     let status = procfs::process::Process::new(pid).and_then(|process| process.status()).map_err(failed)?;

@@ -1,5 +1,5 @@
-//! The root of a container without a mount namespace of its own: a mount in that of the caller, taken off at the end
-//! with everything in it. No mount that was there before is touched.
+//! The root of a container without a mount namespace of its own: a mount in the caller's mount namespace, unmounted at the
+//! end with everything in it. No mount that existed before is changed.
 
 use crate::abi::mount::{MS_PRIVATE, MountAttr};
 use crate::error::{Context, Error, Kind, Result};
@@ -13,41 +13,41 @@ use std::path::{Path, PathBuf};
 
 const PRIVATE: MountAttr = MountAttr { set: 0, clear: 0, propagation: MS_PRIVATE, userns_fd: 0 };
 
-/// A clone of the root, mounted nowhere yet.
+/// A clone of the root, not attached yet.
 #[derive(Debug)]
 pub(super) struct Detached {
     path: Str,
-    place: OwnedFd,
+    mountpoint: OwnedFd,
     tree: OwnedFd,
-    /// Its number, which it keeps.
+    /// Its mount id, which it keeps.
     pub(super) id: u64,
 }
 
 /// Clones the root.
 ///
 /// # Errors
-/// It is not there.
+/// It does not exist.
 pub(super) fn detached(path: &Str) -> Result<Detached> {
     let name = path.to_string_lossy();
-    let place = file::open(cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0).map_err(|errno| {
+    let mountpoint = file::open(cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0).map_err(|errno| {
         let error = Error::from(errno).context(format!("invalid rootfs: stat {name}"));
         error.with_kind(Kind::Spec)
     })?;
-    let tree = mount::clone_tree(place.as_fd(), c"", true, true).context(|| format!("open_tree({name:?})"))?;
+    let tree = mount::clone_tree(mountpoint.as_fd(), c"", true, true).context(|| format!("open_tree({name:?})"))?;
     mount::set_attr(tree.as_fd(), &PRIVATE, true).context(|| format!("make the mounts of {name} private"))?;
     let id = mount::id_of(tree.as_fd()).context(|| format!("statx of {name}"))?;
-    Ok(Detached { path: path.clone(), place, tree, id })
+    Ok(Detached { path: path.clone(), mountpoint, tree, id })
 }
 
 impl Detached {
-    /// Mounts it on the root, and gives what takes it off again. Where the mount around is shared, so becomes what is mounted there: it is made private
-    /// before anything is mounted in it.
+    /// Attaches it to the root's path. Returns what unmounts it again. If the mount around it is shared, the kernel makes it
+    /// shared, too: it is made private before anything is mounted in it.
     ///
     /// # Errors
-    /// The kernel's answer; then it is not mounted.
+    /// The kernel's answer; then it is not attached.
     pub(super) fn attach(self, slots: &mut [Option<OwnedFd>]) -> Result<impl FnOnce() -> Result<()> + use<>> {
         let name = self.path.to_string_lossy().into_owned();
-        mount::attach(self.tree.as_fd(), self.place.as_fd()).context(|| format!("move_mount({name:?})"))?;
+        mount::attach(self.tree.as_fd(), self.mountpoint.as_fd()).context(|| format!("move_mount({name:?})"))?;
         let private = mount::set_attr(self.tree.as_fd(), &PRIVATE, true);
         private.context(|| format!("make the mounts of {name} private")).inspect_err(|_| {
             let _the_first_failure_counts = mount::unmount_here(&self.path);
@@ -58,8 +58,7 @@ impl Detached {
     }
 }
 
-/// Takes the root off again, if what is seen at its path is the mount with that number: it may be gone already, or be
-/// another mount namespace's.
+/// Unmounts the root, if the mount at its path has that id: it may have been unmounted, or be in another mount namespace.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -73,7 +72,7 @@ pub fn detach(path: &Path, id: u64) -> Result<()> {
     if mount::id_of(place.as_fd()).context(what)? != id {
         return Ok(());
     }
-    // by the path that the kernel has for it: no link in the one that we have can lead elsewhere meanwhile
+    // by the kernel's path for it, which has no link that could be changed meanwhile
     let path = std::fs::read_link(format!("/proc/self/fd/{}", file::number(&place))).context(what)?;
     drop(place);
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::msg(what()))?;

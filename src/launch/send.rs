@@ -1,4 +1,4 @@
-//! Descriptors for others: what goes to the sockets that the caller or the bundle names.
+//! Sends descriptors to the sockets that the caller or the bundle names.
 
 use super::{Child, Record, document};
 use crate::error::{Context, Result};
@@ -24,7 +24,7 @@ pub fn send_listener(path: &Path, metadata: &str, fd: &OwnedFd, record: &Record,
 ///
 /// # Errors
 /// Nobody listens at the path.
-pub fn send_pidfd(path: &Path, child: &Child, word: &[u8]) -> Result<()> {
+pub fn send_pidfd(path: &Path, child: &Child, text: &[u8]) -> Result<()> {
     let socket = socket::connect_stream(path).context(|| format!("connect to pidfd socket {}", path.display()))?;
-    socket::send(socket.as_fd(), word, Some(child.pidfd.as_fd())).context(|| "send the pidfd")
+    socket::send(socket.as_fd(), text, Some(child.pidfd.as_fd())).context(|| "send the pidfd")
 }

@@ -1,13 +1,13 @@
-//! What was done, to be taken back in reverse order unless everything succeeds.
+//! Undoes what was done, in reverse order, unless everything succeeds.
 
 use crate::error::Result;
 use crate::log::Log;
 
-type Reversal<'a> = Box<dyn FnOnce() -> Result<()> + 'a>;
+type UndoStep<'a> = Box<dyn FnOnce() -> Result<()> + 'a>;
 
-/// Armed reversals.
+/// What is to be undone.
 pub struct Undo<'a> {
-    steps: Vec<(&'static str, Reversal<'a>)>,
+    steps: Vec<(&'static str, UndoStep<'a>)>,
     log: &'a Log,
 }
 
@@ -18,18 +18,18 @@ impl std::fmt::Debug for Undo<'_> {
 }
 
 impl<'a> Undo<'a> {
-    /// Nothing to take back yet.
+    /// Nothing to undo yet.
     #[must_use]
     pub fn new(log: &'a Log) -> Self {
         Self { steps: Vec::new(), log }
     }
 
-    /// Takes this back too, before what was pushed earlier.
+    /// Will undo this, too, before what was pushed earlier.
     pub fn push(&mut self, what: &'static str, step: impl FnOnce() -> Result<()> + 'a) {
         self.steps.push((what, Box::new(step)));
     }
 
-    /// Everything succeeded: nothing is taken back.
+    /// Everything succeeded: undoes nothing.
     pub fn disarm(mut self) {
         self.steps.clear();
     }
@@ -39,7 +39,7 @@ impl Drop for Undo<'_> {
     fn drop(&mut self) {
         while let Some((what, step)) = self.steps.pop() {
             if let Err(error) = step() {
-                // the first failure is the one to report; this one is for whoever looks for leftovers
+                // the caller reports the first failure; this one tells what may be left over
                 self.log.warn(&format!("{what} after a failure: {error}"));
             }
         }

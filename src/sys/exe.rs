@@ -1,18 +1,19 @@
-//! Keeping containers from rewriting our own binary (the CVE-2019-5736 family).
+//! Keeps containers from rewriting our own executable (CVE-2019-5736 and its relatives).
 //!
-//! A container that sees our process can keep `/proc/PID/exe` open and, once we are gone, open it again for writing.
-//! Whoever opens that link gets the mount through which we were executed; so before init comes into a container's
-//! sight, our process is moved onto a detached, read-only copy of that mount: the program's segments are mapped anew
-//! from it, at the same addresses (the same page cache: nothing is copied but the writable data), and
-//! `PR_SET_MM_MAP` (Linux 3.18; with `CAP_SYS_ADMIN` since 5.9) makes it `/proc/PID/exe`. That costs about ten calls and
-//! no second execve. Where the kernel refuses, or where the program is not what its file says (a packer's), we execute
-//! ourselves once more from a sealed memory file; not for a caller without rights whose runtime belongs to root, since
-//! nobody in his containers is root.
+//! A container that sees our process can keep `/proc/PID/exe` open and, when we have exited, open it again for writing.
+//! Opening that link leads to the mount through which we were executed. So before a container can see init, our process
+//! is moved onto a detached, read-only copy of that mount: the program's segments are mapped again from it, at the same
+//! addresses (it is the same page cache, so only the writable data is copied), and `PR_SET_MM_MAP` (Linux 3.18; with
+//! `CAP_SYS_ADMIN` since 5.9) makes it `/proc/PID/exe`. That costs about ten system calls and no second execve.
 //!
-//! A program that was built to be linked when it starts (no `crt-static`) has the host's libraries mapped, too. They stay:
-//! the only way to them is `/proc/PID/map_files`, which takes `CAP_SYS_ADMIN` or `CAP_CHECKPOINT_RESTORE` over the host's
-//! user namespace, and `CAP_SYS_PTRACE` over it as well, since our processes have more rights than any container or are
-//! not dumpable. Whoever holds that in sight of us needs no library: he may trace us.
+//! Where the kernel refuses, or where the program in memory is not what its file says (a packed executable), we execute
+//! ourselves again from a sealed memory file. Not for an unprivileged caller whose runtime belongs to root: nobody in the
+//! caller's containers is root of the host.
+//!
+//! A dynamically linked build (no `crt-static`) also has the host's libraries mapped. They stay: the only way to them is
+//! `/proc/PID/map_files`, which takes `CAP_SYS_ADMIN` or `CAP_CHECKPOINT_RESTORE` over the host's user namespace, and
+//! `CAP_SYS_PTRACE` over it as well, since our processes have more rights than any container or are undumpable. A process
+//! with those rights needs no library: it may trace us.
 
 use super::file::{self, cwd};
 use super::image::{EXE, Image, Segment, page};
@@ -21,36 +22,36 @@ use crate::abi::mount::{ATTR_RDONLY, MountAttr};
 use std::ffi::{CStr, c_void};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// Our process, ready to be moved onto another view of its binary.
+/// Our process, ready to be moved onto another mount of its executable.
 #[derive(Debug)]
 #[must_use = "nothing is protected before it is finished"]
 pub struct Seal {
     movable: bool,
 }
 
-/// A read-only view of our binary, ready to be moved onto. `None` inside: there is nothing to do, since we
-/// run from a sealed copy already, or nobody in the container could write to the binary.
+/// How far the protection of our executable has come.
 #[derive(Debug)]
-#[must_use = "nothing is protected before it is finished"]
-pub struct View(Option<Moved>);
-
-/// The detached mount, and our binary on it.
-#[derive(Debug)]
-struct Moved {
-    tree: OwnedFd,
-    binary: OwnedFd,
-}
-
-/// What is left of a view, to be closed at leisure: whoever closes the last descriptor of a detached mount waits for a
-/// grace period of the kernel.
-#[derive(Debug)]
-pub struct Rest {
-    _tree: OwnedFd,
+#[must_use = "nothing is protected before `finish`"]
+pub enum View {
+    /// Our process can be moved onto the read-only mount.
+    Prepared {
+        /// The detached mount.
+        tree: OwnedFd,
+        /// Our executable on it.
+        binary: OwnedFd,
+    },
+    /// The executable can't be written through our process: we run from the mount, or from a sealed copy, or nobody in
+    /// the container may write to it anyway.
+    Applied {
+        /// Whoever closes the last descriptor of a detached mount waits for a grace period of the kernel: to be dropped
+        /// when there is time.
+        _tree: Option<OwnedFd>,
+    },
 }
 
 impl Seal {
-    /// What has to be done while there is one thread: finds out whether our program can be moved, and replaces its writable
-    /// part by an anonymous copy.
+    /// To be called while there is one thread. Finds out whether our program can be moved, and replaces its writable part by
+    /// an anonymous copy.
     pub fn prepare() -> Self {
         let mut size = 0_u32;
         // SAFETY: the kernel stores the size of its structure there; a kernel without `PR_SET_MM_MAP` answers EINVAL.
@@ -59,71 +60,75 @@ impl Seal {
         Self { movable: check(asked).is_ok() && fits() && detach_data().is_ok() }
     }
 
-    /// Gets the view. Where we can't be moved, we execute ourselves once more from a sealed copy, so this comes before
-    /// anything that a second start could not do again.
+    /// Opens the executable on a read-only mount. Where we can't be moved, executes ourselves again from a sealed copy; so
+    /// this comes before anything that a second start could not do again.
     ///
     /// # Errors
-    /// The kernel's answer when neither way is open. `ENOEXEC`: it was not the kernel but a dynamic loader that executed
-    /// us, so that a second execution would be the loader's.
+    /// The kernel's answer when both ways fail. `ENOEXEC`: we were started through a dynamic loader, so a second execution
+    /// would be the loader's.
     pub fn view(self) -> Answer<View> {
         match if self.movable { view() } else { Err(Errno::EINVAL) } {
-            Ok(view) => Ok(View(Some(view))),
-            Err(_) if out_of_reach() => Ok(View(None)),
+            Ok(view) => Ok(view),
+            Err(_) if out_of_reach() => Ok(View::NONE),
             Err(Errno::ENOEXEC) if Image::own().is_dynamic() => Err(Errno::ENOEXEC),
-            Err(_) => sealed::execute_copy().map(|()| View(None)),
+            Err(_) => sealed::execute_copy().map(|()| View::NONE),
         }
     }
 }
 
 impl View {
-    /// Makes our own binary unwritable through our process. Other threads, and a child that shares our memory, may run
-    /// meanwhile: each page is replaced by the same one. To be called before a process of a container can see us.
+    /// Nothing (more) to do.
+    const NONE: Self = Self::Applied { _tree: None };
+
+    /// Makes our executable unwritable through our process. Does nothing the second time. Other threads, and a child that
+    /// shares our memory, may run meanwhile: each page is replaced by the same page. To be called before a process of a
+    /// container can see us.
     ///
     /// # Errors
     /// The kernel's answer.
-    pub fn finish(self) -> Answer<Option<Rest>> {
-        let Some(Moved { tree, binary }) = self.0 else { return Ok(None) };
+    pub fn finish(self) -> Answer<Self> {
+        let Self::Prepared { tree, binary } = self else { return Ok(self) };
         constant().try_for_each(|segment| remap(&segment, binary.as_fd()))?;
         become_exe(binary.as_fd())?;
-        Ok(Some(Rest { _tree: tree }))
+        Ok(Self::Applied { _tree: Some(tree) })
     }
 }
 
-/// Whether nobody in a container of ours can be the one who may write to our binary: it is root's alone, and we, who are
-/// not root, have no way to give root's id to anybody.
+/// Whether nobody in a container of ours may write to our executable: only root may, and we are not root and cannot give
+/// root's id to anybody.
 fn out_of_reach() -> bool {
     let writable = libc::S_IWGRP | libc::S_IWOTH;
     !cred::is_privileged()
         && file::stat_at(cwd(), EXE, 0).is_ok_and(|exe| exe.st_uid == 0 && exe.st_mode & writable == 0)
 }
 
-fn view() -> Answer<Moved> {
+fn view() -> Answer<View> {
     let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
     let tree = mount::clone_tree_with(cwd(), EXE, &attr, false)?;
     let binary = reopen(tree.as_fd())?;
     if !Image::own().is_of(binary.as_fd())? {
         return Err(Errno::ENOEXEC);
     }
-    Ok(Moved { tree, binary })
+    Ok(View::Prepared { tree, binary })
 }
 
-/// Our segments that nobody writes to.
+/// Our read-only segments.
 fn constant() -> impl Iterator<Item = Segment> {
     Image::own().segments(libc::PT_LOAD).filter(|segment| !segment.has(libc::PF_W))
 }
 
-/// Our segments that are written to.
+/// Our writable segments.
 fn writable() -> impl Iterator<Item = Segment> {
     Image::own().segments(libc::PT_LOAD).filter(|segment| segment.has(libc::PF_W))
 }
 
-/// Whether we know where our program is, and its code (which runs while its data is copied) is not to be written to.
+/// Whether we know where our program is mapped, and its code, which runs while the data is copied, is not writable.
 fn fits() -> bool {
     constant().any(|segment| segment.has(libc::PF_X)) && !writable().any(|segment| segment.has(libc::PF_X))
 }
 
 fn detach_data() -> Answer<()> {
-    // writable segments lie side by side: one copy serves them all
+    // writable segments are adjacent: one copy serves them all
     let mut joined: Option<(usize, usize)> = None;
     for (start, length) in writable().map(|segment| segment.span()) {
         joined = match joined {
@@ -166,11 +171,11 @@ fn reopen(fd: BorrowedFd<'_>) -> Answer<OwnedFd> {
     file::open(cwd(), path, libc::O_RDONLY, 0)
 }
 
-/// Lets go of the pages of our program that nobody has written to (`MADV_DONTNEED`): for whoever waits for long. What is
-/// needed again comes back from the page cache.
+/// Unmaps the clean pages of our program (`MADV_DONTNEED`), for a process that will wait for long. What is needed again comes
+/// back from the page cache.
 pub fn forget_text() {
     for (start, length) in constant().map(|segment| segment.span()) {
-        // SAFETY: the mapping is read-only and of a file: what is let go of is read anew, and is the same.
+        // SAFETY: the mapping is read-only and of a file: its pages are read again, and are the same.
         unsafe { libc::madvise(start as *mut c_void, length, libc::MADV_DONTNEED) };
     }
 }
@@ -180,8 +185,8 @@ fn remap(segment: &Segment, binary: BorrowedFd<'_>) -> Answer<()> {
     let bit = |flag, protection| if segment.has(flag) { protection } else { 0 };
     let protection = bit(libc::PF_R, libc::PROT_READ) | bit(libc::PF_X, libc::PROT_EXEC);
     let offset = libc::off_t::try_from(segment.offset & !(page() - 1)).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: the same bytes of the same inode come to the same address with the same protection; the code that runs
-    // this is itself among them, and sees no difference.
+    // SAFETY: the same bytes of the same inode are mapped at the same address with the same protection. The code that runs
+    // this is among them, and sees no difference.
     let at = unsafe {
         libc::mmap(
             start as *mut c_void,
@@ -215,7 +220,7 @@ fn copy_writable(start: usize, length: usize) -> Answer<()> {
     Ok(())
 }
 
-/// Gives relocated constants their protection back, which the copy above has lost.
+/// Makes relocated constants read-only again: the copy above is writable.
 fn protect_relro(segment: &Segment) -> Answer<()> {
     let start = segment.start & !(page() - 1);
     let end = (segment.start + segment.length) & !(page() - 1);
@@ -251,11 +256,11 @@ fn become_exe(binary: BorrowedFd<'_>) -> Answer<()> {
     };
     // SAFETY: environ is set by libc before main and holds at least its terminator; sbrk(0) only asks.
     let (first, brk) = unsafe { (*sealed::environ, if cfg!(target_env = "gnu") { libc::sbrk(0) as usize } else { 0 }) };
-    // musl would ask the kernel, and does without one (its heap is in mappings): what can't be had there it maps elsewhere.
-    // A program that was moved may have its heap below it, which kernels before 5.16 refuse: both libraries do without
+    // musl would ask the kernel; it does without a brk heap and uses mappings. A program at a random address may have its
+    // heap below itself, which kernels before 5.16 refuse: both libraries do without one
     let end = Image::own().segments(libc::PT_LOAD).map(|segment| segment.start + segment.length).max();
     let brk = brk.max(end.unwrap_or_default().next_multiple_of(page())) as u64;
-    // the stack region that holds arguments and environment stays what it is, for /proc/PID/cmdline
+    // argv and envp stay where they are on the stack, for /proc/PID/cmdline
     let (arg_start, arg_end, env_end) = arguments(first);
     let map = MmMap {
         start_code: code.start as u64,
@@ -280,8 +285,8 @@ fn become_exe(binary: BorrowedFd<'_>) -> Answer<()> {
     .map(drop)
 }
 
-/// Where arguments begin and end and the environment ends, on the stack as the kernel laid it out: arguments,
-/// environment, the name of the executed file.
+/// Start and end of argv and end of envp, on the stack as the kernel laid it out: argv, envp, the name of the executed
+/// file.
 fn arguments(first_variable: *const libc::c_char) -> (u64, u64, u64) {
     // SAFETY: no pointers go in; the answer is the address of a string on our stack.
     let name = unsafe { libc::getauxval(libc::AT_EXECFN) };

@@ -1,8 +1,8 @@
-//! Turning into another program: `execve(2)` with pointer arrays that are ready before the clone.
+//! `execve(2)` with pointer arrays that are prepared before the clone, and running a program as a child.
 
 use super::signal::{self, End};
 use super::{Answer, Errno, call, close, file, task, tty};
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Longest string that [`Strings::append`] takes.
@@ -10,7 +10,7 @@ const SPARE: usize = 4200;
 
 /// Strings and the null-terminated array of pointers to them, as `execve(2)` wants it.
 pub struct Strings {
-    /// Never changed: the pointers point into these.
+    /// Never changed: the pointers point into them.
     strings: Vec<CString>,
     pointers: Vec<*const c_char>,
     /// Room for one string that is known only after the clone.
@@ -64,7 +64,7 @@ impl std::fmt::Debug for Strings {
     }
 }
 
-/// `execve(2)`; comes back only if it failed.
+/// `execve(2)`; returns only if it failed.
 #[must_use]
 pub fn exec(path: &CStr, argv: &Strings, envp: &Strings) -> Errno {
     // SAFETY: both arrays are null-terminated and point to strings that they own or that are static.
@@ -72,102 +72,12 @@ pub fn exec(path: &CStr, argv: &Strings, envp: &Strings) -> Errno {
     Errno::last()
 }
 
-/// `struct clone_args` of `clone3(2)`, as of Linux 5.7.
-#[repr(C)]
-#[derive(Debug, Default)]
-pub struct CloneArgs {
-    /// `CLONE_*`.
-    pub flags: u64,
-    /// Where the pidfd's number goes (`CLONE_PIDFD`): the address of an `i32`.
-    pub pidfd: u64,
-    /// Unused here.
-    pub child_tid: u64,
-    /// Unused here.
-    pub parent_tid: u64,
-    /// What the parent is told when the child ends: `SIGCHLD`.
-    pub exit_signal: u64,
-    /// The lowest byte of the child's stack; zero: a copy of the caller's stack.
-    pub stack: u64,
-    /// Its size.
-    pub stack_size: u64,
-    /// The thread pointer (`CLONE_SETTLS`).
-    pub tls: u64,
-    /// Unused here.
-    pub set_tid: u64,
-    /// Unused here.
-    pub set_tid_size: u64,
-    /// A cgroup v2 directory (`CLONE_INTO_CGROUP`).
-    pub cgroup: u64,
-}
-
-/// `clone3(2)` of a child, or a thread, that begins in `run`, on the stack that `args` names, which must be aligned to 16
-/// bytes. It shares our memory (`CLONE_VM`) and has thread-local storage of its own (`CLONE_SETTLS`).
+/// Runs a program with `files` as its descriptors 0, 1 and 2 and nothing else open, and with `umask` if it is not to have
+/// ours, and waits for its end. After `limit` milliseconds it is killed, and the result is `None`. If it can't be executed,
+/// its status is 127.
 ///
 /// # Errors
-/// The kernel's answer.
-///
-/// # Safety
-/// `args` must be right for the kernel, with a stack and storage that nobody else uses; `argument` must be what `run`
-/// expects, and all that `run` uses must live until the child has executed a program or ended.
-pub(super) unsafe fn clone_apart(
-    args: &CloneArgs,
-    run: extern "C" fn(*mut c_void) -> !,
-    argument: *mut c_void,
-) -> Answer<i32> {
-    let answer: isize;
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: the child, whose answer is 0, leaves this function for good and touches nothing of our stack; the parent
-    // goes on behind the label with everything but the named registers as it was.
-    unsafe {
-        std::arch::asm!(
-            "syscall",
-            "test rax, rax",
-            "jnz 2f",
-            "xor ebp, ebp",
-            "mov rdi, r12",
-            "call r13",
-            "ud2",
-            "2:",
-            inlateout("rax") libc::SYS_clone3 as isize => answer,
-            in("rdi") &raw const *args,
-            in("rsi") size_of::<CloneArgs>(),
-            in("r12") argument,
-            in("r13") run,
-            out("rcx") _,
-            out("r11") _,
-        );
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: as above.
-    unsafe {
-        std::arch::asm!(
-            "svc 0",
-            "cbnz x0, 2f",
-            "mov x29, xzr",
-            "mov x30, xzr",
-            "mov x0, x20",
-            "blr x21",
-            "brk 1",
-            "2:",
-            in("x8") libc::SYS_clone3,
-            inlateout("x0") &raw const *args as isize => answer,
-            in("x1") size_of::<CloneArgs>(),
-            in("x20") argument,
-            in("x21") run,
-        );
-    }
-    match i32::try_from(answer) {
-        Ok(pid) if pid > 0 => Ok(pid),
-        Ok(errno) => Err(Errno::from_raw(-errno)),
-        Err(_) => Err(Errno::EIO),
-    }
-}
-
-/// Runs a program with these as 0, 1 and 2, nothing else open, and a umask if it is not to have ours, and waits for its end; after `limit` milliseconds it is killed, and the
-/// answer is none. A program that can't be executed ends with status 127.
-///
-/// # Errors
-/// The file is not there or may not be executed, or there can be no more processes.
+/// The file does not exist or may not be executed, or there can be no more processes.
 pub fn run(
     path: &CStr,
     argv: &Strings,
@@ -179,8 +89,8 @@ pub fn run(
     const CLONE_PIDFD: usize = 0x1000;
     file::may_execute(path)?;
     let mut pidfd: i32 = -1;
-    // not clone3(2): a hook that starts under the container's seccomp profile runs under one that most likely denies it,
-    // because filters can't look into its argument
+    // not clone3(2): most seccomp profiles deny it, because filters can't see its flags, and a startContainer hook is
+    // started under the container's profile
     let flags = CLONE_PIDFD | libc::SIGCHLD.cast_unsigned() as usize;
     // SAFETY: no memory is shared with the child, which runs the lines below on its own copy and leaves by execve or
     // _exit; both halves are single-threaded here or, in the host half, the child calls only async-signal-safe code.
@@ -212,7 +122,7 @@ fn become_program(path: &CStr, argv: &Strings, envp: &Strings, files: [BorrowedF
             task::leave(127);
         }
     }
-    // not left to execve, which looks the program up before it closes anything
+    // not left to close-on-exec: execve looks the program up before it closes anything
     if close::close_range(3, u32::MAX).is_ok() {
         let _ = exec(path, argv, envp);
     }

@@ -1,4 +1,4 @@
-//! The one door to the kernel: typed calls, and the only `unsafe` (with `launch/clone.rs`).
+//! The one door to the kernel: typed calls, and the only `unsafe`.
 //!
 //! Every function here may be called by init after the clone: none allocates, none keeps state. Descriptors are made
 //! close-on-exec, always. A wrapper's doc names the call it is and the answers worth knowing.
@@ -28,10 +28,11 @@ pub mod ns;
 pub mod paths;
 pub mod proc;
 mod sealed;
-pub mod share;
 pub mod signal;
 pub mod socket;
+pub mod spawn;
 pub mod task;
+mod tls;
 pub mod tty;
 pub mod wait;
 

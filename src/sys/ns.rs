@@ -1,9 +1,8 @@
 //! Namespaces: joining, leaving, naming.
 
-use super::exec::{self, CloneArgs};
-use super::{Answer, Errno, check, file, task};
+use super::{Answer, Errno, check, file};
 use crate::abi::ns::{Namespace, Namespaces};
-use std::ffi::{CStr, c_void};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// `setns(2)`: joins the namespace that a descriptor stands for. `EINVAL`: it is of another type, or (user, time) the
@@ -25,27 +24,6 @@ pub fn unshare(kinds: Namespaces) -> Answer<()> {
     let flags = i32::try_from(kinds.0).map_err(|_| Errno::EINVAL)?;
     // SAFETY: plain number.
     check(unsafe { libc::unshare(flags) }).map(drop)
-}
-
-/// `clone3(2)` of a process in a new user namespace that ends at once, and only then the call comes back. It lies there
-/// as a zombie, by whose number the namespace can still be reached; whoever reaps it lets both go. So nobody who could
-/// outlive us is ever left in the namespace.
-///
-/// # Errors
-/// `ENOSPC`: a limit of `/proc/sys/user` is reached. `EPERM`: the machine lets nobody make them.
-pub fn dead_in_new_user_namespace() -> Answer<i32> {
-    extern "C" fn end(_: *mut c_void) -> ! {
-        task::leave(0)
-    }
-    let mut stack = [0u128; 256];
-    let args = CloneArgs {
-        flags: u64::from((libc::CLONE_NEWUSER | libc::CLONE_VM | libc::CLONE_VFORK).cast_unsigned()),
-        stack: stack.as_mut_ptr() as u64,
-        stack_size: size_of_val(&stack) as u64,
-        ..CloneArgs::default()
-    };
-    // SAFETY: the stack is the child's alone and lives until it has ended, for which the call waits; it uses nothing else.
-    unsafe { exec::clone_apart(&args, end, std::ptr::null_mut()) }
 }
 
 /// `ioctl(NS_GET_NSTYPE)` (Linux 4.11): which kind of namespace a descriptor stands for; `None` for something else.

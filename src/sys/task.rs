@@ -3,7 +3,6 @@
 use super::{Answer, Errno, call, check};
 use std::ffi::CStr;
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// `prlimit(2)` of a process (0: ourselves).
@@ -19,40 +18,21 @@ pub fn set_limit(pid: i32, resource: u32, soft: u64, hard: u64) -> Answer<()> {
     .map(drop)
 }
 
-/// A value in memory that stays shared with every child, however it is made; it stays for good.
-///
-/// # Errors
-/// `ENOMEM`: so much memory may not be had.
-pub fn shared<T>(value: T) -> Answer<NonNull<T>> {
-    let protection = libc::PROT_READ | libc::PROT_WRITE;
-    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-    // SAFETY: a new mapping at a place of the kernel's choice, as long as the value and aligned to a page, never taken away.
-    unsafe {
-        let at = libc::mmap(std::ptr::null_mut(), size_of::<T>(), protection, flags, -1, 0);
-        if at == libc::MAP_FAILED {
-            return Err(Errno::last());
-        }
-        let at = NonNull::new(at.cast::<T>()).ok_or(Errno::ENOMEM)?;
-        at.write(value);
-        Ok(at)
-    }
-}
-
-/// `futex(FUTEX_WAIT)`: sleeps while the word is `value`. May come back early.
+/// `futex(FUTEX_WAIT)`: sleeps while the word is `value`. May return early.
 fn wait_while(word: &AtomicU32, value: u32) {
     let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG).cast_unsigned() as usize;
-    // SAFETY: the word lives through the call; there is no timeout. Whoever waits looks at the word again.
+    // SAFETY: the word lives through the call; there is no timeout. The caller looks at the word again.
     let _woken = unsafe { call(libc::SYS_futex, [word.as_ptr() as usize, operation, value as usize, 0, 0]) };
 }
 
-/// `futex(FUTEX_WAKE)`: wakes whoever waits for the word's change.
+/// `futex(FUTEX_WAKE)`: wakes all who wait for a change of the word.
 fn wake(word: &AtomicU32) {
     let operation = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG).cast_unsigned() as usize;
     // SAFETY: the word lives through the call.
     let _count = unsafe { call(libc::SYS_futex, [word.as_ptr() as usize, operation, i32::MAX as usize, 0, 0]) };
 }
 
-/// Something that comes to be once, which threads may wait for. No call is made where nobody has to wait.
+/// An event that happens once, which threads may wait for. Makes no system call if nobody has to wait.
 #[derive(Debug, Default)]
 pub struct Latch(AtomicU32);
 
@@ -60,7 +40,7 @@ impl Latch {
     const OPEN: u32 = 1;
     const WAITED: u32 = 2;
 
-    /// It has come to be. Answers whether somebody waited.
+    /// The event has happened. Returns whether somebody waited.
     pub fn open(&self) -> bool {
         let waited = self.0.swap(Self::OPEN, Ordering::AcqRel) == Self::WAITED;
         if waited {
@@ -69,7 +49,7 @@ impl Latch {
         waited
     }
 
-    /// Waits for that.
+    /// Waits for the event.
     pub fn wait(&self) {
         let _closed = self.0.compare_exchange(0, Self::WAITED, Ordering::AcqRel, Ordering::Acquire);
         while self.0.load(Ordering::Acquire) != Self::OPEN {
@@ -78,24 +58,25 @@ impl Latch {
     }
 }
 
-/// A word to somebody who shares our memory, and may have begun to listen for it elsewhere, or not yet.
+/// One-shot flag from the host half to an init that shares its memory. If init looked before it was set, init waits at the
+/// socket instead, and the host half has to send a message.
 #[derive(Debug, Default)]
 pub struct Word(AtomicU32);
 
 impl Word {
-    const SAID: u32 = 1;
-    const LISTENED_FOR: u32 = 2;
+    const SET: u32 = 1;
+    const WAITED_FOR: u32 = 2;
 
-    /// Says it. Answers whether the other listens already, and must be told there.
+    /// Sets it. Returns whether the other side waits at the socket already, and needs a message.
     #[must_use]
     pub fn say(&self) -> bool {
-        self.0.swap(Self::SAID, Ordering::AcqRel) == Self::LISTENED_FOR
+        self.0.swap(Self::SET, Ordering::AcqRel) == Self::WAITED_FOR
     }
 
-    /// Whether it was said; if not, it will be told where we listen.
+    /// Whether it is set; if not, the other side will send a message instead.
     #[must_use]
     pub fn was_said(&self) -> bool {
-        self.0.compare_exchange(0, Self::LISTENED_FOR, Ordering::AcqRel, Ordering::Acquire) == Err(Self::SAID)
+        self.0.compare_exchange(0, Self::WAITED_FOR, Ordering::AcqRel, Ordering::Acquire) == Err(Self::SET)
     }
 }
 
@@ -152,15 +133,15 @@ pub fn set_affinity(mask: &[u64]) -> Answer<()> {
     unsafe { call(libc::SYS_sched_setaffinity, [0, size_of_val(mask), mask.as_ptr() as usize, 0, 0]) }.map(drop)
 }
 
-/// Lets ourselves, and who is born of us, run on all processors that the cgroup leaves: what our caller happens to be
-/// bound to is no setting of the container's. Sandboxes that refuse it leave it as it is.
-pub fn roam() {
+/// Lets us, and our children, run on all CPUs that the cgroup allows: the affinity that our caller happens to have is no
+/// setting of the container. A sandbox that refuses this leaves it as it is.
+pub fn reset_affinity() {
     const ALL: [u64; 128] = [u64::MAX; 128];
     let _ = set_affinity(&ALL);
 }
 
-/// Moves to another processor than the one we are on, if there is one for us. [`roam`] takes that back.
-pub fn move_away() {
+/// Moves to another CPU than the one we are on, if there is one. [`reset_affinity`] takes that back.
+pub fn hop_cpu() {
     let mut others = [u64::MAX; 128];
     // SAFETY: the call takes no argument.
     let here = usize::try_from(unsafe { libc::sched_getcpu() });
@@ -219,20 +200,20 @@ pub fn install_filter(program: &[seccompiler::sock_filter], flags: u32) -> Answe
     let number =
         unsafe { call(libc::SYS_seccomp, [SET_MODE_FILTER, flags as usize, &raw const fprog as usize, 0, 0]) }?;
     let number = i32::try_from(number).ok().filter(|_| flags & NEW_LISTENER != 0);
-    // SAFETY: the kernel has just made it. Nothing may be asked of it before the agent has it: any call can be one that
+    // SAFETY: the kernel has just created it. It must not be used before the agent has it: any system call may be one that
     // waits for the agent's answer.
     Ok(number.map(|number| unsafe { OwnedFd::from_raw_fd(number) }))
 }
 
-/// `setsid(2)`: a session of our own, without a terminal. `EPERM` (we lead one already) is as good.
+/// `setsid(2)`: a session of our own, without a terminal. `EPERM` (we lead one already) is not an error.
 pub fn new_session() {
     // SAFETY: no arguments.
     let _ = unsafe { libc::setsid() };
 }
 
-/// Ends the process at once: no handlers, no flushing, no destructors. Where a seccomp profile refuses even that (the C library
-/// would try for ever), an instruction that traps does: the signal ends the process, blocked or not, and whoever waits for it
-/// learns that.
+/// `exit_group(2)`: ends the process at once, without handlers, flushing or destructors. Where a seccomp profile refuses even
+/// that (the C library would try for ever), an instruction traps: the signal ends the process, blocked or not, and the
+/// parent sees it.
 pub fn leave(status: i32) -> ! {
     let status = status.cast_unsigned() as usize;
     for number in [libc::SYS_exit_group, libc::SYS_exit] {
@@ -242,7 +223,7 @@ pub fn leave(status: i32) -> ! {
     trap()
 }
 
-/// Ends the process by `SIGILL`, for one that can say nothing any more.
+/// Ends the process by `SIGILL`: for a process that cannot report its failure in any other way.
 pub fn trap() -> ! {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the instruction raises an exception and does nothing else.

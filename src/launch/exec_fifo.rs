@@ -1,9 +1,9 @@
-//! The gate between `create` and `start`: a fifo through which init is let go, and a locked file that says whether it
+//! Between `create` and `start`: the exec fifo, at which init waits for `start`, and the status lock, which says whether it
 //! still waits.
 //!
-//! Init holds both open; its execve closes them. The lock is a fact of the kernel's: it is gone exactly when the
-//! payload runs or init is dead. If a step behind the gate fails, init writes its twelve bytes, and what a hook has
-//! written, into the locked file, where `start` finds them.
+//! Init holds both open; its execve closes them. The kernel releases the lock exactly when the payload runs or init has
+//! exited. If a step after the exec fifo fails, init writes its failure report, and the output of a hook, into the locked
+//! file, where `start` reads them.
 
 use super::hooks;
 use crate::error::{Context, Error, Kind, Result, reason};
@@ -22,14 +22,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// The fifo's name, as runc's.
+/// The fifo's name, which is runc's.
 const FIFO: &str = "exec.fifo";
 
 fn fifo(directory: &Path) -> PathBuf {
     directory.join(FIFO)
 }
 
-/// Makes both ends of the gate, for init alone.
+/// Makes the exec fifo and the status lock. Both descriptors are for init alone.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -37,17 +37,17 @@ pub(super) fn make(dir: &Dir, slots: &mut [Option<OwnedFd>]) -> Result<()> {
     let path = fifo(dir.path());
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::msg("a path with a zero byte"))?;
     file::mknod(cwd(), &name, libc::S_IFIFO | 0o622, 0).context(|| format!("mkfifo {}", path.display()))?;
-    // open for both: reading then waits for a writer instead of ending when the last one leaves
-    let gate = file::open(cwd(), &name, libc::O_RDWR, 0).context(|| format!("open {}", path.display()))?;
-    slots[usize::from(Slot::GATE.0)] = Some(gate);
+    // open for writing, too: then a read waits for a writer, instead of returning 0 when there is none
+    let fifo = file::open(cwd(), &name, libc::O_RDWR, 0).context(|| format!("open {}", path.display()))?;
+    slots[usize::from(Slot::GATE.0)] = Some(fifo);
     slots[usize::from(Slot::LOCK.0)] = Some(dir.make_gate()?.into());
     Ok(())
 }
 
-/// Lets init go and waits until the payload runs. Of two that try, one does.
+/// Lets init go on, and waits until the payload runs. If two calls try, one succeeds.
 ///
 /// # Errors
-/// Somebody else was faster, init is dead, or a step behind the gate failed.
+/// Another call was faster, init has exited, or a step after the exec fifo failed.
 pub fn open(dir: &Dir, spec: &Spec) -> Result<()> {
     let path = fifo(dir.path());
     let opened = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path);
@@ -59,7 +59,7 @@ pub fn open(dir: &Dir, spec: &Spec) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(already()),
         Err(error) => return Err(Error::from(error).context(format!("open {}", path.display()))),
     };
-    let mut lock = OpenOptions::new().read(true).write(true).open(dir.gate()).context(|| "open the gate")?;
+    let mut lock = OpenOptions::new().read(true).write(true).open(dir.gate()).context(|| "open the status lock")?;
     match std::fs::remove_file(&path) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(already()),
@@ -74,10 +74,10 @@ fn already() -> Error {
     Error::msg("cannot start an already running container")
 }
 
-/// What init has written after the gate, if it failed there.
+/// The failure that init has reported after the exec fifo, if it failed there.
 fn late_failure(lock: &mut File, spec: &Spec) -> Result<()> {
     let mut bytes = Vec::new();
-    lock.rewind().and_then(|()| lock.read_to_end(&mut bytes)).context(|| "read the gate")?;
+    lock.rewind().and_then(|()| lock.read_to_end(&mut bytes)).context(|| "read the status lock")?;
     let Some(Message::Failed(failure)) = bytes.get(..SIZE).and_then(Message::decode) else { return Ok(()) };
     let mut rest = &bytes[SIZE..];
     let mut piece = || -> String {

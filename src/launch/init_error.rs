@@ -1,8 +1,9 @@
-//! What init's twelve bytes mean, as a sentence: the host still holds the plan.
+//! Errors of init. Init reports a failure in twelve bytes (`crate::wire`); the host half, which holds the plan, makes the
+//! message.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set, and most steps explain themselves")]
 
-use super::hooks;
+use super::{Mode, hooks};
 use crate::cgroup::Handle;
 use crate::error::{Error, Kind, reason};
 use crate::plan::Plan;
@@ -15,24 +16,30 @@ use crate::wire::{Cause, Failure};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// In front of everything that went wrong in init, as runc has it.
-const INIT: &str = "unable to start container process: error during container init";
+/// runc's prefix of everything that fails in a process of `exec`.
+pub(super) const EXEC: &str = "unable to start container process";
 
-/// In front of everything that went wrong in a process of `exec`, as runc has it.
-pub(super) const TENANT: &str = "unable to start container process";
-
-/// The sentence for a failure of init.
-pub(super) fn of(plan: &Plan, failure: Failure, slots: &[Option<OwnedFd>]) -> Error {
-    told(plan, failure, slots).context(INIT)
+impl Mode {
+    /// runc's prefix of everything that fails in init.
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Create | Self::Run => "unable to start container process: error during container init",
+            Self::Exec => EXEC,
+        }
+    }
 }
 
-/// The sentence for a failure of a process of `exec`, without what stands in front of it.
-pub(super) fn told(plan: &Plan, failure: Failure, slots: &[Option<OwnedFd>]) -> Error {
+/// The error for a failure that init has reported.
+pub(super) fn of(mode: Mode, plan: &Plan, failure: Failure, slots: &[Option<OwnedFd>]) -> Error {
+    step_error(plan, failure, slots).context(mode.prefix())
+}
+
+fn step_error(plan: &Plan, failure: Failure, slots: &[Option<OwnedFd>]) -> Error {
     let index = usize::from(failure.step);
     let Some(step) = plan.steps.get(index) else { return Error::msg(format!("step {index} failed")) };
     let errno = Errno::from_raw(failure.errno);
     let place = format!("step {}/{}", index + 1, plan.steps.len());
-    let error = phrase(step, failure, errno, &plan.image, slots).unwrap_or_else(|| {
+    let error = known(step, failure, errno, &plan.image, slots).unwrap_or_else(|| {
         let why = cause(failure.cause).map_or_else(|| reason(errno), str::to_owned);
         Error::msg(format!("{place}: {step}: {why}"))
     });
@@ -43,9 +50,9 @@ pub(super) fn told(plan: &Plan, failure: Failure, slots: &[Option<OwnedFd>]) -> 
     error.fact("phase", "init").fact("step", place).fact("code", format!("{errno:?}"))
 }
 
-/// The failures that engines and people know by their words.
+/// Failures whose message engines and people know.
 // check: table: one arm a failure
-fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[Option<OwnedFd>]) -> Option<Error> {
+fn known(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[Option<OwnedFd>]) -> Option<Error> {
     match (step, failure.cause) {
         (Step::Find | Step::Exec, Cause::NoProgram) => Some(program(image, false, errno)),
         (Step::Exec, Cause::Kernel) => Some(program(image, true, errno)),
@@ -69,7 +76,7 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
             let how = hooks::how(end, hook.timeout);
             let failed =
                 hooks::failed(&hook.name, &hook.image.program, &how, &text(Slot::HOOK[1]), &text(Slot::HOOK[2]));
-            // by then the container was created: what fails is the launch of the payload
+            // the container was created before: what fails is the launch of the payload
             Some(if hook.late { failed.with_kind(Kind::Launch) } else { failed })
         }
         (Step::Chdir { .. }, Cause::CwdOutside) => Some(Error::msg(
@@ -88,7 +95,9 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
         (Step::Gid(id), _) if errno == Errno::EINVAL => Some(unmapped("gid", *id)),
         (Step::AttrKeepLocked { .. }, _) if errno == Errno::EPERM => {
             let words = Error::msg(format!("error mounting: {step}: {}", reason(errno)));
-            Some(words.with_hint("in a user namespace what a mount of the host forbids can't be allowed"))
+            Some(words.with_hint(
+                "flags locked by the host mount (nosuid, nodev, noexec, ro) cannot be cleared in a user namespace",
+            ))
         }
         (Step::OpenRoot { path, .. } | Step::NewTree { path, .. } | Step::Chroot(path), _)
             if matches!(errno, Errno::ENOENT | Errno::ENOTDIR) =>
@@ -102,7 +111,7 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
             )))
         }
         (Step::JoinNetwork, Cause::NoNetwork | Cause::NoLoopback) => {
-            Some(super::clone::no_network(Refused { loopback: failure.cause == Cause::NoLoopback, errno }))
+            Some(super::spawn::no_network(Refused { loopback: failure.cause == Cause::NoLoopback, errno }))
         }
         (
             Step::Attach { target, .. } | Step::Mount { target, .. } | Step::MountCgroup { target, .. },
@@ -110,7 +119,7 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
         ) => {
             let target = target.to_string_lossy();
             let text = format!("{target:?} cannot be mounted because it is inside /proc");
-            Some(Error::msg(text).with_hint("a link of the image leads there"))
+            Some(Error::msg(text).with_hint("a symbolic link of the image leads there"))
         }
         (Step::OpenDev, Cause::ForeignDev) => Some(
             Error::msg("/dev of the container is a mount that the configuration does not name /dev: it is not filled")
@@ -124,7 +133,7 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
     }
 }
 
-/// The ids of a mount could not be mapped, in runc's words.
+/// The error for a mount whose ids could not be mapped, worded like runc's.
 pub(super) fn not_mapped(source: &CStr, errno: Errno) -> Error {
     let why = match errno {
         Errno::EINVAL => " (maybe the filesystem used doesn't support idmap mounts on this kernel?)",
@@ -137,10 +146,10 @@ pub(super) fn not_mapped(source: &CStr, errno: Errno) -> Error {
 
 fn unmapped(kind: &str, id: u32) -> Error {
     let text = format!("unable to setup user: cannot set{kind} to unmapped {kind} {id} in user namespace");
-    Error::msg(text).with_hint(format!("linux.{kind}Mappings says which ids there are"))
+    Error::msg(text).with_hint(format!("linux.{kind}Mappings lists the ids of the user namespace"))
 }
 
-/// A program that can't be found, or that execve refuses, as Go's `exec.LookPath` and runc's own execve word it.
+/// The error for a program that can't be found, or that execve refuses, worded like Go's `exec.LookPath` and runc's execve.
 fn program(image: &Image, found: bool, errno: Errno) -> Error {
     let name = &image.program;
     let missing = matches!(errno, Errno::ENOENT | Errno::ENOTDIR);
@@ -155,7 +164,7 @@ fn program(image: &Image, found: bool, errno: Errno) -> Error {
     };
     let error = Error::msg(text).fact("path", name.clone());
     match errno {
-        // the file was found and may be executed: what is missing is what its first line names, or its loader
+        // the file exists and may be executed: its interpreter or its loader does not exist
         Errno::ENOENT if found => error.with_hint("the interpreter or the loader of the program is missing"),
         Errno::ENOEXEC => error.with_hint("the program is of another architecture, or a script without #! line"),
         _ => error,
@@ -164,14 +173,14 @@ fn program(image: &Image, found: bool, errno: Errno) -> Error {
 
 fn cause(cause: Cause) -> Option<&'static str> {
     match cause {
-        Cause::OtherNode => Some("another node is there already"),
+        Cause::OtherNode => Some("another file exists there"),
         Cause::NotNull => Some("/dev/null of the container is not the null device"),
-        Cause::InProc => Some("it is inside /proc"),
-        Cause::NotDevpts => Some("/dev/pts of the container is no devpts"),
+        Cause::InProc => Some("the target is inside /proc"),
+        Cause::NotDevpts => Some("/dev/pts of the container is not devpts"),
         Cause::ForeignDev => Some("/dev is not the container's own"),
-        Cause::NotProcfs => Some("/proc is no procfs"),
+        Cause::NotProcfs => Some("/proc is not procfs"),
         Cause::NotOrdinary => Some("not an ordinary directory"),
-        Cause::CwdOutside => Some("outside of the root"),
+        Cause::CwdOutside => Some("the working directory is outside of the root"),
         Cause::Kernel
         | Cause::NoNetwork
         | Cause::NoLoopback
@@ -191,7 +200,7 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
             )
         }
         (Step::AttrKeepLocked { .. } | Step::AttrAt { .. }, Errno::EPERM) => {
-            Some("a user namespace may not clear flags that the host's mount has")
+            Some("flags locked by the host mount (nosuid, nodev, noexec, ro) cannot be cleared in a user namespace")
         }
         (Step::Mount { fstype, .. }, Errno::EINVAL) if fstype.as_c_str() == c"devpts" => {
             Some("in a user namespace gid= must be an id that is mapped there")
@@ -207,42 +216,38 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
     }
 }
 
-/// Init is gone without a word. The kernel counts in the container's cgroup whom it killed for lack of memory.
-pub(super) fn vanished(end: Option<End>, cgroup: &Handle) -> Error {
-    match end {
-        Some(End::Killed(libc::SIGKILL)) if killed_for_memory(cgroup) => {
-            Error::msg("container init was OOM-killed (memory limit too low?)")
-        }
-        Some(End::Killed(_) | End::Exited(_)) | None => gone(end),
-    }
-    .context(INIT)
+/// What is wrong when the first process of a container ends before it has executed the payload.
+pub fn lost(cgroup: &Handle) -> impl Fn(Option<End>) -> Error {
+    |end| vanished(Mode::Run, end, cgroup)
 }
 
-/// A process of `exec` is gone without a word.
-pub(super) fn tenant_vanished(end: Option<End>, cgroup: &Handle) -> Error {
-    match end {
-        // runc's words for it: somebody in the cgroup was killed, perhaps this one
-        Some(End::Killed(libc::SIGKILL)) if killed_for_memory(cgroup) => {
-            Error::msg("killed by signal 9 (possibly OOM-killed)")
-        }
-        Some(End::Killed(_) | End::Exited(_)) | None => gone(end),
-    }
-    .context(TENANT)
+/// Init has ended without a report. The cgroup counts the processes that were killed for lack of memory.
+pub(super) fn vanished(mode: Mode, end: Option<End>, cgroup: &Handle) -> Error {
+    let error = match end {
+        Some(End::Killed(libc::SIGKILL)) if killed_for_memory(cgroup) => Error::msg(match mode {
+            Mode::Create | Mode::Run => "container init was OOM-killed (memory limit too low?)",
+            // runc's wording: some process in the cgroup was killed, perhaps this one
+            Mode::Exec => "killed by signal 9 (possibly OOM-killed)",
+        }),
+        Some(End::Killed(_) | End::Exited(_)) | None => ended(end),
+    };
+    error.context(mode.prefix())
 }
 
 fn killed_for_memory(cgroup: &Handle) -> bool {
     cgroup.oom_kills().is_ok_and(|count| count > 0)
 }
 
-fn gone(end: Option<End>) -> Error {
+fn ended(end: Option<End>) -> Error {
     let text = match end {
-        Some(End::Killed(libc::SIGSYS)) => "the seccomp profile forbids a system call that starting needs".to_owned(),
+        Some(End::Killed(libc::SIGSYS)) => "the seccomp profile forbids a system call that the start needs".to_owned(),
         Some(End::Killed(libc::SIGILL)) => {
-            "the seccomp profile forbids to go on (execve), and to say why (write) or to end (exit_group)".to_owned()
+            "the seccomp profile forbids execve, and write or exit_group as well, so init could not report the failure"
+                .to_owned()
         }
         Some(End::Killed(signal)) => format!("killed by signal {signal}"),
-        Some(End::Exited(status)) => format!("left with status {status}"),
-        None => "init is gone".to_owned(),
+        Some(End::Exited(status)) => format!("exited with status {status}"),
+        None => "init has ended without a report".to_owned(),
     };
     Error::msg(text)
 }

@@ -1,12 +1,13 @@
-//! What the debug log says of the stages of a start. Where runc has the same stage it has runc's words: people and scripts
-//! look for them.
+//! Lines of the debug log, and of `--trace`, about the stages of a start. Where runc has the same stage they are runc's:
+//! people and scripts look for them.
 
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::step::Step;
+use crate::sys::netns::Ahead;
 
 /// Before the clone.
-pub(super) fn clone(plan: &Plan, log: &Log) {
+pub(super) fn before_clone(plan: &Plan, log: &Log) {
     let birth = &plan.birth;
     log.debug(|| format!("nsexec container setup: clone3({})", birth.new));
     if !birth.affinity.is_empty() {
@@ -19,22 +20,30 @@ pub(super) fn clone(plan: &Plan, log: &Log) {
     }
 }
 
-/// There is a child.
-pub(super) fn born(pid: i32, plan: &Plan, log: &Log) {
+/// After the clone.
+pub(super) fn after_clone(pid: i32, plan: &Plan, log: &Log) {
     log.debug(|| format!("child process in init(): pid {pid}, {} steps", plan.steps.len()));
 }
 
-/// The last word to a process for a container that is there already.
+/// A process of `exec` needs nothing more from us.
 pub(super) fn about_to_exec(plan: &Plan, log: &Log) {
     log.debug(|| format!("setns_init: about to exec {}", plan.image));
 }
 
-/// Init has no more to say: it waits for `start`, or its execve has closed the stream.
+/// Init sends nothing more: it waits for `start`, or its execve has closed the socket.
 pub(super) fn complete(log: &Log) {
     log.debug(|| "init: closing the pipe to signal completion".to_owned());
 }
 
-/// Bits of processor numbers as one hexadecimal number.
+/// Adds what init and the netns thread did to the trace.
+pub(super) fn trace(netns: Option<&Ahead>, pid: i32, plan: &Plan, log: &Log) {
+    if let Some(trace) = log.trace() {
+        trace.beside(netns.into_iter().flat_map(Ahead::timings));
+        trace.steps(pid, plan.steps.iter().map(ToString::to_string));
+    }
+}
+
+/// A CPU mask as one hexadecimal number.
 fn mask(words: &[u64]) -> String {
     let used = words.iter().rposition(|word| *word != 0).unwrap_or(0);
     let mut text = String::from("0x");

@@ -1,7 +1,7 @@
-//! The mount namespace in which CRIU brings a container back.
+//! The mount namespace in which CRIU restores a container.
 //!
-//! CRIU wants the root to be a mount that nothing above covers. It is made in a mount namespace for CRIU alone: nothing
-//! is to be undone, whoever of us is killed, and no removal of the state directory can reach the root through it.
+//! CRIU wants the root to be a mount point that no other mount covers. We mount it in a mount namespace for CRIU alone: then
+//! nothing has to be undone, whichever process is killed, and removing the state directory can't reach the root through it.
 
 use crate::abi::mount::{MS_REC, MS_SLAVE};
 use crate::abi::ns::{Namespace, Namespaces};
@@ -13,9 +13,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// We are on the stage as long as this value lives; who is started meanwhile stays there.
-pub(super) struct Stage<'a> {
-    namespace: OwnedFd,
+/// We are in the mount namespace as long as this value lives. A process that is started meanwhile stays there.
+pub(super) struct RestoreMountNs<'a> {
+    host: OwnedFd,
     root: OwnedFd,
     directory: OwnedFd,
     log: &'a Log,
@@ -27,35 +27,35 @@ fn mounts() -> Namespaces {
     kinds
 }
 
-impl<'a> Stage<'a> {
-    /// Enters a new one, where `rootfs` is also mounted on `at`.
+impl<'a> RestoreMountNs<'a> {
+    /// Enters a new mount namespace, in which `rootfs` is also mounted on `at`.
     pub(super) fn enter(rootfs: &Path, at: &Path, log: &'a Log) -> Result<Self> {
         let open = |path, flags| file::open(file::cwd(), path, flags, 0).context(|| format!("open {path:?}"));
-        let stage = Self {
-            namespace: open(c"/proc/self/ns/mnt", libc::O_RDONLY)?,
+        let entered = Self {
+            host: open(c"/proc/self/ns/mnt", libc::O_RDONLY)?,
             root: open(c"/", libc::O_PATH | libc::O_DIRECTORY)?,
             directory: open(c".", libc::O_PATH | libc::O_DIRECTORY)?,
             log,
         };
         ns::unshare(mounts()).context(|| "unshare(mount)")?;
-        // what the host mounts and unmounts goes on; what is mounted here stays here
+        // mounts of the host propagate into the namespace, and nothing propagates back
         mount::propagate(c"/", MS_SLAVE | MS_REC).context(|| "make mounts slave")?;
         let name =
             |path: &Path| CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::msg("a path with a zero byte"));
         let tree = mount::clone_tree(file::cwd(), &name(rootfs)?, true, true)
             .context(|| format!("open_tree({:?})", rootfs.display()))?;
-        let place = file::open(file::cwd(), &name(at)?, libc::O_PATH | libc::O_DIRECTORY, 0);
-        let place = place.context(|| format!("open {}", at.display()))?;
-        mount::attach(tree.as_fd(), place.as_fd()).context(|| format!("mount the root on {}", at.display()))?;
-        Ok(stage)
+        let mountpoint = file::open(file::cwd(), &name(at)?, libc::O_PATH | libc::O_DIRECTORY, 0);
+        let mountpoint = mountpoint.context(|| format!("open {}", at.display()))?;
+        mount::attach(tree.as_fd(), mountpoint.as_fd()).context(|| format!("mount the root on {}", at.display()))?;
+        Ok(entered)
     }
 }
 
-impl Drop for Stage<'_> {
+impl Drop for RestoreMountNs<'_> {
     fn drop(&mut self) {
         let back = || {
-            ns::join(self.namespace.as_fd(), mounts())?;
-            // joining has put us at the root of the namespace, which need not be our own
+            ns::join(self.host.as_fd(), mounts())?;
+            // setns has changed our root to that of the namespace, which need not be ours
             file::enter(self.root.as_fd())?;
             file::chroot(c".")?;
             file::enter(self.directory.as_fd())

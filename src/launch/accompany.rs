@@ -1,0 +1,173 @@
+//! The host half beside a running init: answers what init asks until the payload runs, or until init waits for `start`.
+//! The same for `run`, `create` and `exec`.
+
+use super::spawn::{Child, InitSocket, reap};
+use super::{Mode, Record, document, fds, hooks, init_error, inner_pid, send_listener};
+use crate::error::{Context, Error, Result};
+use crate::log::Log;
+use crate::plan::Plan;
+use crate::plan::step::{Slot, Step, Sync};
+use crate::sys::exe::View;
+use crate::sys::{task, tty};
+use crate::wire::Message;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What the host half needs while init runs.
+pub(super) struct Accompany<'a> {
+    pub(super) mode: Mode,
+    pub(super) plan: &'a Plan,
+    pub(super) child: &'a Child,
+    pub(super) socket: &'a InitSocket,
+    pub(super) slots: &'a [Option<OwnedFd>],
+    /// Our caller waits for the payload's end, and then learns how it ended.
+    pub(super) foreground: bool,
+    pub(super) log: &'a Log,
+}
+
+impl Accompany<'_> {
+    /// Lets init go on behind its `Await(sync)`, if the plan has one.
+    pub(super) fn go(&self, sync: Sync) -> Result<()> {
+        if self.waits_for(sync) { self.socket.go(sync) } else { Ok(()) }
+    }
+
+    /// Whether init waits for us there.
+    pub(super) fn waits_for(&self, sync: Sync) -> bool {
+        self.plan.steps.iter().any(|step| matches!(step, Step::Await(known) if *known == sync))
+    }
+
+    /// Sets the limits that init may not set itself, because raising one takes a right on the host.
+    pub(super) fn set_limits(&self) -> Result<()> {
+        for limit in &self.plan.limits {
+            task::set_limit(self.child.pid, limit.resource, limit.soft, limit.hard)
+                .context(|| format!("prlimit({}, {}, {})", limit.name, limit.soft, limit.hard))?;
+        }
+        Ok(())
+    }
+
+    /// If something fails beside init, prefers init's own failure if it reports one within 50 ms: runc mounts before it sets
+    /// limits, and callers expect that error.
+    pub(super) fn prefer_inits(&self, error: Error) -> Error {
+        const PATIENCE: i32 = 50;
+        let ready = tty::poll([(Some(self.socket.as_fd()), libc::POLLIN)], PATIENCE);
+        match ready.is_ok_and(|[ready]| ready != 0).then(|| self.socket.receive()) {
+            Some(Ok(Some((Message::Failed(failure), _)))) => init_error::of(self.mode, self.plan, failure, self.slots),
+            Some(_) | None => error,
+        }
+    }
+
+    /// Answers init until it has become the payload, or waits for `start`. Returns the terminal's master if init sends one.
+    ///
+    /// Init's questions come in the order of the plan's steps. When the last one is answered, init may go on to the payload.
+    /// `protection` is dropped here: closing the detached mount waits for a grace period of the kernel, and we wait anyway.
+    pub(super) fn answer_init(&self, record: &Record, protection: View) -> Result<Option<OwnedFd>> {
+        let mut questions = self.plan.steps.iter().filter(|step| asks_host(step)).peekable();
+        let mut terminal = None;
+        if questions.peek().is_none() {
+            self.go(Sync::Ready)?;
+        }
+        drop(protection);
+        loop {
+            let message = match self.socket.receive()? {
+                Some(message) => message,
+                None => return self.at_end_of_stream(record).map(|()| terminal),
+            };
+            match (message, questions.peek()) {
+                ((Message::Failed(failure), _), _) => {
+                    return Err(init_error::of(self.mode, self.plan, failure, self.slots));
+                }
+                ((Message::Handed(Slot::PTY), fd), _) => {
+                    terminal = fd;
+                    continue;
+                }
+                ((Message::Handed(Slot::LISTENER), Some(fd)), _) => {
+                    self.send_listener(&fd, record)?;
+                    continue;
+                }
+                ((Message::Reached(Sync::Ready), _), None) if self.mode == Mode::Create => return Ok(terminal),
+                ((Message::Handed(Slot::TREE), Some(tree)), Some(step)) => self.map_ids(tree.as_fd(), step)?,
+                ((Message::Reached(sync), _), Some(Step::Tell(expected))) if sync == *expected => {
+                    self.answer(sync, record)?;
+                }
+                ((message, _), _) => {
+                    return Err(Error::msg(format!("protocol error: unexpected message {message:?} from init")));
+                }
+            }
+            questions.next();
+            if questions.peek().is_none() {
+                self.go(Sync::Ready)?;
+            }
+        }
+    }
+
+    /// The end of the stream: the payload runs, or init is gone.
+    ///
+    /// In the foreground the caller learns later how the payload ended. Else we ask the kernel.
+    fn at_end_of_stream(&self, record: &Record) -> Result<()> {
+        let runs = match self.mode {
+            Mode::Create => false,
+            Mode::Run | Mode::Exec if self.foreground => true,
+            Mode::Run => {
+                let [ended] = tty::poll([(Some(self.child.pidfd.as_fd()), libc::POLLIN)], 0)?;
+                ended == 0 || became_payload(self.child.pid)
+            }
+            // execve changes the kernel's flag before it closes the stream
+            Mode::Exec => became_payload(self.child.pid),
+        };
+        if runs { Ok(()) } else { Err(init_error::vanished(self.mode, reap(self.child)?, &record.cgroup)) }
+    }
+
+    fn answer(&self, sync: Sync, record: &Record) -> Result<()> {
+        match sync {
+            Sync::Rooted => {
+                // runtime.md, Lifecycle, steps 2 and 3: the environment is there
+                let document = document(record, "created", record.init_process_pid);
+                hooks::run(&self.plan.hooks.runtime, &document, self.log)?;
+                self.fill_hooks(record)?;
+            }
+            Sync::Limited => self.set_limits()?,
+            Sync::Mapped | Sync::IdMapped | Sync::Ready => {}
+        }
+        self.socket.go(sync)
+    }
+
+    /// Maps the ids of a mount that init has cloned: that takes rights over the file system that init does not have.
+    fn map_ids(&self, tree: BorrowedFd<'_>, step: &Step) -> Result<()> {
+        let Step::IdMap { mapped, source, .. } = step else {
+            return Err(Error::msg("protocol error: init sent an fd for id-mapping that the plan does not ask for"));
+        };
+        fds::map_ids(tree, source, *mapped, self.slots)?;
+        self.socket.go(Sync::IdMapped)
+    }
+
+    /// Fills the standard input of the hooks in the container, for which pids are those of the container.
+    fn fill_hooks(&self, record: &Record) -> Result<()> {
+        for slot in [Slot::HOOK[0], Slot::HOOK_START] {
+            if let Some(stdin) = self.slots.get(usize::from(slot.0)).and_then(Option::as_ref) {
+                let pid = inner_pid(record.init_process_pid)?;
+                hooks::fill(stdin.as_fd(), &document(record, "created", pid))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the seccomp listener to the agent that the profile names (config-linux.md, Container Process State). Each
+    /// process has a filter of its own.
+    fn send_listener(&self, fd: &OwnedFd, record: &Record) -> Result<()> {
+        let Some((path, metadata)) = &self.plan.listener else { return Err(Error::msg("a listener without a path")) };
+        let status = if self.mode == Mode::Exec { "running" } else { "creating" };
+        send_listener(path, metadata, fd, record, self.child.pid, status)
+    }
+}
+
+/// Whether init asks the host half in this step, and waits for the answer.
+fn asks_host(step: &Step) -> bool {
+    matches!(step, Step::Tell(Sync::Rooted | Sync::Limited) | Step::IdMap { by_host: true, .. })
+}
+
+/// Whether a process that has ended, and is not reaped yet, had executed a program: the kernel's `PF_FORKNOEXEC`
+/// (field 9 of `/proc/PID/stat`, proc(5)) says that it had not.
+pub(super) fn became_payload(pid: i32) -> bool {
+    let stat = procfs::process::Process::new(pid).and_then(|process| process.stat());
+    let flags = stat.ok().and_then(|stat| stat.flags().ok());
+    flags.is_none_or(|flags| !flags.contains(procfs::process::StatFlags::PF_FORKNOEXEC))
+}

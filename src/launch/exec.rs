@@ -1,0 +1,211 @@
+//! **The story** of the host half of `exec`: one more process in a container that exists.
+//!
+//! In a straight line, with one clone, like `launch`. There is one thing to undo: the process itself. It starts in the
+//! container's cgroup; from before the clone on nobody may look into it (CVE-2016-9962).
+
+use super::accompany::Accompany;
+use super::init_error::EXEC;
+use super::prepare::write_pid_file;
+use super::spawn::{Child, Spawn, end};
+use super::{Mode, Record, Undo, debug_log, fds, init_error, oom};
+use crate::cgroup::Sub;
+use crate::error::{Context, Error, Result};
+use crate::facts::Facts;
+use crate::log::Log;
+use crate::plan::Plan;
+use crate::plan::request::StartOptions;
+use crate::plan::step::{Slot, Step, Sync};
+use crate::plan::tenant::{self, Request};
+use crate::state::Held;
+use crate::sys::exe::View;
+use crate::sys::signal::End;
+use crate::sys::{Answer, Errno, cred, file, tty};
+use oci_spec::runtime::{Linux, Process};
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A process to be started in a container.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// What is remembered of the container.
+    pub record: &'a Record,
+    /// The process.
+    pub process: &'a Process,
+    /// `linux` of the container's config.json.
+    pub linux: Option<&'a Linux>,
+    /// How the process is started; `no_new_keyring` is what the container was made with.
+    pub options: &'a StartOptions,
+    /// `--cgroup`.
+    pub subs: &'a [Sub],
+}
+
+/// A process that was started in a container.
+#[derive(Debug)]
+pub struct Tenant {
+    /// The process.
+    pub child: Child,
+    /// The terminal's master, for a terminal in the foreground.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// Plans a process for a container.
+///
+/// # Errors
+/// The process asks for something impossible.
+pub fn plan(job: &Job<'_>) -> Result<Plan> {
+    let process = job.process;
+    let labels = process.apparmor_profile().is_some() || process.selinux_label().is_some();
+    let request = Request {
+        id: &job.record.id,
+        process,
+        linux: job.linux,
+        options: job.options,
+        privileged: cred::is_privileged(),
+        placed_late: placed_late(job),
+    };
+    tenant::plan(&request, &Facts::ask(labels, false))
+}
+
+/// Whether the process may have to be moved after the clone: on cgroup v1, and by a user's systemd, which may do what the
+/// user may not.
+fn placed_late(job: &Job<'_>) -> bool {
+    let cgroup = &job.record.cgroup;
+    cgroup.cgroup_paths.keys().any(|key| !key.is_empty()) || cgroup.systemd_unit.as_ref().is_some_and(|unit| unit.user)
+}
+
+/// Launches a process in a container: returns when it runs.
+///
+/// # Errors
+/// Any step that failed; then there is no process.
+pub fn launch(job: &Job<'_>, init: Held, protection: View, log: &Log) -> Result<Tenant> {
+    let planning = log.span("plan");
+    let plan = Box::leak(Box::new(plan(job)?));
+    drop(planning);
+    plan.notes.iter().for_each(|note| log.warn(note));
+    plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
+    let mut slots = fds::open(plan)?;
+    let (first, place) = (init.pid.as_raw(), usize::from(Slot::INIT.0));
+    if plan.steps.iter().any(|step| matches!(step, Step::EnterRoot)) {
+        slots[usize::from(Slot::ROOT.0)] = Some(root(&init)?);
+    }
+    slots[place] = Some(init.into_pidfd());
+    start(plan, &mut slots, job, first, protection, log).map_err(|error| {
+        match slots[place].as_ref().map(|pidfd| ended(pidfd.as_fd())) {
+            // that is the reason, whatever failed: an ended pid namespace takes no more processes
+            Some(Ok(true)) => error.context("cannot exec in a stopped container"),
+            Some(Ok(false) | Err(_)) | None => error,
+        }
+    })
+}
+
+/// The root of the container's first process. Not the path that the host had it at: the container may have put anything
+/// there.
+fn root(init: &Held) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/root", init.pid);
+    let what = || format!("open {path}");
+    let name = CString::new(path.as_str()).map_err(|_| Error::msg(what()))?;
+    let root = file::open(file::cwd(), &name, libc::O_PATH | libc::O_DIRECTORY, 0).context(what)?;
+    // its pidfd was opened before: if it has not ended by now, the pid was its own all the time
+    if ended(init.as_fd())? { Err(Error::msg("cannot exec in a stopped container")) } else { Ok(root) }
+}
+
+/// Whether the process that a pidfd means has ended.
+fn ended(pidfd: BorrowedFd<'_>) -> Answer<bool> {
+    tty::poll([(Some(pidfd), libc::POLLIN)], 0).map(|[ready]| ready != 0)
+}
+
+/// Starts the process. `first` is the pid of the container's first process.
+fn start(
+    plan: &'static mut Plan,
+    slots: &mut [Option<OwnedFd>],
+    job: &Job<'_>,
+    first: i32,
+    protection: View,
+    log: &Log,
+) -> Result<Tenant> {
+    // before we are undumpable: then our own /proc entries belong to root
+    let score = oom::lend(plan.oom_score_adj)?;
+    cred::set_dumpable(false).context(|| "prctl(PR_SET_DUMPABLE, 0)")?;
+    let mut spawn = Spawn::prepare(plan, slots, None, log)?;
+    let (child, in_cgroup) = clone_into_cgroup(&mut spawn, job, first).map_err(|error| error.context(EXEC))?;
+    let (socket, plan) = spawn.finish(&child, log);
+    drop(score);
+    debug_log::about_to_exec(plan, log);
+    let mut undo = Undo::new(log);
+    undo.push("end the process", || end(&child));
+    let (socket, foreground) = (&socket, job.options.foreground());
+    let accompany = Accompany { mode: Mode::Exec, plan, child: &child, socket, slots, foreground, log };
+    let started = log.span("accompany");
+    let terminal = provide(&accompany, job, in_cgroup)
+        .map_err(|error| error.context(EXEC))
+        .and_then(|()| accompany.answer_init(job.record, protection))
+        .and_then(|terminal| write_pid_file(job.options.pid_file.as_deref(), child.pid).map(|()| terminal));
+    drop(started);
+    debug_log::trace(None, child.pid, plan, log);
+    let terminal = terminal?;
+    undo.disarm();
+    Ok(Tenant { child, terminal })
+}
+
+/// Does what the process cannot do itself.
+fn provide(accompany: &Accompany<'_>, job: &Job<'_>, in_cgroup: bool) -> Result<()> {
+    let pid = accompany.child.pid;
+    if accompany.waits_for(Sync::Mapped) {
+        match job.record.cgroup.join(pid, job.subs, in_cgroup) {
+            Err(error) if stays_outside(job, &error) => {}
+            answer => answer?,
+        }
+        accompany.go(Sync::Mapped)?;
+    }
+    oom::give(pid, accompany.plan.oom_score_adj, false)?;
+    accompany.set_limits()?;
+    job.options.pidfd_socket.as_ref().map_or(Ok(()), |path| super::send_pidfd(path, accompany.child, b"setns"))
+}
+
+/// Whether a process may stay in our own cgroup: a rootless container has only the cgroups that its user may have.
+fn stays_outside(job: &Job<'_>, error: &Error) -> bool {
+    job.record.rootless && job.subs.is_empty() && matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM))
+}
+
+/// Spawns the process in the container's cgroup. If that cgroup takes no processes, because the payload has delegated its
+/// controllers to cgroups below, the process goes where the first process is. Also returns whether it is in a cgroup of
+/// the container's at all.
+fn clone_into_cgroup(spawn: &mut Spawn<'_>, job: &Job<'_>, first: i32) -> Result<(Child, bool)> {
+    let mut attempt = |cgroup: Option<&OwnedFd>| {
+        let child = spawn.clone3(cgroup.map(AsFd::as_fd))?;
+        Ok((child, cgroup.is_some()))
+    };
+    let handle = &job.record.cgroup;
+    let tried = handle.dir_fd(job.subs).and_then(|cgroup| attempt(cgroup.as_ref()));
+    let tried = tried.map_err(|error| refused(error, job));
+    match tried {
+        Err(error) if job.subs.is_empty() && matches!(error.errno(), Some(Errno::EBUSY | Errno::ENOENT)) => {
+            handle.dir_fd_of(first).and_then(|cgroup| attempt(cgroup.as_ref())).map_err(|_| error)
+        }
+        Err(error) if stays_outside(job, &error) => attempt(None).map_err(|_| error),
+        tried => tried,
+    }
+}
+
+/// The error for a cgroup that does not take the process, worded like the write to `cgroup.procs` that it stands for, which
+/// the kernel refuses for the same reasons.
+fn refused(error: Error, job: &Job<'_>) -> Error {
+    const PLACING: &str = "error adding pid of the process to cgroups";
+    match (error.errno(), job.record.cgroup.dir(job.subs)) {
+        (Some(errno @ (Errno::EBUSY | Errno::EOPNOTSUPP | Errno::ENODEV)), Ok(Some(dir))) => {
+            let named = Error::from(errno).fact("syscall", "clone3").fact("path", dir.to_string_lossy());
+            let named = named.context(format!("clone3 into {}/cgroup.procs", dir.display())).context(PLACING);
+            match error.hint() {
+                Some(hint) => named.with_hint(hint),
+                None => named,
+            }
+        }
+        (Some(Errno::ENOENT), _) => error.context(PLACING),
+        (Some(_) | None, _) => error,
+    }
+}
+
+/// What is wrong when a process ends before it has executed its program.
+pub fn lost(record: &Record) -> impl Fn(Option<End>) -> Error {
+    |end| init_error::vanished(Mode::Exec, end, &record.cgroup)
+}

@@ -1,0 +1,92 @@
+//! What `run`, `create` and `restore` have in common before and after the container's first process: the plan, the state
+//! directory with the record, the cgroup, the pid file. (`exec` only writes a pid file.)
+
+use super::{Job, PlanInput, Record, Undo, notify, plan, record, settle};
+use crate::cgroup::{self, Handle};
+use crate::error::{Context, Result};
+use crate::log::Log;
+use crate::plan::Plan;
+use crate::plan::cgroup::CgroupPlan;
+use crate::state::{self, Announced, Claim};
+use std::path::Path;
+
+/// A container without a process: its state directory is claimed and announced, its cgroup is made.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The state directory, locked.
+    pub claim: Claim,
+    /// What is remembered of the container; without its process until [`Prepared::complete`].
+    pub record: Record,
+    /// What was planned for its cgroup.
+    pub cgroups: CgroupPlan,
+    /// The cgroup.
+    pub cgroup: cgroup::Made,
+    /// The notify socket, if the container runs at once.
+    pub relay: Option<notify::Relay>,
+    announced: Option<Announced>,
+}
+
+/// Plans the container, and tells the caller what the plan has to say. Has no effects.
+///
+/// # Errors
+/// The bundle asks for something impossible.
+pub fn planned(input: &PlanInput<'_>, log: &Log) -> Result<(Plan, CgroupPlan)> {
+    let _planning = log.span("plan");
+    let (plan, cgroups) = plan(input)?;
+    plan.notes.iter().for_each(|note| log.warn(note));
+    plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
+    Ok((plan, cgroups))
+}
+
+/// Claims the id, announces the container, and makes its cgroup. Each step is undone by `undo`.
+///
+/// # Errors
+/// The id is taken; the kernel's answer.
+pub fn prepare(
+    job: &Job<'_>,
+    cgroups: CgroupPlan,
+    root_mount: Option<u64>,
+    undo: &mut Undo<'_>,
+    log: &Log,
+) -> Result<Prepared> {
+    let claiming = log.span("claim the state directory");
+    let claim = job.root.claim(job.input.id)?;
+    let directory = claim.dir.path().to_owned();
+    undo.push("remove the state directory", move || {
+        std::fs::remove_dir_all(&directory).context(|| format!("remove {}", directory.display()))
+    });
+    let relay = notify::prepare(claim.dir.path(), job.input.options)?;
+    let mut record = Record { root_mount, ..record(&job.input, Handle::planned(&cgroups))? };
+    // from here on the record is on disk, so `delete --force` can clean up even if we are killed by SIGKILL
+    let announced = claim.dir.announce(&record)?;
+    drop(claiming);
+    let _making = log.span("make the cgroup");
+    let cgroup = cgroup::make(&cgroups)?;
+    let leftover = cgroup.handle().clone();
+    undo.push("remove the cgroup", move || leftover.remove());
+    record.cgroup = cgroup.handle().clone();
+    record.rootless |= cgroup.forgiven();
+    Ok(Prepared { claim, record, cgroups, cgroup, relay, announced: Some(announced) })
+}
+
+impl Prepared {
+    /// Puts the first process into the record, and writes the record with the container's configuration. Once.
+    ///
+    /// # Errors
+    /// The process is gone; the record cannot be written.
+    pub fn complete(&mut self, pid: i32, plan: &Plan, config: &[u8]) -> Result<()> {
+        settle(&mut self.record, pid, plan)?;
+        match self.announced.take() {
+            Some(announced) => announced.complete(&self.record, config),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes the pid file, if the caller wants one. Callers take it for success, so it comes last, or is removed again.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_pid_file(path: Option<&Path>, pid: i32) -> Result<()> {
+    path.map_or(Ok(()), |path| state::replace(path, pid.to_string().as_bytes(), 0o666))
+}

@@ -1,0 +1,298 @@
+//! Spawns init: one clone3(2), for `run`, `create` and `exec`.
+//!
+//! clone3 creates all new namespaces at once and starts init in its cgroup (Linux 5.7), so that no move between cgroups
+//! later waits for a grace period of the kernel. Where init must start in namespaces that are joined first (exec; a pid or
+//! user namespace by path; clock offsets), an intermediate process joins them and makes the clone with `CLONE_PARENT`:
+//! init is our child all the same.
+//!
+//! Whether init shares our memory until its execve is the plan's decision (`shares_memory`); what that means, and why it
+//! is sound, stands in `sys::spawn`.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set, and most need no hint")]
+
+use super::debug_log;
+use crate::abi::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, MS_REC, MS_SLAVE};
+use crate::abi::ns::{Namespace, Namespaces};
+use crate::error::{Context, Error, Result};
+use crate::init::{self, Pack};
+use crate::log::Log;
+use crate::plan::step::{Slot, Sync};
+use crate::plan::{Birth, Plan};
+use crate::sys::netns::{Ahead, Refused};
+use crate::sys::spawn::{ChildArgs, Request, for_child};
+use crate::sys::task::Word;
+use crate::sys::{Answer, Errno, file, mount, ns, signal, socket, task};
+use crate::trace::{Span, Trace};
+use crate::wire::{self, Cause, Failure, Message};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// A process that we have started: init of a container, a process of `exec`, or one that CRIU restored.
+#[derive(Debug)]
+pub struct Child {
+    /// Its pid, as the host counts.
+    pub pid: i32,
+    /// Its pidfd.
+    pub pidfd: OwnedFd,
+    /// CRIU restored it: it is the payload already, and never executes a program to become it.
+    pub restored: bool,
+}
+
+/// The host half's end of the sync socket.
+#[derive(Debug)]
+pub(super) struct InitSocket {
+    host: OwnedFd,
+    /// Spares the last message where memory is shared.
+    ready: Option<&'static Word>,
+}
+
+impl InitSocket {
+    /// Lets init go on behind its `Await(sync)`.
+    pub(super) fn go(&self, sync: Sync) -> Result<()> {
+        if sync == Sync::Ready && self.ready.is_some_and(|ready| !ready.say()) {
+            return Ok(());
+        }
+        // if init is gone, the next receive says so, with the reason
+        match wire::send_to_init(self.as_fd(), Message::Go(sync)) {
+            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            Err(errno) => Err(errno).context(|| "send to init"),
+        }
+    }
+
+    /// The next message of init, with the descriptor that may come with it; `None` at the end of the stream.
+    pub(super) fn receive(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
+        wire::hear(self.as_fd()).context(|| "receive from init")
+    }
+}
+
+impl AsFd for InitSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.host.as_fd()
+    }
+}
+
+/// An init that is ready to be cloned.
+pub(super) struct Spawn<'a> {
+    plan: &'static Plan,
+    args: ChildArgs<Pack>,
+    socket: InitSocket,
+    _init_socket: OwnedFd,
+    _span: Span<'a>,
+}
+
+impl<'a> Spawn<'a> {
+    /// Prepares everything that init inherits: the sync socket, the descriptors in the slots, the session keyring and the
+    /// CPU affinity. The descriptors stay ours, too.
+    ///
+    /// The thread that creates the network namespace is told where to send it; if it has finished, the namespace goes into
+    /// its slot.
+    pub(super) fn prepare(
+        plan: &'static mut Plan,
+        slots: &mut [Option<OwnedFd>],
+        netns: Option<&'static Ahead>,
+        log: &'a Log,
+    ) -> Result<Self> {
+        debug_log::before_clone(plan, log);
+        let span = log.span("clone3");
+        let (host, init) = socket::pair().context(|| "socketpair")?;
+        if let Some(netns) = netns {
+            let made = if plan.birth.shares_memory { netns.request_over(host.as_fd()) } else { Some(netns.wait()) };
+            slots[usize::from(Slot::NETWORK.0)] = made.transpose().map_err(no_network)?;
+        }
+        let ready = plan.birth.shares_memory.then(|| &*Box::leak(Box::<Word>::default()));
+        let marks = log.trace().map(Trace::marks);
+        let image = plan.image.part();
+        let plan: &'static Plan = plan;
+        let mut inherited: Vec<_> = slots.iter().flatten().map(AsRawFd::as_raw_fd).chain([init.as_raw_fd()]).collect();
+        inherited.sort_unstable();
+        let slots: Vec<_> = slots.iter().map(|slot| slot.as_ref().map(|fd| for_child(fd.as_fd()))).collect();
+        let (slots, inherited, wire) = (slots.leak(), inherited.leak(), for_child(init.as_fd()));
+        let args = ChildArgs::new(Pack { plan, image, slots, inherited, wire, ready, marks }, init::walk);
+        join_keyring(plan)?;
+        set_affinity(&plan.birth.affinity)?;
+        let socket = InitSocket { host, ready };
+        Ok(Self { plan, args, socket, _init_socket: init, _span: span })
+    }
+
+    /// The clone. May be tried again with another cgroup if it is refused.
+    ///
+    /// # Errors
+    /// The kernel's answer, with what was to be made.
+    pub(super) fn clone3(&mut self, cgroup: Option<BorrowedFd<'_>>) -> Result<Child> {
+        let birth = &self.plan.birth;
+        let mut new = birth.new;
+        if birth.network_ahead {
+            new.remove(Namespace::Network);
+        }
+        let request = Request { new, cgroup };
+        let spawned = if birth.shares_memory {
+            self.args.spawn_sharing_memory(request)
+        } else if birth.needs_between() {
+            // inside a cgroup namespace there is no way into a cgroup outside of it (nsdelegate): the intermediate process
+            // moves before it joins, and the child inherits its cgroup
+            let moves = cgroup.filter(|_| birth.joins(Namespace::Cgroup));
+            let request = if moves.is_some() { Request { cgroup: None, ..request } } else { request };
+            let mut before = |pack: &Pack| {
+                moves.map_or(Ok(()), move_to_cgroup)?;
+                join_before_clone(birth, pack.slots)?;
+                if birth.empty_mounts { enter_empty_mounts() } else { Ok(()) }
+            };
+            self.args.spawn_through(request, birth.joins(Namespace::Time), &mut before)
+        } else {
+            self.args.spawn(request)
+        };
+        let child = spawned
+            .map_err(|errno| explained(errno).fact("syscall", "clone3").context(format!("clone3({})", birth.new)))?;
+        Ok(Child { pid: child.pid, pidfd: child.pidfd, restored: false })
+    }
+
+    /// Closes init's end of the socket in the host half, so that the end of the stream means that init has closed it.
+    pub(super) fn finish(self, child: &Child, log: &Log) -> (InitSocket, &'static Plan) {
+        debug_log::after_clone(child.pid, self.plan, log);
+        (self.socket, self.plan)
+    }
+}
+
+/// An error with a hint at what the kernel's refusal of a namespace or a cgroup means.
+fn explained(errno: Errno) -> Error {
+    let error = Error::from(errno);
+    match errno {
+        Errno::EACCES => {
+            error.with_hint("users may place processes only in the part of the cgroup tree that is theirs")
+        }
+        Errno::EPERM => error.with_hint("namespaces need root, or a user namespace in linux.namespaces"),
+        Errno::ENOSPC => error.with_hint("a limit of /proc/sys/user or of nested namespaces is reached"),
+        Errno::EBUSY => error.with_hint("the cgroup has controllers enabled for its children"),
+        _ => error,
+    }
+}
+
+/// The error for a network namespace that the helper thread could not create.
+pub(super) fn no_network(refused: Refused) -> Error {
+    let (syscall, what) = if refused.loopback { ("ioctl", "bring lo up") } else { ("unshare", "unshare(network)") };
+    explained(refused.errno).fact("syscall", syscall).context(what)
+}
+
+/// Starts the helper thread that creates a network namespace.
+///
+/// # Errors
+/// There can be no more threads.
+pub fn begin_network(traced: bool) -> Result<&'static Ahead> {
+    Ahead::start(send_network, traced).context(|| "start a thread")
+}
+
+/// How the thread sends the network namespace to an init that was spawned before it was there.
+fn send_network(socket: BorrowedFd<'_>, made: std::result::Result<OwnedFd, Refused>) {
+    // if init is gone, the host half notices
+    let _sent = match made {
+        Ok(fd) => wire::hand(socket, Slot::NETWORK, fd.as_fd()),
+        Err(Refused { loopback, errno }) => {
+            let cause = if loopback { Cause::NoLoopback } else { Cause::NoNetwork };
+            wire::send_to_init(socket, Message::Failed(Failure { step: 0, cause, errno: errno as i32, detail: 0 }))
+        }
+    };
+}
+
+/// Where init starts to run: on the CPUs of `process.execCPUAffinity.initial`, or on all that its cgroup allows.
+fn set_affinity(cpus: &[u64]) -> Result<()> {
+    if cpus.is_empty() {
+        task::reset_affinity();
+        return Ok(());
+    }
+    task::set_affinity(cpus).context(|| "sched_setaffinity (process.execCPUAffinity.initial)")
+}
+
+fn move_to_cgroup(cgroup: BorrowedFd<'_>) -> Answer<()> {
+    let procs = file::open(cgroup, c"cgroup.procs", libc::O_WRONLY, 0)?;
+    file::write(procs.as_fd(), b"0")
+}
+
+/// Creates a mount namespace and unmounts everything in it: an empty file system is mounted over `/` and becomes the root.
+fn enter_empty_mounts() -> Answer<()> {
+    let mut mounts = Namespaces::default();
+    mounts.insert(Namespace::Mount);
+    ns::unshare(mounts)?;
+    mount::propagate(c"/", MS_SLAVE | MS_REC)?;
+    let root = file::open(file::cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    let empty =
+        mount::new(c"tmpfs", c"tmpfs", c"mode=755,nr_blocks=1,nr_inodes=2", 0, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC)?;
+    mount::attach(empty.as_fd(), root.as_fd())?;
+    file::enter(empty.as_fd())?;
+    mount::pivot_here()?;
+    mount::unmount(c".")
+}
+
+/// Joins the namespaces that must be joined before the clone, in the intermediate process. With the rights that we have on
+/// the host first; what they do not allow is tried again from inside the user namespace.
+fn join_before_clone(birth: &Birth, slots: &[Option<OwnedFd>]) -> Answer<()> {
+    if !birth.offsets.is_empty() {
+        let mut time = Namespaces::default();
+        time.insert(Namespace::Time);
+        ns::unshare(time)?;
+        write_offsets(birth)?;
+    }
+    let join = |kind: Namespace, slot: usize| {
+        let fd = slots.get(slot).and_then(Option::as_ref).ok_or(Errno::EBADF)?;
+        let mut kinds = Namespaces::default();
+        kinds.insert(kind);
+        ns::join(fd.as_fd(), kinds)
+    };
+    let mut refused = 0u64;
+    for (slot, kind) in birth.through.iter().filter(|(_, kind)| *kind != Namespace::User) {
+        match join(*kind, slot.0.into()) {
+            Err(Errno::EPERM) => refused |= kind.flag(),
+            answer => answer?,
+        }
+    }
+    for (slot, kind) in &birth.through {
+        if *kind == Namespace::User || refused & kind.flag() != 0 {
+            join(*kind, slot.0.into())?;
+        }
+    }
+    if birth.inside.is_empty() {
+        return Ok(());
+    }
+    let process = slots.get(usize::from(Slot::INIT.0)).and_then(Option::as_ref).ok_or(Errno::EBADF)?;
+    ns::join(process.as_fd(), birth.inside)
+}
+
+fn write_offsets(birth: &Birth) -> Answer<()> {
+    let offsets = file::open(file::cwd(), c"/proc/self/timens_offsets", libc::O_WRONLY, 0)?;
+    // one write for all offsets; the intermediate process may allocate, since the host half sleeps
+    let lines: Vec<String> =
+        birth.offsets.iter().map(|o| format!("{} {} {}\n", o.clock, o.seconds, o.nanoseconds)).collect();
+    file::write(offsets.as_fd(), lines.concat().as_bytes())
+}
+
+/// Joins the session keyring that init inherits, if the plan has the host half do so.
+///
+/// # Errors
+/// The kernel's answer; not if the kernel has no keyrings: then there is none to hide.
+fn join_keyring(plan: &Plan) -> Result<()> {
+    match plan.keyring.as_deref().map_or(Ok(()), task::join_keyring) {
+        Ok(()) | Err(Errno::ENOSYS) => Ok(()),
+        Err(errno) => Err(errno)
+            .context(|| "join the container's session keyring")
+            .map_err(|error| error.with_hint("--no-new-keyring leaves the container in its caller's session keyring")),
+    }
+}
+
+/// Kills a child, in whatever state it is, and reaps it.
+pub fn end(child: &Child) -> Result<()> {
+    match signal::send(child.pidfd.as_fd(), libc::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => return Err(errno).context(|| format!("kill {}", child.pid)),
+    }
+    reap(child).map(drop)
+}
+
+/// Waits until a child has ended. One that was cloned with `CLONE_PARENT` sends no `SIGCHLD` and is waited for with `__WALL`.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn reap(child: &Child) -> Result<Option<signal::End>> {
+    match signal::reap(child.pid, true) {
+        Ok(end) => Ok(end.map(|(_, end)| end)),
+        Err(Errno::ECHILD) => Ok(None),
+        Err(errno) => Err(errno).context(|| format!("wait for {}", child.pid)),
+    }
+}
