@@ -44,6 +44,7 @@ EXEMPT = {
     ("launch::tenant", "facts::*"): "so does the story of exec",
     ("spec", "sys::paths"): "reads a document that may be anything, in few calls",
     ("launch", "spec::*"): "the story of the host half hands the specification on to plan",
+    ("launch::tenant", "spec::*"): "the story of exec hands the checked process on to plan",
     ("launch::clone", "init"): "the child of clone3 goes on in init; this is the one place where the halves part",
     ("wire", "plan::step"): "Slot and Sync, the numbers that both halves name",
 }

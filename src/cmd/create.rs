@@ -6,19 +6,18 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::launch::{self, Job, notify};
 use crate::log::Log;
 use crate::plan::cgroup::{Driver, Rootless};
-use crate::spec::{self, Loaded};
+use crate::spec::{self, Checked, Config};
 use crate::state::{Root, check_id};
 use crate::sys::exe::{Seal, View};
 use crate::sys::netns::Ahead;
 use crate::sys::{Errno, cred, ns};
-use oci_spec::runtime::Spec;
 use std::path::{Path, PathBuf};
 
 /// A bundle that was found, read and judged.
 #[derive(Debug)]
 pub(super) struct Bundle {
     pub(super) path: PathBuf,
-    pub(super) loaded: Loaded<Spec>,
+    pub(super) loaded: Checked<Config>,
     /// Begun on the strength of a look at the configuration.
     pub(super) network: Option<&'static Ahead>,
 }
@@ -72,7 +71,7 @@ impl Found {
             .transpose()?;
         let loaded = spec::config(bytes, &config)?;
         loaded.notes.iter().for_each(|note| log.warn(note));
-        spec::validate(&loaded.spec, purpose == Purpose::Run)?;
+        let loaded = spec::check(loaded, &path, purpose == Purpose::Run)?;
         Ok(Bundle { path, loaded, network })
     }
 }

@@ -9,6 +9,7 @@ use crate::error::{Context, Error, Result};
 use crate::launch::{Job, notify};
 use crate::log::Log;
 use crate::plan::cgroup::Rootless;
+use crate::spec;
 use crate::state::{Root, Status, check_id};
 use crate::sys::{Errno, cred, signal};
 use std::path::{Path, PathBuf};
@@ -30,8 +31,8 @@ pub(super) fn checkpoint(global: &Global, checkpoint: &Checkpoint, log: &Log) ->
     } else if checkpoint.pre_dump {
         asked.options.track_mem = Some(true);
     }
-    let loaded = super::configuration(&container)?;
     let (record, notify) = (&container.record, notify::directory(container.dir.path()));
+    let loaded = spec::check(super::configuration(&container)?, &record.bundle, false)?;
     let job = Job {
         id: &record.id,
         root: &root,

@@ -47,7 +47,7 @@ use crate::plan::container::{self, Request};
 use crate::plan::mounts::CgroupTree;
 use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::{self, Plan};
-use crate::spec::Loaded;
+use crate::spec::{Checked, Config};
 use crate::state::{self, Announced, Root};
 use crate::sys::exe::View;
 use crate::sys::netns::Ahead;
@@ -68,7 +68,7 @@ pub struct Job<'a> {
     /// The bundle, absolute.
     pub bundle: &'a Path,
     /// Its configuration.
-    pub loaded: &'a Loaded<Spec>,
+    pub loaded: &'a Checked<Config>,
     /// `create`: init waits for `start`.
     pub gate: bool,
     /// Somebody waits for the payload's end, and learns then how it ended.
@@ -129,7 +129,7 @@ pub fn plan(job: &Job<'_>) -> Result<(Plan, CgroupPlan)> {
         annotations: job.loaded.spec.annotations().as_ref(),
         id: job.id,
         driver: job.driver,
-        owner: plan::cgroup::owner(&job.loaded.spec),
+        owner: plan::cgroup::owner(job.loaded),
         rootless: job.rootless,
     };
     let facts = cgroup::facts(plan::cgroup::wants_own(&wanted))?;
@@ -139,7 +139,6 @@ pub fn plan(job: &Job<'_>) -> Result<(Plan, CgroupPlan)> {
     let notify = job.notify.as_ref().map(|_| notify::directory(&job.root.path().join(job.id)));
     let request = Request {
         id: job.id,
-        bundle: job.bundle,
         gate: job.gate,
         console_socket: job.console_socket,
         no_pivot: job.no_pivot,
@@ -152,9 +151,9 @@ pub fn plan(job: &Job<'_>) -> Result<(Plan, CgroupPlan)> {
     };
     let mut caller = facts_for(&job.loaded.spec);
     if job.no_pivot {
-        caller = caller.of_instances(&container::rootfs(&job.loaded.spec, job.bundle)?)?;
+        caller = caller.of_instances(&job.loaded.rootfs)?;
     }
-    let mut plan = container::plan(&job.loaded.spec, &request, &caller)?;
+    let mut plan = container::plan(job.loaded, &request, &caller)?;
     plan.notes.extend(notes);
     Ok((plan, cgroups))
 }
@@ -280,7 +279,7 @@ fn trace(log: &Log, ahead: Option<&'static Ahead>, pid: i32, plan: &Plan) {
 
 /// The network namespace: the one that was begun already, or one that is begun now.
 fn ahead(job: &Job<'_>, log: &Log) -> Result<Option<&'static Ahead>> {
-    if !plan::namespaces::network_ahead(&job.loaded.spec) {
+    if !plan::namespaces::network_ahead(job.loaded) {
         return Ok(None);
     }
     let begin = || begin_network(log.trace().is_some());

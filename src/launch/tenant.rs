@@ -12,6 +12,7 @@ use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::tenant::{self, Request};
+use crate::spec::Checked;
 use crate::state::{self, Held};
 use crate::sys::exe::Rest;
 use crate::sys::signal::End;
@@ -29,7 +30,7 @@ pub struct Job<'a> {
     /// What is remembered of the container.
     pub record: &'a Record,
     /// The process.
-    pub process: &'a Process,
+    pub process: &'a Checked<Process>,
     /// `linux` of the container's configuration.
     pub linux: Option<&'a Linux>,
     /// `--console-socket`.

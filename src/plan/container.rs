@@ -4,7 +4,7 @@ use super::devices::Nodes;
 use super::mounts::{Ids, Place};
 use super::namespaces::{Chosen, choose};
 use super::network::{self, Network};
-pub use super::request::{Request, rootfs};
+pub use super::request::Request;
 use super::request::{environment, home_wanted, keyring, nobody, notify_mount};
 use super::step::{Slot, Step, Str, Sync};
 use super::{Open, Plan, devices, hide, hooks, identity, image, mounts, namespaces, rootfs, terminal, tree};
@@ -12,13 +12,14 @@ use crate::abi::mount::{ATTR_RDONLY, MountAttr};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::error::{Error, Result};
 use crate::facts::Facts;
-use oci_spec::runtime::{Linux, Mount, Process, Spec};
+use crate::spec::{Checked, Config, MountEntry};
+use oci_spec::runtime::{Linux, Process, Spec};
 use std::borrow::Cow;
 use std::path::Path;
 
 /// What the steps are planned from, and what the host has to do for them.
 struct Draft<'a> {
-    spec: &'a Spec,
+    config: &'a Config,
     process: &'a Process,
     linux: Cow<'a, Linux>,
     request: &'a Request<'a>,
@@ -32,8 +33,8 @@ struct Draft<'a> {
     network: Network,
     /// The session keyring, if the host half joins it.
     keyring: Option<Str>,
-    /// The mounts, with cleaned destinations.
-    list: Vec<Mount>,
+    /// The mounts: the configuration's, and the notify socket's.
+    list: Vec<MountEntry>,
     /// The mounts that become read-only when they are filled.
     readonly: Vec<Slot>,
     /// There are hooks at the start.
@@ -50,17 +51,17 @@ struct Draft<'a> {
 ///
 /// # Errors
 /// The bundle asks for what can't be; the error names the JSON path.
-pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
+pub fn plan(config: &Checked<Config>, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     // a container may be created without: it can be looked at, and not be started (runtime.md, Start)
     let nobody = request.gate.then(nobody);
     let absent = || Error::spec("process", "process property must not be empty");
-    let process = spec.process().as_ref().or(nobody.as_ref()).ok_or_else(absent)?;
+    let process = config.spec.process().as_ref().or(nobody.as_ref()).ok_or_else(absent)?;
     let (mut opens, mut slots) = (Vec::new(), Slot::FREE);
-    let chosen = choose(spec, facts.unprivileged, &mut opens, &mut slots)?;
+    let chosen = choose(config, facts.unprivileged, &mut opens, &mut slots);
     if facts.unprivileged {
-        namespaces::rootless(&chosen, spec.mounts().as_deref().unwrap_or_default())?;
+        namespaces::rootless(&chosen, &config.mounts)?;
     }
-    let mut draft = Draft::new((spec, process), request, facts, chosen, (opens, slots))?;
+    let mut draft = Draft::new((config, process), request, facts, chosen, (opens, slots))?;
     let env = environment(process, request);
     let env = image::environment(env.iter().map(String::as_str));
     let home = home_wanted(process);
@@ -69,10 +70,10 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let seccomp = draft.linux.seccomp().as_ref();
     let mut confined = identity::confine(process, seccomp, caller, identity::Role::First, &mut draft.details)?;
     draft.notes.append(&mut confined.notes);
-    let hooks = hooks::of(spec)?;
+    let hooks = hooks::of(&config.spec)?;
     let (creating, starting) = draft.inner_hooks(&env)?;
     draft.late_hooks = !starting.is_empty();
-    let limits = identity::limits(process)?;
+    let limits = identity::limits(process);
     let host_limits = if draft.chosen.user { limits.clone() } else { Vec::new() };
 
     let mut steps = Vec::with_capacity(96);
@@ -122,25 +123,25 @@ pub fn plan(spec: &Spec, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
 
 impl<'a> Draft<'a> {
     fn new(
-        (spec, process): (&'a Spec, &'a Process),
+        (config, process): (&'a Config, &'a Process),
         request: &'a Request<'a>,
         facts: &'a Facts,
         mut chosen: Chosen,
         (opens, slots): (Vec<(Slot, Open)>, u16),
     ) -> Result<Self> {
         let late = late(&mut chosen, request);
-        if is_seen(spec, &chosen, request, facts) {
+        if is_seen(&config.spec, &chosen, request, facts) {
             chosen.birth.empty_mounts = true;
             chosen.birth.new.remove(Namespace::Mount);
         }
         let keyring = (chosen.user && !(request.no_new_keyring || facts.unprivileged)).then(|| keyring(request.id));
-        let mut notes = Vec::new();
-        let mounts = spec.mounts().as_deref().unwrap_or_default();
+        let mut list = config.mounts.clone();
+        list.extend(request.notify.map(notify_mount));
         Ok(Self {
-            list: mounts::cleaned(mounts, &rootfs(spec, request.bundle)?, &mut notes)?,
-            spec,
+            list,
+            config,
             process,
-            linux: spec.linux().as_ref().map_or_else(|| Cow::Owned(empty()), Cow::Borrowed),
+            linux: config.spec.linux().as_ref().map_or_else(|| Cow::Owned(empty()), Cow::Borrowed),
             request,
             facts,
             chosen,
@@ -153,7 +154,7 @@ impl<'a> Draft<'a> {
             alone: false,
             opens,
             slots,
-            notes,
+            notes: config.notes.clone(),
             details: Vec::new(),
         })
     }
@@ -190,7 +191,7 @@ impl Draft<'_> {
         if !self.request.no_new_keyring && self.keyring.is_none() {
             steps.push(Step::Keyring(keyring(self.request.id)?));
         }
-        steps.extend(namespaces::names(self.spec, &self.chosen)?);
+        steps.extend(namespaces::names(&self.config.spec, &self.chosen)?);
         // modes of nodes and directories are meant as they are written
         steps.push(Step::Umask(0));
         Ok(())
@@ -198,9 +199,7 @@ impl Draft<'_> {
 
     /// The root with everything in it, still beside the host's.
     fn build_root(&mut self, steps: &mut Vec<Step>) -> Result<()> {
-        let rootfs = rootfs(self.spec, self.request.bundle)?;
-        let filled = self.request.notify.is_some() || !self.list().is_empty();
-        self.here = rootfs::here(self.spec, &rootfs, &self.chosen, filled)?;
+        self.here = rootfs::here(self.config, &self.chosen, !self.list.is_empty())?;
         let source = rootfs::Source { by_host: self.by_host(), hidden: self.hidden(), here: self.here.is_some() };
         let mut mounts = self.mounts()?;
         if self.own_dev() {
@@ -212,20 +211,20 @@ impl Draft<'_> {
             let at = mounts.iter().position(needs).unwrap_or(mounts.len());
             mounts.insert(at, Step::JoinNetwork);
         }
-        if let Some(propagation) = self.alone(&rootfs, &mounts)? {
+        if let Some(propagation) = self.alone(&mounts) {
             self.alone = true;
             self.chosen.birth.new.remove(Namespace::Mount);
-            let path = image::c_string("root.path", rootfs.as_os_str().as_encoded_bytes())?;
+            let path = image::c_string("root.path", self.config.rootfs.as_os_str().as_encoded_bytes())?;
             steps.extend(tree::open(path, propagation, &mut mounts, &mut self.slots));
         } else {
-            steps.extend(rootfs::open(self.spec, &rootfs, &self.chosen, source, &mut self.opens, &mut self.slots)?);
+            steps.extend(rootfs::open(self.config, &self.chosen, source, &mut self.opens, &mut self.slots)?);
         }
         steps.extend(mounts);
         // behind the mounts: one of them is /dev
         if self.own_dev() {
             let nodes = self.linux.devices().as_deref().unwrap_or_default();
             let last = self.list.iter().rfind(|mount| devices::is_dev(mount));
-            let (fresh, open) = (last.is_some_and(|mount| mount.typ().as_deref() == Some("tmpfs")), last.is_some());
+            let (fresh, open) = (last.is_some_and(|mount| mount.typ == "tmpfs"), last.is_some());
             let from = match (self.chosen.user, self.by_host()) {
                 (false, _) => Nodes::Made,
                 (true, true) => Nodes::ClonedByHost,
@@ -240,7 +239,7 @@ impl Draft<'_> {
     fn finish_root(&mut self, steps: &mut Vec<Step>) -> Result<()> {
         if !self.alone {
             let stays = self.request.no_pivot.then_some(&*self.facts.instances);
-            steps.extend(rootfs::pivot(self.spec, &self.chosen, self.here.is_some(), stays)?);
+            steps.extend(rootfs::pivot(self.config.propagation, &self.chosen, self.here.is_some(), stays));
         }
         // the host's tree is out of reach now, and nothing that leads there stays open
         steps.push(Step::CloseFds { preserve: self.request.preserve_fds, keep: self.kept().collect() });
@@ -250,20 +249,20 @@ impl Draft<'_> {
             steps.extend(terminal::steps(self.process, self.request.console_socket, own_dev, &mut self.opens)?);
         }
         // sysctls and labels are written through a procfs that nothing covers, before parts of it are masked
-        let writes = proc_writes(&self.linux, self.process, &self.chosen, self.facts)?;
+        let writes = proc_writes(self.config, self.process, self.facts)?;
         if identity::wants_proc(&writes) {
             steps.push(Step::OpenProc);
         }
         steps.extend(writes);
         let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
         steps.extend(self.readonly.iter().map(|slot| Step::Attr { slot: *slot, attr, recursive: false }));
-        let readonly = self.spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly);
+        let readonly = self.config.spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly);
         if readonly.unwrap_or_default() {
             let cwd = image::c_string("process.cwd", self.process.cwd().as_os_str().as_encoded_bytes())?;
             steps.extend(Some(cwd).filter(|cwd| cwd.as_c_str() != c"/").map(Step::MakeCwd));
             steps.push(Step::ReadonlyRoot);
         }
-        let hidden = hide::paths(&self.linux, &self.chosen, &mut self.notes)?;
+        let hidden = hide::paths(&self.linux, &mut self.notes)?;
         let masks = hidden.iter().any(|step| matches!(step, Step::Mask { .. }));
         steps.extend(hidden);
         if (self.alone || masks) && self.process.cwd() == Path::new("/") {
@@ -304,7 +303,7 @@ impl Draft<'_> {
     /// run, and before a filter forbids to look.
     fn go(&self, steps: &mut Vec<Step>, filter: Option<Step>, early: bool) {
         let filtered = filter.is_some() || steps.iter().any(|step| matches!(step, Step::Seccomp { .. }));
-        if self.spec.process().is_some() && (early || filtered || self.request.gate) {
+        if self.config.spec.process().is_some() && (early || filtered || self.request.gate) {
             steps.push(Step::Find);
         }
         steps.extend(filter);
@@ -319,7 +318,7 @@ impl Draft<'_> {
 
     /// The hooks that run in the container: at the creation and at the start.
     fn inner_hooks(&mut self, env: &[&str]) -> Result<(Vec<Step>, Vec<Step>)> {
-        let hooks = self.spec.hooks().as_ref();
+        let hooks = self.config.spec.hooks().as_ref();
         let creating = hooks::inside("createContainer", hooks.and_then(|h| h.create_container().as_deref()), &[])?;
         let starting = hooks::inside("startContainer", hooks.and_then(|h| h.start_container().as_deref()), env)?;
         if !(creating.is_empty() && starting.is_empty()) {
@@ -341,16 +340,14 @@ impl Draft<'_> {
     }
 
     /// Whether the mount namespace is made of the root alone: then, how what comes from the host propagates.
-    fn alone(&self, rootfs: &Path, mounts: &[Step]) -> Result<Option<u64>> {
+    fn alone(&self, mounts: &[Step]) -> Option<u64> {
         let own = self.chosen.birth.new.has(Namespace::Mount) && !self.chosen.user;
         let able = self.facts.namespaces_of_trees && own;
-        let asked = rootfs::propagation(self.spec)?;
-        let alone = able && !self.request.no_pivot && tree::allowed(self.spec) && tree::fits(mounts, rootfs);
-        Ok(tree::propagation(asked).filter(|_| alone))
-    }
-
-    fn list(&self) -> &[Mount] {
-        &self.list
+        let alone = able
+            && !self.request.no_pivot
+            && tree::allowed(&self.config.spec)
+            && tree::fits(mounts, &self.config.rootfs);
+        tree::propagation(self.config.propagation).filter(|_| alone)
     }
 
     /// What stays open behind the pivot: the container's own root and `/dev`, what becomes read-only, and what leads nowhere.
@@ -371,28 +368,22 @@ impl Draft<'_> {
 
     /// Whether `/dev` is ours to fill.
     fn own_dev(&self) -> bool {
-        (self.chosen.mount || !self.list().is_empty()) && devices::ours(self.list())
+        (self.chosen.mount || !self.config.mounts.is_empty()) && devices::ours(&self.list)
     }
 
     fn mounts(&mut self) -> Result<Vec<Step>> {
-        let mut list = self.list.clone();
-        list.extend(self.request.notify.map(notify_mount));
-        if list.is_empty() {
-            return Ok(Vec::new());
-        }
-        let root = rootfs(self.spec, self.request.bundle)?;
         let place = Place {
-            bundle: self.request.bundle,
-            root: &root,
+            bundle: &self.config.bundle,
+            root: &self.config.rootfs,
             by_host: self.by_host(),
             hidden: self.hidden(),
-            ids: &Ids::of(&self.linux, &self.chosen, self.facts.unprivileged)?,
+            ids: &Ids::of(self.config, &self.chosen, self.facts.unprivileged),
             beside_host: !self.chosen.mount,
             cgroup_namespace: self.chosen.own.has(Namespace::Cgroup),
             cgroups: self.request.cgroups,
             label: self.linux.mount_label().as_deref(),
         };
-        let (steps, late) = mounts::steps(&list, &place, &mut self.opens, &mut self.slots)?;
+        let (steps, late) = mounts::steps(&self.list, &place, &mut self.opens, &mut self.slots)?;
         self.readonly = late;
         Ok(steps)
     }
@@ -417,8 +408,8 @@ fn late(chosen: &mut Chosen, request: &Request<'_>) -> Namespaces {
     late
 }
 
-fn proc_writes(linux: &Linux, process: &Process, chosen: &Chosen, facts: &Facts) -> Result<Vec<Step>> {
-    let mut steps = hide::sysctls(linux, chosen)?;
+fn proc_writes(config: &Config, process: &Process, facts: &Facts) -> Result<Vec<Step>> {
+    let mut steps = hide::sysctls(&config.sysctls)?;
     steps.extend(identity::labels(process, &facts.lsm)?);
     Ok(steps)
 }

@@ -4,8 +4,9 @@ use super::image::c_string;
 use super::step::{Slot, Step};
 use super::{Open, Plan};
 use crate::error::{Error, Result};
+use crate::spec::MountEntry;
 use crate::sys::file::device;
-use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -22,19 +23,16 @@ const LINKS: [(&str, &str); 4] = [
 ];
 
 /// Whether the container's `/dev` is ours to fill: not if the host's is bound there, or mounted there once more (there is one
-/// devtmpfs on a machine, which shows the same nodes everywhere). The mounts are `mounts::cleaned`.
+/// devtmpfs on a machine, which shows the same nodes everywhere).
 #[must_use]
-pub(super) fn ours(mounts: &[Mount]) -> bool {
-    !mounts.iter().any(|mount| {
-        let bind = mount.options().iter().flatten().any(|o| o == "bind" || o == "rbind");
-        (bind || matches!(mount.typ().as_deref(), Some("bind" | "devtmpfs"))) && is_dev(mount)
-    })
+pub(super) fn ours(mounts: &[MountEntry]) -> bool {
+    !mounts.iter().any(|mount| is_dev(mount) && (mount.is_bind() || mount.typ == "devtmpfs"))
 }
 
 /// Whether something is mounted on `/dev`.
 #[must_use]
-pub(super) fn is_dev(mount: &Mount) -> bool {
-    mount.destination() == Path::new("/dev")
+pub(super) fn is_dev(mount: &MountEntry) -> bool {
+    mount.target == "/dev"
 }
 
 /// Where `/dev` is one empty tmpfs of our own, what is mounted on new names in it needs no resolving.
@@ -91,7 +89,7 @@ pub(super) fn steps(
         let at = format!("linux.devices[{i}]");
         let path = node.path().to_string_lossy().into_owned();
         if !path.starts_with('/') || path.ends_with('/') {
-            return Err(Error::spec(format!("{at}.path"), format!("{path:?} is no absolute path of a file")));
+            return Err(Error::spec(format!("{at}.path"), format!("{path:?} must be the absolute path of a file")));
         }
         // the container's own multiplexer and console are what these are: links and binds of the runtime
         if matches!(path.as_str(), "/dev/ptmx" | "/dev/console") || taken.contains(&path) {

@@ -8,20 +8,20 @@ use super::mounts::CgroupTree;
 use super::show::text;
 use crate::error::Result;
 use crate::facts::Facts;
-use crate::spec;
+use crate::spec::{self, Loaded};
 use oci_spec::runtime::Spec;
 use std::path::Path;
 
 fn planned(bundle: &Path, caller: &Facts) -> String {
     let config = bundle.join("config.json");
     let loaded = spec::config(spec::read(&config).unwrap(), &config).unwrap();
-    spec::validate(&loaded.spec, true).unwrap();
-    planned_of(&loaded.spec, caller, false).unwrap()
+    planned_of(loaded, caller, false).unwrap()
 }
 
 /// The text of a plan on a machine of cgroup v2.
-pub(super) fn planned_of(spec: &Spec, caller: &Facts, no_pivot: bool) -> Result<String> {
-    let linux = spec.linux().as_ref();
+pub(super) fn planned_of(loaded: Loaded<Spec>, caller: &Facts, no_pivot: bool) -> Result<String> {
+    let config = spec::check(loaded, Path::new("/bundle"), true)?;
+    let linux = config.spec.linux().as_ref();
     let facts = CgroupFacts::Unified(Tree { root: "/sys/fs/cgroup".into(), own: Some("/".into()), ..Tree::default() });
     let wanted = Wanted {
         resources: linux.and_then(|linux| linux.resources().as_ref()),
@@ -32,7 +32,7 @@ pub(super) fn planned_of(spec: &Spec, caller: &Facts, no_pivot: bool) -> Result<
     let cgroups = super::cgroup::plan(&wanted, &facts, &mut Vec::new())?;
     let plan = requested(|request| {
         request.no_pivot = no_pivot;
-        plan(spec, request, caller)
+        plan(&config, request, caller)
     });
     Ok(text(&plan?, &cgroups))
 }
@@ -41,7 +41,6 @@ pub(super) fn planned_of(spec: &Spec, caller: &Facts, no_pivot: bool) -> Result<
 pub(super) fn requested<T>(with: impl FnOnce(&mut Request<'_>) -> T) -> T {
     with(&mut Request {
         id: "ID",
-        bundle: Path::new("/bundle"),
         gate: false,
         console_socket: None,
         no_pivot: false,
@@ -85,7 +84,8 @@ fn changed(pointer: &str, value: serde_json::Value) -> String {
         None => place[key] = value,
     }
     let facts = Facts { root: true, namespaces_of_trees: true, ..Facts::default() };
-    planned_of(&serde_json::from_value(config).unwrap(), &facts, pointer == "/no_pivot").unwrap()
+    let loaded = spec::config(serde_json::to_vec(&config).unwrap(), Path::new("config.json")).unwrap();
+    planned_of(loaded, &facts, pointer == "/no_pivot").unwrap()
 }
 
 #[test]

@@ -204,6 +204,7 @@ mod tests {
         assert!(documents.len() > 10, "{documents:?}");
         for path in documents {
             let loaded = spec::config(spec::read(&path).unwrap(), &path).unwrap();
+            let config = spec::check(loaded, Path::new("/bundle"), false).unwrap();
             let root = Facts { root: true, ..Facts::default() };
             let trees = Facts { namespaces_of_trees: true, ..root.clone() };
             let user = Facts { unprivileged: true, foreign_mounts: true, ..Facts::default() };
@@ -212,8 +213,8 @@ mod tests {
                     let what = format!("{} {name} gate={gate} no-pivot={no_pivot}", path.display());
                     let plan = requested(|request| {
                         (request.gate, request.no_pivot) = (gate, no_pivot);
-                        request.console_socket = Some(Path::new("/c.sock")).filter(|_| gate && terminal(&loaded.spec));
-                        container::plan(&loaded.spec, request, facts)
+                        request.console_socket = Some(Path::new("/c.sock")).filter(|_| gate && terminal(&config.spec));
+                        container::plan(&config, request, facts)
                     });
                     match plan {
                         Ok(plan) => judge(&plan, gate, &what),
@@ -235,11 +236,12 @@ mod tests {
     fn nor_for_a_process_of_exec() {
         for path in documents("config.json") {
             let loaded = spec::config(spec::read(&path).unwrap(), &path).unwrap();
-            let Some(process) = loaded.spec.process() else { continue };
+            let Some(process) = loaded.spec.process().clone() else { continue };
+            let process = spec::check_process(process).unwrap();
             for privileged in [true, false] {
                 let request = tenant::Request {
                     id: "web",
-                    process,
+                    process: &process,
                     linux: loaded.spec.linux().as_ref(),
                     console_socket: terminal(&loaded.spec).then_some(Path::new("/c.sock")),
                     no_new_keyring: false,

@@ -1,13 +1,11 @@
 //! Mounts with mapped ids: which mapping is meant, and which user namespace stands for it. One for each mapping.
 
-use super::namespaces::{Chosen, MOST_RANGES, ranges, too_many};
-use super::options::Options;
+use super::namespaces::Chosen;
 use super::step::Slot;
 use super::{IdRange, Mapped, Maps, Open, Plan};
-use crate::abi::mount::{MS_BIND, MS_REMOUNT};
 use crate::abi::ns::Namespace;
 use crate::error::{Error, Result};
-use oci_spec::runtime::{Linux, Mount};
+use crate::spec::{Config, MOST_RANGES, MountEntry, too_many_ranges};
 use std::collections::BTreeMap;
 
 /// What mappings of ids in mounts can refer to: the container's own.
@@ -25,14 +23,10 @@ pub struct Ids {
 
 impl Ids {
     /// The container's.
-    ///
-    /// # Errors
-    /// A mapping of no ids.
-    pub(super) fn of(linux: &Linux, chosen: &Chosen, unprivileged: bool) -> Result<Self> {
+    pub(super) fn of(config: &Config, chosen: &Chosen, unprivileged: bool) -> Self {
         let mut joined = chosen.birth.through.iter().chain(&chosen.enter);
         let joined = joined.find(|(_, kind)| *kind == Namespace::User).map(|(slot, _)| *slot);
-        let maps = ranges("linux", linux.uid_mappings().as_deref(), linux.gid_mappings().as_deref())?;
-        Ok(Self { user: chosen.user, joined, maps, unprivileged })
+        Self { user: chosen.user, joined, maps: config.maps.clone(), unprivileged }
     }
 }
 
@@ -42,37 +36,34 @@ impl Ids {
 /// # Errors
 /// A mount that can't be mapped, or no mapping.
 pub(super) fn mapped(
-    at: &str,
-    mount: &Mount,
-    options: &Options,
+    mount: &MountEntry,
     ids: &Ids,
     known: &mut BTreeMap<Maps, Slot>,
     opens: &mut Vec<(Slot, Open)>,
     slots: &mut u16,
 ) -> Result<Option<Mapped>> {
-    let (uids, gids) = (mount.uid_mappings().as_deref(), mount.gid_mappings().as_deref());
-    let given = uids.is_some() || gids.is_some();
-    if !given && options.idmap.is_none() {
+    let MountEntry { at, options, maps: given, .. } = mount;
+    if given.is_none() && options.idmap.is_none() {
         return Ok(None);
     }
-    let place = format!("{at}.{}", if given { "uidMappings" } else { "options" });
-    if options.set & MS_BIND == 0 {
+    let place = format!("{at}.{}", if given.is_some() { "uidMappings" } else { "options" });
+    if !mount.is_bind() {
         return Err(Error::spec(place, "id-mapped mounts are only supported for bind-mounts"));
     }
-    if options.set & MS_REMOUNT != 0 {
+    if mount.is_remount() {
         return Err(Error::spec(place, "the ids of a mount that is there already can't be mapped"));
     }
     if ids.unprivileged {
         return Err(Error::spec(place, "id-mapped mounts are not supported for rootless containers"));
     }
     let (recursive, written) = options.idmap.clone().unwrap_or_default();
-    let maps = match written {
-        Some(_) if given => {
-            return Err(Error::spec(place, "a mapping stands in the options already"));
+    let maps = match (written, given) {
+        (Some(_), Some(_)) => {
+            return Err(Error::spec(place, "idmap= option conflicts with uidMappings/gidMappings"));
         }
-        Some(text) => parse(&format!("{at}.options"), &text, ids)?,
-        None if given => ranges(at, uids, gids)?,
-        None => match ids.joined {
+        (Some(text), None) => parse(&format!("{at}.options"), &text, ids)?,
+        (None, Some(maps)) => maps.clone(),
+        (None, None) => match ids.joined {
             Some(namespace) => return Ok(Some(Mapped { namespace, recursive })),
             None => ids.maps.clone(),
         },
@@ -102,19 +93,19 @@ fn parse(at: &str, text: &str, ids: &Ids) -> Result<Maps> {
             Some(("uids", ranges)) => (&mut maps.uids, &ids.maps.uids, ranges),
             Some(("gids", ranges)) => (&mut maps.gids, &ids.maps.gids, ranges),
             Some(_) | None => {
-                return Err(Error::spec(at, format!("{part:?} is no mapping of ids: uids=… and gids=… are")));
+                return Err(Error::spec(at, format!("invalid id mapping {part:?}: expected uids=… or gids=…")));
             }
         };
         for range in ranges.split('#') {
             if list.len() == MOST_RANGES {
-                return Err(too_many(at));
+                return Err(too_many_ranges(at));
             }
             let parsed = triple(range).and_then(
                 |(relative, parsed)| {
                     if relative { absolute(parsed, own) } else { Some(parsed) }
                 },
             );
-            let wrong = || format!("{range:?} is no range of ids: FIRST-HOST-COUNT, or @FIRST-CONTAINER-COUNT is");
+            let wrong = || format!("invalid id range {range:?}: expected CONTAINER-HOST-SIZE or @CONTAINER-HOST-SIZE");
             list.push(parsed.ok_or_else(|| Error::spec(at, wrong()))?);
         }
     }
@@ -130,11 +121,8 @@ fn triple(text: &str) -> Option<(bool, IdRange)> {
 
 /// A range whose second number is an id of the container, as one of the host.
 fn absolute(range: IdRange, own: &[IdRange]) -> Option<IdRange> {
-    own.iter().find_map(|own| {
-        let above = range.outside.checked_sub(own.inside)?;
-        let fits = above.checked_add(range.count)? <= own.count;
-        fits.then_some(IdRange { outside: own.outside.checked_add(above)?, ..range })
-    })
+    let outside = own.iter().find_map(|own| own.translate(range.outside, range.count))?;
+    Some(IdRange { outside, ..range })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! A plan is pure: it is made of what was typed, what the bundle says and what the machine can do, and making it has no
 //! effect. It may use `abi`, `spec`, `facts` and the plain types of `sys`.
 
+mod attributes;
 mod capabilities;
 pub mod cgroup;
 pub mod container;
@@ -19,7 +20,6 @@ pub mod image;
 pub mod mounts;
 pub mod namespaces;
 pub mod network;
-mod options;
 pub mod request;
 mod rootfs;
 #[cfg(test)]
@@ -33,6 +33,7 @@ mod terminal;
 mod tree;
 
 use crate::abi::ns::{Namespace, Namespaces};
+pub use crate::spec::{IdRange, Maps, TimeOffset};
 use hooks::Hooks;
 use image::Image;
 use std::path::PathBuf;
@@ -78,37 +79,6 @@ pub struct Mapped {
     pub namespace: Slot,
     /// Everything mounted below it too.
     pub recursive: bool,
-}
-
-/// One range of ids (`user_namespaces(7)`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct IdRange {
-    /// First id inside.
-    pub inside: u32,
-    /// First id outside.
-    pub outside: u32,
-    /// How many.
-    pub count: u32,
-}
-
-/// The mappings of a new user namespace.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Maps {
-    /// User ids.
-    pub uids: Vec<IdRange>,
-    /// Group ids.
-    pub gids: Vec<IdRange>,
-}
-
-/// Offsets of the clocks in a new time namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TimeOffset {
-    /// `monotonic` or `boottime`.
-    pub clock: &'static str,
-    /// Whole seconds.
-    pub seconds: i64,
-    /// The rest.
-    pub nanoseconds: u32,
 }
 
 /// How the child comes to be.

@@ -1,16 +1,16 @@
 //! Mounts: one entry of the spec becomes a few primitive steps. The option strings are in `abi::mount`.
 
+use super::attributes::attributes;
 use super::cgroup::{CgroupFacts, CgroupPlan, Hierarchy, Permission};
 pub use super::idmap::Ids;
 use super::image::c_string;
-use super::options::{Options, attributes, options};
 use super::step::{Detached, Slot, Step, Str};
 use super::{Mapped, Open, Plan, idmap};
 use crate::abi::mount::{
     ATTR_RDONLY, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REC, MS_REMOUNT, MS_SHARED, MS_SLAVE, MountAttr,
 };
 use crate::error::{Error, Result};
-use oci_spec::runtime::Mount;
+use crate::spec::{MountEntry, MountOptions};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -79,79 +79,12 @@ pub struct Place<'a> {
     pub label: Option<&'a str>,
 }
 
-/// What below `/proc` may be covered by a mount: files that lxcfs and the like provide.
-const PROC_COVERS: [&str; 10] = [
-    "/proc/cpuinfo",
-    "/proc/diskstats",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/swaps",
-    "/proc/uptime",
-    "/proc/loadavg",
-    "/proc/slabinfo",
-    "/proc/sys/kernel/ns_last_pid",
-    "/proc/sys/crypto/fips_enabled",
-];
-
-/// Removes `.`, `..` and doubled slashes, as seen from `/`; no file is looked at.
-pub(super) fn clean(path: &Path) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    let text = path.to_string_lossy();
-    for part in text.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
-}
-
-/// The mounts with their destinations as seen from the container's `/`, cleaned of everything that says nothing. Whatever
-/// asks later where a mount goes (is it `/dev`, does it lie in `/proc`) asks of these.
-///
-/// # Errors
-/// A destination that can't be.
-pub(super) fn cleaned(mounts: &[Mount], root: &Path, notes: &mut Vec<String>) -> Result<Vec<Mount>> {
-    let mut mounts = mounts.to_vec();
-    for (i, mount) in mounts.iter_mut().enumerate() {
-        let target = target(&format!("mounts[{i}].destination"), mount, root, notes)?;
-        mount.set_destination(target.into());
-    }
-    Ok(mounts)
-}
-
-/// Whether the mount's name says that it goes on `/proc` or into it, where it may.
-fn in_proc(target: &str, typ: &str) -> bool {
-    target == "/proc" || PROC_COVERS.contains(&target) || (is_pseudo(typ) && target.starts_with("/proc/"))
-}
-
-fn is_pseudo(typ: &str) -> bool {
-    matches!(typ, "proc" | "sysfs")
-}
-
-fn target(at: &str, mount: &Mount, root: &Path, notes: &mut Vec<String>) -> Result<String> {
-    if !mount.destination().is_absolute() {
-        notes.push(format!("mount destination {} is not absolute", mount.destination().display()));
-    }
-    // as runc: the root's own path in front of a destination says the same as none
-    let target = clean(mount.destination().strip_prefix(root).unwrap_or(mount.destination()));
-    if target == "/" {
-        return Err(Error::spec(at, "mounting over / is not possible: the root is what root.path says"));
-    }
-    if target.starts_with("/proc/") && !in_proc(&target, mount.typ().as_deref().unwrap_or_default()) {
-        return Err(Error::spec(at, format!("{target:?} cannot be mounted because it is inside /proc")));
-    }
-    Ok(target)
-}
-
 /// The steps of all mounts, in the order of the spec; and the slots of those that are to become read-only when they are filled.
-/// The mounts are [`cleaned`].
 ///
 /// # Errors
-/// An option or a destination that can't be.
+/// An option that can't be.
 pub(super) fn steps(
-    mounts: &[Mount],
+    mounts: &[MountEntry],
     place: &Place<'_>,
     opens: &mut Vec<(Slot, Open)>,
     slots: &mut u16,
@@ -159,23 +92,14 @@ pub(super) fn steps(
     let mut steps = Vec::with_capacity(mounts.len() * 2);
     let (mut late, mut known) = (Vec::new(), BTreeMap::new());
     // the last file system that is mounted on /dev is the one that is filled
-    let dev = mounts.iter().rposition(|mount| mount.destination() == Path::new("/dev"));
+    let dev = mounts.iter().rposition(|mount| mount.target == "/dev");
     for (i, mount) in mounts.iter().enumerate() {
-        let at = format!("mounts[{i}]");
-        let target = mount.destination().to_string_lossy();
-        let mut options = options(mount.options().as_deref().unwrap_or_default());
-        let typ = mount.typ().as_deref().unwrap_or_default();
-        if typ == "bind" {
-            options.set |= MS_BIND;
-        }
-        let mapped = idmap::mapped(&at, mount, &options, place.ids, &mut known, opens, slots)?;
-        let one = One { mapped, at: &at, target: &target, options: &options, mount, place, is_dev: dev == Some(i) };
-        if options.set & MS_BIND != 0 {
-            one.bind(&mut steps, opens, slots)?;
-        } else if typ == "cgroup" || typ == "cgroup2" {
-            one.cgroup(&mut steps, opens, slots)?;
-        } else {
-            one.filesystem(&mut steps, &mut late, slots, typ)?;
+        let mapped = idmap::mapped(mount, place.ids, &mut known, opens, slots)?;
+        let one = One { mapped, at: &mount.at, options: &mount.options, mount, place, is_dev: dev == Some(i) };
+        match mount.typ.as_str() {
+            _ if mount.is_bind() => one.bind(&mut steps, opens, slots)?,
+            "cgroup" | "cgroup2" => one.cgroup(&mut steps, opens, slots)?,
+            typ => one.filesystem(&mut steps, &mut late, slots, typ)?,
         }
     }
     Ok((steps, late))
@@ -189,9 +113,8 @@ fn take_slot(slots: &mut u16) -> Slot {
 
 struct One<'a> {
     at: &'a str,
-    target: &'a str,
-    options: &'a Options,
-    mount: &'a Mount,
+    options: &'a MountOptions,
+    mount: &'a MountEntry,
     place: &'a Place<'a>,
     mapped: Option<Mapped>,
     /// It is the container's `/dev`.
@@ -200,7 +123,7 @@ struct One<'a> {
 
 impl One<'_> {
     fn c_target(&self) -> Result<Str> {
-        c_string(&format!("{}.destination", self.at), self.target)
+        c_string(&format!("{}.destination", self.at), self.mount.target.as_str())
     }
 
     /// Propagation and recursive attributes as one call.
@@ -225,11 +148,11 @@ impl One<'_> {
                 format!("bind mounts cannot have any filesystem-specific options applied: {:?}", self.options.data);
             return Err(Error::spec(format!("{}.options", self.at), text));
         }
-        if self.options.set & MS_REMOUNT != 0 {
+        if self.mount.is_remount() {
             return self.remount_bind(steps);
         }
         let at = format!("{}.source", self.at);
-        let source = self.mount.source().as_deref().unwrap_or_else(|| Path::new(""));
+        let source = &self.mount.source;
         if source.as_os_str().is_empty() {
             return Err(Error::spec(at, "a bind mount needs a source"));
         }
@@ -262,7 +185,7 @@ impl One<'_> {
         if let Some((attr, recursive)) = self.after() {
             steps.push(Step::Attr { slot: Slot::TREE, attr, recursive });
         }
-        steps.push(Step::Attach { target: self.c_target()?, in_proc: in_proc(self.target, "bind") });
+        steps.push(Step::Attach { target: self.c_target()?, in_proc: self.mount.is_in_proc() });
         Ok(())
     }
 
@@ -278,9 +201,9 @@ impl One<'_> {
         if !matches!(typ, "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2") {
             label(&mut data, self.place.label);
         }
-        let source = self.mount.source().as_deref().unwrap_or_else(|| Path::new("")).as_os_str().as_encoded_bytes();
+        let source = self.mount.source.as_os_str().as_encoded_bytes();
         let data = c_string(&at("options"), data)?;
-        if self.options.set & MS_REMOUNT != 0 {
+        if self.mount.is_remount() {
             steps.push(Step::Remount { target: self.c_target()?, flags: self.options.set, data });
             if let Some((attr, recursive)) = self.after() {
                 let then = Some((attr, recursive));
@@ -307,7 +230,7 @@ impl One<'_> {
             flags,
             data,
             fresh: false,
-            in_proc: in_proc(self.target, typ),
+            in_proc: self.mount.is_in_proc(),
             detached: self.detached(flags, copy_up, keep),
         });
         Ok(())
@@ -376,7 +299,7 @@ impl One<'_> {
         for Branch { names, directory, callers } in hierarchies {
             let joined = names.join(",");
             let folder = joined.strip_prefix("name=").unwrap_or(&joined);
-            let target = c_string(&at, format!("{}/{folder}", self.target))?;
+            let target = c_string(&at, format!("{}/{folder}", self.mount.target))?;
             if self.place.cgroup_namespace {
                 steps.push(Step::Mount {
                     source: c"cgroup".to_owned(),
@@ -393,7 +316,7 @@ impl One<'_> {
                 steps.push(Step::Attach { target, in_proc: false });
             }
             for name in names.iter().filter(|_| names.len() > 1) {
-                let path = c_string(&at, format!("{}/{name}", self.target))?;
+                let path = c_string(&at, format!("{}/{name}", self.mount.target))?;
                 steps.push(Step::Link { at: Slot::ROOT, path, target: c_string(&at, joined.as_str())? });
             }
         }
@@ -433,16 +356,5 @@ pub(super) fn label(data: &mut String, label: Option<&str>) {
             data.push(',');
         }
         data.push_str(&format!("context=\"{label}\""));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn destinations_stay_inside() {
-        assert_eq!(clean(Path::new("/a/../../b/./c//")), "/b/c");
-        assert_eq!(clean(Path::new("rel")), "/rel");
     }
 }

@@ -2,11 +2,12 @@
 //! there. The words are those of `container.rs`, and so is the executor.
 
 use super::step::{Slot, Step, Sync};
-use super::{Birth, Plan, identity, image, namespaces, request, terminal};
+use super::{Birth, Plan, identity, image, request, terminal};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::error::Result;
 use crate::facts::Facts;
 use crate::plan::hooks::Hooks;
+use crate::spec::{self, Checked, NamespaceSet};
 use oci_spec::runtime::{Linux, Process};
 use std::path::Path;
 
@@ -16,7 +17,7 @@ pub struct Request<'a> {
     /// The container's id.
     pub id: &'a str,
     /// The process.
-    pub process: &'a Process,
+    pub process: &'a Checked<Process>,
     /// `linux` of the container's configuration.
     pub linux: Option<&'a Linux>,
     /// `--console-socket`.
@@ -38,10 +39,10 @@ pub struct Request<'a> {
 pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let (process, linux) = (request.process, request.linux);
     let (mut opens, mut details) = (Vec::new(), Vec::new());
-    let own = namespaces::own(linux);
+    let own = spec::namespaces(linux)?;
     let user = own.all.has(Namespace::User);
     let (birth, join) = split(own.all, request)?;
-    let limits = identity::limits(process)?;
+    let limits = identity::limits(process);
     let home = request::home_wanted(process);
     let env =
         process.env().iter().flatten().map(String::as_str).filter(|variable| !(home && variable.starts_with("HOME=")));
@@ -95,14 +96,14 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
 }
 
 /// Whether the host half joins the container's keyring: where it did when the container was made.
-fn by_host(request: &Request<'_>, own: &namespaces::Own) -> bool {
+fn by_host(request: &Request<'_>, own: &NamespaceSet) -> bool {
     request.privileged && own.all.has(Namespace::User)
 }
 
 /// Into the container.
 fn enter(
     request: &Request<'_>,
-    own: &namespaces::Own,
+    own: &NamespaceSet,
     labels: Vec<Step>,
     join: Namespaces,
     steps: &mut Vec<Step>,
@@ -124,7 +125,7 @@ fn enter(
     }
     // without a mount namespace made for it the container's root need not be the namespace's: it is that of its first process,
     // taken by descriptor, since the container may have put anything where the host had it
-    if !own.made.has(Namespace::Mount) {
+    if !own.new.has(Namespace::Mount) {
         steps.push(Step::EnterRoot);
     }
     let keep = request.console_socket.map(|_| Slot::CONSOLE);
@@ -196,7 +197,7 @@ mod tests {
     use crate::plan::cgroup::CgroupPlan;
     use crate::plan::show;
 
-    fn request<'a>(process: &'a Process, linux: &'a Linux) -> Request<'a> {
+    fn request<'a>(process: &'a Checked<Process>, linux: &'a Linux) -> Request<'a> {
         Request {
             id: "web",
             process,
@@ -210,7 +211,7 @@ mod tests {
     }
 
     fn shown(linux: &str, process: &str, change: impl FnOnce(&mut Request<'_>)) -> String {
-        let process: Process = serde_json::from_str(process).unwrap();
+        let process = spec::check_process(serde_json::from_str(process).unwrap()).unwrap();
         let linux: Linux = serde_json::from_str(linux).unwrap();
         let mut request = request(&process, &linux);
         change(&mut request);
@@ -298,7 +299,7 @@ mod tests {
     #[test]
     fn labels_are_written_before_the_container_is_entered() {
         let process = r#"{"cwd": "/", "args": ["x"], "user": {}, "apparmorProfile": "p"}"#;
-        let process: Process = serde_json::from_str(process).unwrap();
+        let process = spec::check_process(serde_json::from_str(process).unwrap()).unwrap();
         let linux: Linux = serde_json::from_str(ALL).unwrap();
         let request = request(&process, &linux);
         let facts = Facts { root: true, lsm: crate::facts::Lsm { apparmor: true, selinux: false }, ..Facts::default() };
