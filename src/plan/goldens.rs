@@ -74,7 +74,7 @@ fn plans_of_the_bundles_are_the_ones_beside_them() {
 }
 
 /// `bundles/hello` with one thing changed, on a kernel that makes mount namespaces of trees.
-fn changed(pointer: &str, value: serde_json::Value) -> String {
+pub(super) fn changed(pointer: &str, value: serde_json::Value) -> String {
     let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("bundles/hello/config.json");
     let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(bundle).unwrap()).unwrap();
     let (parent, key) = pointer.rsplit_once('/').unwrap();

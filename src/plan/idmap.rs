@@ -1,47 +1,16 @@
 //! Mounts with mapped ids: which mapping is meant, and which user namespace stands for it. One for each mapping.
 
-use super::namespaces::Chosen;
-use super::step::Slot;
-use super::{IdRange, Mapped, Maps, Open, Plan};
+use super::planner::Planner;
+use super::{IdRange, Mapped, Maps};
 use crate::abi::ns::Namespace;
 use crate::error::{Error, Result};
-use crate::spec::{Config, MOST_RANGES, MountEntry, too_many_ranges};
-use std::collections::BTreeMap;
+use crate::spec::{MOST_RANGES, MountEntry, MountKind, too_many_ranges};
 
-/// What mappings of ids in mounts can refer to: the container's own.
-#[derive(Debug)]
-pub struct Ids {
-    /// There is a user namespace.
-    pub user: bool,
-    /// Where it is, if it is one that is joined.
-    joined: Option<Slot>,
-    /// The mappings that the bundle names; engines name them for joined ones too.
-    maps: Maps,
-    /// The caller may map nothing.
-    unprivileged: bool,
-}
-
-impl Ids {
-    /// The container's.
-    pub(super) fn of(config: &Config, chosen: &Chosen, unprivileged: bool) -> Self {
-        let mut joined = chosen.birth.through.iter().chain(&chosen.enter);
-        let joined = joined.find(|(_, kind)| *kind == Namespace::User).map(|(slot, _)| *slot);
-        Self { user: chosen.user, joined, maps: config.maps.clone(), unprivileged }
-    }
-}
-
-/// How the ids of a mount are to be mapped, if they are; the user namespace for it is opened by the host, once for each
-/// mapping: `known` holds those of earlier mounts.
+/// How the ids of a mount are to be mapped, if they are; the host opens a user namespace for it.
 ///
 /// # Errors
 /// A mount that can't be mapped, or no mapping.
-pub(super) fn mapped(
-    mount: &MountEntry,
-    ids: &Ids,
-    known: &mut BTreeMap<Maps, Slot>,
-    opens: &mut Vec<(Slot, Open)>,
-    slots: &mut u16,
-) -> Result<Option<Mapped>> {
+pub(super) fn mapped(mount: &MountEntry, planner: &mut Planner<'_>) -> Result<Option<Mapped>> {
     let MountEntry { at, options, maps: given, .. } = mount;
     if given.is_none() && options.idmap.is_none() {
         return Ok(None);
@@ -50,10 +19,10 @@ pub(super) fn mapped(
     if !mount.is_bind() {
         return Err(Error::spec(place, "id-mapped mounts are only supported for bind-mounts"));
     }
-    if mount.is_remount() {
+    if mount.kind() == MountKind::RemountBind {
         return Err(Error::spec(place, "the ids of a mount that is there already can't be mapped"));
     }
-    if ids.unprivileged {
+    if planner.facts.unprivileged {
         return Err(Error::spec(place, "id-mapped mounts are not supported for rootless containers"));
     }
     let (recursive, written) = options.idmap.clone().unwrap_or_default();
@@ -61,11 +30,11 @@ pub(super) fn mapped(
         (Some(_), Some(_)) => {
             return Err(Error::spec(place, "idmap= option conflicts with uidMappings/gidMappings"));
         }
-        (Some(text), None) => parse(&format!("{at}.options"), &text, ids)?,
+        (Some(text), None) => parse(&format!("{at}.options"), &text, &planner.config.maps)?,
         (None, Some(maps)) => maps.clone(),
-        (None, None) => match ids.joined {
+        (None, None) => match planner.chosen.joined(Namespace::User) {
             Some(namespace) => return Ok(Some(Mapped { namespace, recursive })),
-            None => ids.maps.clone(),
+            None => planner.config.maps.clone(),
         },
     };
     if maps.uids.is_empty() || maps.gids.is_empty() {
@@ -73,25 +42,17 @@ pub(super) fn mapped(
         return Err(Error::spec(place, text)
             .hint("those of the container are taken where it has a user namespace and the mount names none"));
     }
-    let namespace = match known.get(&maps) {
-        Some(slot) => *slot,
-        None => {
-            let slot = Plan::open(opens, slots, Open::Mapping(maps.clone()));
-            known.insert(maps, slot);
-            slot
-        }
-    };
-    Ok(Some(Mapped { namespace, recursive }))
+    Ok(Some(Mapped { namespace: planner.opens.mapping(maps), recursive }))
 }
 
 /// crun's and Podman's form of a mapping: `uids=0-1000-10#10-2000-5;gids=@0-0-10`. `@` says that the second number is
 /// one of the container's user namespace.
-fn parse(at: &str, text: &str, ids: &Ids) -> Result<Maps> {
+fn parse(at: &str, text: &str, container: &Maps) -> Result<Maps> {
     let mut maps = Maps::default();
     for part in text.split(';') {
         let (list, own, ranges) = match part.split_once('=') {
-            Some(("uids", ranges)) => (&mut maps.uids, &ids.maps.uids, ranges),
-            Some(("gids", ranges)) => (&mut maps.gids, &ids.maps.gids, ranges),
+            Some(("uids", ranges)) => (&mut maps.uids, &container.uids, ranges),
+            Some(("gids", ranges)) => (&mut maps.gids, &container.gids, ranges),
             Some(_) | None => {
                 return Err(Error::spec(at, format!("invalid id mapping {part:?}: expected uids=… or gids=…")));
             }
@@ -136,16 +97,15 @@ mod tests {
     #[test]
     fn the_form_of_crun_is_read() {
         let own = Maps { uids: vec![range(0, 0, 1), range(1, 2, 1000)], gids: vec![range(0, 500, 10)] };
-        let ids = Ids { user: true, joined: None, maps: own, unprivileged: false };
-        let maps = parse("m", "uids=0-1-10#10-11-10;gids=0-100-10", &ids).unwrap();
+        let maps = parse("m", "uids=0-1-10#10-11-10;gids=0-100-10", &own).unwrap();
         assert_eq!(maps.uids, [range(0, 1, 10), range(10, 11, 10)]);
         assert_eq!(maps.gids, [range(0, 100, 10)]);
-        let maps = parse("m", "uids=@1-3-10;gids=@0-5-5", &ids).unwrap();
+        let maps = parse("m", "uids=@1-3-10;gids=@0-5-5", &own).unwrap();
         assert_eq!((maps.uids, maps.gids), (vec![range(1, 4, 10)], vec![range(0, 505, 5)]));
         for wrong in
             ["", "uids", "uids=", "uids=1-2", "uids=1-2-0", "uids=1-2-3-4", "uids=a-1-2", "x=0-0-1", "gids=@0-5-6"]
         {
-            assert!(parse("m", wrong, &ids).is_err(), "{wrong}");
+            assert!(parse("m", wrong, &own).is_err(), "{wrong}");
         }
     }
 }

@@ -6,7 +6,9 @@
 mod attributes;
 mod capabilities;
 pub mod cgroup;
+mod cgroup_mounts;
 pub mod container;
+mod dev;
 mod devices;
 mod fmt;
 #[cfg(test)]
@@ -20,6 +22,8 @@ pub mod image;
 pub mod mounts;
 pub mod namespaces;
 pub mod network;
+mod opens;
+mod planner;
 pub mod request;
 mod rootfs;
 #[cfg(test)]
@@ -30,7 +34,7 @@ mod slot;
 pub mod step;
 pub mod tenant;
 mod terminal;
-mod tree;
+mod tree_namespace;
 
 use crate::abi::ns::{Namespace, Namespaces};
 pub use crate::spec::{IdRange, Maps, TimeOffset};
@@ -178,14 +182,4 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// What was passed over without harm, for the debug log.
     pub details: Vec<String>,
-}
-
-impl Plan {
-    /// Reserves a slot and has the host fill it. When there are none left the count stays at its end, and the plan is refused.
-    pub(crate) fn open(opens: &mut Vec<(Slot, Open)>, slots: &mut u16, open: Open) -> Slot {
-        let slot = Slot(*slots);
-        *slots = slots.saturating_add(1);
-        opens.push((slot, open));
-        slot
-    }
 }

@@ -1,8 +1,9 @@
 //! Namespaces: which are made, which are joined, and by whom; id maps and clock offsets.
 
 use super::image::c_string;
+use super::opens::Opens;
 use super::step::{Slot, Step};
-use super::{Birth, Open, Plan};
+use super::{Birth, Open};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::error::{Error, Result};
 use crate::spec::{Config, JoinedNamespace, MountEntry, NamespaceSet};
@@ -25,14 +26,23 @@ pub struct Chosen {
     pub mount: bool,
 }
 
+impl Chosen {
+    /// The slot of a namespace of this kind that is joined.
+    #[must_use]
+    pub(super) fn joined(&self, kind: Namespace) -> Option<Slot> {
+        let mut joined = self.birth.through.iter().chain(&self.enter);
+        joined.find(|(_, known)| *known == kind).map(|(slot, _)| *slot)
+    }
+}
+
 /// Decides who makes or joins which namespace.
-pub(super) fn choose(config: &Config, unprivileged: bool, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Chosen {
+pub(super) fn choose(config: &Config, unprivileged: bool, opens: &mut Opens) -> Chosen {
     let namespaces = &config.namespaces;
     let mut chosen = Chosen { own: namespaces.all, made: namespaces.new, ..Chosen::default() };
     let mut joined = Vec::with_capacity(namespaces.joined.len());
     for JoinedNamespace { kind, path, at } in &namespaces.joined {
         let open = Open::Namespace { path: path.clone(), kind: *kind, at: at.clone() };
-        joined.push((Plan::open(opens, slots, open), *kind));
+        joined.push((opens.open(open), *kind));
     }
     chosen.user = chosen.own.has(Namespace::User);
     chosen.mount = chosen.own.has(Namespace::Mount);

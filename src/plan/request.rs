@@ -1,7 +1,7 @@
 //! What was typed, as far as a container's plan depends on it, and what of the plan follows from that and the configuration alone.
 
+use super::cgroup_mounts::CgroupTree;
 use super::image;
-use super::mounts::CgroupTree;
 use super::step::Str;
 use crate::abi::mount::{MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY};
 use crate::error::Result;
@@ -39,8 +39,8 @@ pub(super) fn keyring(id: &str) -> Result<Str> {
     image::c_string("id", format!("_ses.{id}"))
 }
 
-/// Who waits at the gate of a container that has no process: root without any right.
-pub(super) fn nobody() -> Process {
+/// The placeholder of `create` for a bundle without `process`: root without capabilities.
+pub(super) fn placeholder() -> Process {
     serde_json::from_str(r#"{"cwd": "/", "args": ["none"], "user": {"uid": 0, "gid": 0}}"#).unwrap_or_default()
 }
 

@@ -2,8 +2,9 @@
 
 use super::image::c_string;
 use super::namespaces::Chosen;
+use super::planner::Planner;
 use super::step::{Slot, Step, Str};
-use super::{Open, Plan};
+use super::{Open, tree_namespace};
 use crate::abi::mount::{MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, MountAttr};
 use crate::error::{Error, Result};
 use crate::spec::Config;
@@ -14,7 +15,7 @@ use oci_spec::runtime::Root;
 ///
 /// # Errors
 /// A user namespace, of which nobody may mount there.
-pub(super) fn here(config: &Config, chosen: &Chosen, mounts: bool) -> Result<Option<Str>> {
+pub(super) fn by_host(config: &Config, chosen: &Chosen, mounts: bool) -> Result<Option<Str>> {
     let readonly = config.spec.root().as_ref().and_then(Root::readonly).unwrap_or_default();
     if chosen.mount || !(mounts || readonly) {
         return Ok(None);
@@ -26,44 +27,33 @@ pub(super) fn here(config: &Config, chosen: &Chosen, mounts: bool) -> Result<Opt
     c_string("root.path", config.rootfs.as_os_str().as_encoded_bytes()).map(Some)
 }
 
-/// How the root is come by.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Source {
-    /// The host clones it.
-    pub(super) by_host: bool,
-    /// The host's paths mean nothing where init is.
-    pub(super) hidden: bool,
-    /// The host has mounted it.
-    pub(super) here: bool,
-}
-
 /// Steps until the root is a mount of its own, in slot `ROOT`.
 ///
 /// # Errors
 /// A zero byte in the path.
-pub(super) fn open(
-    config: &Config,
-    chosen: &Chosen,
-    source: Source,
-    opens: &mut Vec<(Slot, Open)>,
-    slots: &mut u16,
-) -> Result<Vec<Step>> {
+pub(super) fn open(planner: &mut Planner<'_>) -> Result<Vec<Step>> {
+    let config = planner.config;
     let path = c_string("root.path", config.rootfs.as_os_str().as_encoded_bytes())?;
-    if !chosen.mount {
+    if let Some(propagation) = planner.root_alone {
+        let clones = std::mem::take(&mut planner.clones);
+        return Ok(tree_namespace::open(path, propagation, clones).collect());
+    }
+    let Planner { by_host, hidden, .. } = *planner;
+    if !planner.chosen.mount {
         // one that the host has mounted stays beside the host's until everything is in it
-        return Ok(if source.here { Vec::new() } else { vec![Step::Chroot(path)] });
+        return Ok(if planner.host_root.is_some() { Vec::new() } else { vec![Step::Chroot(path)] });
     }
     let asked = config.propagation;
     // what is mounted must not reach the host; a root that is to share makes itself shared again behind the pivot
     let first = asked.filter(|flags| flags & MS_UNBINDABLE == 0).unwrap_or(MS_SLAVE | MS_REC);
     let mut steps = vec![Step::Propagate(first)];
     if first & MS_SHARED != 0 || first & MS_REC == 0 {
-        steps.push(Step::PrivateParent(if source.hidden { c"/".to_owned() } else { path.clone() }));
+        steps.push(Step::PrivateParent(if hidden { c"/".to_owned() } else { path.clone() }));
     }
     let tree = Open::Tree { source: path.clone(), recursive: true, mapped: None, instead: None, shares: false };
-    let tree = source.by_host.then(|| Plan::open(opens, slots, tree));
-    steps.push(Step::OpenRoot { path, tree, over: source.hidden });
-    if let Some(flags) = asked.filter(|flags| source.by_host && flags & MS_PRIVATE != 0) {
+    let tree = by_host.then(|| planner.opens.open(tree));
+    steps.push(Step::OpenRoot { path, tree, over: hidden });
+    if let Some(flags) = asked.filter(|flags| by_host && flags & MS_PRIVATE != 0) {
         // the host's clone receives what the host mounts
         let attr = MountAttr { propagation: MS_PRIVATE, ..MountAttr::default() };
         steps.push(Step::Attr { slot: Slot::ROOT, attr, recursive: flags & MS_REC != 0 });
@@ -71,12 +61,17 @@ pub(super) fn open(
     Ok(steps)
 }
 
-/// Steps that make the root `/`; `stays`: what lies underneath stays in the mount namespace, with these instances of proc
-/// and sysfs.
-pub(super) fn pivot(asked: Option<u64>, chosen: &Chosen, here: bool, stays: Option<&[Str]>) -> Vec<Step> {
-    if !chosen.mount {
+/// Steps that make the root `/`. With `--no-pivot` what lies underneath stays in the mount namespace: instances of proc and
+/// sysfs are unmounted there.
+pub(super) fn pivot(planner: &Planner<'_>) -> Vec<Step> {
+    if planner.root_alone.is_some() {
+        return Vec::new();
+    }
+    let asked = planner.config.propagation;
+    let stays = planner.request.no_pivot.then_some(&*planner.facts.instances);
+    if !planner.chosen.mount {
         let mut steps = Vec::new();
-        if here {
+        if planner.host_root.is_some() {
             steps.push(Step::EnterRoot);
             steps.extend(asked.map(Step::Propagate));
         }

@@ -1,6 +1,7 @@
 //! **The order** of exec: what a process does that joins a container, one call a line, each with the reason why it stands
 //! there. The words are those of `container.rs`, and so is the executor.
 
+use super::opens::Opens;
 use super::step::{Slot, Step, Sync};
 use super::{Birth, Plan, identity, image, request, terminal};
 use crate::abi::ns::{Namespace, Namespaces};
@@ -38,7 +39,7 @@ pub struct Request<'a> {
 /// The process asks for what can't be; the error names the JSON path.
 pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let (process, linux) = (request.process, request.linux);
-    let (mut opens, mut details) = (Vec::new(), Vec::new());
+    let (mut opens, mut details) = (Opens::new(), Vec::new());
     let own = spec::namespaces(linux)?;
     let user = own.all.has(Namespace::User);
     let (birth, join) = split(own.all, request)?;
@@ -75,12 +76,13 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     steps.extend(confined.last);
     steps.push(Step::Exec);
 
+    let (opens, slots) = opens.into_parts();
     Ok(Plan {
         root: None,
         network: super::network::Network::default(),
         id: request.id.to_owned(),
         opens,
-        slots: Slot::FREE,
+        slots,
         birth,
         limits: host_limits,
         oom_score_adj: process.oom_score_adj(),

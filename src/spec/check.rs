@@ -84,14 +84,12 @@ pub struct Config {
 /// The first mistake, in runc's words where callers know these, else with its JSON path.
 pub fn check(loaded: Loaded<Spec>, bundle: &Path, for_start: bool) -> Result<Checked<Config>> {
     let Loaded { spec, bytes, .. } = loaded;
-    let mut notes = Vec::new();
     let rootfs = rootfs(&spec, bundle)?;
     match spec.process() {
         Some(process) => self::process(process)?,
         None if for_start => return Err(runc_error("process", "process property must not be empty")),
         None => {}
     }
-    let mounts = mount::entries(spec.mounts().as_deref().unwrap_or_default(), &rootfs, &mut notes)?;
     if spec.annotations().iter().flatten().any(|(key, _)| key.is_empty()) {
         return Err(Error::spec("annotations", "a key must not be empty"));
     }
@@ -100,10 +98,10 @@ pub fn check(loaded: Loaded<Spec>, bundle: &Path, for_start: bool) -> Result<Che
     names(&spec, &namespaces)?;
     let mut config = Config {
         bytes,
-        notes,
+        notes: Vec::new(),
         bundle: bundle.to_owned(),
         rootfs,
-        mounts,
+        mounts: Vec::new(),
         maps: Maps::default(),
         time_offsets: Vec::new(),
         sysctls: Vec::new(),
@@ -121,6 +119,8 @@ pub fn check(loaded: Loaded<Spec>, bundle: &Path, for_start: bool) -> Result<Che
         config.sysctls = sysctl::sysctls(linux, namespaces.all)?;
         config.propagation = mount::propagation(linux.rootfs_propagation().as_deref())?;
     }
+    let mounts = config.spec.mounts().as_deref().unwrap_or_default();
+    config.mounts = mount::entries(mounts, &config.rootfs, &mut config.notes)?;
     Ok(Checked(config))
 }
 

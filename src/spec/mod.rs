@@ -22,7 +22,7 @@ mod strict;
 mod sysctl;
 
 pub use check::{Checked, Config, check, check_hook, check_process};
-pub use mount::{MountEntry, MountOptions, clean, clean_in_root};
+pub use mount::{MountEntry, MountKind, MountOptions, clean, clean_in_root};
 pub use namespaces::{
     IdRange, JoinedNamespace, MOST_RANGES, Maps, NamespaceSet, TimeOffset, namespace_kind, namespaces, too_many_ranges,
 };

@@ -46,17 +46,39 @@ pub struct MountEntry {
     pub maps: Option<Maps>,
 }
 
+/// What a mount entry asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MountKind {
+    /// Something that exists is made visible at a second place.
+    Bind,
+    /// The attributes of a bind mount are changed.
+    RemountBind,
+    /// The container's cgroups.
+    Cgroup,
+    /// A new file system.
+    New,
+    /// The flags and options of a mount are changed.
+    Remount,
+}
+
 impl MountEntry {
+    /// What it asks for.
+    #[must_use]
+    pub fn kind(&self) -> MountKind {
+        let remount = self.options.set & MS_REMOUNT != 0;
+        match self.typ.as_str() {
+            _ if self.is_bind() && remount => MountKind::RemountBind,
+            _ if self.is_bind() => MountKind::Bind,
+            "cgroup" | "cgroup2" => MountKind::Cgroup,
+            _ if remount => MountKind::Remount,
+            _ => MountKind::New,
+        }
+    }
+
     /// Whether it makes something visible at a second place, and is not a new file system.
     #[must_use]
     pub fn is_bind(&self) -> bool {
         self.options.set & MS_BIND != 0
-    }
-
-    /// Whether it changes a mount that is there already.
-    #[must_use]
-    pub fn is_remount(&self) -> bool {
-        self.options.set & MS_REMOUNT != 0
     }
 
     /// Whether its target is `/proc` or a place in it where mounts are allowed.
