@@ -71,9 +71,9 @@ impl Error {
         self
     }
 
-    /// Says the way out. Shown behind the text, and as `hint` in a JSON record.
+    /// Adds advice for the user. Shown after the text, and as `hint` in a JSON record.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
@@ -85,16 +85,16 @@ impl Error {
         self
     }
 
-    /// Changes the kind.
+    /// Sets the kind.
     #[must_use]
-    pub fn kind(mut self, kind: Kind) -> Self {
+    pub fn with_kind(mut self, kind: Kind) -> Self {
         self.0.kind = kind;
         self
     }
 
     /// The kind.
     #[must_use]
-    pub fn of(&self) -> Kind {
+    pub fn kind(&self) -> Kind {
         self.0.kind
     }
 
@@ -110,9 +110,9 @@ impl Error {
         &self.0.facts
     }
 
-    /// The way out, where there is one.
+    /// The advice for the user, where there is one.
     #[must_use]
-    pub fn way_out(&self) -> Option<&str> {
+    pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 }

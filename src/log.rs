@@ -12,9 +12,10 @@ use std::io::Write;
 use std::path::Path;
 
 /// The form of a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Form {
     /// `time="…" level=error msg="…"`.
+    #[default]
     Text,
     /// One JSON object a line.
     Json,
@@ -86,9 +87,9 @@ impl Log {
     /// conmon and people look there.
     pub fn error(&self, error: &Error) {
         let text = error.to_string();
-        self.record("error", &text, error.facts(), error.way_out());
+        self.record("error", &text, error.facts(), error.hint());
         if self.file.is_some() {
-            let hint = error.way_out().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+            let hint = error.hint().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
             emit(&mut std::io::stderr(), &format!("{text}{hint}\n"));
         }
     }
@@ -184,8 +185,9 @@ mod tests {
             plain,
             format!("{{\"level\":\"error\",\"msg\":\"container does not exist\",\"time\":\"{TIME}\"}}\n")
         );
-        let error = Error::from(Errno::ENOSPC).fact("path", "/x \"y\"\n").fact("level", "forged").hint("make room");
-        let full = json(TIME, "error", &error.to_string(), error.facts(), error.way_out());
+        let error =
+            Error::from(Errno::ENOSPC).fact("path", "/x \"y\"\n").fact("level", "forged").with_hint("make room");
+        let full = json(TIME, "error", &error.to_string(), error.facts(), error.hint());
         let expected = format!(
             "{{\"code\":\"ENOSPC\",\"hint\":\"make room\",\"level\":\"error\",\"msg\":\"no space left on device\",\
              \"path\":\"/x \\\"y\\\"\\n\",\"time\":\"{TIME}\"}}\n"

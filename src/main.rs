@@ -5,18 +5,21 @@
 
 #![no_main]
 
-use onggi::cli::{self, Call, Global, LogFormat, Misuse};
-use onggi::cmd;
-use onggi::error::{Error, Kind, Result};
-use onggi::log::{Form, Log};
-use onggi::trace::Trace;
+use onggi::program::cli::{self, Call, Global, Misuse};
+use onggi::program::log::Log;
+use onggi::program::trace::Trace;
+use onggi::program::{cmd, sys};
+use onggi::{Error, Kind, Result};
 use std::io::Write;
 use std::path::PathBuf;
+
+#[global_allocator]
+static HEAP: sys::Arena = sys::Arena::new();
 
 onggi::entry!(crate::start);
 
 fn start() -> i32 {
-    let status = match cli::parse(onggi::sys::entry::arguments()) {
+    let status = match cli::parse(sys::arguments()) {
         Ok(call) => obey(call),
         Err(misuse) => refuse(&misuse),
     };
@@ -44,11 +47,7 @@ fn open_log(call: &Call) -> Result<Log> {
 }
 
 fn log_of(global: &Global) -> Result<Log> {
-    let form = match global.log_format {
-        LogFormat::Text => Form::Text,
-        LogFormat::Json => Form::Json,
-    };
-    let log = Log::open(global.log.as_deref(), form, global.debug)?;
+    let log = Log::open(global.log.as_deref(), global.log_format, global.debug)?;
     match trace_of(global) {
         Some(path) => log.traced(&path),
         None => Ok(log),
@@ -58,7 +57,7 @@ fn log_of(global: &Global) -> Result<Log> {
 /// Engines pass no flags of ours: the environment does for them. Not that of a caller who has less rights than we.
 fn trace_of(global: &Global) -> Option<PathBuf> {
     let asked = || std::env::var_os("ONGGI_TRACE").filter(|path| !path.is_empty()).map(PathBuf::from);
-    global.trace.clone().or_else(|| asked().filter(|_| !onggi::sys::cred::is_above_caller()))
+    global.trace.clone().or_else(|| asked().filter(|_| !sys::is_above_caller()))
 }
 
 fn refuse(misuse: &Misuse) -> u8 {
@@ -77,7 +76,7 @@ fn refuse(misuse: &Misuse) -> u8 {
 
 fn report(log: &Log, error: &Error) -> u8 {
     log.error(error);
-    match error.of() {
+    match error.kind() {
         Kind::UnknownVerb => 3,
         Kind::Launch => 255,
         Kind::Other | Kind::Usage | Kind::NotFound | Kind::Exists | Kind::NotRunning | Kind::Spec => 1,

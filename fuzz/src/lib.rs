@@ -2,12 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a target that panics is a finding")]
 
 use oci_spec::runtime::LinuxResources;
-use onggi::facts::Facts;
+use onggi::Facts;
 use onggi::plan::cgroup::{self, CgroupFacts, Driver, Hierarchy, Rootless, Tree, Wanted};
 use onggi::plan::container::{self, Request};
 use onggi::plan::mounts::CgroupTree;
 use onggi::plan::{cgroup as cgroups, show};
-use onggi::spec::{self, Checked, Config};
+use onggi::fuzzing::spec;
+use onggi::plan::{Checked, Config};
 use std::path::{Component, Path};
 
 /// Where the trees of the machines lie.

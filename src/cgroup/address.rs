@@ -29,7 +29,7 @@ fn users(named: Option<&OsStr>, runtime_dir: Option<&OsStr>) -> Result<Vec<OsStr
         (None, None) => Err(Error::msg(
             "the user bus can't be found: neither $DBUS_SESSION_BUS_ADDRESS nor $XDG_RUNTIME_DIR is set",
         )
-        .hint("log in with a session (machinectl shell, ssh), or set XDG_RUNTIME_DIR=/run/user/UID")),
+        .with_hint("log in with a session (machinectl shell, ssh), or set XDG_RUNTIME_DIR=/run/user/UID")),
     }
 }
 

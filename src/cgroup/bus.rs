@@ -82,7 +82,7 @@ impl Bus {
             }
         }
         let error = last.unwrap_or_else(|| Error::msg(format!("the {what} bus has no address that can be used")));
-        Err(error.hint("the systemd driver needs a running systemd; the cgroupfs driver does not"))
+        Err(error.with_hint("the systemd driver needs a running systemd; the cgroupfs driver does not"))
     }
 
     /// Authenticates by the credentials of the socket, which need no number and so hold in user namespaces too; then

@@ -69,7 +69,7 @@ pub(super) fn list(path: &Path) -> Result<List> {
         Ok(()) | Err(Errno::ENOENT | Errno::ENODEV) => Ok(list),
         Err(Errno::ETIMEDOUT) => Err(Error::from(Errno::ETIMEDOUT)
             .context(what())
-            .hint("cgroups are made in it faster than they can be looked at: pause the container first")),
+            .with_hint("cgroups are made in it faster than they can be looked at: pause the container first")),
         Err(errno) => Err(errno).context(what),
     }
 }

@@ -45,14 +45,14 @@ fn stays(path: &Path, errno: Errno) -> Error {
     let error = Error::from(errno).context(format!("remove cgroup {}", path.display()));
     let Ok(list) = members::list(path) else { return error };
     let Some(first) = list.pids.first() else {
-        return error.hint("no process is in it, but perhaps cgroups are still made in it: delete again");
+        return error.with_hint("no process is in it, but perhaps cgroups are still made in it: delete again");
     };
     let place = path.join(list.first.unwrap_or_default());
     // names of a payload's choice, perhaps thousands of them
     let shown: String = place.as_os_str().as_encoded_bytes().escape_ascii().map(char::from).take(300).collect();
     error
         .context(format!("container's cgroup is not empty: {} process(es) found", list.pids.len()))
-        .hint(format!("process {first} stays in {shown}: end it, or move it to another cgroup, and delete again"))
+        .with_hint(format!("process {first} stays in {shown}: end it, or move it to another cgroup, and delete again"))
 }
 
 /// Until when to try.

@@ -115,7 +115,7 @@ pub(super) fn refused(path: &Path, errno: Errno, domain: bool) -> Result<()> {
         }
         (Errno::EBUSY, _) => Err(Error::from(errno)
             .context(format!("enter cgroup {shown}"))
-            .hint("a cgroup2 that hands controllers on to children can't have processes of its own")),
+            .with_hint("a cgroup2 that hands controllers on to children can't have processes of its own")),
         (_, _) => Err(Error::from(errno).context(format!("enter cgroup {shown}"))),
     }
 }

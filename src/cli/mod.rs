@@ -5,6 +5,9 @@
 //! and the completions from the same tables (`help.rs`).
 
 use crate::error::Error;
+use crate::log::Form;
+use crate::plan::cgroup::Driver;
+use crate::plan::request::StartOptions;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +17,7 @@ mod table;
 mod time;
 mod words;
 
-pub use help::{command as clap_command, text as help_text};
+pub use help::text as help_text;
 pub use parse::{MOST_DESCRIPTORS, parse};
 pub use table::Verb;
 
@@ -43,28 +46,6 @@ pub struct Misuse {
     pub error: Error,
 }
 
-/// The format of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogFormat {
-    /// `time="…" level=… msg="…"`.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-/// Who makes cgroups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum CgroupDriver {
-    /// We do, in the cgroup file system.
-    #[default]
-    Cgroupfs,
-    /// systemd does, asked over D-Bus.
-    Systemd,
-    /// Nobody: the container stays in the caller's cgroup.
-    Disabled,
-}
-
 /// The flags before the verb.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Global {
@@ -73,13 +54,13 @@ pub struct Global {
     /// `--log`: the log file; standard error without it.
     pub log: Option<PathBuf>,
     /// `--log-format`.
-    pub log_format: LogFormat,
+    pub log_format: Form,
     /// `--trace`: where the times of phases and steps go.
     pub trace: Option<PathBuf>,
     /// `--debug`.
     pub debug: bool,
     /// `--systemd-cgroup` or `--cgroup-manager`.
-    pub cgroup: CgroupDriver,
+    pub cgroup: Driver,
     /// `--rootless`: whether cgroups that may not be written are passed over; `None` decides by the caller's rights.
     pub rootless: Option<bool>,
 }
@@ -93,18 +74,8 @@ pub struct Create {
     pub bundle: Option<PathBuf>,
     /// `--config`: the bundle's `config.json` without it.
     pub config: Option<PathBuf>,
-    /// `--console-socket`.
-    pub console_socket: Option<PathBuf>,
-    /// `--pidfd-socket`.
-    pub pidfd_socket: Option<PathBuf>,
-    /// `--pid-file`.
-    pub pid_file: Option<PathBuf>,
-    /// `--no-pivot`.
-    pub no_pivot: bool,
-    /// `--no-new-keyring`.
-    pub no_new_keyring: bool,
-    /// `--preserve-fds`.
-    pub preserve_fds: u32,
+    /// How the process is started.
+    pub start: StartOptions,
 }
 
 /// What `run` was told.
@@ -112,8 +83,6 @@ pub struct Create {
 pub struct Run {
     /// As for `create`.
     pub create: Create,
-    /// `--detach`.
-    pub detach: bool,
     /// `--keep`.
     pub keep: bool,
     /// `--no-subreaper`.
@@ -127,10 +96,8 @@ pub struct Exec {
     pub id: String,
     /// The command and its arguments.
     pub args: Vec<String>,
-    /// `--console-socket`.
-    pub console_socket: Option<PathBuf>,
-    /// `--pidfd-socket`.
-    pub pidfd_socket: Option<PathBuf>,
+    /// How the process is started.
+    pub start: StartOptions,
     /// `--cwd`.
     pub cwd: Option<PathBuf>,
     /// `--env`, in order.
@@ -143,10 +110,6 @@ pub struct Exec {
     pub additional_gids: Vec<u32>,
     /// `--process`: a file with the whole process.
     pub process: Option<PathBuf>,
-    /// `--detach`.
-    pub detach: bool,
-    /// `--pid-file`.
-    pub pid_file: Option<PathBuf>,
     /// `--process-label`.
     pub process_label: Option<String>,
     /// `--apparmor`.
@@ -155,8 +118,6 @@ pub struct Exec {
     pub no_new_privs: Option<bool>,
     /// `--cap`, in order.
     pub caps: Vec<String>,
-    /// `--preserve-fds`.
-    pub preserve_fds: u32,
     /// `--cgroup`, in order.
     pub cgroups: Vec<String>,
     /// `--ignore-paused`.
@@ -269,18 +230,12 @@ pub struct Checkpoint {
 pub struct Restore {
     /// As for `checkpoint`.
     pub criu: Criu,
-    /// `--console-socket`.
-    pub console_socket: Option<PathBuf>,
     /// `--bundle`: the current directory without it.
     pub bundle: Option<PathBuf>,
-    /// `--detach`.
-    pub detach: bool,
-    /// `--pid-file`.
-    pub pid_file: Option<PathBuf>,
+    /// How the container is started.
+    pub start: StartOptions,
     /// `--no-subreaper`.
     pub no_subreaper: bool,
-    /// `--no-pivot`.
-    pub no_pivot: bool,
     /// `--lsm-profile`.
     pub lsm_profile: Option<String>,
     /// `--lsm-mount-context`.

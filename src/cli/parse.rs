@@ -2,11 +2,11 @@
 
 use super::table::{self, Arity, Flag, Verb};
 use super::words::{self, Until, Words};
-use super::{
-    Call, CgroupDriver, Checkpoint, Command, Create, Criu, Exec, Format, Global, LogFormat, Misuse, Restore, Run,
-    Update,
-};
+use super::{Call, Checkpoint, Command, Create, Criu, Exec, Format, Global, Misuse, Restore, Run, Update};
 use crate::error::{Error, Kind};
+use crate::log::Form;
+use crate::plan::cgroup::Driver;
+use crate::plan::request::{Mode, StartOptions};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -83,25 +83,25 @@ fn unmet(arity: Arity, count: usize) -> Option<String> {
 
 fn read_global(words: &Words) -> Result<Global, Error> {
     let log_format = match words.last("log-format").map(OsStr::as_bytes) {
-        None | Some(b"" | b"text") => LogFormat::Text,
-        Some(b"json") => LogFormat::Json,
+        None | Some(b"" | b"text") => Form::Text,
+        Some(b"json") => Form::Json,
         Some(other) => return Err(Error::msg(format!("invalid log-format: {}", String::from_utf8_lossy(other)))),
     };
     let cgroup = match words.last("cgroup-manager").map(OsStr::as_bytes) {
-        None if words.on("systemd-cgroup") => CgroupDriver::Systemd,
-        None | Some(b"cgroupfs") => CgroupDriver::Cgroupfs,
-        Some(b"systemd") => CgroupDriver::Systemd,
-        Some(b"disabled") => CgroupDriver::Disabled,
+        None if words.on("systemd-cgroup") => Driver::Systemd,
+        None | Some(b"cgroupfs") => Driver::Cgroupfs,
+        Some(b"systemd") => Driver::Systemd,
+        Some(b"disabled") => Driver::Disabled,
         Some(other) => {
             return Err(Error::msg(format!("unknown cgroup manager \"{}\"", String::from_utf8_lossy(other)))
-                .hint("one of cgroupfs, systemd, disabled"));
+                .with_hint("one of cgroupfs, systemd, disabled"));
         }
     };
     let rootless = match words.last("rootless").map(OsStr::as_bytes) {
         None | Some(b"" | b"auto") => None,
         Some(value) => Some(words::truth(value).ok_or_else(|| {
             Error::msg(format!("invalid value \"{}\" for flag -rootless", String::from_utf8_lossy(value)))
-                .hint("one of true, false, auto")
+                .with_hint("one of true, false, auto")
         })?),
     };
     let root = path(words, "root").filter(|root| !root.as_os_str().is_empty());
@@ -117,11 +117,10 @@ fn read_verb(verb: &'static Verb, words: &Words) -> Result<Command, Error> {
     let mut rest = words.rest.iter().map(|word| utf8(word));
     let id = rest.next().transpose()?.unwrap_or_default();
     Ok(match verb.name {
-        "create" => Command::Create(read_create(id, words)?),
+        "create" => Command::Create(read_create(id, Mode::Create, words)?),
         "start" => Command::Start { id },
         "run" => Command::Run(Run {
-            create: read_create(id, words)?,
-            detach: words.on("detach"),
+            create: read_create(id, Mode::Run, words)?,
             keep: words.on("keep"),
             no_subreaper: words.on("no-subreaper"),
         }),
@@ -154,18 +153,24 @@ fn read_verb(verb: &'static Verb, words: &Words) -> Result<Command, Error> {
 /// More than the kernel gives anybody, unless it is told to (`fs.nr_open`).
 pub const MOST_DESCRIPTORS: u32 = 1 << 20;
 
-fn read_create(id: String, words: &Words) -> Result<Create, Error> {
-    Ok(Create {
-        id,
-        bundle: path(words, "bundle"),
-        config: path(words, "config"),
+/// The options of a start; a verb that does not have one of the flags leaves its default.
+fn read_start(mode: Mode, words: &Words) -> Result<StartOptions, Error> {
+    Ok(StartOptions {
+        mode,
+        detach: words.on("detach"),
         console_socket: path(words, "console-socket"),
         pidfd_socket: path(words, "pidfd-socket"),
         pid_file: path(words, "pid-file"),
         no_pivot: words.on("no-pivot"),
         no_new_keyring: words.on("no-new-keyring"),
         preserve_fds: read_descriptors(words)?,
+        ..StartOptions::default()
     })
+}
+
+fn read_create(id: String, mode: Mode, words: &Words) -> Result<Create, Error> {
+    let (bundle, config) = (path(words, "bundle"), path(words, "config"));
+    Ok(Create { id, bundle, config, start: read_start(mode, words)? })
 }
 
 fn read_exec(id: String, args: Vec<String>, words: &Words) -> Result<Exec, Error> {
@@ -173,8 +178,7 @@ fn read_exec(id: String, args: Vec<String>, words: &Words) -> Result<Exec, Error
     Ok(Exec {
         id,
         args,
-        console_socket: path(words, "console-socket"),
-        pidfd_socket: path(words, "pidfd-socket"),
+        start: read_start(Mode::Run, words)?,
         cwd: path(words, "cwd"),
         env: texts(words, "env")?,
         tty: words.on("tty"),
@@ -184,13 +188,10 @@ fn read_exec(id: String, args: Vec<String>, words: &Words) -> Result<Exec, Error
             .map(|gid| numeric(&gid.to_string_lossy(), "additional-gids"))
             .collect::<Result<_, _>>()?,
         process: path(words, "process"),
-        detach: words.on("detach"),
-        pid_file: path(words, "pid-file"),
         process_label: text(words, "process-label")?,
         apparmor: text(words, "apparmor")?,
         no_new_privs: words.last("no-new-privs").map(|_| words.on("no-new-privs")),
         caps: texts(words, "cap")?,
-        preserve_fds: read_descriptors(words)?,
         cgroups: texts(words, "cgroup")?,
         ignore_paused: words.on("ignore-paused"),
     })
@@ -204,7 +205,7 @@ fn read_user(user: &str) -> Result<(u32, Option<u32>), Error> {
             let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
             let wrong = if digits { "is more than 4294967294" } else { "is not a number" };
             Error::new(Kind::Launch, format!("exec failed: parse user \"{user}\": \"{part}\" {wrong}"))
-                .hint("UID[:GID], in numbers")
+                .with_hint("UID[:GID], in numbers")
         })
     };
     Ok(match user.split_once(':') {
@@ -218,7 +219,9 @@ fn read_descriptors(words: &Words) -> Result<u32, Error> {
     let count: u32 = number(words, "preserve-fds")?.unwrap_or(0);
     if count > MOST_DESCRIPTORS {
         let text = format!("invalid value for preserve-fds: \"{count}\" is more than {MOST_DESCRIPTORS}");
-        return Err(Error::new(Kind::Usage, text).hint("how many descriptors from 3 on are kept: all must be open"));
+        return Err(
+            Error::new(Kind::Usage, text).with_hint("how many descriptors from 3 on are kept: all must be open")
+        );
     }
     Ok(count)
 }
@@ -291,12 +294,9 @@ fn read_checkpoint(id: String, words: &Words) -> Result<Checkpoint, Error> {
 fn read_restore(id: String, words: &Words) -> Result<Restore, Error> {
     Ok(Restore {
         criu: read_criu(id, words)?,
-        console_socket: path(words, "console-socket"),
         bundle: path(words, "bundle"),
-        detach: words.on("detach"),
-        pid_file: path(words, "pid-file"),
+        start: read_start(Mode::Run, words)?,
         no_subreaper: words.on("no-subreaper"),
-        no_pivot: words.on("no-pivot"),
         lsm_profile: text(words, "lsm-profile")?,
         lsm_mount_context: text(words, "lsm-mount-context")?,
     })
@@ -340,7 +340,7 @@ fn bytes(words: &Words, long: &str) -> Result<Option<i64>, Error> {
         return Ok(Some(-1));
     }
     amount(&value).map(Some).ok_or_else(|| {
-        Error::new(Kind::Usage, format!("invalid value for {long}: \"{value}\"")).hint("a number, with k, m or g")
+        Error::new(Kind::Usage, format!("invalid value for {long}: \"{value}\"")).with_hint("a number, with k, m or g")
     })
 }
 

@@ -1,7 +1,10 @@
 //! The command line by table. Every sentence and status was compared with runc 1.3.6 on the same words.
 
-use super::super::{Call, CgroupDriver, Command, Create, Exec, Format, LogFormat, Misuse, Run, help_text};
+use super::super::{Call, Command, Create, Exec, Format, Misuse, Run, help_text};
 use crate::error::Kind;
+use crate::log::Form;
+use crate::plan::cgroup::Driver;
+use crate::plan::request::{Mode, StartOptions};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,7 +70,7 @@ fn mistakes_read_as_runc_writes_them() {
     for (line, (kind, shown, sentence)) in rows {
         let misuse = parse(line).err().unwrap_or_else(|| panic!("{line}: accepted"));
         assert_eq!(
-            (misuse.error.of(), misuse.shown.map(|(line, _)| line), misuse.error.to_string()),
+            (misuse.error.kind(), misuse.shown.map(|(line, _)| line), misuse.error.to_string()),
             (kind, shown, sentence),
             "{line}"
         );
@@ -87,7 +90,7 @@ fn a_mistake_shows_the_help_of_its_verb() {
 fn a_record_goes_where_the_flags_before_the_verb_say() {
     let misuse = parse("--log /a --log-format json state").err().map(|misuse| misuse.global);
     let global = misuse.unwrap_or_default();
-    assert_eq!((global.log, global.log_format), (Some(PathBuf::from("/a")), LogFormat::Json));
+    assert_eq!((global.log, global.log_format), (Some(PathBuf::from("/a")), Form::Json));
 }
 
 #[test]
@@ -113,17 +116,21 @@ fn containerds_calls() {
     let call = parse(line).unwrap_or_else(|misuse| panic!("{}", misuse.error));
     assert_eq!(call.global.root, Some("/run/r".into()));
     assert_eq!(call.global.log, Some("/l/log.json".into()));
-    assert_eq!(call.global.log_format, LogFormat::Json);
-    assert_eq!(call.global.cgroup, CgroupDriver::Systemd);
+    assert_eq!(call.global.log_format, Form::Json);
+    assert_eq!(call.global.cgroup, Driver::Systemd);
     assert_eq!(call.global.rootless, None);
     let create = Create {
         id: "web".into(),
         bundle: Some("/b".into()),
-        pid_file: Some("/b/init.pid".into()),
-        console_socket: Some("/s".into()),
-        no_pivot: true,
-        no_new_keyring: true,
-        preserve_fds: 3,
+        start: StartOptions {
+            mode: Mode::Create,
+            pid_file: Some("/b/init.pid".into()),
+            console_socket: Some("/s".into()),
+            no_pivot: true,
+            no_new_keyring: true,
+            preserve_fds: 3,
+            ..StartOptions::default()
+        },
         ..Create::default()
     };
     assert_eq!(call.command, Command::Create(create));
@@ -131,8 +138,7 @@ fn containerds_calls() {
     let exec = Exec {
         id: "web".into(),
         process: Some("/p".into()),
-        detach: true,
-        pid_file: Some("/f".into()),
+        start: StartOptions { detach: true, pid_file: Some("/f".into()), ..StartOptions::default() },
         ..Exec::default()
     };
     assert_eq!(command("exec --process /p --detach --pid-file /f web"), Command::Exec(exec));
@@ -143,7 +149,7 @@ fn containerds_calls() {
     else {
         panic!("restore")
     };
-    assert!(restore.no_subreaper && restore.detach);
+    assert!(restore.no_subreaper && restore.start.detach);
     let Command::Update(update) = command("update --resources=- web") else { panic!("update") };
     assert_eq!(update.resources, Some("-".into()));
 }
@@ -151,8 +157,12 @@ fn containerds_calls() {
 #[test]
 fn flags_stand_before_and_behind_the_id_but_never_in_a_payload() {
     let run = Run {
-        create: Create { id: "x".into(), bundle: Some("/b".into()), ..Create::default() },
-        detach: true,
+        create: Create {
+            id: "x".into(),
+            bundle: Some("/b".into()),
+            start: StartOptions { detach: true, ..StartOptions::default() },
+            ..Create::default()
+        },
         ..Run::default()
     };
     for line in ["run -d -b /b x", "run -detach --bundle=/b x", "run x -d -b /b", "run -d=1 x -bundle /b"] {
@@ -189,7 +199,7 @@ fn exec_flags() {
         apparmor: Some("p".into()),
         process_label: Some("l".into()),
         ignore_paused: true,
-        pidfd_socket: Some("/s".into()),
+        start: StartOptions { pidfd_socket: Some("/s".into()), ..StartOptions::default() },
         ..Exec::default()
     };
     assert_eq!(command(line), Command::Exec(expected));
@@ -198,7 +208,7 @@ fn exec_flags() {
     // half a number, an empty one, a name: none of them is a user
     for user in ["1:x", "x", ":1", "1:", "-1", "1x", "4294967296", "1:2:3"] {
         let misuse = parse(&format!("exec -u {user} x y")).err();
-        assert_eq!(misuse.map(|misuse| misuse.error.of()), Some(Kind::Launch), "{user}");
+        assert_eq!(misuse.map(|misuse| misuse.error.kind()), Some(Kind::Launch), "{user}");
     }
 }
 
@@ -212,8 +222,8 @@ fn the_last_of_repeated_flags_counts() {
     assert_eq!(root("--root a --root b list"), Some("b".into()));
     assert_eq!(root("--root= list"), None);
     let driver = |line: &str| parse(line).map(|call| call.global.cgroup).ok();
-    assert_eq!(driver("--cgroup-manager disabled list"), Some(CgroupDriver::Disabled));
-    assert_eq!(driver("--cgroup-manager=systemd list"), Some(CgroupDriver::Systemd));
+    assert_eq!(driver("--cgroup-manager disabled list"), Some(Driver::Disabled));
+    assert_eq!(driver("--cgroup-manager=systemd list"), Some(Driver::Systemd));
     assert_eq!(driver("--cgroup-manager bogus list"), None);
     let rootless = |line: &str| parse(line).map(|call| call.global.rootless).ok();
     assert_eq!(rootless("--rootless=true list"), Some(Some(true)));
@@ -300,5 +310,5 @@ fn help_names_every_flag_that_is_not_hidden() {
         }
     }
     // clap checks the tree: no two flags of one name
-    super::super::clap_command("onggi").debug_assert();
+    crate::cli::help::command("onggi").debug_assert();
 }

@@ -1,23 +1,23 @@
 //! `checkpoint ID` and `restore ID`: what was typed, judged and put into CRIU's words; the rest is `crate::criu`'s.
 
-use super::create::{Purpose, bundle, check_terminal};
+use super::prepare::{self, Purpose};
 use super::run;
 use crate::cli::{self, Checkpoint, Global, Restore};
 use crate::criu::rpc::{Options, PageServer, cgroup_mode};
 use crate::criu::{self, Asked, Saving};
 use crate::error::{Context, Error, Result};
-use crate::launch::{Job, notify};
+use crate::launch::{PlanInput, notify};
 use crate::log::Log;
 use crate::plan::cgroup::Rootless;
+use crate::plan::request::StartOptions;
 use crate::spec;
-use crate::state::{Root, Status, check_id};
-use crate::sys::{Errno, cred, signal};
+use crate::state::{Status, check_id};
+use crate::sys::{Errno, cred};
 use std::path::{Path, PathBuf};
 
 /// Saves a container; unless it is to run on, it is gone then.
 pub(super) fn checkpoint(global: &Global, checkpoint: &Checkpoint, log: &Log) -> Result<u8> {
-    let root = Root::find(global.root.as_deref())?;
-    let container: super::Container = root.open(&checkpoint.criu.id)?;
+    let container = super::open(global, &checkpoint.criu.id)?;
     let status = super::status(&container)?;
     if matches!(status, Status::Creating | Status::Created | Status::Stopped) {
         return Err(Error::msg(format!("Container cannot be checkpointed in {status} state")));
@@ -33,27 +33,18 @@ pub(super) fn checkpoint(global: &Global, checkpoint: &Checkpoint, log: &Log) ->
     }
     let (record, notify) = (&container.record, notify::directory(container.dir.path()));
     let loaded = spec::check(super::configuration(&container)?, &record.bundle, false)?;
-    let job = Job {
+    let options = StartOptions { no_new_keyring: record.no_new_keyring, ..StartOptions::default() };
+    let input = PlanInput {
         id: &record.id,
-        root: &root,
         bundle: &record.bundle,
         loaded: &loaded,
-        gate: false,
-        foreground: false,
         driver: record.cgroup.driver(),
         rootless: if record.rootless { Rootless::Yes } else { Rootless::No },
-        console_socket: None,
-        pidfd_socket: None,
-        pid_file: None,
-        no_pivot: false,
-        no_new_keyring: record.no_new_keyring,
-        preserve_fds: 0,
-        listen_fds: 0,
+        options: &options,
         notify: Some(notify).filter(|path| path.exists()),
-        network: None,
     };
     let saving = Saving { memory_only: checkpoint.pre_dump, status_fd: checkpoint.status_fd };
-    criu::dump(&container, &job, &asked, &saving)?;
+    criu::dump(&container, &input, &asked, &saving)?;
     if !(checkpoint.leave_running || checkpoint.pre_dump) {
         super::delete::destroy(&container, log)?;
     }
@@ -67,45 +58,19 @@ pub(super) fn restore(global: &Global, restore: &Restore, log: &Log) -> Result<u
     let mut asked = asked(&restore.criu)?;
     asked.options.lsm_profile.clone_from(&restore.lsm_profile);
     asked.options.lsm_mount_context.clone_from(&restore.lsm_mount_context);
-    let console_socket = restore.console_socket.as_deref().map(absolute).transpose()?;
-    let pid_file = restore.pid_file.as_deref().map(absolute).transpose()?;
-    // no init of ours is born: nothing is begun for one
-    let bundle = bundle(restore.bundle.as_deref(), None, Purpose::Look, log)?;
-    let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
-    check_terminal(terminal, restore.detach, console_socket.is_some())?;
+    let start = restore.start.clone();
+    // no init of ours is cloned: nothing is begun for one
+    let prepared = prepare::bundle(global, restore.bundle.as_deref(), None, start, Purpose::Look, log)?;
     if !asked.images.is_dir() {
         let errno = if asked.images.exists() { Errno::ENOTDIR } else { Errno::ENOENT };
         return Err(Error::from(errno).context(format!("open {}", asked.images.display())));
     }
-    let root = Root::find(global.root.as_deref())?;
-    let job = Job {
-        id: &restore.criu.id,
-        root: &root,
-        bundle: &bundle.path,
-        loaded: &bundle.loaded,
-        gate: false,
-        foreground: !restore.detach,
-        driver: super::create::driver(global),
-        rootless: super::create::rootless(global),
-        console_socket: console_socket.as_deref(),
-        pidfd_socket: None,
-        pid_file: pid_file.as_deref(),
-        // CRIU makes its own way into the root
-        no_pivot: restore.no_pivot,
-        no_new_keyring: false,
-        preserve_fds: 0,
-        listen_fds: 0,
-        notify: None,
-        network: None,
-    };
-    if !restore.detach {
-        signal::block_all().context(|| "block signals")?;
-        if !restore.no_subreaper {
-            cred::become_subreaper().context(|| "become a subreaper")?;
-        }
+    let foreground = restore.start.foreground();
+    if foreground && !restore.no_subreaper {
+        cred::become_subreaper().context(|| "become a subreaper")?;
     }
-    let launched = criu::restore(&job, &asked, log)?;
-    if restore.detach { Ok(0) } else { run::attend(&launched, false, log) }
+    let launched = criu::restore(&prepared.job(&restore.criu.id, global), &asked, log)?;
+    if foreground { run::attend(&launched, false, log) } else { Ok(0) }
 }
 
 /// As runc says.
@@ -139,7 +104,7 @@ fn options(criu: &cli::Criu) -> Result<Options> {
         Some("strict") => Some(cgroup_mode::STRICT),
         Some("ignore") => Some(cgroup_mode::IGNORE),
         Some(_) => {
-            return Err(Error::msg("invalid manage-cgroups-mode value").hint("one of soft, full, strict, ignore"));
+            return Err(Error::msg("invalid manage-cgroups-mode value").with_hint("one of soft, full, strict, ignore"));
         }
     };
     let mut empty = 0;

@@ -16,7 +16,7 @@ pub(super) fn run(global: &Global, id: &str, force: bool, log: &Log) -> Result<u
     let root = Root::find(global.root.as_deref())?;
     let container: Container = match root.open(id) {
         Ok(container) => container,
-        Err(error) if error.of() == Kind::NotFound => return leftover(&root, id, force, error),
+        Err(error) if error.kind() == Kind::NotFound => return leftover(&root, id, force, error),
         Err(error) if force => return broken(&root, id, &error, log),
         Err(error) => return Err(error),
     };
@@ -27,7 +27,7 @@ pub(super) fn run(global: &Global, id: &str, force: bool, log: &Log) -> Result<u
         Status::Creating | Status::Running | Status::Paused if force => end(&container, log)?,
         Status::Creating | Status::Running | Status::Paused => {
             return Err(Error::msg(format!("cannot delete container {id} that is not stopped: {status}"))
-                .hint("kill it first, or use --force"));
+                .with_hint("kill it first, or use --force"));
         }
     }
     destroy(&container, log)?;
@@ -57,7 +57,7 @@ fn end(container: &Container, log: &Log) -> Result<()> {
     // held before the signal: afterwards its number may be somebody else's
     let init = container.hold()?;
     match kill::send(container, libc::SIGKILL, log) {
-        Err(error) if error.of() == Kind::NotRunning => {}
+        Err(error) if error.kind() == Kind::NotRunning => {}
         other => other?,
     }
     let Some(init) = init else { return Ok(()) };

@@ -1,6 +1,6 @@
 //! `exec`: one more process in a container, in the foreground until it ends, or detached.
 
-use super::create::{check_terminal, protect};
+use super::prepare::{check_terminal, protect};
 use crate::cgroup::Sub;
 use crate::cli::{self, Global};
 use crate::error::{Context, Error, Result};
@@ -23,39 +23,37 @@ use std::os::fd::BorrowedFd;
 /// # Errors
 /// The container has no process, is paused, or does not exist; see `launch::tenant::launch`.
 pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
+    let mut options = exec.start.clone();
     // before anything of ours takes one of these numbers
-    launch::check_preserved("--preserve-fds", 0..exec.preserve_fds)?;
-    // before a process document is read that comes through a pipe, and only once
+    launch::check_preserved("--preserve-fds", 0..options.preserve_fds)?;
+    // before the process document is read: the fallback starts us anew, and a pipe can be read only once
     let view = protect(log)?;
     let container = super::open(global, &exec.id)?;
     let init = running(&container, exec.ignore_paused)?;
     let loaded = super::configuration(&container)?;
     let mut process = process(exec, loaded.spec.process().as_ref(), log)?;
-    if process.terminal().unwrap_or_default() && !exec.detach {
+    if process.terminal().unwrap_or_default() && options.foreground() {
         // known at once, so that what the process draws first has the right shape
         process.set_console_size(size(given(0)).or(process.console_size()));
     }
     let process = spec::check_process(process)?;
     let subs = subs(&exec.cgroups)?;
-    check_terminal(process.terminal().unwrap_or_default(), exec.detach, exec.console_socket.is_some())?;
+    check_terminal(Some(&process), &options)?;
     let rest = view.finish().context(|| launch::SEAL)?;
+    options.no_new_keyring = container.record.no_new_keyring;
     let job = Job {
         record: &container.record,
         process: &process,
         linux: loaded.spec.linux().as_ref(),
-        console_socket: exec.console_socket.as_deref(),
-        pidfd_socket: exec.pidfd_socket.as_deref(),
-        pid_file: exec.pid_file.as_deref(),
-        preserve_fds: exec.preserve_fds,
+        options: &options,
         subs: &subs,
-        foreground: !exec.detach,
     };
-    if !exec.detach {
-        // before the clone: a process that ends at once must not end unheard
+    if options.foreground() {
+        // before the clone: the end of a short process must not be missed
         signal::block_all().context(|| "block signals")?;
     }
     let tenant = tenant::launch(&job, init, rest, log)?;
-    if exec.detach {
+    if !options.foreground() {
         return Ok(0);
     }
     let end = match &tenant.terminal {

@@ -14,7 +14,7 @@ pub(super) fn run(global: &Global, id: &str, signal: Option<&str>, all: bool, lo
     let name = signal.unwrap_or("SIGTERM");
     let signal = parse(name).ok_or_else(|| Error::msg(format!("unknown signal {name:?}")))?;
     match send(&container, signal, log) {
-        Err(error) if all && error.of() == crate::error::Kind::NotRunning => Ok(0),
+        Err(error) if all && error.kind() == crate::error::Kind::NotRunning => Ok(0),
         other => other.map(|()| 0),
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn run(global: &Global, format: std::result::Result<Format, String>, 
     for id in root.ids()? {
         match root.open(&id) {
             Ok(container) => containers.push(container),
-            Err(error) if error.of() == Kind::NotFound => {}
+            Err(error) if error.kind() == Kind::NotFound => {}
             Err(error) => log.warn(&format!("load container {id}: {error}")),
         }
     }

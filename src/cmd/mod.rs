@@ -10,6 +10,7 @@ mod kill;
 mod list;
 mod pause;
 mod plan;
+mod prepare;
 mod ps;
 mod run;
 mod spec;
@@ -43,9 +44,11 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
             create::run(&global, &create, log).map_err(|error| failed("create", &name, false, error))
         }
         Command::Start { id } => start::run(&global, &id, log).map_err(not_launched),
-        Command::Run(run) => run::run(&global, &run, log).map_err(|error| failed("run", &name, !run.detach, error)),
+        Command::Run(run) => {
+            run::run(&global, &run, log).map_err(|error| failed("run", &name, run.create.start.foreground(), error))
+        }
         Command::Exec(exec) => {
-            exec::run(&global, &exec, log).map_err(|error| error.context("exec failed").kind(Kind::Launch))
+            exec::run(&global, &exec, log).map_err(|error| error.context("exec failed").with_kind(Kind::Launch))
         }
         Command::State { id } => state::run(&global, &id),
         Command::Kill { id, signal, all } => kill::run(&global, &id, signal.as_deref(), all, log),
@@ -73,7 +76,7 @@ fn failed(verb: &str, name: &str, foreground: bool, error: Error) -> Error {
 
 /// Takes the status 255 off an error.
 fn not_launched(error: Error) -> Error {
-    if error.of() == Kind::Launch { error.kind(Kind::Other) } else { error }
+    if error.kind() == Kind::Launch { error.with_kind(Kind::Other) } else { error }
 }
 
 /// The container of that id.

@@ -1,11 +1,10 @@
-//! `run`: create and start in one, without a gate; in the foreground until the payload ends, or detached.
+//! `run`: create and start in one call; in the foreground until the payload ends, or detached.
 
-use super::create::{Purpose, absolute, check_terminal, find, job, preserved, protect};
+use super::prepare::{self, Purpose};
 use crate::cli::{self, Global};
 use crate::error::{Context, Result};
 use crate::launch::{self, Launched, console, hooks};
 use crate::log::Log;
-use crate::state::{Root, check_id};
 use crate::sys::{cred, signal};
 use std::os::fd::AsFd;
 
@@ -14,49 +13,34 @@ use std::os::fd::AsFd;
 /// # Errors
 /// See `launch::launch`; a `poststart` hook that failed.
 pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
-    check_id(&run.create.id)?;
-    let listen_fds = preserved(&run.create)?;
-    let view = protect(log)?;
-    let create = absolute(&run.create)?;
-    // which may take long (a pipe), and is to be interruptible
-    let found = find(create.bundle.as_deref(), create.config.as_deref(), log)?;
-    // before there is a second thread, which inherits it, and before the clone: a payload that ends at once must not end
-    // unheard
-    if !run.detach {
-        signal::block_all().context(|| "block signals")?;
-    }
-    let bundle = found.judge(Purpose::Run, log)?;
-    let terminal = bundle.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
-    check_terminal(terminal, run.detach, create.console_socket.is_some())?;
-    let root = Root::find(global.root.as_deref())?;
-    let mut job = job(global, &create, &root, &bundle, false, listen_fds);
-    job.foreground = !run.detach;
-    if !(run.detach || run.no_subreaper) {
+    let (prepared, view) = prepare::container(global, &run.create, Purpose::Run, log)?;
+    let foreground = run.create.start.foreground();
+    if foreground && !run.no_subreaper {
         cred::become_subreaper().context(|| "become a subreaper")?;
     }
-    let mut launched = launch::launch(&job, view, log)?;
+    let mut launched = launch::launch(&prepared.job(&run.create.id, global), view, log)?;
     if let Err(error) = poststart(&launched, log) {
         end(&launched, log);
         return Err(error);
     }
     let relay = launched.relay.take();
     let pid = launched.child.pid;
-    if run.detach {
+    if !foreground {
         relay.map(|relay| relay.wait(pid, launched.child.pidfd.as_fd())).transpose()?;
         return Ok(0);
     }
     if let Some(relay) = relay {
         let pidfd = launched.child.pidfd.try_clone()?;
-        // beside the foreground; it ends with the payload, and a caller that does not listen is no failure of ours
+        // in the background until the payload ends; errors are ignored, the caller may not listen
         std::thread::spawn(move || relay.wait(pid, pidfd.as_fd()));
     }
     let status = attend(&launched, run.keep, log);
-    // our end closes all at once
+    // skips the destructors: the end of our process closes the descriptors and frees the memory
     std::mem::forget(launched);
     status
 }
 
-/// The foreground: answers the payload's exit status, and takes away what is left of it.
+/// The foreground: waits for the end of the payload, removes the container and returns the exit status.
 pub(super) fn attend(launched: &Launched, keep: bool, log: &Log) -> Result<u8> {
     let waiting = log.span("payload runs");
     let lost = launch::lost(&launched.container.record.cgroup);
@@ -84,7 +68,7 @@ fn end(launched: &Launched, log: &Log) {
     remove(launched, log);
 }
 
-/// Takes away what is left of an ended container. The payload has ended: what goes wrong here is told, not returned.
+/// Removes a container that has ended. A failure is logged, not returned: the exit status is the payload's.
 fn remove(launched: &Launched, log: &Log) {
     let _span = log.span("remove");
     if let Err(error) = super::delete::destroy(&launched.container, log) {

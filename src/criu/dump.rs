@@ -5,7 +5,7 @@ use super::service::{self, Service};
 use super::{Asked, DESCRIPTORS, external, report};
 use crate::abi::ns::Namespace;
 use crate::error::{Context, Error, Result};
-use crate::launch::{self, Job};
+use crate::launch::{self, PlanInput};
 use crate::state::Container;
 use crate::sys::file;
 use crate::sys::paths::{self, Before};
@@ -44,11 +44,16 @@ pub struct Saving {
     pub status_fd: Option<u32>,
 }
 
-/// Saves a container with a process. The job is the one that would make it anew.
+/// Saves a container with a process. `input` is what it would be planned from today.
 ///
 /// # Errors
 /// There is no CRIU, or it failed.
-pub fn dump(container: &Container<crate::cgroup::Handle>, job: &Job<'_>, asked: &Asked, saving: &Saving) -> Result<()> {
+pub fn dump(
+    container: &Container<crate::cgroup::Handle>,
+    input: &PlanInput<'_>,
+    asked: &Asked,
+    saving: &Saving,
+) -> Result<()> {
     let version = service::version()?;
     let pid = container.record.init_process_pid;
     let images = super::directory(&asked.images)?;
@@ -67,9 +72,9 @@ pub fn dump(container: &Container<crate::cgroup::Handle>, job: &Job<'_>, asked: 
         let written = paths::output(&path, Before::Goes, 0o600);
         std::io::Write::write_all(&mut written.context(|| format!("open {}", path.display()))?, &streams)
             .context(|| format!("write {}", path.display()))?;
-        options.ext_mnt = mounts(pid, job)?;
+        options.ext_mnt = mounts(pid, input)?;
     }
-    options.external.extend(namespaces(pid, job, version)?);
+    options.external.extend(namespaces(pid, input, version)?);
     options.pid = Some(pid);
     options.root = Some(text(&container.record.rootfs)?);
     options.images_dir_fd = images.as_raw_fd();
@@ -147,8 +152,8 @@ fn mount_ids(mountinfo: &[u8]) -> Vec<u32> {
 }
 
 /// Mounts that are given again: what CRIU finds, and the name for it.
-fn mounts(pid: i32, job: &Job<'_>) -> Result<Vec<Pair>> {
-    let (plan, _) = launch::plan(job)?;
+fn mounts(pid: i32, input: &PlanInput<'_>) -> Result<Vec<Pair>> {
+    let (plan, _) = launch::plan(input)?;
     external::refuse(&plan)?;
     let root = File::open(format!("/proc/{pid}/root")).context(|| format!("open /proc/{pid}/root"))?;
     let mut pairs = Vec::new();
@@ -176,10 +181,10 @@ fn found(root: &File, path: &Path) -> Option<PathBuf> {
 }
 
 /// Namespaces that somebody else has made and will give again.
-fn namespaces(pid: i32, job: &Job<'_>, version: u32) -> Result<Vec<String>> {
+fn namespaces(pid: i32, input: &PlanInput<'_>, version: u32) -> Result<Vec<String>> {
     let mut external = Vec::new();
     for (kind, since, name) in GIVEN {
-        if version < since || external::namespace(&job.loaded.spec, kind).is_none() {
+        if version < since || external::namespace(&input.loaded.spec, kind).is_none() {
             continue;
         }
         let path = format!("/proc/{pid}/ns/{}", kind.file());

@@ -55,7 +55,7 @@ pub(super) fn refuse(plan: &Plan) -> Result<()> {
     if plan.root.is_some() {
         let text = "a container without a mount namespace of its own can't be saved, nor brought back";
         return Err(
-            Error::msg(text).hint("linux.namespaces without mount: CRIU would take the host's mounts for its own")
+            Error::msg(text).with_hint("linux.namespaces without mount: CRIU would take the host's mounts for its own")
         );
     }
     let by_host = plan.opens.iter().find_map(|(_, open)| match open {

@@ -15,7 +15,7 @@ pub(super) fn failed(error: Error, log: &Path) -> Error {
     if found.is_empty() {
         return error.fact("path", path);
     }
-    Error::msg(found).context(error.to_string()).fact("path", &path).hint(format!("see {path}"))
+    Error::msg(found).context(error.to_string()).fact("path", &path).with_hint(format!("see {path}"))
 }
 
 /// The errors in a log, without times and places; not those of limits that CRIU would like to raise and can do without,

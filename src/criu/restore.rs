@@ -9,7 +9,7 @@ use super::stage::Stage;
 use super::{Asked, DESCRIPTORS, dump, external, report};
 use crate::cgroup::{self, Handle};
 use crate::error::{Context, Error, Result};
-use crate::launch::{self, Child, Job, Launched, Record, Undo, hooks, notify};
+use crate::launch::{self, Child, Job, Launched, PlanInput, Record, Undo, hooks, notify};
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::state::{self, Announced};
@@ -40,7 +40,7 @@ pub fn restore(job: &Job<'_>, asked: &Asked, log: &Log) -> Result<Launched> {
         }
     }
     let mut undo = Undo::new(log);
-    let claim = job.root.claim(job.id)?;
+    let claim = job.root.claim(job.input.id)?;
     let directory = claim.dir.path().to_owned();
     undo.push("remove the state directory", move || {
         std::fs::remove_dir_all(&directory).context(|| format!("remove {}", directory.display()))
@@ -48,16 +48,16 @@ pub fn restore(job: &Job<'_>, asked: &Asked, log: &Log) -> Result<Launched> {
     // what was saved may have the directory of a notify socket among its mounts
     let socket = notify::directory(claim.dir.path());
     std::fs::create_dir(&socket).context(|| format!("mkdir {}", socket.display()))?;
-    let (plan, cgroups) = launch::plan(&Job { notify: Some(socket), ..job.clone() })?;
+    let (plan, cgroups) = launch::plan(&PlanInput { notify: Some(socket), ..job.input.clone() })?;
     external::refuse(&plan)?;
     plan.notes.iter().for_each(|note| log.warn(note));
-    let announced = claim.dir.announce(&launch::record(job, Handle::planned(&cgroups))?)?;
+    let announced = claim.dir.announce(&launch::record(&job.input, Handle::planned(&cgroups))?)?;
     let made = cgroup::make(&cgroups)?;
     let leftover = made.handle().clone();
     undo.push("remove the cgroup", move || leftover.remove());
 
     let mounts = external::mounts(&plan);
-    let record = launch::record(job, made.handle().clone())?;
+    let record = launch::record(&job.input, made.handle().clone())?;
     places(&mounts, &record.rootfs)?;
     let stand = claim.dir.path().join("criu-root");
     std::fs::create_dir(&stand).context(|| format!("mkdir {}", stand.display()))?;
@@ -75,7 +75,7 @@ pub fn restore(job: &Job<'_>, asked: &Asked, log: &Log) -> Result<Launched> {
     let pidfd = proc::pidfd_open(pid).context(|| format!("pidfd_open {pid}"))?;
     let child = Child { pid: restored.pid, pidfd, restored: true };
     service.finish()?;
-    if let Some(path) = job.pid_file
+    if let Some(path) = &job.input.options.pid_file
         && let Err(error) = state::replace(path, restored.pid.to_string().as_bytes(), 0o666)
     {
         let _ = signal::send(child.pidfd.as_fd(), libc::SIGKILL);
@@ -98,7 +98,7 @@ fn start(
     let mut options = asked.options.clone();
     let mut inherited = Vec::new();
     for (kind, since, name) in dump::GIVEN {
-        if let Some(path) = external::namespace(&moments.job.loaded.spec, kind).filter(|_| version >= since) {
+        if let Some(path) = external::namespace(&moments.job.input.loaded.spec, kind).filter(|_| version >= since) {
             let fd = OwnedFd::from(File::open(path).context(|| format!("open {}", path.display()))?);
             options.inherit_fd.push(service::inherit(name, &fd));
             inherited.push(fd);
@@ -125,7 +125,7 @@ fn start(
         options.work_dir_fd = Some(work.as_raw_fd());
         inherited.push(work.into());
     }
-    let terminal = moments.job.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
+    let terminal = moments.job.input.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     let service = Service::start(!terminal, inherited)?;
     drop(stage);
     Ok((service, options))
@@ -212,15 +212,15 @@ fn place(root: BorrowedFd<'_>, path: &Path, directory: bool) -> std::result::Res
 /// clocks go on where they stood; who joins the container later is to have the same clocks, and a later checkpoint needs it.
 fn config(job: &Job<'_>, pid: i32) -> Result<Vec<u8>> {
     let kind = LinuxNamespaceType::Time;
-    let listed = job.loaded.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let listed = job.input.loaded.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
     let clocks = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/time")).ok();
     if listed.into_iter().flatten().any(|namespace| namespace.typ() == kind)
         || clocks(&pid.to_string()) == clocks("self")
     {
-        return Ok(job.loaded.bytes.clone());
+        return Ok(job.input.loaded.bytes.clone());
     }
     let failed = |error: serde_json::Error| Error::msg(error.to_string()).context("keep the configuration");
-    let mut document: serde_json::Value = serde_json::from_slice(&job.loaded.bytes).map_err(failed)?;
+    let mut document: serde_json::Value = serde_json::from_slice(&job.input.loaded.bytes).map_err(failed)?;
     let time = serde_json::json!({"type": "time"});
     match document.pointer_mut("/linux/namespaces") {
         Some(serde_json::Value::Array(list)) => list.push(time),
@@ -259,7 +259,7 @@ impl Moments<'_> {
     }
 
     fn console(&mut self, master: OwnedFd) -> Result<()> {
-        let Some(path) = self.job.console_socket else {
+        let Some(path) = &self.job.input.options.console_socket else {
             self.terminal = Some(master);
             return Ok(());
         };

@@ -54,7 +54,7 @@ impl Service {
                 return Error::from(error).context("exec criu");
             }
             Error::msg("exec: \"criu\": executable file not found in $PATH")
-                .hint("checkpoint and restore need CRIU: install your distribution's package criu")
+                .with_hint("checkpoint and restore need CRIU: install your distribution's package criu")
         })?;
         Ok(Self { child: Swrk(child), socket: ours, _inherited: inherited })
     }
@@ -116,7 +116,7 @@ impl Service {
 }
 
 fn ended() -> Error {
-    Error::msg("criu ended without an answer").hint("criu check says whether it works on this kernel")
+    Error::msg("criu ended without an answer").with_hint("criu check says whether it works on this kernel")
 }
 
 /// runc's sentence; and CRIU's own where it writes no log, from which `report` takes more.
@@ -172,7 +172,7 @@ pub(super) fn check(wanted: Features, flag: &str) -> Result<()> {
         return Ok(());
     }
     let text = format!("criu is missing features: [{}]", missing.join(" "));
-    Err(Error::msg(text).hint(format!("{flag} needs a kernel that is built for it; criu check --all says more")))
+    Err(Error::msg(text).with_hint(format!("{flag} needs a kernel that is built for it; criu check --all says more")))
 }
 
 /// A descriptor of ours, as CRIU is told of it.

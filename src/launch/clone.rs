@@ -118,10 +118,12 @@ pub(super) fn birth(
 fn explained(errno: Errno) -> Error {
     let error = Error::from(errno);
     match errno {
-        Errno::EACCES => error.hint("users may place processes only in the part of the cgroup tree that is theirs"),
-        Errno::EPERM => error.hint("namespaces need root, or a user namespace in linux.namespaces"),
-        Errno::ENOSPC => error.hint("a limit of /proc/sys/user or of nested namespaces is reached"),
-        Errno::EBUSY => error.hint("the cgroup has controllers enabled for its children"),
+        Errno::EACCES => {
+            error.with_hint("users may place processes only in the part of the cgroup tree that is theirs")
+        }
+        Errno::EPERM => error.with_hint("namespaces need root, or a user namespace in linux.namespaces"),
+        Errno::ENOSPC => error.with_hint("a limit of /proc/sys/user or of nested namespaces is reached"),
+        Errno::EBUSY => error.with_hint("the cgroup has controllers enabled for its children"),
         _ => error,
     }
 }
@@ -339,7 +341,7 @@ pub(super) fn join_keyring(plan: &Plan) -> Result<()> {
         Ok(()) | Err(Errno::ENOSYS) => Ok(()),
         Err(errno) => Err(errno)
             .context(|| "join the container's session keyring")
-            .map_err(|error| error.hint("--no-new-keyring leaves the container in its caller's session keyring")),
+            .map_err(|error| error.with_hint("--no-new-keyring leaves the container in its caller's session keyring")),
     }
 }
 

@@ -111,5 +111,5 @@ fn late_failure(lock: &mut File, spec: &Spec) -> Result<()> {
     let list = spec.hooks().as_ref().and_then(|h| h.start_container().clone()).unwrap_or_default();
     let timeout = list.iter().find_map(|hook| u32::try_from(hook.timeout()?).ok());
     let how = hooks::how(end, timeout);
-    Err(hooks::failed("startContainer hook", "", &how, &stdout, &stderr).kind(Kind::Launch).fact("phase", "start"))
+    Err(hooks::failed("startContainer hook", "", &how, &stdout, &stderr).with_kind(Kind::Launch).fact("phase", "start"))
 }

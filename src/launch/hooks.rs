@@ -182,7 +182,7 @@ pub fn poststop(hooks: &[Hook], document: &StateDocument<'_>, log: &Log) {
     };
     for hook in planned {
         if let Err(error) = run(std::slice::from_ref(&hook), document, log) {
-            log.warn(&error.kind(Kind::Other).to_string());
+            log.warn(&error.with_kind(Kind::Other).to_string());
         }
     }
 }

@@ -61,7 +61,8 @@ fn by_helper(pid: i32, helper: &str, ranges: &[IdRange]) -> Result<()> {
     for range in ranges {
         command.args([range.inside.to_string(), range.outside.to_string(), range.count.to_string()]);
     }
-    let hint = |error: Error| error.hint(format!("{helper} is of the package uidmap; /etc/sub{kind} gives the ranges"));
+    let hint =
+        |error: Error| error.with_hint(format!("{helper} is of the package uidmap; /etc/sub{kind} gives the ranges"));
     let output = command.output().context(|| format!("run {helper}")).map_err(hint)?;
     if output.status.success() {
         return Ok(());

@@ -43,7 +43,7 @@ use crate::error::{Context, Error, Result};
 use crate::facts::Facts;
 use crate::log::Log;
 use crate::plan::cgroup::{CgroupPlan, Driver, Rootless};
-use crate::plan::container::{self, Request};
+use crate::plan::container::{self, Request, StartOptions};
 use crate::plan::mounts::CgroupTree;
 use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::{self, Plan};
@@ -58,41 +58,32 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// What is to be launched.
+/// What a container is planned from. Planning needs nothing else: no state directory, nothing that was begun.
 #[derive(Debug, Clone)]
-pub struct Job<'a> {
+pub struct PlanInput<'a> {
     /// The container's id.
     pub id: &'a str,
-    /// Where containers are remembered.
-    pub root: &'a Root,
     /// The bundle, absolute.
     pub bundle: &'a Path,
     /// Its configuration.
     pub loaded: &'a Checked<Config>,
-    /// `create`: init waits for `start`.
-    pub gate: bool,
-    /// Somebody waits for the payload's end, and learns then how it ended.
-    pub foreground: bool,
     /// Who makes cgroups.
     pub driver: Driver,
-    /// Permission errors of cgroups are forgiven where nothing was asked of them.
+    /// Whether permission errors of cgroups are ignored where nothing was asked of them.
     pub rootless: Rootless,
-    /// `--console-socket`.
-    pub console_socket: Option<&'a Path>,
-    /// `--pidfd-socket`.
-    pub pidfd_socket: Option<&'a Path>,
-    /// `--pid-file`.
-    pub pid_file: Option<&'a Path>,
-    /// `--no-pivot`.
-    pub no_pivot: bool,
-    /// `--no-new-keyring`.
-    pub no_new_keyring: bool,
-    /// `--preserve-fds` and `LISTEN_FDS`.
-    pub preserve_fds: u32,
-    /// `LISTEN_FDS`.
-    pub listen_fds: u32,
-    /// The caller's `NOTIFY_SOCKET`.
+    /// How the process is started.
+    pub options: &'a StartOptions,
+    /// The host's directory of the notify socket, if the container has one.
     pub notify: Option<PathBuf>,
+}
+
+/// What is to be launched.
+#[derive(Debug, Clone)]
+pub struct Job<'a> {
+    /// What it is planned from.
+    pub input: PlanInput<'a>,
+    /// Where containers are remembered.
+    pub root: &'a Root,
     /// The network namespace, if it was begun on the strength of a look at the bundle.
     pub network: Option<&'static Ahead>,
 }
@@ -117,43 +108,38 @@ pub struct Launched {
     pub relay: Option<notify::Relay>,
 }
 
-/// Plans a bundle against this machine, for `plan` and for [`launch`].
+/// Plans a bundle against this machine, for [`launch`], `plan`, `checkpoint` and `restore`.
 ///
 /// # Errors
 /// The bundle asks for what can't be.
-pub fn plan(job: &Job<'_>) -> Result<(Plan, CgroupPlan)> {
-    let linux = job.loaded.spec.linux().as_ref();
+pub fn plan(input: &PlanInput<'_>) -> Result<(Plan, CgroupPlan)> {
+    let spec = &input.loaded.spec;
+    let linux = spec.linux().as_ref();
     let wanted = plan::cgroup::Wanted {
         resources: linux.and_then(|linux| linux.resources().as_ref()),
         cgroups_path: linux.and_then(|linux| linux.cgroups_path().as_deref()),
-        annotations: job.loaded.spec.annotations().as_ref(),
-        id: job.id,
-        driver: job.driver,
-        owner: plan::cgroup::owner(job.loaded),
-        rootless: job.rootless,
+        annotations: spec.annotations().as_ref(),
+        id: input.id,
+        driver: input.driver,
+        owner: plan::cgroup::owner(input.loaded),
+        rootless: input.rootless,
     };
     let facts = cgroup::facts(plan::cgroup::wants_own(&wanted))?;
     let mut notes = Vec::new();
     let cgroups = plan::cgroup::plan(&wanted, &facts, &mut notes)?;
     let tree = CgroupTree::of(&facts, &cgroups);
-    let notify = job.notify.as_ref().map(|_| notify::directory(&job.root.path().join(job.id)));
     let request = Request {
-        id: job.id,
-        gate: job.gate,
-        console_socket: job.console_socket,
-        no_pivot: job.no_pivot,
-        no_new_keyring: job.no_new_keyring,
-        preserve_fds: job.preserve_fds,
-        listen_fds: job.listen_fds,
-        notify: notify.as_deref(),
+        id: input.id,
+        options: input.options,
+        notify: input.notify.as_deref(),
         cgroups: &tree,
         placed_late: cgroups.paths.keys().any(|key| !key.is_empty()) || cgroups.driver == Driver::Systemd,
     };
-    let mut caller = facts_for(&job.loaded.spec);
-    if job.no_pivot {
-        caller = caller.of_instances(&job.loaded.rootfs)?;
+    let mut caller = facts_for(spec);
+    if input.options.no_pivot {
+        caller = caller.of_instances(&input.loaded.rootfs)?;
     }
-    let mut plan = container::plan(job.loaded, &request, &caller)?;
+    let mut plan = container::plan(input.loaded, &request, &caller)?;
     plan.notes.extend(notes);
     Ok((plan, cgroups))
 }
@@ -177,7 +163,7 @@ fn facts_for(spec: &Spec) -> Facts {
 /// # Errors
 /// Any step that failed; then nothing is left of the container.
 pub fn launch(job: &Job<'_>, view: View, log: &Log) -> Result<Launched> {
-    let ahead = ahead(job, log)?;
+    let (ahead, options) = (ahead(job, log)?, job.input.options);
     let mut seal = Sealing::View(view);
     let (plan, cgroups) = prepared(job, log)?;
     if plan.birth.undumpable {
@@ -189,14 +175,14 @@ pub fn launch(job: &Job<'_>, view: View, log: &Log) -> Result<Launched> {
     }
     let mut undo = Undo::new(log);
     let claiming = log.span("claim the state directory");
-    let claim = job.root.claim(job.id)?;
+    let claim = job.root.claim(job.input.id)?;
     let directory = claim.dir.path().to_owned();
     undo.push("remove the state directory", move || remove_directory(&directory));
-    let relay = job.notify.as_ref().map(|to| notify::prepare(claim.dir.path(), to, job.gate)).transpose()?.flatten();
+    let relay = notify::prepare(claim.dir.path(), options)?;
     let root = plan.root.as_ref().map(root::detached).transpose()?;
     let root_mount = root.as_ref().map(|root| root.id);
     // whoever kills us from now on leaves word of the cgroup and the root for `delete --force`
-    let announced = claim.dir.announce(&Record { root_mount, ..record(job, Handle::planned(&cgroups))? })?;
+    let announced = claim.dir.announce(&Record { root_mount, ..record(&job.input, Handle::planned(&cgroups))? })?;
     drop(claiming);
     let making = log.span("make the cgroup");
     let made = cgroup::make(&cgroups)?;
@@ -208,7 +194,7 @@ pub fn launch(job: &Job<'_>, view: View, log: &Log) -> Result<Launched> {
     if let Some(root) = root {
         undo.push("unmount the root", root.attach(&mut slots)?);
     }
-    if job.gate {
+    if options.waits() {
         gate::make(&claim.dir, &mut slots)?;
     }
     stages::clone(plan, log);
@@ -260,7 +246,7 @@ fn bear(
     let _score = oom::lend(plan.oom_score_adj)?;
     clone::join_keyring(plan)?;
     task::roam();
-    let child = clone::birth(luggage, made.into_fd(), |errno| made.refused(errno, cgroups))?;
+    let child = clone::birth(luggage, made.clone_into_fd(), |errno| made.refused(errno, cgroups))?;
     Ok((child, Line::new(host, luggage.ready), plan))
 }
 
@@ -279,7 +265,7 @@ fn trace(log: &Log, ahead: Option<&'static Ahead>, pid: i32, plan: &Plan) {
 
 /// The network namespace: the one that was begun already, or one that is begun now.
 fn ahead(job: &Job<'_>, log: &Log) -> Result<Option<&'static Ahead>> {
-    if !plan::namespaces::network_ahead(job.loaded) {
+    if !plan::namespaces::network_ahead(job.input.loaded) {
         return Ok(None);
     }
     let begin = || begin_network(log.trace().is_some());
@@ -291,7 +277,7 @@ fn ahead(job: &Job<'_>, log: &Log) -> Result<Option<&'static Ahead>> {
 /// Everything that touches nothing but ourselves.
 fn prepared(job: &Job<'_>, log: &Log) -> Result<(&'static mut Plan, CgroupPlan)> {
     let _planning = log.span("plan");
-    let (plan, cgroups) = plan(job)?;
+    let (plan, cgroups) = plan(&job.input)?;
     plan.notes.iter().for_each(|note| log.warn(note));
     plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
     // init may use it for longer than we live
@@ -343,22 +329,22 @@ impl Launch<'_> {
         drop(placing);
         let recording = self.log.span("record");
         let record = self.record(made)?;
-        announced.complete(&record, &self.job.loaded.bytes)?;
-        if let Some(path) = self.job.pidfd_socket {
+        announced.complete(&record, &self.job.input.loaded.bytes)?;
+        if let Some(path) = &self.job.input.options.pidfd_socket {
             send_pidfd(path, self.child, b"standard")?;
         }
-        if let Some(path) = self.job.pid_file {
+        if let Some(path) = &self.job.input.options.pid_file {
             state::replace(path, pid.to_string().as_bytes(), 0o666)?;
         }
         drop(recording);
         let _waiting = self.log.span("wait for init");
         let terminal = self.attend(&record, seal).inspect_err(|_| {
             // a caller takes a pid file for success
-            if let Some(path) = self.job.pid_file {
+            if let Some(path) = &self.job.input.options.pid_file {
                 let _ = std::fs::remove_file(path);
             }
         })?;
-        if self.job.gate {
+        if self.job.input.options.waits() {
             // init still shares it, and we are about to end
             std::mem::forget(score);
         }
@@ -382,7 +368,7 @@ impl Launch<'_> {
     }
 
     fn record(&self, made: &cgroup::Made) -> Result<Record> {
-        let mut record = record(self.job, made.handle().clone())?;
+        let mut record = record(&self.job.input, made.handle().clone())?;
         record.rootless |= made.forgiven();
         record.root_mount = self.root_mount;
         settle(&mut record, self.child.pid, self.plan)?;
@@ -431,10 +417,10 @@ impl Launch<'_> {
 
     /// The end of the stream: the payload runs, or init is gone.
     fn silence(&self, record: &Record) -> Result<()> {
-        if self.job.gate {
+        if self.job.input.options.waits() {
             return Err(sentence::vanished(reap(self.child)?, &record.cgroup));
         }
-        if self.job.foreground {
+        if self.job.input.options.foreground() {
             return Ok(());
         }
         let [gone] = crate::sys::tty::poll([(Some(self.child.pidfd.as_fd()), libc::POLLIN)], 0)?;

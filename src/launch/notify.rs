@@ -6,6 +6,7 @@
 //! caller has taken both in before we leave.
 
 use crate::error::{Context, Result};
+use crate::plan::request::StartOptions;
 use crate::sys::{file, socket, tty};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -27,14 +28,15 @@ pub fn directory(state: &Path) -> PathBuf {
     state.join(DIRECTORY)
 }
 
-/// Makes the directory, and for a container that does not wait for `start` the socket in it.
+/// For a caller that gave a socket: makes the directory, and for a container that does not wait for `start` the socket in it.
 ///
 /// # Errors
 /// The kernel's answer.
-pub(super) fn prepare(state: &Path, to: &Path, gate: bool) -> Result<Option<Relay>> {
+pub(super) fn prepare(state: &Path, options: &StartOptions) -> Result<Option<Relay>> {
+    let Some(to) = &options.notify_socket else { return Ok(None) };
     let path = directory(state);
     std::fs::create_dir(&path).context(|| format!("mkdir {}", path.display()))?;
-    if gate { Ok(None) } else { Relay::bind(state, to.to_owned()).map(Some) }
+    if options.waits() { Ok(None) } else { Relay::bind(state, to.to_owned()).map(Some) }
 }
 
 /// Our socket, bound where the container sees it.

@@ -54,5 +54,5 @@ fn own() -> Result<Lent> {
 fn write(path: &str, score: i32) -> Result<()> {
     std::fs::write(path, score.to_string())
         .context(|| format!("write {path} \"{score}\" (process.oomScoreAdj)"))
-        .map_err(|error| error.hint("lowering the score needs CAP_SYS_RESOURCE"))
+        .map_err(|error| error.with_hint("lowering the score needs CAP_SYS_RESOURCE"))
 }

@@ -1,6 +1,6 @@
 //! What is remembered of a container, and what hooks and callers are told of it.
 
-use super::{Job, Record, sentence};
+use super::{PlanInput, Record, sentence};
 use crate::abi::ns::Namespace;
 use crate::cgroup::Handle;
 use crate::error::{Context, Error, Result};
@@ -16,26 +16,26 @@ use std::path::PathBuf;
 /// What is remembered of a container; without the process, which is not there yet.
 ///
 /// # Errors
-/// None that can still happen: what could be wrong with the root's path is checked with the configuration.
-pub fn record(job: &Job<'_>, cgroup: Handle) -> Result<Record> {
-    let spec = &job.loaded.spec;
+/// None that can still happen: what could be wrong with the root is checked with the configuration.
+pub fn record(input: &PlanInput<'_>, cgroup: Handle) -> Result<Record> {
+    let spec = &input.loaded.spec;
     let hooks = spec.hooks().as_ref();
     Ok(Record {
         oci_version: spec.version().clone(),
-        id: job.id.to_owned(),
+        id: input.id.to_owned(),
         init_process_pid: 0,
         init_process_start: 0,
         created: clock::now().nanos(),
-        bundle: job.bundle.to_owned(),
-        rootfs: job.loaded.rootfs.clone(),
+        bundle: input.bundle.to_owned(),
+        rootfs: input.loaded.rootfs.clone(),
         annotations: annotations(spec),
-        rootless: job.rootless == Rootless::Yes,
+        rootless: input.rootless == Rootless::Yes,
         namespace_paths: BTreeMap::new(),
         external_descriptors: Vec::new(),
         // nobody is to be killed on the word of a record without a process
         private_pid: true,
         root_mount: None,
-        no_new_keyring: job.no_new_keyring,
+        no_new_keyring: input.options.no_new_keyring,
         cgroup,
         poststart: hooks.and_then(|h| h.poststart().clone()).unwrap_or_default(),
         poststop: hooks.and_then(|h| h.poststop().clone()).unwrap_or_default(),

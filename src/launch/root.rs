@@ -31,7 +31,7 @@ pub(super) fn detached(path: &Str) -> Result<Detached> {
     let name = path.to_string_lossy();
     let place = file::open(cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0).map_err(|errno| {
         let error = Error::from(errno).context(format!("invalid rootfs: stat {name}"));
-        error.kind(Kind::Spec)
+        error.with_kind(Kind::Spec)
     })?;
     let tree = mount::clone_tree(place.as_fd(), c"", true, true).context(|| format!("open_tree({name:?})"))?;
     mount::set_attr(tree.as_fd(), &PRIVATE, true).context(|| format!("make the mounts of {name} private"))?;

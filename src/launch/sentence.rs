@@ -37,7 +37,7 @@ pub(super) fn told(plan: &Plan, failure: Failure, slots: &[Option<OwnedFd>]) -> 
         Error::msg(format!("{place}: {step}: {why}"))
     });
     let error = match hint(step, errno) {
-        Some(hint) => error.hint(hint),
+        Some(hint) => error.with_hint(hint),
         None => error,
     };
     error.fact("phase", "init").fact("step", place).fact("code", format!("{errno:?}"))
@@ -70,7 +70,7 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
             let failed =
                 hooks::failed(&hook.name, &hook.image.program, &how, &text(Slot::HOOK[1]), &text(Slot::HOOK[2]));
             // by then the container was created: what fails is the launch of the payload
-            Some(if hook.late { failed.kind(Kind::Launch) } else { failed })
+            Some(if hook.late { failed.with_kind(Kind::Launch) } else { failed })
         }
         (Step::Chdir { .. }, Cause::CwdOutside) => Some(Error::msg(
             "current working directory is outside of container mount namespace root -- possible container breakout detected",
@@ -88,7 +88,7 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
         (Step::Gid(id), _) if errno == Errno::EINVAL => Some(unmapped("gid", *id)),
         (Step::AttrKeepLocked { .. }, _) if errno == Errno::EPERM => {
             let words = Error::msg(format!("error mounting: {step}: {}", reason(errno)));
-            Some(words.hint("in a user namespace what a mount of the host forbids can't be allowed"))
+            Some(words.with_hint("in a user namespace what a mount of the host forbids can't be allowed"))
         }
         (Step::OpenRoot { path, .. } | Step::NewTree { path, .. } | Step::Chroot(path), _)
             if matches!(errno, Errno::ENOENT | Errno::ENOTDIR) =>
@@ -110,11 +110,11 @@ fn phrase(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[O
         ) => {
             let target = target.to_string_lossy();
             let text = format!("{target:?} cannot be mounted because it is inside /proc");
-            Some(Error::msg(text).hint("a link of the image leads there"))
+            Some(Error::msg(text).with_hint("a link of the image leads there"))
         }
         (Step::OpenDev, Cause::ForeignDev) => Some(
             Error::msg("/dev of the container is a mount that the configuration does not name /dev: it is not filled")
-                .hint("mount a tmpfs on /dev, or bind what is to be /dev there by that name"),
+                .with_hint("mount a tmpfs on /dev, or bind what is to be /dev there by that name"),
         ),
         (Step::Attach { target, .. }, Cause::NotProcfs) => {
             let target = target.to_string_lossy();
@@ -137,7 +137,7 @@ pub(super) fn not_mapped(source: &CStr, errno: Errno) -> Error {
 
 fn unmapped(kind: &str, id: u32) -> Error {
     let text = format!("unable to setup user: cannot set{kind} to unmapped {kind} {id} in user namespace");
-    Error::msg(text).hint(format!("linux.{kind}Mappings says which ids there are"))
+    Error::msg(text).with_hint(format!("linux.{kind}Mappings says which ids there are"))
 }
 
 /// A program that can't be found, or that execve refuses, as Go's `exec.LookPath` and runc's own execve word it.
@@ -156,8 +156,8 @@ fn program(image: &Image, found: bool, errno: Errno) -> Error {
     let error = Error::msg(text).fact("path", name.clone());
     match errno {
         // the file was found and may be executed: what is missing is what its first line names, or its loader
-        Errno::ENOENT if found => error.hint("the interpreter or the loader of the program is missing"),
-        Errno::ENOEXEC => error.hint("the program is of another architecture, or a script without #! line"),
+        Errno::ENOENT if found => error.with_hint("the interpreter or the loader of the program is missing"),
+        Errno::ENOEXEC => error.with_hint("the program is of another architecture, or a script without #! line"),
         _ => error,
     }
 }

@@ -10,6 +10,7 @@ use crate::error::{Context, Error, Result};
 use crate::facts::Facts;
 use crate::log::Log;
 use crate::plan::Plan;
+use crate::plan::request::StartOptions;
 use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::tenant::{self, Request};
 use crate::spec::Checked;
@@ -22,7 +23,6 @@ use crate::wire::{self, Message};
 use oci_spec::runtime::{Linux, Process};
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 /// What is to be done.
 #[derive(Debug)]
@@ -33,18 +33,10 @@ pub struct Job<'a> {
     pub process: &'a Checked<Process>,
     /// `linux` of the container's configuration.
     pub linux: Option<&'a Linux>,
-    /// `--console-socket`.
-    pub console_socket: Option<&'a Path>,
-    /// `--pidfd-socket`.
-    pub pidfd_socket: Option<&'a Path>,
-    /// `--pid-file`.
-    pub pid_file: Option<&'a Path>,
-    /// `--preserve-fds`.
-    pub preserve_fds: u32,
+    /// How the process is started; `no_new_keyring` is what the container was made with.
+    pub options: &'a StartOptions,
     /// `--cgroup`.
     pub subs: &'a [Sub],
-    /// Somebody waits for the process's end, and learns then how it ended.
-    pub foreground: bool,
 }
 
 /// A process that joined a container.
@@ -67,9 +59,7 @@ pub fn plan(job: &Job<'_>) -> Result<Plan> {
         id: &job.record.id,
         process,
         linux: job.linux,
-        console_socket: job.console_socket,
-        no_new_keyring: job.record.no_new_keyring,
-        preserve_fds: job.preserve_fds,
+        options: job.options,
         privileged: cred::is_privileged(),
         placed_late: placed_late(job),
     };
@@ -185,8 +175,8 @@ fn born(luggage: Luggage, job: &Job<'_>, first: i32) -> Result<(Child, bool)> {
             (Some(errno @ (Errno::EBUSY | Errno::EOPNOTSUPP | Errno::ENODEV)), Ok(Some(dir))) => {
                 let named = Error::from(errno).fact("syscall", "clone3").fact("path", dir.to_string_lossy());
                 let named = named.context(format!("clone3 into {}/cgroup.procs", dir.display())).context(PLACING);
-                match error.way_out() {
-                    Some(hint) => named.hint(hint),
+                match error.hint() {
+                    Some(hint) => named.with_hint(hint),
                     None => named,
                 }
             }
@@ -227,7 +217,7 @@ impl Launch<'_> {
         // it takes a while, which we would wait anyway
         drop(rest);
         let terminal = self.attend()?;
-        if let Some(path) = self.job.pid_file {
+        if let Some(path) = &self.job.options.pid_file {
             state::replace(path, self.child.pid.to_string().as_bytes(), 0o666)?;
         }
         Ok(terminal)
@@ -254,7 +244,7 @@ impl Launch<'_> {
         if self.waits_for(Sync::Ready) {
             self.go(Sync::Ready)?;
         }
-        match self.job.pidfd_socket {
+        match &self.job.options.pidfd_socket {
             Some(path) => super::send_pidfd(path, self.child, b"setns"),
             None => Ok(()),
         }
@@ -293,7 +283,7 @@ impl Launch<'_> {
     /// The end of the stream: the payload runs, or the process is going. Whoever waits for its end learns of that then;
     /// for others the kernel's word counts, which has changed before execve closes the stream.
     fn silence(&self) -> Result<()> {
-        if self.job.foreground || super::became_payload(self.child.pid) {
+        if self.job.options.foreground() || super::became_payload(self.child.pid) {
             return Ok(());
         }
         Err(lost(self.job.record)(super::reap(self.child)?))

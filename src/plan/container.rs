@@ -4,9 +4,9 @@ use super::dev::Dev;
 use super::namespaces::{self, Chosen};
 use super::opens::Opens;
 use super::planner::Planner;
-pub use super::request::Request;
+pub use super::request::{Mode, Request, StartOptions};
 use super::request::{environment, home_wanted, keyring, notify_mount, placeholder};
-use super::step::{Slot, Step, Sync};
+use super::step::{Attempt, Slot, Step, Sync};
 use super::{Open, Plan, devices, hide, hooks, identity, image, mounts, network, rootfs, terminal, tree_namespace};
 use crate::abi::mount::{ATTR_RDONLY, MountAttr};
 use crate::abi::ns::{Namespace, Namespaces};
@@ -22,7 +22,7 @@ use std::path::Path;
 /// The bundle asks for what can't be; the error names the JSON path.
 pub fn plan(config: &Checked<Config>, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     // a container may be created without: it can be looked at, and not be started (runtime.md, Start)
-    let nobody = request.gate.then(placeholder);
+    let nobody = request.options.waits().then(placeholder);
     let absent = || Error::spec("process", "process property must not be empty");
     let process = config.spec.process().as_ref().or(nobody.as_ref()).ok_or_else(absent)?;
     let empty = empty();
@@ -60,7 +60,7 @@ pub fn plan(config: &Checked<Config>, request: &Request<'_>, facts: &Facts) -> R
         steps.push(Step::Home(process.user().uid()));
     }
     // a listener goes to the host half, which leaves at the gate
-    let reported = confined.last.take_if(|_| request.gate && confined.listener.is_some());
+    let reported = confined.last.take_if(|_| request.options.waits() && confined.listener.is_some());
     planner.go(&mut steps, reported, !starting.is_empty() || confined.last.is_some());
     // programs of the container's own: what holds for the payload holds for them
     steps.extend(confined.last);
@@ -81,7 +81,7 @@ pub fn plan(config: &Checked<Config>, request: &Request<'_>, facts: &Facts) -> R
         oom_score_adj: process.oom_score_adj(),
         keyring,
         hooks,
-        terminal: process.terminal().unwrap_or_default() && request.console_socket.is_none(),
+        terminal: process.terminal().unwrap_or_default() && request.options.console_socket.is_none(),
         steps,
         image,
         listener: confined.listener,
@@ -115,7 +115,7 @@ fn planner<'a>(
     let joined = chosen.mount && !chosen.made.has(Namespace::Mount);
     let hidden = (chosen.birth.empty_mounts || joined) && !facts.foreign_mounts;
     // a key counts against the quota of its maker, which the one user of many user namespaces would use up
-    let by_host_keyring = chosen.user && !(request.no_new_keyring || facts.unprivileged);
+    let by_host_keyring = chosen.user && !(request.options.no_new_keyring || facts.unprivileged);
     let mut planner = Planner {
         dev: Dev::of(mounts, chosen.mount || !config.mounts.is_empty()),
         host_root: rootfs::by_host(config, &chosen, !mounts.is_empty())?,
@@ -149,7 +149,7 @@ impl Planner<'_> {
     /// Into the namespaces, and names in them.
     fn enter(&mut self, steps: &mut Vec<Step>) -> Result<()> {
         // first: whoever waits for the end of a pipe that our caller has left open is not to wait for init
-        steps.push(Step::CloseInherited { preserve: self.request.preserve_fds });
+        steps.push(Step::CloseInherited { preserve: self.request.options.preserve_fds });
         // ids mean nothing before the maps are written, a cgroup namespace is rooted where the process is, and devices
         // have settings
         let devices = !self.network.devices.is_empty();
@@ -172,7 +172,7 @@ impl Planner<'_> {
         // a session of our own: signals of the caller's terminal are not ours, and a terminal may become ours later
         steps.push(Step::Session);
         // before labels: the ring takes the label of its maker
-        if !self.request.no_new_keyring && self.keyring.is_none() {
+        if !self.request.options.no_new_keyring && self.keyring.is_none() {
             steps.push(Step::Keyring(keyring(self.request.id)?));
         }
         steps.extend(namespaces::names(&self.config.spec, &self.chosen)?);
@@ -215,10 +215,10 @@ impl Planner<'_> {
     fn finish_root(&mut self, steps: &mut Vec<Step>) -> Result<()> {
         steps.extend(rootfs::pivot(self));
         // the host's tree is out of reach now, and nothing that leads there stays open
-        steps.push(Step::CloseFds { preserve: self.request.preserve_fds, keep: self.kept().collect() });
+        steps.push(Step::CloseFds { preserve: self.request.options.preserve_fds, keep: self.kept().collect() });
         // behind the pivot, so that the terminal's paths are the container's
         if self.process.terminal().unwrap_or_default() {
-            let (socket, own_dev) = (self.request.console_socket, self.dev.own);
+            let (socket, own_dev) = (self.request.options.console_socket.as_deref(), self.dev.own);
             steps.extend(terminal::steps(self.process, socket, own_dev, &mut self.opens)?);
         }
         // sysctls and labels are written through a procfs that nothing covers, before parts of it are masked
@@ -240,7 +240,7 @@ impl Planner<'_> {
         steps.extend(hidden);
         if (self.root_alone.is_some() || masks) && self.process.cwd() == Path::new("/") {
             // no pivot has brought us back from where we mounted; files are masked from within /dev
-            steps.push(Step::Chdir { path: c"/".to_owned(), lenient: false, make: false });
+            steps.push(Step::Chdir { path: c"/".to_owned(), attempt: Attempt::Only, make: false });
         }
         Ok(())
     }
@@ -251,7 +251,7 @@ impl Planner<'_> {
             return Ok(());
         }
         Err(Error::spec("mounts", "needs more descriptors at once than a start has slots for")
-            .hint("in a user namespace the host opens each mount's source and each device first"))
+            .with_hint("in a user namespace the host opens each mount's source and each device first"))
     }
 
     /// Scheduling and limits; behind the mounts, which they could hinder.
@@ -261,7 +261,7 @@ impl Planner<'_> {
         steps.extend(identity::scheduling(self.process, memory, persona)?);
         // from here on the image decides what its paths lead to
         let keep = self.harmless().into_iter().flatten().collect();
-        steps.push(Step::CloseFds { preserve: self.request.preserve_fds, keep });
+        steps.push(Step::CloseFds { preserve: self.request.options.preserve_fds, keep });
         if !self.chosen.user {
             steps.extend(identity::limit_steps(limits));
         } else if !limits.is_empty() {
@@ -276,13 +276,13 @@ impl Planner<'_> {
     /// run, and before a filter forbids to look.
     fn go(&self, steps: &mut Vec<Step>, filter: Option<Step>, early: bool) {
         let filtered = filter.is_some() || steps.iter().any(|step| matches!(step, Step::Seccomp { .. }));
-        if self.config.spec.process().is_some() && (early || filtered || self.request.gate) {
+        if self.config.spec.process().is_some() && (early || filtered || self.request.options.waits()) {
             steps.push(Step::Find);
         }
         steps.extend(filter);
         // limits, record and pid file are written when anybody may learn of the container
         steps.push(Step::Await(Sync::Ready));
-        if self.request.gate {
+        if self.request.options.waits() {
             steps.push(Step::Tell(Sync::Ready));
             steps.push(Step::Gate);
         }
@@ -304,13 +304,13 @@ impl Planner<'_> {
     fn kept(&self) -> impl Iterator<Item = Slot> + '_ {
         let root = [Some(Slot::ROOT), self.dev.own.then_some(Slot::DEV)];
         let late = self.readonly.iter().copied().filter(|slot| *slot != Slot::DEV).map(Some);
-        let console = [self.request.console_socket.map(|_| Slot::CONSOLE)];
+        let console = [self.request.options.console_socket.as_ref().map(|_| Slot::CONSOLE)];
         root.into_iter().chain(late).chain(console).chain(self.harmless()).flatten()
     }
 
     /// What init needs until it executes the payload: pipes and files that lead nowhere.
     fn harmless(&self) -> [Option<Slot>; 6] {
-        let gate = [Slot::GATE, Slot::LOCK].map(|slot| Some(slot).filter(|_| self.request.gate));
+        let gate = [Slot::GATE, Slot::LOCK].map(|slot| Some(slot).filter(|_| self.request.options.waits()));
         let start_hooks = self.config.spec.hooks().as_ref().and_then(|hooks| hooks.start_container().as_ref());
         let late_hooks = start_hooks.is_some_and(|hooks| !hooks.is_empty());
         let hooks = [Slot::HOOK[0], Slot::HOOK[1], Slot::HOOK[2], Slot::HOOK_START];
@@ -325,7 +325,7 @@ impl Planner<'_> {
 fn is_seen(config: &Config, chosen: &Chosen, request: &Request<'_>, facts: &Facts) -> bool {
     let joins_pid = chosen.birth.joins(Namespace::Pid);
     let possible = chosen.birth.new.has(Namespace::Mount) && !(chosen.user || facts.nested || facts.foreign_mounts);
-    joins_pid && possible && tree_namespace::hooks_allow(&config.spec) && !request.no_pivot
+    joins_pid && possible && tree_namespace::hooks_allow(&config.spec) && !request.options.no_pivot
 }
 
 fn proc_writes(config: &Config, process: &Process, facts: &Facts) -> Result<Vec<Step>> {

@@ -10,8 +10,8 @@ pub(super) struct Dev {
     pub(super) own: bool,
     /// Where in the list the mount is that is filled: the last one on `/dev`.
     pub(super) mount: Option<usize>,
-    /// That mount is a tmpfs, in which there is nothing yet.
-    pub(super) is_tmpfs: bool,
+    /// That mount is a tmpfs, in which there is nothing at first.
+    pub(super) is_empty: bool,
     /// Where in the list the mounts are whose targets are new directories directly below an empty `/dev`.
     pub(super) new_dirs: HashSet<usize>,
 }
@@ -27,11 +27,11 @@ impl Dev {
         // there is one devtmpfs on a machine, which shows the same nodes wherever it is mounted
         let hosts = mounts.iter().filter(on_dev).any(|mount| mount.is_bind() || mount.typ == "devtmpfs");
         let own = has_place && !hosts;
-        let is_tmpfs = mounts[last].typ == "tmpfs";
+        let is_empty = mounts[last].typ == "tmpfs" && !mounts[last].options.copy_up;
         let is_lone = mounts.iter().filter(on_dev).count() == 1;
-        let begins_empty = mounts[last].kind() == MountKind::New && is_tmpfs && !mounts[last].options.copy_up;
-        let new_dirs = if own && is_lone && begins_empty { new_dirs(mounts, last) } else { HashSet::new() };
-        Self { own, mount: Some(last), is_tmpfs, new_dirs }
+        let is_new = mounts[last].kind() == MountKind::New;
+        let new_dirs = if own && is_lone && is_empty && is_new { new_dirs(mounts, last) } else { HashSet::new() };
+        Self { own, mount: Some(last), is_empty, new_dirs }
     }
 }
 

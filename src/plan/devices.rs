@@ -69,7 +69,7 @@ pub(super) fn steps(planner: &mut Planner<'_>, steps: &mut Vec<Step>) -> Result<
         steps.push(link(name, target)?);
     }
     steps.push(Step::LinkTo { name: c_string("dev", "core")?, target: c_string("dev", "/proc/kcore")? });
-    if !planner.dev.is_tmpfs {
+    if !planner.dev.is_empty {
         // an image may bring one of its own
         steps.push(Step::Unlink { at: Slot::DEV, path: c_string("dev", "ptmx")? });
     }
@@ -113,7 +113,10 @@ fn node(planner: &mut Planner<'_>, node: Node<'_>) -> Result<Vec<Step>> {
         Some(name) => (Slot::DEV, c_string(node.at, name)?),
         None => (Slot::ROOT, path),
     };
-    Ok(vec![Step::Node { at, path, mode: node.mode, device: node.number, owner: node.owner }])
+    let is_char = node.mode & libc::S_IFMT == libc::S_IFCHR;
+    let is_null = node.path == "/dev/null" && is_char && node.number == device_number(1, 3);
+    let for_masks = planner.dev.is_empty && is_null;
+    Ok(vec![Step::Node { at, path, mode: node.mode, device: node.number, owner: node.owner, for_masks }])
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! The facts are literals (root, cgroup v2, no security module), so the texts are the same on every machine.
 
 use super::cgroup::{CgroupFacts, Tree, Wanted};
-use super::container::{Request, plan};
+use super::container::{Request, StartOptions, plan};
 use super::mounts::CgroupTree;
 use super::show::text;
 use crate::error::Result;
@@ -30,27 +30,14 @@ pub(super) fn planned_of(loaded: Loaded<Spec>, caller: &Facts, no_pivot: bool) -
         ..Wanted::default()
     };
     let cgroups = super::cgroup::plan(&wanted, &facts, &mut Vec::new())?;
-    let plan = requested(|request| {
-        request.no_pivot = no_pivot;
-        plan(&config, request, caller)
-    });
+    let options = StartOptions { no_pivot, ..StartOptions::default() };
+    let plan = requested(&options, |request| plan(&config, request, caller));
     Ok(text(&plan?, &cgroups))
 }
 
-/// A request that asks for nothing, for a test to change.
-pub(super) fn requested<T>(with: impl FnOnce(&mut Request<'_>) -> T) -> T {
-    with(&mut Request {
-        id: "ID",
-        gate: false,
-        console_socket: None,
-        no_pivot: false,
-        no_new_keyring: false,
-        preserve_fds: 0,
-        listen_fds: 0,
-        notify: None,
-        cgroups: &CgroupTree::Unified(None),
-        placed_late: false,
-    })
+/// A request for a container on cgroup2, with these options.
+pub(super) fn requested<T>(options: &StartOptions, with: impl FnOnce(&Request<'_>) -> T) -> T {
+    with(&Request { id: "ID", options, notify: None, cgroups: &CgroupTree::Unified(None), placed_late: false })
 }
 
 #[test]

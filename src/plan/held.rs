@@ -121,6 +121,7 @@ mod tests {
     use super::*;
     use crate::facts::Facts;
     use crate::plan::goldens::requested;
+    use crate::plan::request::{Mode, StartOptions};
     use crate::plan::{container, tenant};
     use crate::spec;
     use oci_spec::runtime::{Process, Spec};
@@ -211,11 +212,13 @@ mod tests {
             for (name, facts) in [("root", &root), ("trees", &trees), ("user", &user)] {
                 for (gate, no_pivot) in [(false, false), (true, false), (true, true)] {
                     let what = format!("{} {name} gate={gate} no-pivot={no_pivot}", path.display());
-                    let plan = requested(|request| {
-                        (request.gate, request.no_pivot) = (gate, no_pivot);
-                        request.console_socket = Some(Path::new("/c.sock")).filter(|_| gate && terminal(&config.spec));
-                        container::plan(&config, request, facts)
-                    });
+                    let options = StartOptions {
+                        mode: if gate { Mode::Create } else { Mode::Run },
+                        no_pivot,
+                        console_socket: (gate && terminal(&config.spec)).then(|| "/c.sock".into()),
+                        ..StartOptions::default()
+                    };
+                    let plan = requested(&options, |request| container::plan(&config, request, facts));
                     match plan {
                         Ok(plan) => judge(&plan, gate, &what),
                         // a caller without rights may not have all of these, and no security module is on
@@ -239,13 +242,15 @@ mod tests {
             let Some(process) = loaded.spec.process().clone() else { continue };
             let process = spec::check_process(process).unwrap();
             for privileged in [true, false] {
+                let options = StartOptions {
+                    console_socket: terminal(&loaded.spec).then(|| "/c.sock".into()),
+                    ..StartOptions::default()
+                };
                 let request = tenant::Request {
                     id: "web",
                     process: &process,
                     linux: loaded.spec.linux().as_ref(),
-                    console_socket: terminal(&loaded.spec).then_some(Path::new("/c.sock")),
-                    no_new_keyring: false,
-                    preserve_fds: 0,
+                    options: &options,
                     privileged,
                     placed_late: false,
                 };

@@ -63,7 +63,7 @@ fn of_root(at: &str, path: &str, notes: &mut Vec<String>) -> Result<Str> {
 pub(super) fn sysctls(list: &[Sysctl]) -> Result<Vec<Step>> {
     let step = |Sysctl { at, file, value }: &Sysctl| {
         let file = c_string(at, format!("sys/{file}"))?;
-        Ok(Step::WriteProc { file, value: c_string(at, value.as_str())?, what: "linux.sysctl" })
+        Ok(Step::WriteProc { file, value: c_string(at, value.as_str())? })
     };
     list.iter().map(step).collect()
 }

@@ -40,7 +40,7 @@ pub(super) fn mapped(mount: &MountEntry, planner: &mut Planner<'_>) -> Result<Op
     if maps.uids.is_empty() || maps.gids.is_empty() {
         let text = "id-mapped mounts must have both uid and gid mappings specified";
         return Err(Error::spec(place, text)
-            .hint("those of the container are taken where it has a user namespace and the mount names none"));
+            .with_hint("those of the container are taken where it has a user namespace and the mount names none"));
     }
     Ok(Some(Mapped { namespace: planner.opens.mapping(maps), recursive }))
 }

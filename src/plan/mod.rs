@@ -13,7 +13,8 @@ mod devices;
 mod fmt;
 #[cfg(test)]
 mod goldens;
-pub mod held;
+#[cfg(test)]
+mod held;
 mod hide;
 pub mod hooks;
 mod identity;
@@ -37,7 +38,7 @@ mod terminal;
 mod tree_namespace;
 
 use crate::abi::ns::{Namespace, Namespaces};
-pub use crate::spec::{IdRange, Maps, TimeOffset};
+pub use crate::spec::{Checked, Config, IdRange, Maps, TimeOffset, check, config as parse};
 use hooks::Hooks;
 use image::Image;
 use std::path::PathBuf;

@@ -103,7 +103,7 @@ fn shares_memory(spec: &Spec, own: &Chosen) -> bool {
 pub(super) fn rootless(chosen: &Chosen, mounts: &[MountEntry]) -> Result<()> {
     if !chosen.user {
         let text = "rootless container requires user namespaces";
-        return Err(Error::spec("linux.namespaces", text).hint("`spec --rootless` writes such a bundle"));
+        return Err(Error::spec("linux.namespaces", text).with_hint("`spec --rootless` writes such a bundle"));
     }
     let Some(maps) = &chosen.birth.maps else { return Ok(()) };
     for mount in mounts {

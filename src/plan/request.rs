@@ -1,4 +1,5 @@
-//! What was typed, as far as a container's plan depends on it, and what of the plan follows from that and the configuration alone.
+//! The options of a start, as far as a container's plan depends on them, and what of the plan follows from these and the
+//! configuration alone.
 
 use super::cgroup_mounts::CgroupTree;
 use super::image;
@@ -7,26 +8,67 @@ use crate::abi::mount::{MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY};
 use crate::error::Result;
 use crate::spec::{MountEntry, MountOptions};
 use oci_spec::runtime::Process;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// What was typed, as far as the plan depends on it.
-#[derive(Debug)]
-pub struct Request<'a> {
-    /// The container's id.
-    pub id: &'a str,
-    /// `create`: init waits for `start`.
-    pub gate: bool,
+/// When the container's program starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// At once (`run`, `exec`, `restore`).
+    #[default]
+    Run,
+    /// When `start` is called: init waits at the exec fifo (`create`).
+    Create,
+}
+
+/// How a process is to be started: the options of the command line and what the caller's environment adds to them.
+///
+/// Read once from the command line (`cli`) and completed by `cmd`; the plan and the launch borrow it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StartOptions {
+    /// When the program starts.
+    pub mode: Mode,
+    /// `--detach`.
+    pub detach: bool,
     /// `--console-socket`.
-    pub console_socket: Option<&'a Path>,
+    pub console_socket: Option<PathBuf>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<PathBuf>,
+    /// `--pid-file`.
+    pub pid_file: Option<PathBuf>,
     /// `--no-pivot`.
     pub no_pivot: bool,
     /// `--no-new-keyring`.
     pub no_new_keyring: bool,
-    /// Descriptors from 3 on that the payload keeps: `--preserve-fds` and the caller's `LISTEN_FDS`.
+    /// How many descriptors from 3 on the payload keeps: those of `LISTEN_FDS` and of `--preserve-fds` together.
     pub preserve_fds: u32,
-    /// `LISTEN_FDS` of the caller, for the payload's environment.
+    /// How many of these are the caller's `LISTEN_FDS`, for the payload's environment.
     pub listen_fds: u32,
-    /// The directory of the notify socket, to be seen in the container.
+    /// The caller's `NOTIFY_SOCKET`.
+    pub notify_socket: Option<PathBuf>,
+}
+
+impl StartOptions {
+    /// Whether init waits for `start`.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.mode == Mode::Create
+    }
+
+    /// Whether the caller waits for the end of the process, and learns then how it ended.
+    #[must_use]
+    pub fn foreground(&self) -> bool {
+        self.mode == Mode::Run && !self.detach
+    }
+}
+
+/// What a container's plan depends on, beside its configuration and the machine.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// How the process is started.
+    pub options: &'a StartOptions,
+    /// The host's directory of the notify socket, to be mounted in the container.
     pub notify: Option<&'a Path>,
     /// The container's cgroups.
     pub cgroups: &'a CgroupTree,
@@ -72,8 +114,9 @@ pub(super) fn environment(process: &Process, request: &Request<'_>) -> Vec<Strin
     if request.notify.is_some() {
         env.push("NOTIFY_SOCKET=/run/notify/notify.sock".to_owned());
     }
-    if request.listen_fds > 0 {
-        env.push(format!("LISTEN_FDS={}", request.listen_fds));
+    let listen_fds = request.options.listen_fds;
+    if listen_fds > 0 {
+        env.push(format!("LISTEN_FDS={listen_fds}"));
         env.push("LISTEN_PID=1".to_owned());
     }
     env

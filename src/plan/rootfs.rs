@@ -68,7 +68,7 @@ pub(super) fn pivot(planner: &Planner<'_>) -> Vec<Step> {
         return Vec::new();
     }
     let asked = planner.config.propagation;
-    let stays = planner.request.no_pivot.then_some(&*planner.facts.instances);
+    let stays = planner.request.options.no_pivot.then_some(&*planner.facts.instances);
     if !planner.chosen.mount {
         let mut steps = Vec::new();
         if planner.host_root.is_some() {

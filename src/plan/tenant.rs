@@ -2,6 +2,7 @@
 //! there. The words are those of `container.rs`, and so is the executor.
 
 use super::opens::Opens;
+use super::request::StartOptions;
 use super::step::{Slot, Step, Sync};
 use super::{Birth, Plan, identity, image, request, terminal};
 use crate::abi::ns::{Namespace, Namespaces};
@@ -10,7 +11,6 @@ use crate::facts::Facts;
 use crate::plan::hooks::Hooks;
 use crate::spec::{self, Checked, NamespaceSet};
 use oci_spec::runtime::{Linux, Process};
-use std::path::Path;
 
 /// What exec's plan depends on, beside the machine.
 #[derive(Debug)]
@@ -21,12 +21,8 @@ pub struct Request<'a> {
     pub process: &'a Checked<Process>,
     /// `linux` of the container's configuration.
     pub linux: Option<&'a Linux>,
-    /// `--console-socket`.
-    pub console_socket: Option<&'a Path>,
-    /// The container was made with `--no-new-keyring`.
-    pub no_new_keyring: bool,
-    /// `--preserve-fds`.
-    pub preserve_fds: u32,
+    /// How the process is started; `no_new_keyring` is what the container was made with.
+    pub options: &'a StartOptions,
     /// The caller is root, of his own user namespace at least.
     pub privileged: bool,
     /// The process is put into cgroups of v1 after the clone.
@@ -56,13 +52,13 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let has_terminal = process.terminal().unwrap_or_default();
     let labels = identity::labels(process, &facts.lsm)?;
 
-    let keyring = (!request.no_new_keyring && by_host(request, &own)).then(|| request::keyring(request.id));
+    let keyring = (!request.options.no_new_keyring && by_host(request, &own)).then(|| request::keyring(request.id));
     let keyring = keyring.transpose()?;
     let mut steps = Vec::with_capacity(40);
     enter(request, &own, labels, join, &mut steps)?;
     // from the container's devpts, so that the terminal's path is the container's
     if has_terminal {
-        steps.extend(terminal::steps(process, request.console_socket, false, &mut opens)?);
+        steps.extend(terminal::steps(process, request.options.console_socket.as_deref(), false, &mut opens)?);
     }
     // from here on the process is what the payload will be, bit by bit
     steps.extend(affinity(process)?);
@@ -88,7 +84,7 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
         oom_score_adj: process.oom_score_adj(),
         keyring,
         hooks: Hooks::default(),
-        terminal: has_terminal && request.console_socket.is_none(),
+        terminal: has_terminal && request.options.console_socket.is_none(),
         steps,
         image,
         listener: confined.listener,
@@ -111,7 +107,7 @@ fn enter(
     steps: &mut Vec<Step>,
 ) -> Result<()> {
     // nothing of what the host half and its caller have open
-    let preserve = request.preserve_fds;
+    let preserve = request.options.preserve_fds;
     steps.push(Step::CloseInherited { preserve });
     // whatever we open or use up in the container, its limits and device rules hold for it
     if request.placed_late {
@@ -130,7 +126,7 @@ fn enter(
     if !own.new.has(Namespace::Mount) {
         steps.push(Step::EnterRoot);
     }
-    let keep = request.console_socket.map(|_| Slot::CONSOLE);
+    let keep = request.options.console_socket.as_ref().map(|_| Slot::CONSOLE);
     steps.push(Step::CloseFds { preserve, keep: keep.into_iter().collect() });
     // in a user namespace nobody is root before he becomes it
     if own.all.has(Namespace::User) {
@@ -140,7 +136,7 @@ fn enter(
     // a session of our own: signals for the caller's terminal are not ours, and a controlling one may be taken later
     steps.push(Step::Session);
     // all processes of a container share its ring
-    if !(request.no_new_keyring || by_host(request, own)) {
+    if !(request.options.no_new_keyring || by_host(request, own)) {
         steps.push(Step::Keyring(request::keyring(request.id)?));
     }
     Ok(())
@@ -199,23 +195,18 @@ mod tests {
     use crate::plan::cgroup::CgroupPlan;
     use crate::plan::show;
 
-    fn request<'a>(process: &'a Checked<Process>, linux: &'a Linux) -> Request<'a> {
-        Request {
-            id: "web",
-            process,
-            linux: Some(linux),
-            console_socket: None,
-            no_new_keyring: false,
-            preserve_fds: 0,
-            privileged: true,
-            placed_late: false,
-        }
+    fn request<'a>(process: &'a Checked<Process>, linux: &'a Linux, options: &'a StartOptions) -> Request<'a> {
+        Request { id: "web", process, linux: Some(linux), options, privileged: true, placed_late: false }
     }
 
     fn shown(linux: &str, process: &str, change: impl FnOnce(&mut Request<'_>)) -> String {
+        shown_with(&StartOptions::default(), linux, process, change)
+    }
+
+    fn shown_with(options: &StartOptions, linux: &str, process: &str, change: impl FnOnce(&mut Request<'_>)) -> String {
         let process = spec::check_process(serde_json::from_str(process).unwrap()).unwrap();
         let linux: Linux = serde_json::from_str(linux).unwrap();
-        let mut request = request(&process, &linux);
+        let mut request = request(&process, &linux, options);
         change(&mut request);
         let facts = Facts { root: request.privileged, ..Facts::default() };
         show::text(&plan(&request, &facts).unwrap(), &CgroupPlan::default())
@@ -289,7 +280,8 @@ mod tests {
 
     #[test]
     fn what_nobody_needs_is_not_there() {
-        let text = shown(r#"{"namespaces": [{"type": "mount"}]}"#, TRUE, |request| request.no_new_keyring = true);
+        let kept = StartOptions { no_new_keyring: true, ..StartOptions::default() };
+        let text = shown_with(&kept, r#"{"namespaces": [{"type": "mount"}]}"#, TRUE, |_| {});
         for absent in ["wait for", "keyring", "pid", "chroot", "setresuid", "HOME", "chdir", "procfs", "become"] {
             assert!(!text.contains(absent), "{absent} in {text}");
         }
@@ -303,7 +295,8 @@ mod tests {
         let process = r#"{"cwd": "/", "args": ["x"], "user": {}, "apparmorProfile": "p"}"#;
         let process = spec::check_process(serde_json::from_str(process).unwrap()).unwrap();
         let linux: Linux = serde_json::from_str(ALL).unwrap();
-        let request = request(&process, &linux);
+        let options = StartOptions::default();
+        let request = request(&process, &linux, &options);
         let facts = Facts { root: true, lsm: crate::facts::Lsm { apparmor: true, selinux: false }, ..Facts::default() };
         let steps = plan(&request, &facts).unwrap().steps;
         assert!(matches!(

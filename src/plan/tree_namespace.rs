@@ -34,7 +34,7 @@ pub(super) fn hooks_allow(spec: &Spec) -> bool {
 /// the same for all of them.
 #[must_use]
 pub(super) fn propagation(planner: &Planner<'_>) -> Option<u64> {
-    let able = planner.facts.namespaces_of_trees && !planner.request.no_pivot;
+    let able = planner.facts.namespaces_of_trees && !planner.request.options.no_pivot;
     let own = planner.chosen.birth.new.has(Namespace::Mount) && !planner.chosen.user;
     if !(able && own && hooks_allow(&planner.config.spec) && fits(planner)) {
         return None;

@@ -17,22 +17,22 @@ use std::path::{Path, PathBuf};
 /// Something that has passed its check: only this module can make one, and nobody can change what is in it.
 ///
 /// ```
-/// use onggi::spec::{self, Checked, Config};
-/// let text = spec::template(None, true).into_bytes();
-/// let loaded = spec::config(text, "config.json".as_ref()).unwrap();
-/// let config: Checked<Config> = spec::check(loaded, "/bundle".as_ref(), true).unwrap();
+/// use onggi::plan::{self, Checked, Config};
+/// let text = r#"{"ociVersion": "1.3.0", "root": {"path": "rootfs"}, "process": {"cwd": "/", "args": ["sh"]}}"#;
+/// let loaded = plan::parse(text.into(), "config.json".as_ref()).unwrap();
+/// let config: Checked<Config> = plan::check(loaded, "/bundle".as_ref(), true).unwrap();
 /// assert_eq!(config.rootfs, std::path::Path::new("/bundle/rootfs"));
 /// ```
 ///
 /// ```compile_fail,E0423
-/// use onggi::spec::{Checked, Config};
+/// use onggi::plan::{Checked, Config};
 /// fn unchecked(config: Config) -> Checked<Config> {
 ///     Checked(config)
 /// }
 /// ```
 ///
 /// ```compile_fail,E0594
-/// use onggi::spec::{Checked, Config};
+/// use onggi::plan::{Checked, Config};
 /// fn changed(mut config: Checked<Config>) -> Checked<Config> {
 ///     config.rootfs = "/".into();
 ///     config

@@ -58,11 +58,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
             let sentence = format!("JSON specification file {name} not found");
             return Error::new(Kind::Spec, sentence).fact("path", path.to_string_lossy());
         }
-        Error::from(error).context(format!("open {}", path.display())).kind(Kind::Spec)
+        Error::from(error).context(format!("open {}", path.display())).with_kind(Kind::Spec)
     })
 }
 
-/// Parses what [`read`] has read. Only the types are checked, the rest is for [`check()`].
+/// Parses what `read` has read. Only the types are checked, the rest is for `check`.
 ///
 /// # Errors
 /// It is not JSON, or has a value that does not fit its type.

@@ -154,11 +154,11 @@ pub(super) fn container_mappings(linux: &Linux, set: &NamespaceSet) -> Result<Ma
         }
         if ranges.is_empty() {
             let text = format!("User namespaces enabled, but no {kind} mappings found");
-            return Err(runc_error(at, text).hint("a new user namespace needs uidMappings and gidMappings"));
+            return Err(runc_error(at, text).with_hint("a new user namespace needs uidMappings and gidMappings"));
         }
         if !ranges.iter().any(|range| range.translate(0, 1).is_some()) {
             let text = format!("user namespaces enabled, but no mapping found for {kind} 0");
-            return Err(Error::spec(at, text).hint("the container is set up by its id 0"));
+            return Err(Error::spec(at, text).with_hint("the container is set up by its id 0"));
         }
     }
     Ok(maps)

@@ -78,7 +78,7 @@ impl Root {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 return Err(Error::new(Kind::Exists, "container with given ID already exists")
                     .fact("path", path.to_string_lossy())
-                    .hint(format!("onggi delete --force {id}")));
+                    .with_hint(format!("onggi delete --force {id}")));
             }
             Err(error) => return Err(Error::from(error).context(format!("mkdir {}", path.display()))),
         }
@@ -181,7 +181,7 @@ pub fn check_id(id: &str) -> Result<()> {
     }
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_+-.".contains(&byte);
     if id == "." || id == ".." || !id.bytes().all(allowed) {
-        return Err(Error::msg("invalid container ID format").hint("letters, digits and _ + - ."));
+        return Err(Error::msg("invalid container ID format").with_hint("letters, digits and _ + - ."));
     }
     Ok(())
 }

@@ -107,7 +107,7 @@ fn of_two_creates_one_wins() {
     assert_eq!(mode & 0o7777, 0o711);
     assert_eq!(std::fs::metadata(root.path()).unwrap().mode() & 0o7777, 0o700);
     let error = root.claim("web").err().unwrap();
-    assert_eq!((error.of(), error.to_string().as_str()), (Kind::Exists, "container with given ID already exists"));
+    assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Exists, "container with given ID already exists"));
 
     let winners = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| root.claim("race").is_ok())).collect();
@@ -121,7 +121,7 @@ fn a_record_is_stored_and_read_back() {
     let Scratch(root) = &Scratch::new("record");
     let claim = root.claim("web").unwrap();
     let absent = open(root).err().unwrap();
-    assert_eq!((absent.of(), absent.to_string().as_str()), (Kind::NotFound, "container does not exist"));
+    assert_eq!((absent.kind(), absent.to_string().as_str()), (Kind::NotFound, "container does not exist"));
 
     let mut stored = record("web", 7, 8);
     stored.annotations.insert("a".into(), "b".into());
@@ -141,7 +141,7 @@ fn a_record_is_stored_and_read_back() {
     assert_eq!(open(root).unwrap().record, record("web", 0, 0));
     // and half of the first
     std::fs::write(&file, &whole[..40]).unwrap();
-    assert_eq!(open(root).err().map(|error| error.of()), Some(Kind::NotFound));
+    assert_eq!(open(root).err().map(|error| error.kind()), Some(Kind::NotFound));
     std::fs::write(&file, &whole).unwrap();
     let text = std::fs::read_to_string(read.dir.path().join(RECORD)).unwrap();
     assert!(text.contains(r#""init_process_pid":7,"init_process_start":8"#), "{text}");
@@ -154,7 +154,7 @@ fn a_record_is_stored_and_read_back() {
     read.dir.remove().unwrap();
     read.dir.remove().unwrap();
     assert_eq!(root.ids().unwrap(), Vec::<String>::new());
-    assert_eq!(root.dir("web").err().map(|error| error.of()), Some(Kind::NotFound));
+    assert_eq!(root.dir("web").err().map(|error| error.kind()), Some(Kind::NotFound));
 }
 
 #[test]

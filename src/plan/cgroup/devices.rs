@@ -76,7 +76,7 @@ pub(super) fn plan(list: &[LinuxDeviceCgroup], facts: &CgroupFacts) -> Result<De
             Ok(bpf(&rules)?.map_or(Devices::Unrestricted, Devices::Bpf))
         }
         Home::V2 | Home::Nowhere => Err(Error::msg("mountpoint for devices not found")
-            .hint("without the devices controller of cgroup v1 or a cgroup2 mount no device rule would hold")),
+            .with_hint("without the devices controller of cgroup v1 or a cgroup2 mount no device rule would hold")),
     }
 }
 

@@ -97,7 +97,7 @@ pub struct Wanted<'a> {
     pub id: &'a str,
     /// Who makes it.
     pub driver: Driver,
-    /// Whom it is given to ([`owner`]).
+    /// Whom it is given to ([`owner()`]).
     pub owner: Option<u32>,
     /// Whether a cgroup that we may not make is no failure as long as nothing was asked of it (`--rootless`).
     pub rootless: Rootless,
@@ -374,7 +374,7 @@ impl Limits<'_> {
 /// The error for a limit whose controller no hierarchy has.
 fn nowhere(controller: &str) -> Error {
     Error::msg(format!("cannot set {controller} limit: container could not join or create cgroup"))
-        .hint(format!("no cgroup hierarchy with the {controller} controller is mounted"))
+        .with_hint(format!("no cgroup hierarchy with the {controller} controller is mounted"))
 }
 
 #[cfg(test)]

@@ -1,0 +1,219 @@
+//! What `create`, `run`, `restore` and `plan` do before anything is made: find the bundle, check the call, complete the options.
+
+use crate::cgroup;
+use crate::cli::{self, Global};
+use crate::error::{Context, Error, Result};
+use crate::launch::{self, Job, PlanInput, notify};
+use crate::log::Log;
+use crate::plan::cgroup::{Driver, Rootless};
+use crate::plan::request::StartOptions;
+use crate::spec::{self, Checked, Config};
+use crate::state::{Root, check_id};
+use crate::sys::exe::{Seal, View};
+use crate::sys::netns::Ahead;
+use crate::sys::{Errno, cred, ns, signal};
+use oci_spec::runtime::Process;
+use std::path::{Path, PathBuf};
+
+/// What a bundle is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To plan, or to restore: nothing is begun for it.
+    Look,
+    /// A container, which may be one without a process.
+    Create,
+    /// A container with a process.
+    Run,
+}
+
+/// A bundle that was found, read and validated.
+#[derive(Debug)]
+pub(super) struct Bundle {
+    path: PathBuf,
+    pub(super) loaded: Checked<Config>,
+    /// The network namespace, if a look at the configuration was enough to begin it.
+    network: Option<&'static Ahead>,
+}
+
+/// A bundle that was found and read.
+#[derive(Debug)]
+pub(super) struct Found {
+    path: PathBuf,
+    config: PathBuf,
+    bytes: Vec<u8>,
+}
+
+/// Finds and reads the bundle. Its directory becomes the current one: relative paths in it start there, and hooks expect it.
+pub(super) fn find(directory: Option<&Path>, config: Option<&Path>, log: &Log) -> Result<Found> {
+    let _span = log.span("read config.json");
+    // --config is relative to the caller's directory
+    let config = config.map(std::path::absolute).transpose()?;
+    if let Some(directory) = directory {
+        std::env::set_current_dir(directory).context(|| format!("chdir to bundle {}", directory.display()))?;
+    }
+    let path = std::env::current_dir().context(|| "find the current directory")?;
+    let config = config.unwrap_or_else(|| PathBuf::from("config.json"));
+    let bytes = spec::read(&config)?;
+    Ok(Found { path, config, bytes })
+}
+
+impl Found {
+    /// Parses and validates it. The network namespace takes longest, so a thread begins it first; a wrong guess costs no
+    /// more than its time. The thread inherits the signal mask that is set now.
+    pub(super) fn validate(self, purpose: Purpose, log: &Log) -> Result<Bundle> {
+        let _span = log.span("parse config.json");
+        let Self { path, config, bytes } = self;
+        let network = (purpose != Purpose::Look && spec::looks_for_network(&bytes))
+            .then(|| launch::begin_network(log.trace().is_some()))
+            .transpose()?;
+        let loaded = spec::config(bytes, &config)?;
+        loaded.notes.iter().for_each(|note| log.warn(note));
+        let loaded = spec::check(loaded, &path, purpose == Purpose::Run)?;
+        Ok(Bundle { path, loaded, network })
+    }
+}
+
+impl Bundle {
+    /// What its container is planned from.
+    pub(super) fn input<'a>(
+        &'a self,
+        id: &'a str,
+        global: &Global,
+        root: &Root,
+        options: &'a StartOptions,
+    ) -> PlanInput<'a> {
+        PlanInput {
+            id,
+            bundle: &self.path,
+            loaded: &self.loaded,
+            driver: global.cgroup,
+            rootless: rootless(global),
+            options,
+            notify: options.notify_socket.as_ref().map(|_| notify::directory(&root.path().join(id))),
+        }
+    }
+}
+
+/// Everything that a launch needs.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    root: Root,
+    bundle: Bundle,
+    options: StartOptions,
+}
+
+impl Prepared {
+    /// The job for the launch.
+    pub(super) fn job<'a>(&'a self, id: &'a str, global: &Global) -> Job<'a> {
+        let input = self.bundle.input(id, global, &self.root, &self.options);
+        Job { input, root: &self.root, network: self.bundle.network }
+    }
+}
+
+/// Prepares `create` or `run`. The order counts: descriptors are checked before anything of ours takes one of their
+/// numbers, and the protection of our executable comes before the bundle (see [`protect`]).
+pub(super) fn container(
+    global: &Global,
+    create: &cli::Create,
+    purpose: Purpose,
+    log: &Log,
+) -> Result<(Prepared, View)> {
+    check_id(&create.id)?;
+    let mut options = create.start.clone();
+    options.listen_fds = listen_fds()?;
+    launch::check_preserved("LISTEN_FDS", 0..options.listen_fds)?;
+    launch::check_preserved("--preserve-fds", options.listen_fds..options.listen_fds + options.preserve_fds)?;
+    options.preserve_fds += options.listen_fds;
+    let view = protect(log)?;
+    options.notify_socket = notify::asked();
+    let prepared = bundle(global, create.bundle.as_deref(), create.config.as_deref(), options, purpose, log)?;
+    Ok((prepared, view))
+}
+
+/// Reads the bundle and checks what the options ask for against it.
+pub(super) fn bundle(
+    global: &Global,
+    directory: Option<&Path>,
+    config: Option<&Path>,
+    mut options: StartOptions,
+    purpose: Purpose,
+    log: &Log,
+) -> Result<Prepared> {
+    // before the bundle becomes the current directory
+    let StartOptions { console_socket, pidfd_socket, pid_file, .. } = &mut options;
+    for path in [console_socket, pidfd_socket, pid_file].into_iter().flatten() {
+        *path = std::path::absolute(&*path).context(|| "find the current directory")?;
+    }
+    // may take long (a pipe), so it must stay interruptible
+    let found = find(directory, config, log)?;
+    if options.foreground() {
+        // before a second thread inherits the mask, and before the clone: the end of a short payload must not be missed
+        signal::block_all().context(|| "block signals")?;
+    }
+    let bundle = found.validate(purpose, log)?;
+    check_terminal(bundle.loaded.spec.process().as_ref(), &options)?;
+    Ok(Prepared { root: Root::find(global.root.as_deref())?, bundle, options })
+}
+
+/// A terminal and a console socket must fit each other. The words are runc's.
+pub(super) fn check_terminal(process: Option<&Process>, options: &StartOptions) -> Result<()> {
+    let terminal = process.and_then(Process::terminal).unwrap_or_default();
+    let (detached, socket) = (!options.foreground(), options.console_socket.is_some());
+    let text = if terminal && detached && !socket {
+        "cannot allocate tty if runc will detach without setting console socket"
+    } else if socket && !(terminal && detached) {
+        "cannot use console socket if runc will not detach or allocate tty"
+    } else {
+        return Ok(());
+    };
+    Err(Error::msg(text))
+}
+
+/// Prepares the protection of our own executable (CVE-2019-5736). Must run while there is one thread, and before the current
+/// directory or the signal mask changes: the fallback executes a sealed copy of us, which must find both as they were.
+pub(super) fn protect(log: &Log) -> Result<View> {
+    let _span = log.span("prepare the seal");
+    let told = |errno| match Error::from(errno) {
+        error if errno == Errno::ENOEXEC => {
+            error.with_hint("call the program by its own path, not through a dynamic loader")
+        }
+        error => error,
+    };
+    Seal::prepare().view().map_err(told).context(|| launch::SEAL)
+}
+
+/// `--rootless`. With the cgroupfs driver we ask whether we are in a user namespace only when a cgroup write is refused; the
+/// systemd driver must know up front which manager to talk to.
+fn rootless(global: &Global) -> Rootless {
+    match (global.rootless, global.cgroup) {
+        (Some(true), _) => Rootless::Yes,
+        (Some(false), _) => Rootless::No,
+        (None, _) if !cred::is_privileged() => Rootless::Yes,
+        (None, Driver::Systemd) => {
+            if ns::in_user_namespace() && cgroup::user_manager_is_a_users() {
+                Rootless::Yes
+            } else {
+                Rootless::No
+            }
+        }
+        (None, Driver::Cgroupfs | Driver::Disabled) => Rootless::InUserNamespace,
+    }
+}
+
+/// The caller's `LISTEN_FDS`, if they are for us: `LISTEN_PID` names the process they are for (`sd_listen_fds(3)`); what was
+/// meant for our caller is closed by now.
+fn listen_fds() -> Result<u32> {
+    let variable = |name| std::env::var(name).ok();
+    let number = |text: String| text.parse::<u32>().ok();
+    if variable("LISTEN_PID").and_then(number) != Some(std::process::id()) {
+        return Ok(0);
+    }
+    let Some(text) = variable("LISTEN_FDS") else { return Ok(0) };
+    match text.parse::<u64>() {
+        Ok(count) if count > u64::from(cli::MOST_DESCRIPTORS) => {
+            Err(Error::msg(format!("LISTEN_FDS={text}: more than {} descriptors", cli::MOST_DESCRIPTORS)))
+        }
+        Ok(count) => Ok(u32::try_from(count).unwrap_or_default()),
+        Err(_) => Ok(0),
+    }
+}
