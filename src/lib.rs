@@ -15,10 +15,11 @@
 //! assert!(!filter.program.is_empty());
 //!
 //! // what root would do to run a bundle
-//! let config = oci_spec::runtime::Spec::default();
+//! let text = r#"{"ociVersion": "1.3.0", "root": {"path": "rootfs"}, "process": {"cwd": "/", "args": ["sh"]}}"#;
+//! let config = plan::parse(text.into(), "config.json".as_ref())?;
+//! let config = plan::check(config, "/bundle".as_ref(), true)?;
 //! let request = plan::container::Request {
 //!     id: "example",
-//!     bundle: "/bundle".as_ref(),
 //!     options: &plan::request::StartOptions::default(),
 //!     notify: None,
 //!     cgroups: &plan::mounts::CgroupTree::Unified(None),
@@ -92,9 +93,7 @@ pub mod program {
 pub mod fuzzing {
     pub use crate::cli::parse;
     pub mod spec {
-        pub use crate::spec::{
-            config, load_process, looks_for_network, resources, template, validate, validate_process,
-        };
+        pub use crate::spec::{check, check_process, config, load_process, looks_for_network, resources, template};
     }
     pub mod state {
         pub use crate::cgroup::Handle;

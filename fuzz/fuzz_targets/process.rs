@@ -11,15 +11,13 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let loaded = spec::load_process(&file);
     let _ = std::fs::remove_file(&file);
     let Ok(loaded) = loaded else { return };
-    if spec::validate_process(&loaded.spec).is_err() {
-        return;
-    }
+    let Ok(process) = spec::check_process(*loaded.spec) else { return };
     let template = spec::config(spec::template(Some((1, 1)), true).into_bytes(), Path::new("t")).expect("a template");
     for linux in [None, template.spec.linux().as_ref()] {
         for caller in &onggi_fuzz::callers() {
             let request = Request {
                 id: "box",
-                process: &loaded.spec,
+                process: &process,
                 linux,
                 console_socket: None,
                 no_new_keyring: false,

@@ -1,13 +1,14 @@
 //! What the targets have in common: machines that a plan is made for, and the whole way from a configuration to a plan.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a target that panics is a finding")]
 
-use oci_spec::runtime::{LinuxResources, Spec};
+use oci_spec::runtime::LinuxResources;
 use onggi::Facts;
 use onggi::plan::cgroup::{self, CgroupFacts, Driver, Hierarchy, Rootless, Tree, Wanted};
 use onggi::plan::container::{self, Request};
 use onggi::plan::mounts::CgroupTree;
 use onggi::plan::{cgroup as cgroups, show};
 use onggi::fuzzing::spec;
+use onggi::plan::{Checked, Config};
 use std::path::{Component, Path};
 
 /// Where the trees of the machines lie.
@@ -71,13 +72,12 @@ pub fn cgroups(resources: Option<&LinuxResources>, path: Option<&Path>) {
 }
 
 /// Plans a container for every caller; the plan can be shown.
-pub fn plans(config: &Spec) -> Vec<String> {
+pub fn plans(config: &Checked<Config>) -> Vec<String> {
     let mut shown = Vec::new();
     for caller in &callers() {
         for (gate, no_pivot) in [(false, false), (true, true)] {
             let request = Request {
                 id: "box",
-                bundle: Path::new("/bundle"),
                 gate,
                 console_socket: gate.then_some(Path::new("/console")),
                 no_pivot,
@@ -101,18 +101,20 @@ pub fn configuration(bytes: &[u8]) {
     spec::looks_for_network(bytes);
     let path = Path::new("config.json");
     let Ok(loaded) = spec::config(bytes.to_vec(), path) else { return };
-    let (create, run) = (spec::validate(&loaded.spec, false), spec::validate(&loaded.spec, true));
-    assert!(create.is_ok() || run.is_err(), "what can be run can be made");
-    if create.is_err() {
+    let again = serde_json::to_vec(&*loaded.spec).unwrap();
+    let bundle = Path::new("/bundle");
+    let run = spec::check(spec::config(bytes.to_vec(), path).expect("it was read before"), bundle, true);
+    let Ok(config) = spec::check(loaded, bundle, false) else {
+        assert!(run.is_err(), "what can be run can be made");
         return;
-    }
-    let linux = loaded.spec.linux().as_ref();
+    };
+    let linux = config.spec.linux().as_ref();
     cgroups(
         linux.and_then(|linux| linux.resources().as_ref()),
         linux.and_then(|linux| linux.cgroups_path().as_deref()),
     );
-    let shown = plans(&loaded.spec);
-    let again = serde_json::to_vec(&*loaded.spec).unwrap();
+    let shown = plans(&config);
     let again = spec::config(again, path).unwrap_or_else(|error| panic!("written again it is refused: {error}"));
-    assert_eq!(shown, plans(&again.spec), "written again it is planned otherwise");
+    let again = spec::check(again, bundle, false).unwrap_or_else(|error| panic!("written again it is refused: {error}"));
+    assert_eq!(shown, plans(&again), "written again it is planned otherwise");
 }

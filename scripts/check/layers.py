@@ -43,6 +43,7 @@ EXEMPT = {
     ("launch::exec", "facts::*"): "so does the story of exec",
     ("spec", "sys::paths"): "reads a document that may be anything, in few calls",
     ("launch", "spec::*"): "the story of the host half hands the specification on to plan",
+    ("launch::exec", "spec::*"): "the story of exec hands the checked process on to plan",
     ("launch::spawn", "init"): "the child of clone3 goes on in init",
     ("wire", "plan::step"): "Slot and Sync, the numbers that both halves name",
 }

@@ -111,6 +111,18 @@ impl Namespaces {
     }
 }
 
+impl From<Namespace> for Namespaces {
+    fn from(kind: Namespace) -> Self {
+        Self(kind.flag())
+    }
+}
+
+impl FromIterator<Namespace> for Namespaces {
+    fn from_iter<I: IntoIterator<Item = Namespace>>(kinds: I) -> Self {
+        Self(kinds.into_iter().fold(0, |flags, kind| flags | kind.flag()))
+    }
+}
+
 impl core::fmt::Display for Namespaces {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let mut bar = "";

@@ -10,6 +10,7 @@ use crate::launch::{PlanInput, notify};
 use crate::log::Log;
 use crate::plan::cgroup::Rootless;
 use crate::plan::request::StartOptions;
+use crate::spec;
 use crate::state::{Status, check_id};
 use crate::sys::{Errno, cred};
 use std::path::{Path, PathBuf};
@@ -30,8 +31,8 @@ pub(super) fn checkpoint(global: &Global, checkpoint: &Checkpoint, log: &Log) ->
     } else if checkpoint.pre_dump {
         asked.options.track_mem = Some(true);
     }
-    let loaded = super::configuration(&container)?;
     let (record, notify) = (&container.record, notify::directory(container.dir.path()));
+    let loaded = spec::check(super::configuration(&container)?, &record.bundle, false)?;
     let options = StartOptions { no_new_keyring: record.no_new_keyring, ..StartOptions::default() };
     let input = PlanInput {
         id: &record.id,

@@ -36,6 +36,7 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
         // known at once, so that what the process draws first has the right shape
         process.set_console_size(size(given(0)).or(process.console_size()));
     }
+    let process = spec::check_process(process)?;
     let subs = subs(&exec.cgroups)?;
     check_terminal(Some(&process), &options)?;
     let rest = view.finish().context(|| launch::SEAL)?;
@@ -95,7 +96,6 @@ fn process(exec: &cli::Exec, own: Option<&Process>, log: &Log) -> Result<Process
             process
         }
     };
-    spec::validate_process(&process)?;
     Ok(process)
 }
 

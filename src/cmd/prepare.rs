@@ -7,12 +7,12 @@ use crate::launch::{self, Job, PlanInput, notify};
 use crate::log::Log;
 use crate::plan::cgroup::{Driver, Rootless};
 use crate::plan::request::StartOptions;
-use crate::spec::{self, Loaded};
+use crate::spec::{self, Checked, Config};
 use crate::state::{Root, check_id};
 use crate::sys::exe::{Seal, View};
 use crate::sys::netns::Ahead;
 use crate::sys::{Errno, cred, ns, signal};
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::Process;
 use std::path::{Path, PathBuf};
 
 /// What a bundle is read for.
@@ -30,7 +30,7 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 pub(super) struct Bundle {
     path: PathBuf,
-    pub(super) loaded: Loaded<Spec>,
+    pub(super) loaded: Checked<Config>,
     /// The network namespace, if a look at the configuration was enough to begin it.
     network: Option<&'static Ahead>,
 }
@@ -68,7 +68,7 @@ impl Found {
             .transpose()?;
         let loaded = spec::config(bytes, &config)?;
         loaded.notes.iter().for_each(|note| log.warn(note));
-        spec::validate(&loaded.spec, purpose == Purpose::Run)?;
+        let loaded = spec::check(loaded, &path, purpose == Purpose::Run)?;
         Ok(Bundle { path, loaded, network })
     }
 }

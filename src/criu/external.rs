@@ -6,7 +6,8 @@
 use crate::abi::ns::Namespace;
 use crate::error::{Error, Result};
 use crate::plan::step::Step;
-use crate::plan::{Open, Plan, namespaces};
+use crate::plan::{Open, Plan};
+use crate::spec::namespace_kind;
 use oci_spec::runtime::Spec;
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -84,7 +85,7 @@ pub(super) fn masked(plan: &Plan) -> Vec<PathBuf> {
 /// The path of a namespace that the container joins, if it joins one of this kind.
 pub(super) fn namespace(spec: &Spec, kind: Namespace) -> Option<&Path> {
     let list = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
-    let entry = list.into_iter().flatten().find(|entry| namespaces::kind(entry.typ()) == kind)?;
+    let entry = list.into_iter().flatten().find(|entry| namespace_kind(entry.typ()) == kind)?;
     entry.path().as_deref().filter(|path| !path.as_os_str().is_empty())
 }
 

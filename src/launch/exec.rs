@@ -16,6 +16,7 @@ use crate::plan::Plan;
 use crate::plan::request::StartOptions;
 use crate::plan::step::{Slot, Step, Sync};
 use crate::plan::tenant::{self, Request};
+use crate::spec::Checked;
 use crate::state::Held;
 use crate::sys::exe::View;
 use crate::sys::signal::End;
@@ -30,7 +31,7 @@ pub struct Job<'a> {
     /// What is remembered of the container.
     pub record: &'a Record,
     /// The process.
-    pub process: &'a Process,
+    pub process: &'a Checked<Process>,
     /// `linux` of the container's config.json.
     pub linux: Option<&'a Linux>,
     /// How the process is started; `no_new_keyring` is what the container was made with.

@@ -52,7 +52,7 @@ use crate::plan::container::{self, Request, StartOptions};
 use crate::plan::mounts::CgroupTree;
 use crate::plan::step::{Slot, Sync};
 use crate::plan::{self, Plan};
-use crate::spec::Loaded;
+use crate::spec::{Checked, Config};
 use crate::state::{self, Root};
 use crate::sys::exe::View;
 use crate::sys::netns::Ahead;
@@ -80,7 +80,7 @@ pub struct PlanInput<'a> {
     /// The bundle, absolute.
     pub bundle: &'a Path,
     /// Its config.json.
-    pub loaded: &'a Loaded<Spec>,
+    pub loaded: &'a Checked<Config>,
     /// Which driver makes cgroups.
     pub driver: Driver,
     /// Whether permission errors of cgroups are ignored if the bundle sets no limits.
@@ -136,7 +136,7 @@ pub fn plan(input: &PlanInput<'_>) -> Result<(Plan, CgroupPlan)> {
         annotations: spec.annotations().as_ref(),
         id: input.id,
         driver: input.driver,
-        owner: plan::cgroup::owner(spec),
+        owner: plan::cgroup::owner(input.loaded),
         rootless: input.rootless,
     };
     let facts = cgroup::facts(plan::cgroup::wants_own(&wanted))?;
@@ -145,7 +145,6 @@ pub fn plan(input: &PlanInput<'_>) -> Result<(Plan, CgroupPlan)> {
     let tree = CgroupTree::of(&facts, &cgroups);
     let request = Request {
         id: input.id,
-        bundle: input.bundle,
         options: input.options,
         notify: input.notify.as_deref(),
         cgroups: &tree,
@@ -153,9 +152,9 @@ pub fn plan(input: &PlanInput<'_>) -> Result<(Plan, CgroupPlan)> {
     };
     let mut caller = facts_for(spec);
     if input.options.no_pivot {
-        caller = caller.of_instances(&container::rootfs(spec, input.bundle)?)?;
+        caller = caller.of_instances(&input.loaded.rootfs)?;
     }
-    let mut plan = container::plan(spec, &request, &caller)?;
+    let mut plan = container::plan(input.loaded, &request, &caller)?;
     plan.notes.extend(notes);
     Ok((plan, cgroups))
 }
@@ -326,7 +325,7 @@ fn warn_without_cgroup(prepared: &Prepared, plan: &Plan, log: &Log) {
 
 /// The thread that creates the network namespace, if the plan will need one: the one that runs already, or a new one.
 fn netns_thread(job: &Job<'_>, log: &Log) -> Result<Option<&'static Ahead>> {
-    if !plan::namespaces::network_ahead(&job.input.loaded.spec) {
+    if !plan::namespaces::network_ahead(job.input.loaded) {
         return Ok(None);
     }
     let netns = job.network.map_or_else(|| begin_network(log.trace().is_some()), Ok)?;

@@ -5,8 +5,8 @@ use crate::abi::ns::Namespace;
 use crate::cgroup::Handle;
 use crate::error::{Context, Error, Result};
 use crate::launch::hooks::StateDocument;
+use crate::plan::Plan;
 use crate::plan::cgroup::Rootless;
-use crate::plan::{Plan, container};
 use crate::sys::{clock, proc};
 use nix::unistd::Pid;
 use oci_spec::runtime::Spec;
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 /// The record of a container that has no process yet.
 ///
 /// # Errors
-/// The configuration has no root.
+/// None that can still happen: what could be wrong with the root is checked with the configuration.
 pub fn record(input: &PlanInput<'_>, cgroup: Handle) -> Result<Record> {
     let spec = &input.loaded.spec;
     let hooks = spec.hooks().as_ref();
@@ -27,7 +27,7 @@ pub fn record(input: &PlanInput<'_>, cgroup: Handle) -> Result<Record> {
         init_process_start: 0,
         created: clock::now().nanos(),
         bundle: input.bundle.to_owned(),
-        rootfs: container::rootfs(spec, input.bundle)?,
+        rootfs: input.loaded.rootfs.clone(),
         annotations: annotations(spec),
         rootless: input.rootless == Rootless::Yes,
         namespace_paths: BTreeMap::new(),

@@ -1,11 +1,11 @@
 //! Devices: the default nodes and links, the configured ones, `/dev/ptmx`.
 
 use super::image::c_string;
+use super::planner::{HostTree, Planner};
 use super::step::{Slot, Step};
-use super::{Open, Plan};
 use crate::error::{Error, Result};
-use crate::sys::file::device;
-use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Mount};
+use crate::sys::file::device as device_number;
+use oci_spec::runtime::LinuxDeviceType;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -21,118 +21,60 @@ const LINKS: [(&str, &str); 4] = [
     ("stderr", "/proc/self/fd/2"),
 ];
 
-/// Whether the container's `/dev` is ours to fill: not if the host's is bound there, or mounted there once more (there is one
-/// devtmpfs on a machine, which shows the same nodes everywhere). The mounts are `mounts::cleaned`.
-#[must_use]
-pub(super) fn ours(mounts: &[Mount]) -> bool {
-    !mounts.iter().any(|mount| {
-        let bind = mount.options().iter().flatten().any(|o| o == "bind" || o == "rbind");
-        (bind || matches!(mount.typ().as_deref(), Some("bind" | "devtmpfs"))) && is_dev(mount)
-    })
-}
-
-/// Whether something is mounted on `/dev`.
-#[must_use]
-pub(super) fn is_dev(mount: &Mount) -> bool {
-    mount.destination() == Path::new("/dev")
-}
-
-/// Whether what is mounted is a file system that holds nothing at first.
-#[must_use]
-pub(super) fn is_empty(mount: &Mount) -> bool {
-    let copies = mount.options().iter().flatten().any(|option| option == "tmpcopyup");
-    mount.typ().as_deref() == Some("tmpfs") && !copies
-}
-
-/// Where `/dev` is one empty tmpfs of our own, what is mounted on new names in it needs no resolving.
-pub(super) fn below_dev(steps: &mut [Step]) {
-    let is_dev = |step: &Step| matches!(step, Step::Mount { target, .. } | Step::Attach { target, .. } if target.as_c_str() == c"/dev");
-    let mut all = steps.iter().enumerate().filter(|(_, step)| is_dev(step));
-    let (Some((at, Step::Mount { fstype, detached: Some(dev), .. })), None) = (all.next(), all.next()) else { return };
-    if fstype.as_c_str() != c"tmpfs" || dev.copy_up || dev.keep != Some(Slot::DEV) {
-        return;
-    }
-    let mut seen = BTreeSet::new();
-    for step in &mut steps[at + 1..] {
-        if let Step::Mount { target, fstype, detached: None, fresh, .. } = step
-            && let Some(name) = target.to_bytes().strip_prefix(b"/dev/")
-            && !(name.is_empty() || name.contains(&b'/'))
-            && !matches!(fstype.to_bytes(), b"proc" | b"sysfs")
-            && seen.insert(target.clone())
-        {
-            *fresh = true;
-        }
-    }
-}
-
-/// Where nodes come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Nodes {
-    /// They are made.
-    Made,
-    /// In a user namespace, where making is not allowed, they are bound from the host; the host half clones them.
-    ClonedByHost,
-    /// The same, cloned by init.
-    Cloned,
-}
-
-/// The steps that fill `/dev`; `fresh`: a file system was mounted there that holds nothing yet; `open`: it is in its slot,
-/// because it was mounted there.
+/// The steps that fill `/dev`.
 ///
 /// # Errors
 /// A device that can't be.
-pub(super) fn steps(
-    devices: &[LinuxDevice],
-    nodes: Nodes,
-    fresh: bool,
-    open: bool,
-    opens: &mut Vec<(Slot, Open)>,
-    slots: &mut u16,
-) -> Result<Vec<Step>> {
-    let mut steps = Vec::with_capacity(16);
-    if !open {
+pub(super) fn steps(planner: &mut Planner<'_>, steps: &mut Vec<Step>) -> Result<()> {
+    // one that is mounted is in its slot already
+    if planner.dev.mount.is_none() {
         steps.push(Step::OpenDev);
     }
+    let devices = planner.linux.devices().as_deref().unwrap_or_default();
     let mut taken = BTreeSet::new();
-    for (i, node) in devices.iter().enumerate() {
+    for (i, device) in devices.iter().enumerate() {
         let at = format!("linux.devices[{i}]");
-        let path = node.path().to_string_lossy().into_owned();
+        let path = device.path().to_string_lossy().into_owned();
         if !path.starts_with('/') || path.ends_with('/') {
-            return Err(Error::spec(format!("{at}.path"), format!("{path:?} is no absolute path of a file")));
+            return Err(Error::spec(format!("{at}.path"), format!("{path:?} must be the absolute path of a file")));
         }
         // the container's own multiplexer and console are what these are: links and binds of the runtime
         if matches!(path.as_str(), "/dev/ptmx" | "/dev/console") || taken.contains(&path) {
             continue;
         }
-        let mode = file_type(node.typ(), &at)? | node.file_mode().unwrap_or(0o666) & 0o7777;
+        let mode = file_type(device.typ(), &at)? | device.file_mode().unwrap_or(0o666) & 0o7777;
         let number = |value: i64, field: &str| {
             u32::try_from(value)
                 .map_err(|_| Error::spec(format!("{at}.{field}"), format!("{value} is no device number")))
         };
-        let number = device(number(node.major(), "major")?, number(node.minor(), "minor")?);
-        let owner = Some((node.uid().unwrap_or(0), node.gid().unwrap_or(0))).filter(|owner| *owner != (0, 0));
-        let node = Node { at: &format!("{at}.path"), path: &path, mode, number, owner, fresh };
-        push(&mut steps, node, nodes, opens, slots)?;
+        let number = device_number(number(device.major(), "major")?, number(device.minor(), "minor")?);
+        let owner = Some((device.uid().unwrap_or(0), device.gid().unwrap_or(0))).filter(|owner| *owner != (0, 0));
+        steps.extend(node(planner, Node { at: &format!("{at}.path"), path: &path, mode, number, owner })?);
         taken.insert(path);
     }
     for (name, major, minor) in NODES {
         let path = format!("/dev/{name}");
         if !taken.contains(&path) {
-            let (mode, number) = (libc::S_IFCHR | 0o666, device(major, minor));
-            let node = Node { at: "dev", path: &path, mode, number, owner: None, fresh };
-            push(&mut steps, node, nodes, opens, slots)?;
+            let default = Node {
+                at: "dev",
+                path: &path,
+                mode: libc::S_IFCHR | 0o666,
+                number: device_number(major, minor),
+                owner: None,
+            };
+            steps.extend(node(planner, default)?);
         }
     }
     for (name, target) in LINKS {
         steps.push(link(name, target)?);
     }
     steps.push(Step::LinkTo { name: c_string("dev", "core")?, target: c_string("dev", "/proc/kcore")? });
-    if !fresh {
+    if !planner.dev.is_empty {
         // an image may bring one of its own
         steps.push(Step::Unlink { at: Slot::DEV, path: c_string("dev", "ptmx")? });
     }
     steps.push(link("ptmx", "pts/ptmx")?);
-    Ok(steps)
+    Ok(())
 }
 
 fn link(name: &str, target: &str) -> Result<Step> {
@@ -156,59 +98,38 @@ struct Node<'a> {
     mode: u32,
     number: u64,
     owner: Option<(u32, u32)>,
-    /// `/dev` was empty.
-    fresh: bool,
 }
 
-fn push(
-    steps: &mut Vec<Step>,
-    node: Node<'_>,
-    nodes: Nodes,
-    opens: &mut Vec<(Slot, Open)>,
-    slots: &mut u16,
-) -> Result<()> {
+/// A node is made; in a user namespace, where that is not allowed, it is bound from the host.
+fn node(planner: &mut Planner<'_>, node: Node<'_>) -> Result<Vec<Step>> {
     let path = c_string(node.at, node.path)?;
     // everybody may make fifos
-    if nodes != Nodes::Made && node.mode & libc::S_IFMT != libc::S_IFIFO {
-        steps.push(if nodes == Nodes::ClonedByHost {
-            let slot = Plan::open(
-                opens,
-                slots,
-                Open::Tree { source: path.clone(), recursive: false, mapped: None, instead: None, shares: false },
-            );
-            Step::Take { slot, source: path.clone() }
-        } else {
-            Step::Clone { source: path.clone(), recursive: false, instead: None }
-        });
-        steps.push(Step::Attach { target: path, in_proc: false });
-        return Ok(());
+    if planner.chosen.user && node.mode & libc::S_IFMT != libc::S_IFIFO {
+        let tree = HostTree { source: path.clone(), by_host: planner.by_host, ..HostTree::default() };
+        return Ok(vec![planner.clone_of(tree), Step::Attach { target: path, in_proc: false }]);
     }
     let short = node.path.strip_prefix("/dev/").filter(|name| Path::new(name).components().count() == 1);
     let (at, path) = match short {
         Some(name) => (Slot::DEV, c_string(node.at, name)?),
         None => (Slot::ROOT, path),
     };
-    let is_null = node.path == "/dev/null" && node.mode & libc::S_IFMT == libc::S_IFCHR && node.number == device(1, 3);
-    let for_masks = node.fresh && is_null;
-    steps.push(Step::Node { at, path, mode: node.mode, device: node.number, owner: node.owner, for_masks });
-    Ok(())
+    let is_char = node.mode & libc::S_IFMT == libc::S_IFCHR;
+    let is_null = node.path == "/dev/null" && is_char && node.number == device_number(1, 3);
+    let for_masks = planner.dev.is_empty && is_null;
+    Ok(vec![Step::Node { at, path, mode: node.mode, device: node.number, owner: node.owner, for_masks }])
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::plan::goldens::changed;
 
     #[test]
     fn defaults_yield_to_configured_nodes() {
-        let mut null = LinuxDevice::default();
-        null.set_path("/dev/null".into())
-            .set_typ(LinuxDeviceType::C)
-            .set_major(1)
-            .set_minor(3)
-            .set_file_mode(Some(0o600));
-        let steps = steps(&[null], Nodes::Made, true, false, &mut Vec::new(), &mut 16).unwrap();
-        let nulls = steps.iter().filter(|s| matches!(s, Step::Node { path, .. } if path.as_c_str() == c"null"));
-        assert_eq!(nulls.count(), 1);
-        assert_eq!(steps.iter().filter(|s| matches!(s, Step::Node { .. })).count(), 6);
+        let null = serde_json::json!([{"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600}]);
+        let plan = changed("/linux/devices", null);
+        let nodes: Vec<&str> = plan.lines().filter(|line| line.contains(" mknod")).collect();
+        assert_eq!(nodes.len(), 6, "{plan}");
+        let nulls: Vec<_> = nodes.iter().filter(|line| line.contains("null")).collect();
+        assert!(nulls.len() == 1 && nulls[0].contains("600"), "{nulls:?}");
     }
 }

@@ -8,20 +8,20 @@ use super::mounts::CgroupTree;
 use super::show::text;
 use crate::error::Result;
 use crate::facts::Facts;
-use crate::spec;
+use crate::spec::{self, Loaded};
 use oci_spec::runtime::Spec;
 use std::path::Path;
 
 fn planned(bundle: &Path, caller: &Facts) -> String {
     let config = bundle.join("config.json");
     let loaded = spec::config(spec::read(&config).unwrap(), &config).unwrap();
-    spec::validate(&loaded.spec, true).unwrap();
-    planned_of(&loaded.spec, caller, false).unwrap()
+    planned_of(loaded, caller, false).unwrap()
 }
 
 /// The text of a plan on a machine of cgroup v2.
-pub(super) fn planned_of(spec: &Spec, caller: &Facts, no_pivot: bool) -> Result<String> {
-    let linux = spec.linux().as_ref();
+pub(super) fn planned_of(loaded: Loaded<Spec>, caller: &Facts, no_pivot: bool) -> Result<String> {
+    let config = spec::check(loaded, Path::new("/bundle"), true)?;
+    let linux = config.spec.linux().as_ref();
     let facts = CgroupFacts::Unified(Tree { root: "/sys/fs/cgroup".into(), own: Some("/".into()), ..Tree::default() });
     let wanted = Wanted {
         resources: linux.and_then(|linux| linux.resources().as_ref()),
@@ -31,20 +31,13 @@ pub(super) fn planned_of(spec: &Spec, caller: &Facts, no_pivot: bool) -> Result<
     };
     let cgroups = super::cgroup::plan(&wanted, &facts, &mut Vec::new())?;
     let options = StartOptions { no_pivot, ..StartOptions::default() };
-    let plan = requested(&options, |request| plan(spec, request, caller));
+    let plan = requested(&options, |request| plan(&config, request, caller));
     Ok(text(&plan?, &cgroups))
 }
 
 /// A request for a container on cgroup2, with these options.
 pub(super) fn requested<T>(options: &StartOptions, with: impl FnOnce(&Request<'_>) -> T) -> T {
-    with(&Request {
-        id: "ID",
-        bundle: Path::new("/bundle"),
-        options,
-        notify: None,
-        cgroups: &CgroupTree::Unified(None),
-        placed_late: false,
-    })
+    with(&Request { id: "ID", options, notify: None, cgroups: &CgroupTree::Unified(None), placed_late: false })
 }
 
 #[test]
@@ -68,7 +61,7 @@ fn plans_of_the_bundles_are_the_ones_beside_them() {
 }
 
 /// `bundles/hello` with one thing changed, on a kernel that makes mount namespaces of trees.
-fn changed(pointer: &str, value: serde_json::Value) -> String {
+pub(super) fn changed(pointer: &str, value: serde_json::Value) -> String {
     let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("bundles/hello/config.json");
     let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(bundle).unwrap()).unwrap();
     let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -78,7 +71,8 @@ fn changed(pointer: &str, value: serde_json::Value) -> String {
         None => place[key] = value,
     }
     let facts = Facts { root: true, namespaces_of_trees: true, ..Facts::default() };
-    planned_of(&serde_json::from_value(config).unwrap(), &facts, pointer == "/no_pivot").unwrap()
+    let loaded = spec::config(serde_json::to_vec(&config).unwrap(), Path::new("config.json")).unwrap();
+    planned_of(loaded, &facts, pointer == "/no_pivot").unwrap()
 }
 
 #[test]

@@ -205,6 +205,7 @@ mod tests {
         assert!(documents.len() > 10, "{documents:?}");
         for path in documents {
             let loaded = spec::config(spec::read(&path).unwrap(), &path).unwrap();
+            let config = spec::check(loaded, Path::new("/bundle"), false).unwrap();
             let root = Facts { root: true, ..Facts::default() };
             let trees = Facts { namespaces_of_trees: true, ..root.clone() };
             let user = Facts { unprivileged: true, foreign_mounts: true, ..Facts::default() };
@@ -214,10 +215,10 @@ mod tests {
                     let options = StartOptions {
                         mode: if gate { Mode::Create } else { Mode::Run },
                         no_pivot,
-                        console_socket: (gate && terminal(&loaded.spec)).then(|| "/c.sock".into()),
+                        console_socket: (gate && terminal(&config.spec)).then(|| "/c.sock".into()),
                         ..StartOptions::default()
                     };
-                    let plan = requested(&options, |request| container::plan(&loaded.spec, request, facts));
+                    let plan = requested(&options, |request| container::plan(&config, request, facts));
                     match plan {
                         Ok(plan) => judge(&plan, gate, &what),
                         // a caller without rights may not have all of these, and no security module is on
@@ -238,7 +239,8 @@ mod tests {
     fn nor_for_a_process_of_exec() {
         for path in documents("config.json") {
             let loaded = spec::config(spec::read(&path).unwrap(), &path).unwrap();
-            let Some(process) = loaded.spec.process() else { continue };
+            let Some(process) = loaded.spec.process().clone() else { continue };
+            let process = spec::check_process(process).unwrap();
             for privileged in [true, false] {
                 let options = StartOptions {
                     console_socket: terminal(&loaded.spec).then(|| "/c.sock".into()),
@@ -246,7 +248,7 @@ mod tests {
                 };
                 let request = tenant::Request {
                     id: "web",
-                    process,
+                    process: &process,
                     linux: loaded.spec.linux().as_ref(),
                     options: &options,
                     privileged,

@@ -2,7 +2,8 @@
 
 use super::image::{Image, environment};
 use super::step::{HookStep, Step};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::spec::check_hook;
 use oci_spec::runtime::{Hook, Spec};
 
 /// A hook that the host runs.
@@ -26,25 +27,11 @@ pub struct Hooks {
 }
 
 fn image(at: &str, hook: &Hook, inherited: &[&str]) -> Result<Image> {
-    let path = hook.path();
-    if !path.is_absolute() {
-        return Err(Error::spec(format!("{at}.path"), format!("{:?} is not absolute", path.display().to_string())));
-    }
     let env: Vec<&str> = match hook.env() {
         Some(env) => environment(env.iter().map(String::as_str)),
         None => inherited.to_vec(),
     };
-    Image::fixed(at, &path.to_string_lossy(), hook.args().as_deref().unwrap_or_default(), &env)
-}
-
-fn timeout(at: &str, hook: &Hook) -> Result<Option<u32>> {
-    match hook.timeout() {
-        None => Ok(None),
-        Some(seconds) => match u32::try_from(seconds) {
-            Ok(seconds) if seconds > 0 => Ok(Some(seconds)),
-            Ok(_) | Err(_) => Err(Error::spec(format!("{at}.timeout"), "must be greater than zero")),
-        },
-    }
+    Image::fixed(at, &hook.path().to_string_lossy(), hook.args().as_deref().unwrap_or_default(), &env)
 }
 
 /// A list of hooks that the host runs.
@@ -56,7 +43,8 @@ pub fn host(kind: &str, list: Option<&[Hook]>) -> Result<Vec<Planned>> {
     for (i, hook) in list.unwrap_or_default().iter().enumerate() {
         let at = format!("hooks.{kind}[{i}]");
         let name = format!("{kind} hook #{i}");
-        planned.push(Planned { name, image: image(&at, hook, &[])?, timeout: timeout(&at, hook)? });
+        let timeout = check_hook(hook, &at)?;
+        planned.push(Planned { name, image: image(&at, hook, &[])?, timeout });
     }
     Ok(planned)
 }
@@ -83,10 +71,11 @@ pub(super) fn inside(kind: &str, list: Option<&[Hook]>, inherited: &[&str]) -> R
     for (i, hook) in list.unwrap_or_default().iter().enumerate() {
         let at = format!("hooks.{kind}[{i}]");
         let name = format!("{kind} hook #{i}");
+        let timeout = check_hook(hook, &at)?;
         let image = image(&at, hook, inherited)?;
         let late = kind == "startContainer";
         let inherits = late && hook.env().is_none();
-        steps.push(Step::Hook(Box::new(HookStep { name, image, timeout: timeout(&at, hook)?, late, inherits })));
+        steps.push(Step::Hook(Box::new(HookStep { name, image, timeout, late, inherits })));
     }
     Ok(steps)
 }

@@ -10,7 +10,7 @@ use crate::sys::cred::CapSets;
 use crate::sys::task::SchedAttr;
 use oci_spec::runtime::{
     Capabilities, IOPriorityClass, LinuxCapabilities, LinuxMemoryPolicy, LinuxPersonality, LinuxPersonalityDomain,
-    LinuxSchedulerFlag, LinuxSchedulerPolicy, LinuxSeccomp, MemoryPolicyFlagType, MemoryPolicyModeType,
+    LinuxSchedulerFlag, LinuxSchedulerPolicy, LinuxSeccomp, MemoryPolicyFlagType, MemoryPolicyModeType, PosixRlimit,
     PosixRlimitType, Process, Scheduler,
 };
 use std::path::PathBuf;
@@ -37,19 +37,12 @@ fn resource(typ: PosixRlimitType) -> (u32, &'static str) {
 }
 
 /// The limits of `process.rlimits`.
-///
-/// # Errors
-/// A type that stands twice (config.md: an error must be generated).
-pub(super) fn limits(process: &Process) -> Result<Vec<Limit>> {
-    let mut limits: Vec<Limit> = Vec::new();
-    for (i, limit) in process.rlimits().iter().flatten().enumerate() {
+pub(super) fn limits(process: &Process) -> Vec<Limit> {
+    let limit = |limit: &PosixRlimit| {
         let (resource, name) = resource(limit.typ());
-        if limits.iter().any(|known| known.resource == resource) {
-            return Err(Error::spec(format!("process.rlimits[{i}].type"), format!("duplicated rlimit {name}")));
-        }
-        limits.push(Limit { resource, name, soft: limit.soft(), hard: limit.hard() });
-    }
-    Ok(limits)
+        Limit { resource, name, soft: limit.soft(), hard: limit.hard() }
+    };
+    process.rlimits().iter().flatten().map(limit).collect()
 }
 
 /// Limits as steps of init itself.

@@ -1,80 +1,40 @@
 //! Mounts with mapped ids: which mapping is meant, and which user namespace stands for it. One for each mapping.
 
-use super::namespaces::{Chosen, MOST_RANGES, ranges, too_many};
-use super::options::Options;
-use super::step::Slot;
-use super::{IdRange, Mapped, Maps, Open, Plan};
-use crate::abi::mount::{MS_BIND, MS_REMOUNT};
+use super::planner::Planner;
+use super::{IdRange, Mapped, Maps};
 use crate::abi::ns::Namespace;
 use crate::error::{Error, Result};
-use oci_spec::runtime::{Linux, Mount};
-use std::collections::BTreeMap;
+use crate::spec::{MOST_RANGES, MountEntry, MountKind, too_many_ranges};
 
-/// What mappings of ids in mounts can refer to: the container's own.
-#[derive(Debug)]
-pub struct Ids {
-    /// There is a user namespace.
-    pub user: bool,
-    /// Where it is, if it is one that is joined.
-    joined: Option<Slot>,
-    /// The mappings that the bundle names; engines name them for joined ones too.
-    maps: Maps,
-    /// The caller may map nothing.
-    unprivileged: bool,
-}
-
-impl Ids {
-    /// The container's.
-    ///
-    /// # Errors
-    /// A mapping of no ids.
-    pub(super) fn of(linux: &Linux, chosen: &Chosen, unprivileged: bool) -> Result<Self> {
-        let mut joined = chosen.birth.through.iter().chain(&chosen.enter);
-        let joined = joined.find(|(_, kind)| *kind == Namespace::User).map(|(slot, _)| *slot);
-        let maps = ranges("linux", linux.uid_mappings().as_deref(), linux.gid_mappings().as_deref())?;
-        Ok(Self { user: chosen.user, joined, maps, unprivileged })
-    }
-}
-
-/// How the ids of a mount are to be mapped, if they are; the user namespace for it is opened by the host, once for each
-/// mapping: `known` holds those of earlier mounts.
+/// How the ids of a mount are to be mapped, if they are; the host opens a user namespace for it.
 ///
 /// # Errors
 /// A mount that can't be mapped, or no mapping.
-pub(super) fn mapped(
-    at: &str,
-    mount: &Mount,
-    options: &Options,
-    ids: &Ids,
-    known: &mut BTreeMap<Maps, Slot>,
-    opens: &mut Vec<(Slot, Open)>,
-    slots: &mut u16,
-) -> Result<Option<Mapped>> {
-    let (uids, gids) = (mount.uid_mappings().as_deref(), mount.gid_mappings().as_deref());
-    let given = uids.is_some() || gids.is_some();
-    if !given && options.idmap.is_none() {
+pub(super) fn mapped(mount: &MountEntry, planner: &mut Planner<'_>) -> Result<Option<Mapped>> {
+    let MountEntry { at, options, maps: given, .. } = mount;
+    if given.is_none() && options.idmap.is_none() {
         return Ok(None);
     }
-    let place = format!("{at}.{}", if given { "uidMappings" } else { "options" });
-    if options.set & MS_BIND == 0 {
+    let place = format!("{at}.{}", if given.is_some() { "uidMappings" } else { "options" });
+    if !mount.is_bind() {
         return Err(Error::spec(place, "id-mapped mounts are only supported for bind-mounts"));
     }
-    if options.set & MS_REMOUNT != 0 {
+    if mount.kind() == MountKind::RemountBind {
         return Err(Error::spec(place, "the ids of a mount that is there already can't be mapped"));
     }
-    if ids.unprivileged {
+    if planner.facts.unprivileged {
         return Err(Error::spec(place, "id-mapped mounts are not supported for rootless containers"));
     }
     let (recursive, written) = options.idmap.clone().unwrap_or_default();
-    let maps = match written {
-        Some(_) if given => {
-            return Err(Error::spec(place, "a mapping stands in the options already"));
+    let maps = match (written, given) {
+        (Some(_), Some(_)) => {
+            return Err(Error::spec(place, "idmap= option conflicts with uidMappings/gidMappings"));
         }
-        Some(text) => parse(&format!("{at}.options"), &text, ids)?,
-        None if given => ranges(at, uids, gids)?,
-        None => match ids.joined {
+        (Some(text), None) => parse(&format!("{at}.options"), &text, &planner.config.maps)?,
+        (None, Some(maps)) => maps.clone(),
+        (None, None) => match planner.chosen.joined(Namespace::User) {
             Some(namespace) => return Ok(Some(Mapped { namespace, recursive })),
-            None => ids.maps.clone(),
+            None => planner.config.maps.clone(),
         },
     };
     if maps.uids.is_empty() || maps.gids.is_empty() {
@@ -82,39 +42,31 @@ pub(super) fn mapped(
         return Err(Error::spec(place, text)
             .with_hint("those of the container are taken where it has a user namespace and the mount names none"));
     }
-    let namespace = match known.get(&maps) {
-        Some(slot) => *slot,
-        None => {
-            let slot = Plan::open(opens, slots, Open::Mapping(maps.clone()));
-            known.insert(maps, slot);
-            slot
-        }
-    };
-    Ok(Some(Mapped { namespace, recursive }))
+    Ok(Some(Mapped { namespace: planner.opens.mapping(maps), recursive }))
 }
 
 /// crun's and Podman's form of a mapping: `uids=0-1000-10#10-2000-5;gids=@0-0-10`. `@` says that the second number is
 /// one of the container's user namespace.
-fn parse(at: &str, text: &str, ids: &Ids) -> Result<Maps> {
+fn parse(at: &str, text: &str, container: &Maps) -> Result<Maps> {
     let mut maps = Maps::default();
     for part in text.split(';') {
         let (list, own, ranges) = match part.split_once('=') {
-            Some(("uids", ranges)) => (&mut maps.uids, &ids.maps.uids, ranges),
-            Some(("gids", ranges)) => (&mut maps.gids, &ids.maps.gids, ranges),
+            Some(("uids", ranges)) => (&mut maps.uids, &container.uids, ranges),
+            Some(("gids", ranges)) => (&mut maps.gids, &container.gids, ranges),
             Some(_) | None => {
-                return Err(Error::spec(at, format!("{part:?} is no mapping of ids: uids=… and gids=… are")));
+                return Err(Error::spec(at, format!("invalid id mapping {part:?}: expected uids=… or gids=…")));
             }
         };
         for range in ranges.split('#') {
             if list.len() == MOST_RANGES {
-                return Err(too_many(at));
+                return Err(too_many_ranges(at));
             }
             let parsed = triple(range).and_then(
                 |(relative, parsed)| {
                     if relative { absolute(parsed, own) } else { Some(parsed) }
                 },
             );
-            let wrong = || format!("{range:?} is no range of ids: FIRST-HOST-COUNT, or @FIRST-CONTAINER-COUNT is");
+            let wrong = || format!("invalid id range {range:?}: expected CONTAINER-HOST-SIZE or @CONTAINER-HOST-SIZE");
             list.push(parsed.ok_or_else(|| Error::spec(at, wrong()))?);
         }
     }
@@ -130,11 +82,8 @@ fn triple(text: &str) -> Option<(bool, IdRange)> {
 
 /// A range whose second number is an id of the container, as one of the host.
 fn absolute(range: IdRange, own: &[IdRange]) -> Option<IdRange> {
-    own.iter().find_map(|own| {
-        let above = range.outside.checked_sub(own.inside)?;
-        let fits = above.checked_add(range.count)? <= own.count;
-        fits.then_some(IdRange { outside: own.outside.checked_add(above)?, ..range })
-    })
+    let outside = own.iter().find_map(|own| own.translate(range.outside, range.count))?;
+    Some(IdRange { outside, ..range })
 }
 
 #[cfg(test)]
@@ -148,16 +97,15 @@ mod tests {
     #[test]
     fn the_form_of_crun_is_read() {
         let own = Maps { uids: vec![range(0, 0, 1), range(1, 2, 1000)], gids: vec![range(0, 500, 10)] };
-        let ids = Ids { user: true, joined: None, maps: own, unprivileged: false };
-        let maps = parse("m", "uids=0-1-10#10-11-10;gids=0-100-10", &ids).unwrap();
+        let maps = parse("m", "uids=0-1-10#10-11-10;gids=0-100-10", &own).unwrap();
         assert_eq!(maps.uids, [range(0, 1, 10), range(10, 11, 10)]);
         assert_eq!(maps.gids, [range(0, 100, 10)]);
-        let maps = parse("m", "uids=@1-3-10;gids=@0-5-5", &ids).unwrap();
+        let maps = parse("m", "uids=@1-3-10;gids=@0-5-5", &own).unwrap();
         assert_eq!((maps.uids, maps.gids), (vec![range(1, 4, 10)], vec![range(0, 505, 5)]));
         for wrong in
             ["", "uids", "uids=", "uids=1-2", "uids=1-2-0", "uids=1-2-3-4", "uids=a-1-2", "x=0-0-1", "gids=@0-5-6"]
         {
-            assert!(parse("m", wrong, &ids).is_err(), "{wrong}");
+            assert!(parse("m", wrong, &own).is_err(), "{wrong}");
         }
     }
 }

@@ -3,9 +3,12 @@
 //! A plan is pure: it is made of what was typed, what the bundle says and what the machine can do, and making it has no
 //! effect. It may use `abi`, `spec`, `facts` and the plain types of `sys`.
 
+mod attributes;
 mod capabilities;
 pub mod cgroup;
+mod cgroup_mounts;
 pub mod container;
+mod dev;
 mod devices;
 mod fmt;
 #[cfg(test)]
@@ -20,7 +23,8 @@ pub mod image;
 pub mod mounts;
 pub mod namespaces;
 pub mod network;
-mod options;
+mod opens;
+mod planner;
 pub mod request;
 mod rootfs;
 #[cfg(test)]
@@ -31,9 +35,10 @@ mod slot;
 pub mod step;
 pub mod tenant;
 mod terminal;
-mod tree;
+mod tree_namespace;
 
 use crate::abi::ns::{Namespace, Namespaces};
+pub use crate::spec::{Checked, Config, IdRange, Maps, TimeOffset, check, config as parse};
 use hooks::Hooks;
 use image::Image;
 use std::path::PathBuf;
@@ -79,37 +84,6 @@ pub struct Mapped {
     pub namespace: Slot,
     /// Everything mounted below it too.
     pub recursive: bool,
-}
-
-/// One range of ids (`user_namespaces(7)`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct IdRange {
-    /// First id inside.
-    pub inside: u32,
-    /// First id outside.
-    pub outside: u32,
-    /// How many.
-    pub count: u32,
-}
-
-/// The mappings of a new user namespace.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Maps {
-    /// User ids.
-    pub uids: Vec<IdRange>,
-    /// Group ids.
-    pub gids: Vec<IdRange>,
-}
-
-/// Offsets of the clocks in a new time namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TimeOffset {
-    /// `monotonic` or `boottime`.
-    pub clock: &'static str,
-    /// Whole seconds.
-    pub seconds: i64,
-    /// The rest.
-    pub nanoseconds: u32,
 }
 
 /// How the child comes to be.
@@ -209,14 +183,4 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// What was passed over without harm, for the debug log.
     pub details: Vec<String>,
-}
-
-impl Plan {
-    /// Reserves a slot and has the host fill it. When there are none left the count stays at its end, and the plan is refused.
-    pub(crate) fn open(opens: &mut Vec<(Slot, Open)>, slots: &mut u16, open: Open) -> Slot {
-        let slot = Slot(*slots);
-        *slots = slots.saturating_add(1);
-        opens.push((slot, open));
-        slot
-    }
 }

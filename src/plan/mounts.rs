@@ -1,206 +1,50 @@
-//! Mounts: one entry of the spec becomes a few primitive steps. The option strings are in `abi::mount`.
+//! Mounts: one entry of the configuration becomes a few primitive steps.
 
-use super::cgroup::{CgroupFacts, CgroupPlan, Hierarchy, Permission};
-pub use super::idmap::Ids;
+use super::attributes::attributes;
+pub use super::cgroup_mounts::{Branch, CgroupTree};
 use super::image::c_string;
-use super::options::{Options, attributes, options};
+use super::planner::{Bound, HostTree, Planner};
 use super::step::{Detached, Slot, Step, Str};
-use super::{Mapped, Open, Plan, idmap};
+use super::{Mapped, idmap};
 use crate::abi::mount::{
-    ATTR_RDONLY, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_REC, MS_REMOUNT, MS_SHARED, MS_SLAVE, MountAttr,
+    ATTR_RDONLY, MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_REMOUNT, MS_SHARED,
+    MS_SLAVE, MS_UNBINDABLE, MountAttr,
 };
 use crate::error::{Error, Result};
-use oci_spec::runtime::Mount;
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use crate::spec::{MountEntry, MountKind, MountOptions};
+use std::path::Path;
 
-/// Where the container's cgroups lie, for mounts of type `cgroup`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CgroupTree {
-    /// One hierarchy (cgroup v2): the container's directory, if it can be told before it is there.
-    Unified(Option<PathBuf>),
-    /// A hierarchy for each set of controllers (v1).
-    Legacy(Vec<Branch>),
-}
-
-impl CgroupTree {
-    /// Where a plan of cgroups puts them.
-    #[must_use]
-    pub fn of(facts: &CgroupFacts, plan: &CgroupPlan) -> Self {
-        match facts {
-            // below which part of the tree a user's systemd makes it is asked later
-            CgroupFacts::Unified(_) if plan.unit.as_ref().is_some_and(|unit| unit.user) => Self::Unified(None),
-            CgroupFacts::Unified(_) => Self::Unified(plan.paths.get("").cloned()),
-            CgroupFacts::Legacy { hierarchies, .. } => {
-                let place = |hierarchy: &Hierarchy| {
-                    let names: Vec<String> = hierarchy.keys().collect();
-                    let directory = names.first().and_then(|name| plan.paths.get(name)).cloned();
-                    let callers = (plan.permission == Permission::Optional)
-                        .then(|| hierarchy.mountpoint.join(hierarchy.own.strip_prefix("/").unwrap_or(&hierarchy.own)));
-                    Branch { names, directory: directory.unwrap_or_else(|| hierarchy.mountpoint.clone()), callers }
-                };
-                Self::Legacy(hierarchies.iter().map(place).collect())
-            }
-        }
-    }
-}
-
-/// A container's place in a hierarchy of v1.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Branch {
-    /// `cpu`, `cpuacct`; `name=systemd`.
-    pub names: Vec<String>,
-    /// The container's directory.
-    pub directory: PathBuf,
-    /// The caller's own, if it may turn out that the container has to stay there.
-    pub callers: Option<PathBuf>,
-}
-
-/// What the mounts are planned against.
-#[derive(Debug)]
-pub struct Place<'a> {
-    /// The bundle: relative sources start here.
-    pub bundle: &'a Path,
-    /// The root file system.
-    pub root: &'a Path,
-    /// Sources are cloned by the host: from the container's user namespace they may be out of reach.
-    pub by_host: bool,
-    /// The host's paths mean nothing where init is: what it binds the host clones.
-    pub hidden: bool,
-    /// In the mount namespace of the host: a clone would share with its source what is mounted in either.
-    pub beside_host: bool,
-    /// What mappings of ids in mounts can refer to.
-    pub ids: &'a Ids,
-    /// The container has a cgroup namespace of its own.
-    pub cgroup_namespace: bool,
-    /// The cgroup trees.
-    pub cgroups: &'a CgroupTree,
-    /// SELinux label of new file systems.
-    pub label: Option<&'a str>,
-}
-
-/// What below `/proc` may be covered by a mount: files that lxcfs and the like provide.
-const PROC_COVERS: [&str; 10] = [
-    "/proc/cpuinfo",
-    "/proc/diskstats",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/swaps",
-    "/proc/uptime",
-    "/proc/loadavg",
-    "/proc/slabinfo",
-    "/proc/sys/kernel/ns_last_pid",
-    "/proc/sys/crypto/fips_enabled",
-];
-
-/// Removes `.`, `..` and doubled slashes, as seen from `/`; no file is looked at.
-pub(super) fn clean(path: &Path) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    let text = path.to_string_lossy();
-    for part in text.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
-}
-
-/// The mounts with their destinations as seen from the container's `/`, cleaned of everything that says nothing. Whatever
-/// asks later where a mount goes (is it `/dev`, does it lie in `/proc`) asks of these.
+/// Plans the mount with this number in `Planner::mounts`.
 ///
 /// # Errors
-/// A destination that can't be.
-pub(super) fn cleaned(mounts: &[Mount], root: &Path, notes: &mut Vec<String>) -> Result<Vec<Mount>> {
-    let mut mounts = mounts.to_vec();
-    for (i, mount) in mounts.iter_mut().enumerate() {
-        let target = target(&format!("mounts[{i}].destination"), mount, root, notes)?;
-        mount.set_destination(target.into());
+/// Options that don't go together, or something that is missing.
+pub(super) fn steps(planner: &mut Planner<'_>, number: usize, steps: &mut Vec<Step>) -> Result<()> {
+    let mounts = planner.mounts;
+    let mount = &mounts[number];
+    let mapped = idmap::mapped(mount, planner)?;
+    let mut one = One { number, mount, at: &mount.at, options: &mount.options, mapped, planner, steps };
+    match mount.kind() {
+        MountKind::Bind => one.bind(),
+        MountKind::RemountBind => one.remount_bind(),
+        MountKind::Cgroup => one.cgroup(),
+        MountKind::New => one.filesystem(),
+        MountKind::Remount => one.remount(),
     }
-    Ok(mounts)
 }
 
-/// Whether the mount's name says that it goes on `/proc` or into it, where it may.
-fn in_proc(target: &str, typ: &str) -> bool {
-    target == "/proc" || PROC_COVERS.contains(&target) || (is_pseudo(typ) && target.starts_with("/proc/"))
-}
-
-fn is_pseudo(typ: &str) -> bool {
-    matches!(typ, "proc" | "sysfs")
-}
-
-fn target(at: &str, mount: &Mount, root: &Path, notes: &mut Vec<String>) -> Result<String> {
-    if !mount.destination().is_absolute() {
-        notes.push(format!("mount destination {} is not absolute", mount.destination().display()));
-    }
-    // as runc: the root's own path in front of a destination says the same as none
-    let target = clean(mount.destination().strip_prefix(root).unwrap_or(mount.destination()));
-    if target == "/" {
-        return Err(Error::spec(at, "mounting over / is not possible: the root is what root.path says"));
-    }
-    if target.starts_with("/proc/") && !in_proc(&target, mount.typ().as_deref().unwrap_or_default()) {
-        return Err(Error::spec(at, format!("{target:?} cannot be mounted because it is inside /proc")));
-    }
-    Ok(target)
-}
-
-/// The steps of all mounts, in the order of the spec; and the slots of those that are to become read-only when they are filled.
-/// The mounts are [`cleaned`].
-///
-/// # Errors
-/// An option or a destination that can't be.
-pub(super) fn steps(
-    mounts: &[Mount],
-    place: &Place<'_>,
-    opens: &mut Vec<(Slot, Open)>,
-    slots: &mut u16,
-) -> Result<(Vec<Step>, Vec<Slot>)> {
-    let mut steps = Vec::with_capacity(mounts.len() * 2);
-    let (mut late, mut known) = (Vec::new(), BTreeMap::new());
-    // the last file system that is mounted on /dev is the one that is filled
-    let dev = mounts.iter().rposition(|mount| mount.destination() == Path::new("/dev"));
-    for (i, mount) in mounts.iter().enumerate() {
-        let at = format!("mounts[{i}]");
-        let target = mount.destination().to_string_lossy();
-        let mut options = options(mount.options().as_deref().unwrap_or_default());
-        let typ = mount.typ().as_deref().unwrap_or_default();
-        if typ == "bind" {
-            options.set |= MS_BIND;
-        }
-        let mapped = idmap::mapped(&at, mount, &options, place.ids, &mut known, opens, slots)?;
-        let one = One { mapped, at: &at, target: &target, options: &options, mount, place, is_dev: dev == Some(i) };
-        if options.set & MS_BIND != 0 {
-            one.bind(&mut steps, opens, slots)?;
-        } else if typ == "cgroup" || typ == "cgroup2" {
-            one.cgroup(&mut steps, opens, slots)?;
-        } else {
-            one.filesystem(&mut steps, &mut late, slots, typ)?;
-        }
-    }
-    Ok((steps, late))
-}
-
-fn take_slot(slots: &mut u16) -> Slot {
-    let slot = Slot(*slots);
-    *slots = slots.saturating_add(1);
-    slot
-}
-
-struct One<'a> {
+struct One<'a, 'p> {
+    number: usize,
+    mount: &'a MountEntry,
     at: &'a str,
-    target: &'a str,
-    options: &'a Options,
-    mount: &'a Mount,
-    place: &'a Place<'a>,
+    options: &'a MountOptions,
     mapped: Option<Mapped>,
-    /// It is the container's `/dev`.
-    is_dev: bool,
+    planner: &'a mut Planner<'p>,
+    steps: &'a mut Vec<Step>,
 }
 
-impl One<'_> {
-    fn c_target(&self) -> Result<Str> {
-        c_string(&format!("{}.destination", self.at), self.target)
+impl One<'_, '_> {
+    fn target(&self) -> Result<Str> {
+        c_string(&format!("{}.destination", self.at), self.mount.target.as_str())
     }
 
     /// Propagation and recursive attributes as one call.
@@ -212,104 +56,129 @@ impl One<'_> {
         (!attr.is_empty()).then_some((attr, recursive))
     }
 
-    /// What makes a clone receive what the host mounts in the source, and send nothing back. In a mount namespace of the
-    /// container's own it does that anyway.
-    fn apart(&self) -> Option<Step> {
-        let attr = MountAttr { propagation: MS_SLAVE, ..MountAttr::default() };
-        self.place.beside_host.then_some(Step::Attr { slot: Slot::TREE, attr, recursive: true })
+    /// Makes a clone receive what the host mounts in its source, and send nothing back. In a mount namespace of the
+    /// container's own it does that anyway; in the host's a clone would share with its source what is mounted in either.
+    fn slave(&mut self) {
+        if !self.planner.chosen.mount {
+            let attr = MountAttr { propagation: MS_SLAVE, ..MountAttr::default() };
+            self.steps.push(Step::Attr { slot: Slot::TREE, attr, recursive: true });
+        }
     }
 
-    fn bind(&self, steps: &mut Vec<Step>, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Result<()> {
-        if !self.options.data.is_empty() {
-            let text =
-                format!("bind mounts cannot have any filesystem-specific options applied: {:?}", self.options.data);
-            return Err(Error::spec(format!("{}.options", self.at), text));
+    fn no_data(&self) -> Result<()> {
+        if self.options.data.is_empty() {
+            return Ok(());
         }
-        if self.options.set & MS_REMOUNT != 0 {
-            return self.remount_bind(steps);
-        }
+        let text = format!("bind mounts cannot have any filesystem-specific options applied: {:?}", self.options.data);
+        Err(Error::spec(format!("{}.options", self.at), text))
+    }
+
+    fn bind(&mut self) -> Result<()> {
+        self.no_data()?;
         let at = format!("{}.source", self.at);
-        let source = self.mount.source().as_deref().unwrap_or_else(|| Path::new(""));
-        if source.as_os_str().is_empty() {
+        if self.mount.source.as_os_str().is_empty() {
             return Err(Error::spec(at, "a bind mount needs a source"));
         }
-        let source = self.place.bundle.join(source);
         let recursive = self.options.set & MS_REC != 0;
-        // what lies in the root may be there only since an earlier mount
-        let inside = source.strip_prefix(self.place.root).ok();
-        let host = inside.is_none() && self.place.by_host;
-        let source = c_string(&at, inside.unwrap_or(&source).as_os_str().as_encoded_bytes())?;
-        if let Some(_path) = inside {
-            steps.push(Step::CloneInside { source: source.clone(), recursive });
-        } else if host {
-            // one of a user namespace can share nothing with the host
-            let shares = !self.place.ids.user && self.options.propagation.unwrap_or_default() & MS_SHARED != 0;
-            let open = Open::Tree { source: source.clone(), recursive, mapped: self.mapped, instead: None, shares };
-            let slot = Plan::open(opens, slots, open);
-            steps.push(Step::Take { slot, source: source.clone() });
-        } else {
-            steps.push(Step::Clone { source: source.clone(), recursive, instead: None });
-            steps.extend(self.apart());
-        }
-        if let Some(mapped) = self.mapped.filter(|_| !host) {
-            steps.push(Step::IdMap { mapped, source, by_host: self.place.ids.user });
+        let after = self.after();
+        let (source, by_host) = match self.planner.bound(self.mount) {
+            Bound::InRoot(path) => {
+                let source = c_string(&at, path.as_os_str().as_encoded_bytes())?;
+                self.steps.push(Step::CloneInside { source: source.clone(), recursive });
+                (source, false)
+            }
+            Bound::OfHost(path) => {
+                let source = c_string(&at, path.as_os_str().as_encoded_bytes())?;
+                // a mount of a user namespace can share nothing with the host
+                let shared = self.options.propagation.unwrap_or_default() & MS_SHARED != 0;
+                let shares = shared && !self.planner.chosen.user;
+                let cut = |(attr, deep): (MountAttr, bool)| {
+                    attr.propagation & (MS_PRIVATE | MS_UNBINDABLE) != 0 && (deep || !recursive)
+                };
+                let (by_host, settled) = (self.planner.by_host, after.is_some_and(cut));
+                let mapped = self.mapped;
+                let tree =
+                    HostTree { source: source.clone(), recursive, instead: None, mapped, shares, settled, by_host };
+                let step = self.planner.clone_of(tree);
+                self.steps.push(step);
+                self.slave();
+                (source, by_host)
+            }
+        };
+        if let Some(mapped) = self.mapped.filter(|_| !by_host) {
+            self.steps.push(Step::IdMap { mapped, source, by_host: self.planner.chosen.user });
         }
         let flags = self.options.set & !(MS_BIND | MS_REC);
         if flags != 0 || self.options.cleared != 0 {
             let (attr, explicit) = attributes(flags, self.options.cleared);
-            steps.push(Step::AttrKeepLocked { attr, explicit, host });
+            self.steps.push(Step::AttrKeepLocked { attr, explicit, host: by_host });
         }
-        if let Some((attr, recursive)) = self.after() {
-            steps.push(Step::Attr { slot: Slot::TREE, attr, recursive });
+        if let Some((attr, recursive)) = after {
+            self.steps.push(Step::Attr { slot: Slot::TREE, attr, recursive });
         }
-        steps.push(Step::Attach { target: self.c_target()?, in_proc: in_proc(self.target, "bind") });
+        self.steps.push(Step::Attach { target: self.target()?, in_proc: self.mount.is_in_proc() });
         Ok(())
     }
 
-    fn remount_bind(&self, steps: &mut Vec<Step>) -> Result<()> {
+    fn remount_bind(&mut self) -> Result<()> {
+        self.no_data()?;
         let (attr, explicit) = attributes(self.options.set & !(MS_BIND | MS_REC | MS_REMOUNT), self.options.cleared);
-        steps.push(Step::AttrAt { target: self.c_target()?, attr, explicit, then: self.after() });
+        self.steps.push(Step::AttrAt { target: self.target()?, attr, explicit, then: self.after() });
         Ok(())
     }
 
-    fn filesystem(&self, steps: &mut Vec<Step>, late: &mut Vec<Slot>, slots: &mut u16, typ: &str) -> Result<()> {
-        let at = |field: &str| format!("{}.{field}", self.at);
+    /// What a file system is told when it is mounted.
+    fn data(&self, labelled: bool) -> Result<Str> {
         let mut data = self.options.data.clone();
-        if !matches!(typ, "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2") {
-            label(&mut data, self.place.label);
+        if labelled {
+            label(&mut data, self.planner.linux.mount_label().as_deref());
         }
-        let source = self.mount.source().as_deref().unwrap_or_else(|| Path::new("")).as_os_str().as_encoded_bytes();
-        let data = c_string(&at("options"), data)?;
-        if self.options.set & MS_REMOUNT != 0 {
-            steps.push(Step::Remount { target: self.c_target()?, flags: self.options.set, data });
-            if let Some((attr, recursive)) = self.after() {
-                let then = Some((attr, recursive));
-                let (attr, explicit) = (MountAttr::default(), 0);
-                steps.push(Step::AttrAt { target: self.c_target()?, attr, explicit, then });
-            }
-            return Ok(());
+        c_string(&format!("{}.options", self.at), data)
+    }
+
+    fn takes_label(&self) -> bool {
+        !matches!(self.mount.typ.as_str(), "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2")
+    }
+
+    fn remount(&mut self) -> Result<()> {
+        let data = self.data(self.takes_label())?;
+        self.steps.push(Step::Remount { target: self.target()?, flags: self.options.set, data });
+        let then = self.after();
+        if then.is_some() {
+            let (attr, explicit) = (MountAttr::default(), 0);
+            self.steps.push(Step::AttrAt { target: self.target()?, attr, explicit, then });
         }
+        Ok(())
+    }
+
+    fn filesystem(&mut self) -> Result<()> {
+        let at = |field: &str| format!("{}.{field}", self.at);
+        let (typ, source) = (self.mount.typ.as_str(), self.mount.source.as_os_str().as_encoded_bytes());
         if typ.is_empty() {
-            return Err(Error::spec(at("type"), "a mount that is no bind mount needs a type"));
+            return Err(Error::spec(at("type"), "a mount that is not a bind mount needs a type"));
         }
         let mut flags = self.options.set & !MS_REC;
-        let mut keep = self.is_dev.then_some(Slot::DEV);
+        let mut keep = (self.planner.dev.mount == Some(self.number)).then_some(Slot::DEV);
         if typ == "tmpfs" && flags & MS_RDONLY != 0 {
-            // what is mounted below, and the nodes of /dev, need room to be made in: it becomes read-only last
+            // mount points in it, and the nodes of /dev, must be made first: it becomes read-only last
             flags &= !MS_RDONLY;
-            late.push(*keep.get_or_insert_with(|| take_slot(slots)));
+            let slot = keep.unwrap_or_else(|| self.planner.opens.slot());
+            keep = Some(slot);
+            self.planner.readonly.push(slot);
         }
         let copy_up = self.options.copy_up && typ == "tmpfs";
-        steps.push(Step::Mount {
+        let detached = self.detached(flags, copy_up, keep);
+        let step = Step::Mount {
             source: c_string(&at("source"), if source.is_empty() { typ.as_bytes() } else { source })?,
             fstype: c_string(&at("type"), typ)?,
-            target: self.c_target()?,
+            target: self.target()?,
             flags,
-            data,
-            fresh: false,
-            in_proc: in_proc(self.target, typ),
-            detached: self.detached(flags, copy_up, keep),
-        });
+            data: self.data(self.takes_label())?,
+            fresh: detached.is_none() && self.planner.dev.new_dirs.contains(&self.number),
+            in_proc: self.mount.is_in_proc(),
+            detached,
+        };
+        self.steps.push(step);
         Ok(())
     }
 
@@ -321,107 +190,95 @@ impl One<'_> {
         needed.then(|| Box::new(Detached { attr, copy_up, attrs, keep }))
     }
 
-    fn cgroup(&self, steps: &mut Vec<Step>, opens: &mut Vec<(Slot, Open)>, slots: &mut u16) -> Result<()> {
-        match self.place.cgroups {
+    fn cgroup(&mut self) -> Result<()> {
+        let request = self.planner.request;
+        match request.cgroups {
             CgroupTree::Unified(own) => {
                 let flags = self.options.set & !MS_REC;
-                // what a cgroup namespace would show is the container's part of the tree
-                let bind = if self.place.cgroup_namespace { own.as_deref() } else { Some(Path::new("/sys/fs/cgroup")) };
+                // the container's part of the tree, which is all that a cgroup namespace would show
+                let own_part = self.planner.has_cgroup_namespace();
+                let bind = if own_part { own.as_deref() } else { Some(Path::new("/sys/fs/cgroup")) };
                 let at = format!("{}.destination", self.at);
                 let bind = bind.map(|path| c_string(&at, path.as_os_str().as_encoded_bytes())).transpose()?;
                 let attrs = self.after().into_iter().collect();
-                steps.push(Step::MountCgroup { target: self.c_target()?, flags, data: self.data()?, bind, attrs });
+                let (target, data) = (self.target()?, self.data(false)?);
+                self.steps.push(Step::MountCgroup { target, flags, data, bind, attrs });
                 Ok(())
             }
-            CgroupTree::Legacy(hierarchies) => self.legacy(steps, hierarchies, opens, slots),
+            CgroupTree::Legacy(hierarchies) => self.legacy(hierarchies),
         }
     }
 
-    fn data(&self) -> Result<Str> {
-        c_string(&format!("{}.options", self.at), self.options.data.as_str())
-    }
-
-    /// A tmpfs with a directory for each hierarchy: the hierarchy itself where a cgroup namespace narrows it to the
-    /// container, else a bind of the container's own cgroup; links for controllers that share one.
-    fn legacy(
-        &self,
-        steps: &mut Vec<Step>,
-        hierarchies: &[Branch],
-        opens: &mut Vec<(Slot, Open)>,
-        slots: &mut u16,
-    ) -> Result<()> {
+    /// A tmpfs with a directory for each hierarchy: the hierarchy itself if a cgroup namespace narrows it to the container,
+    /// else a bind of the container's own cgroup; links for controllers that share one.
+    fn legacy(&mut self, hierarchies: &[Branch]) -> Result<()> {
         let at = format!("{}.destination", self.at);
         let mut data = "mode=755".to_owned();
-        label(&mut data, self.place.label);
+        label(&mut data, self.planner.linux.mount_label().as_deref());
         let flags = MS_NOEXEC | MS_NOSUID | MS_NODEV;
         let readonly = self.options.set & MS_RDONLY != 0;
         // what it holds is mounted first
-        let after: Vec<_> =
-            [readonly.then_some((MountAttr { set: ATTR_RDONLY, ..MountAttr::default() }, false)), self.after()]
-                .into_iter()
-                .flatten()
-                .collect();
-        let keep = (!after.is_empty()).then(|| take_slot(slots));
+        let readonly = readonly.then_some((MountAttr { set: ATTR_RDONLY, ..MountAttr::default() }, false));
+        let after: Vec<_> = readonly.into_iter().chain(self.after()).collect();
+        let keep = (!after.is_empty()).then(|| self.planner.opens.slot());
         let detached = Detached { attr: attributes(flags, 0).0.set, copy_up: false, attrs: Box::default(), keep };
-        steps.push(Step::Mount {
+        let target = self.target()?;
+        self.steps.push(Step::Mount {
             source: c"tmpfs".to_owned(),
             fstype: c"tmpfs".to_owned(),
-            target: self.c_target()?,
+            target,
             flags,
             data: c_string(&at, data)?,
             fresh: false,
             in_proc: false,
             detached: keep.map(|_| Box::new(detached)),
         });
-        for Branch { names, directory, callers } in hierarchies {
-            let joined = names.join(",");
-            let folder = joined.strip_prefix("name=").unwrap_or(&joined);
-            let target = c_string(&at, format!("{}/{folder}", self.target))?;
-            if self.place.cgroup_namespace {
-                steps.push(Step::Mount {
-                    source: c"cgroup".to_owned(),
-                    fstype: c"cgroup".to_owned(),
-                    target,
-                    flags: self.options.set & !MS_REC,
-                    data: c_string(&at, if folder == joined { joined.clone() } else { format!("none,{joined}") })?,
-                    fresh: false,
-                    in_proc: false,
-                    detached: None,
-                });
-            } else {
-                self.own_cgroup(steps, (directory, callers.as_deref()), opens, slots)?;
-                steps.push(Step::Attach { target, in_proc: false });
-            }
-            for name in names.iter().filter(|_| names.len() > 1) {
-                let path = c_string(&at, format!("{}/{name}", self.target))?;
-                steps.push(Step::Link { at: Slot::ROOT, path, target: c_string(&at, joined.as_str())? });
-            }
+        for hierarchy in hierarchies {
+            self.hierarchy(&at, hierarchy)?;
         }
         if let Some(slot) = keep {
-            steps.extend(after.into_iter().map(|(attr, recursive)| Step::Attr { slot, attr, recursive }));
+            self.steps.extend(after.into_iter().map(|(attr, recursive)| Step::Attr { slot, attr, recursive }));
         }
         Ok(())
     }
 
-    /// A clone of the container's own cgroup in a hierarchy, or of its caller's where that is not there.
-    fn own_cgroup(
-        &self,
-        steps: &mut Vec<Step>,
-        (directory, callers): (&Path, Option<&Path>),
-        opens: &mut Vec<(Slot, Open)>,
-        slots: &mut u16,
-    ) -> Result<()> {
-        let path = |path: &Path| c_string(&format!("{}.destination", self.at), path.as_os_str().as_encoded_bytes());
-        let (source, instead) = (path(directory)?, callers.map(path).transpose()?);
-        if self.place.hidden {
-            let open = Open::Tree { source: source.clone(), recursive: true, mapped: None, instead, shares: false };
-            steps.push(Step::Take { slot: Plan::open(opens, slots, open), source });
+    fn hierarchy(&mut self, at: &str, hierarchy: &Branch) -> Result<()> {
+        let (folder, names) = (hierarchy.folder(), &hierarchy.names);
+        let target = c_string(at, format!("{}/{folder}", self.mount.target))?;
+        if self.planner.has_cgroup_namespace() {
+            let joined = names.join(",");
+            self.steps.push(Step::Mount {
+                source: c"cgroup".to_owned(),
+                fstype: c"cgroup".to_owned(),
+                target,
+                flags: self.options.set & !MS_REC,
+                data: c_string(at, if folder == joined { joined } else { format!("none,{joined}") })?,
+                fresh: false,
+                in_proc: false,
+                detached: None,
+            });
         } else {
-            steps.push(Step::Clone { source, recursive: true, instead });
+            self.own_cgroup(at, hierarchy)?;
+            self.steps.push(Step::Attach { target, in_proc: false });
         }
-        steps.extend(self.apart());
+        for name in names.iter().filter(|_| names.len() > 1) {
+            let path = c_string(at, format!("{}/{name}", self.mount.target))?;
+            self.steps.push(Step::Link { at: Slot::ROOT, path, target: c_string(at, folder.as_str())? });
+        }
+        Ok(())
+    }
+
+    /// A clone of the container's own cgroup in a hierarchy, or of its caller's if that is not there.
+    fn own_cgroup(&mut self, at: &str, hierarchy: &Branch) -> Result<()> {
+        let path = |path: &Path| c_string(at, path.as_os_str().as_encoded_bytes());
+        let (source, instead) = (path(&hierarchy.directory)?, hierarchy.callers.as_deref().map(path).transpose()?);
+        let by_host = self.planner.hidden;
+        let tree = HostTree { source, recursive: true, instead, by_host, ..HostTree::default() };
+        let step = self.planner.clone_of(tree);
+        self.steps.push(step);
+        self.slave();
         let (attr, explicit) = attributes(self.options.set & !MS_REC, self.options.cleared);
-        steps.push(Step::AttrKeepLocked { attr, explicit, host: false });
+        self.steps.push(Step::AttrKeepLocked { attr, explicit, host: false });
         Ok(())
     }
 }
@@ -433,16 +290,5 @@ pub(super) fn label(data: &mut String, label: Option<&str>) {
             data.push(',');
         }
         data.push_str(&format!("context=\"{label}\""));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn destinations_stay_inside() {
-        assert_eq!(clean(Path::new("/a/../../b/./c//")), "/b/c");
-        assert_eq!(clean(Path::new("rel")), "/rel");
     }
 }

@@ -70,9 +70,7 @@ pub(super) fn network(linux: &Linux, chosen: &Chosen, unprivileged: bool) -> Res
         }
         list.push(Device { name: name.clone(), inside: inside.clone() });
     }
-    let mut joined = chosen.birth.through.iter().chain(&chosen.enter);
-    let joined = joined.find(|(_, kind)| *kind == Namespace::Network).map(|(slot, _)| *slot);
-    Ok(Network { devices: list, joined })
+    Ok(Network { devices: list, joined: chosen.joined(Namespace::Network) })
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 //! The options of a start, as far as a container's plan depends on them, and what of the plan follows from these and the
 //! configuration alone.
 
+use super::cgroup_mounts::CgroupTree;
 use super::image;
-use super::mounts::CgroupTree;
 use super::step::Str;
-use crate::error::{Error, Result};
-use oci_spec::runtime::{Mount, Process, Spec};
+use crate::abi::mount::{MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY};
+use crate::error::Result;
+use crate::spec::{MountEntry, MountOptions};
+use oci_spec::runtime::Process;
 use std::path::{Path, PathBuf};
 
 /// When the container's program starts.
@@ -64,8 +66,6 @@ impl StartOptions {
 pub struct Request<'a> {
     /// The container's id.
     pub id: &'a str,
-    /// The bundle, absolute.
-    pub bundle: &'a Path,
     /// How the process is started.
     pub options: &'a StartOptions,
     /// The host's directory of the notify socket, to be mounted in the container.
@@ -76,36 +76,27 @@ pub struct Request<'a> {
     pub placed_late: bool,
 }
 
-/// Where the root file system lies: `root.path`, relative to the bundle.
-///
-/// # Errors
-/// There is none in the spec.
-pub fn rootfs(spec: &Spec, bundle: &Path) -> Result<PathBuf> {
-    let root = spec.root().as_ref().ok_or_else(|| Error::spec("root", "a container needs a root"))?;
-    if root.path().as_os_str().is_empty() {
-        return Err(Error::spec("root.path", "must not be empty"));
-    }
-    Ok(bundle.join(root.path()))
-}
-
 /// The name of a container's session keyring, as runc's.
 pub(super) fn keyring(id: &str) -> Result<Str> {
     image::c_string("id", format!("_ses.{id}"))
 }
 
-/// Who waits at the gate of a container that has no process: root without any right.
-pub(super) fn nobody() -> Process {
+/// The placeholder of `create` for a bundle without `process`: root without capabilities.
+pub(super) fn placeholder() -> Process {
     serde_json::from_str(r#"{"cwd": "/", "args": ["none"], "user": {"uid": 0, "gid": 0}}"#).unwrap_or_default()
 }
 
 /// Where the payload finds its notify socket.
-pub(super) fn notify_mount(directory: &Path) -> Mount {
-    let mut mount = Mount::default();
-    mount.set_destination("/run/notify".into());
-    mount.set_typ(Some("bind".to_owned()));
-    mount.set_source(Some(directory.to_owned()));
-    mount.set_options(Some(["bind", "ro", "nosuid", "nodev", "noexec"].map(str::to_owned).to_vec()));
-    mount
+pub(super) fn notify_mount(directory: &Path) -> MountEntry {
+    let flags = MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    MountEntry {
+        at: "notify socket".to_owned(),
+        target: "/run/notify".to_owned(),
+        typ: "bind".to_owned(),
+        source: directory.to_owned(),
+        options: MountOptions { set: flags, ..MountOptions::default() },
+        maps: None,
+    }
 }
 
 /// Whether `HOME` is to be looked up: it is missing, or empty.

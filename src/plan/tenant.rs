@@ -1,13 +1,15 @@
 //! **The order** of exec: what a process does that joins a container, one call a line, each with the reason why it stands
 //! there. The words are those of `container.rs`, and so is the executor.
 
+use super::opens::Opens;
 use super::request::StartOptions;
 use super::step::{Slot, Step, Sync};
-use super::{Birth, Plan, identity, image, namespaces, request, terminal};
+use super::{Birth, Plan, identity, image, request, terminal};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::error::Result;
 use crate::facts::Facts;
 use crate::plan::hooks::Hooks;
+use crate::spec::{self, Checked, NamespaceSet};
 use oci_spec::runtime::{Linux, Process};
 
 /// What exec's plan depends on, beside the machine.
@@ -16,7 +18,7 @@ pub struct Request<'a> {
     /// The container's id.
     pub id: &'a str,
     /// The process.
-    pub process: &'a Process,
+    pub process: &'a Checked<Process>,
     /// `linux` of the container's configuration.
     pub linux: Option<&'a Linux>,
     /// How the process is started; `no_new_keyring` is what the container was made with.
@@ -33,11 +35,11 @@ pub struct Request<'a> {
 /// The process asks for what can't be; the error names the JSON path.
 pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let (process, linux) = (request.process, request.linux);
-    let (mut opens, mut details) = (Vec::new(), Vec::new());
-    let own = namespaces::own(linux);
+    let (mut opens, mut details) = (Opens::new(), Vec::new());
+    let own = spec::namespaces(linux)?;
     let user = own.all.has(Namespace::User);
     let (birth, join) = split(own.all, request)?;
-    let limits = identity::limits(process)?;
+    let limits = identity::limits(process);
     let home = request::home_wanted(process);
     let env =
         process.env().iter().flatten().map(String::as_str).filter(|variable| !(home && variable.starts_with("HOME=")));
@@ -70,12 +72,13 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     steps.extend(confined.last);
     steps.push(Step::Exec);
 
+    let (opens, slots) = opens.into_parts();
     Ok(Plan {
         root: None,
         network: super::network::Network::default(),
         id: request.id.to_owned(),
         opens,
-        slots: Slot::FREE,
+        slots,
         birth,
         limits: host_limits,
         oom_score_adj: process.oom_score_adj(),
@@ -91,14 +94,14 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
 }
 
 /// Whether the host half joins the container's keyring: where it did when the container was made.
-fn by_host(request: &Request<'_>, own: &namespaces::Own) -> bool {
+fn by_host(request: &Request<'_>, own: &NamespaceSet) -> bool {
     request.privileged && own.all.has(Namespace::User)
 }
 
 /// Into the container.
 fn enter(
     request: &Request<'_>,
-    own: &namespaces::Own,
+    own: &NamespaceSet,
     labels: Vec<Step>,
     join: Namespaces,
     steps: &mut Vec<Step>,
@@ -120,7 +123,7 @@ fn enter(
     }
     // without a mount namespace made for it the container's root need not be the namespace's: it is that of its first process,
     // taken by descriptor, since the container may have put anything where the host had it
-    if !own.made.has(Namespace::Mount) {
+    if !own.new.has(Namespace::Mount) {
         steps.push(Step::EnterRoot);
     }
     let keep = request.options.console_socket.as_ref().map(|_| Slot::CONSOLE);
@@ -192,7 +195,7 @@ mod tests {
     use crate::plan::cgroup::CgroupPlan;
     use crate::plan::show;
 
-    fn request<'a>(process: &'a Process, linux: &'a Linux, options: &'a StartOptions) -> Request<'a> {
+    fn request<'a>(process: &'a Checked<Process>, linux: &'a Linux, options: &'a StartOptions) -> Request<'a> {
         Request { id: "web", process, linux: Some(linux), options, privileged: true, placed_late: false }
     }
 
@@ -201,7 +204,7 @@ mod tests {
     }
 
     fn shown_with(options: &StartOptions, linux: &str, process: &str, change: impl FnOnce(&mut Request<'_>)) -> String {
-        let process: Process = serde_json::from_str(process).unwrap();
+        let process = spec::check_process(serde_json::from_str(process).unwrap()).unwrap();
         let linux: Linux = serde_json::from_str(linux).unwrap();
         let mut request = request(&process, &linux, options);
         change(&mut request);
@@ -290,7 +293,7 @@ mod tests {
     #[test]
     fn labels_are_written_before_the_container_is_entered() {
         let process = r#"{"cwd": "/", "args": ["x"], "user": {}, "apparmorProfile": "p"}"#;
-        let process: Process = serde_json::from_str(process).unwrap();
+        let process = spec::check_process(serde_json::from_str(process).unwrap()).unwrap();
         let linux: Linux = serde_json::from_str(ALL).unwrap();
         let options = StartOptions::default();
         let request = request(&process, &linux, &options);

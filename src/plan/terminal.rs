@@ -1,6 +1,7 @@
 //! The terminal of a process: where it is opened, how large it is, and who gets its master.
 
 use super::Open;
+use super::opens::Opens;
 use super::step::{Slot, Step};
 use crate::error::{Error, Result};
 use crate::sys::tty::Size;
@@ -12,19 +13,14 @@ use std::path::Path;
 ///
 /// # Errors
 /// A size that is none.
-pub(super) fn steps(
-    process: &Process,
-    socket: Option<&Path>,
-    console: bool,
-    opens: &mut Vec<(Slot, Open)>,
-) -> Result<Vec<Step>> {
+pub(super) fn steps(process: &Process, socket: Option<&Path>, console: bool, opens: &mut Opens) -> Result<Vec<Step>> {
     let side = |length: u64| u16::try_from(length).map_err(|_| Error::spec("process.consoleSize", "too large"));
     let size = process.console_size().filter(|size| size.height() > 0 || size.width() > 0);
     let size = size
         .map(|size| Ok::<_, Error>(Size { rows: side(size.height())?, columns: side(size.width())? }))
         .transpose()?;
     if let Some(path) = socket {
-        opens.push((Slot::CONSOLE, Open::Console(path.to_owned())));
+        opens.open_at(Slot::CONSOLE, Open::Console(path.to_owned()));
     }
     let mut steps = vec![Step::OpenTerminal { size }];
     if console {

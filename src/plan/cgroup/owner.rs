@@ -2,55 +2,52 @@
 //!
 //! Pure.
 
-use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Spec};
-use std::path::{Component, Path};
+use crate::abi::mount::MS_RDONLY;
+use crate::abi::ns::Namespace;
+use crate::spec::{Config, MountEntry};
 
 /// The host's number of the user who gets the container's cgroup: the payload's, if it sees its own cgroup in a
 /// namespace of its own and may write to it. `None` if nobody gets it, or that user has no number on the host.
 #[must_use]
-pub fn owner(spec: &Spec) -> Option<u32> {
-    let linux = spec.linux().as_ref()?;
-    let namespaces = linux.namespaces().as_deref().unwrap_or_default();
-    let new = |kind| namespaces.iter().any(|n| n.typ() == kind && n.path().is_none());
-    let writable = spec.mounts().iter().flatten().any(is_writable_cgroup);
-    if !new(LinuxNamespaceType::Cgroup) || !writable {
+pub fn owner(config: &Config) -> Option<u32> {
+    let namespaces = &config.namespaces;
+    if !namespaces.new.has(Namespace::Cgroup) || !config.mounts.iter().any(is_writable_cgroup) {
         return None;
     }
-    let inside = spec.process().as_ref().map_or(0, |process| process.user().uid());
-    if !namespaces.iter().any(|n| n.typ() == LinuxNamespaceType::User) {
+    let inside = config.spec.process().as_ref().map_or(0, |process| process.user().uid());
+    if !namespaces.all.has(Namespace::User) {
         return Some(inside);
     }
-    linux.uid_mappings().iter().flatten().find_map(|map| mapped(map, inside))
+    config.maps.uids.iter().find_map(|range| range.translate(inside, 1))
 }
 
-fn is_writable_cgroup(mount: &Mount) -> bool {
-    let place: Vec<_> = mount.destination().components().filter(|part| *part != Component::CurDir).collect();
-    let is_there = place == Path::new("/sys/fs/cgroup").components().collect::<Vec<_>>();
-    let of_cgroups = mount.typ().as_deref().is_some_and(|typ| typ == "cgroup" || typ == "cgroup2");
-    // of contradicting options the last one holds
-    let last = mount.options().iter().flatten().rfind(|option| *option == "ro" || *option == "rw");
-    is_there && of_cgroups && last.is_none_or(|option| option == "rw")
-}
-
-fn mapped(map: &LinuxIdMapping, inside: u32) -> Option<u32> {
-    let offset = inside.checked_sub(map.container_id()).filter(|offset| *offset < map.size())?;
-    map.host_id().checked_add(offset)
+fn is_writable_cgroup(mount: &MountEntry) -> bool {
+    let of_cgroups = matches!(mount.typ.as_str(), "cgroup" | "cgroup2");
+    mount.target == "/sys/fs/cgroup" && of_cgroups && mount.options.set & MS_RDONLY == 0
 }
 
 #[cfg(test)]
 mod tests {
     use super::owner;
-    use oci_spec::runtime::Spec;
+    use crate::spec::{self, Checked, Config};
     use serde_json::{Value, json};
+    use std::path::Path;
 
-    fn spec(options: &[&str], namespaces: Value, uid: u32) -> Spec {
-        serde_json::from_value(json!({
+    fn config(options: &[&str], namespaces: Value, uid: u32) -> Checked<Config> {
+        let mut document = json!({
             "ociVersion": "1.0.0",
+            "root": {"path": "rootfs"},
             "process": {"user": {"uid": uid, "gid": 0}, "cwd": "/", "args": ["x"]},
-            "mounts": [{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": options}],
-            "linux": {"namespaces": namespaces, "uidMappings": [{"containerID": 0, "hostID": 100_000, "size": 10}]},
-        }))
-        .unwrap()
+            "mounts": [{"destination": "/sys//fs/cgroup/.", "type": "cgroup", "source": "cgroup", "options": options}],
+            "linux": {"namespaces": namespaces},
+        });
+        if document["linux"]["namespaces"].to_string().contains("user") {
+            let mapping = json!([{"containerID": 0, "hostID": 100_000, "size": 10}]);
+            document["linux"]["uidMappings"] = mapping.clone();
+            document["linux"]["gidMappings"] = mapping;
+        }
+        let loaded = spec::config(document.to_string().into_bytes(), Path::new("config.json")).unwrap();
+        spec::check(loaded, Path::new("/bundle"), true).unwrap()
     }
 
     #[test]
@@ -58,18 +55,19 @@ mod tests {
         let cgroup = json!([{"type": "cgroup"}]);
         let user = json!([{"type": "cgroup"}, {"type": "user"}]);
         let table = [
-            (spec(&["rw"], user.clone(), 0), Some(100_000)),
-            (spec(&[], user.clone(), 7), Some(100_007)),
-            (spec(&["ro", "rw"], user.clone(), 0), Some(100_000)),
-            (spec(&["rw", "ro"], user.clone(), 0), None),
-            (spec(&["ro"], user.clone(), 0), None),
-            (spec(&["rw"], user, 10), None),
-            (spec(&["rw"], cgroup, 7), Some(7)),
-            (spec(&["rw"], json!([{"type": "cgroup", "path": "/x"}]), 0), None),
-            (spec(&["rw"], json!([]), 0), None),
+            (config(&["rw"], user.clone(), 0), Some(100_000)),
+            (config(&[], user.clone(), 7), Some(100_007)),
+            (config(&["ro", "rw"], user.clone(), 0), Some(100_000)),
+            (config(&["rw", "ro"], user.clone(), 0), None),
+            (config(&["ro"], user.clone(), 0), None),
+            (config(&["rw"], user, 10), None),
+            (config(&["rw"], cgroup, 7), Some(7)),
+            (config(&["rw"], json!([{"type": "cgroup", "path": "/x"}]), 0), None),
+            (config(&["rw"], json!([{"type": "cgroup", "path": ""}]), 7), Some(7)),
+            (config(&["rw"], json!([]), 0), None),
         ];
-        for (i, (spec, want)) in table.into_iter().enumerate() {
-            assert_eq!(owner(&spec), want, "case {i}");
+        for (i, (config, want)) in table.into_iter().enumerate() {
+            assert_eq!(owner(&config), want, "case {i}");
         }
     }
 }

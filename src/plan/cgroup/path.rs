@@ -1,9 +1,10 @@
 //! Where the container's cgroup lies: the rules for absolute, relative and absent `linux.cgroupsPath`.
 //!
-//! Pure; may use the types of `plan/cgroup/mod.rs` only.
+//! Pure.
 
 use super::{CgroupFacts, Driver, Hierarchy, Tree, Wanted};
 use crate::error::{Error, Result};
+use crate::spec::clean;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
@@ -11,22 +12,6 @@ use std::path::{Component, Path, PathBuf};
 #[must_use]
 pub fn wants_own(wanted: &Wanted<'_>) -> bool {
     wanted.driver == Driver::Cgroupfs && !wanted.cgroups_path.is_some_and(Path::is_absolute)
-}
-
-/// `path` without `.` and `..`; what would leave the top stays at the top. An absolute path stays absolute.
-fn clean(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::RootDir => out.push("/"),
-            Component::Normal(name) => out.push(name),
-            Component::ParentDir => {
-                out.pop();
-            }
-            Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
-    out
 }
 
 /// The cgroup of a unit of systemd in every hierarchy, `unit` being its path in each.

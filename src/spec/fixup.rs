@@ -1,8 +1,9 @@
-//! A second look at a document that does not fit its types: what Go's JSON reader and runc let pass is put right, what
-//! the spec wants warned about is taken out with a note, and mistakes that callers know by runc's words get these.
-//! Pure. What is still wrong afterwards is named by its JSON path.
+//! Fix-ups of a document that does not fit its types. What Go's JSON reader and runc accept is put into the form that the
+//! types accept, what the spec wants a warning for is removed with a note, and mistakes that callers know by runc's words
+//! are reported in these. Pure. What is still wrong afterwards is reported with its JSON path.
 
-use crate::error::{Error, Kind, Result};
+use super::runc_error;
+use crate::error::Result;
 use oci_spec::runtime::{Capability, LinuxNamespaceType, PosixRlimitType};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -10,16 +11,17 @@ use serde_json::{Map, Value, json};
 /// `config.json`.
 pub(super) fn config(value: &mut Value, notes: &mut Vec<String>) -> Result<()> {
     without_nulls(value);
-    // other systems' sections say nothing about a Linux container
+    // the sections of other systems do not concern a Linux container
     if let Some(root) = value.as_object_mut() {
         root.retain(|key, _| !matches!(key.as_str(), "windows" | "solaris" | "vm" | "zos" | "freebsd"));
     }
-    for namespace in list(value, "/linux/namespaces") {
+    for (i, namespace) in list(value, "/linux/namespaces").enumerate() {
         if let Some(kind) = kind(namespace)
             && !fits::<LinuxNamespaceType>(kind)
         {
             let path = namespace.get("path").and_then(Value::as_str).unwrap_or_default();
-            return Err(Error::new(Kind::Spec, format!("namespace {{{kind:?} {path:?}}} does not exist")));
+            let text = format!("namespace {{{kind:?} {path:?}}} does not exist");
+            return Err(runc_error(format!("linux.namespaces[{i}].type"), text));
         }
     }
     for syscall in list(value, "/linux/seccomp/syscalls") {
@@ -32,29 +34,34 @@ pub(super) fn config(value: &mut Value, notes: &mut Vec<String>) -> Result<()> {
         self::resources(resources, notes)?;
     }
     match value.get_mut("process") {
-        Some(process) => self::process(process, notes),
+        Some(process) => process_at("process.", process, notes),
         None => Ok(()),
     }
 }
 
-/// A process: of `config.json`, or a document of its own.
+/// A process in a document of its own.
 pub(super) fn process(value: &mut Value, notes: &mut Vec<String>) -> Result<()> {
+    process_at("", value, notes)
+}
+
+/// A process; `at` is the beginning of its JSON paths.
+fn process_at(at: &str, value: &mut Value, notes: &mut Vec<String>) -> Result<()> {
     without_nulls(value);
     default(value, "user", Value::Object(Map::new()));
     if value.is_object() && value.get("cwd").is_none() {
-        return Err(Error::new(Kind::Spec, "Cwd property must not be empty"));
+        return Err(runc_error(format!("{at}cwd"), "Cwd property must not be empty"));
     }
     if value.get("ioPriority").is_some_and(|priority| priority.is_object() && priority.get("class").is_none()) {
-        return Err(Error::new(Kind::Spec, "invalid ioPriority.Class: \"\""));
+        return Err(runc_error(format!("{at}ioPriority.class"), "invalid ioPriority.Class: \"\""));
     }
-    for limit in list(value, "/rlimits") {
+    for (i, limit) in list(value, "/rlimits").enumerate() {
         if let Some(kind) = kind(limit)
             && !fits::<PosixRlimitType>(kind)
         {
-            return Err(Error::new(Kind::Spec, format!("wrong rlimit value: {kind}")));
+            return Err(runc_error(format!("{at}rlimits[{i}].type"), format!("wrong rlimit value: {kind}")));
         }
     }
-    // oci-spec spells two flags otherwise than the spec (config.md, scheduler) and the kernel
+    // oci-spec spells two flags differently from the spec (config.md, scheduler) and the kernel
     for flag in list(value, "/scheduler/flags") {
         match flag.as_str() {
             Some("SCHED_FLAG_RESET_ON_FORK") => *flag = json!("SCHED_RESET_ON_FORK"),
@@ -70,7 +77,7 @@ pub(super) fn process(value: &mut Value, notes: &mut Vec<String>) -> Result<()> 
                     unknown.push(name.to_owned());
                     false
                 }
-                // what is no text at all is a mistake of its own
+                // a value that is not a string is reported when the type is read
                 Some(_) | None => true,
             });
         }
@@ -83,16 +90,16 @@ pub(super) fn process(value: &mut Value, notes: &mut Vec<String>) -> Result<()> 
     Ok(())
 }
 
-/// Limits alone.
+/// Resource limits, of `config.json` or in a document of their own.
 pub(super) fn resources(value: &mut Value, _: &mut Vec<String>) -> Result<()> {
     without_nulls(value);
-    // a limit on processes that names none is none; its type would make it 0, which the spec and runc 1.4 mean
+    // `pids` without `limit` sets no limit; its type would make it 0, which in the spec and in runc 1.4 is a limit
     if let Some(members) = value.as_object_mut()
         && members.get("pids").is_some_and(|pids| pids.as_object().is_some_and(|pids| !pids.contains_key("limit")))
     {
         members.remove("pids");
     }
-    // the spec's numbers reach to 2^64, the type's to 2^63: more memory than either there is none
+    // the spec's numbers go up to 2^64, the type's up to 2^63; no machine has that much memory, so -1 (no limit) is the same
     for huge in list(value, "/hugepageLimits") {
         if huge.get("limit").and_then(Value::as_u64).is_some_and(|limit| i64::try_from(limit).is_err()) {
             huge["limit"] = json!(-1);
@@ -108,17 +115,18 @@ pub(super) fn resources(value: &mut Value, _: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a word is one of a type's.
-fn fits<'de, T: Deserialize<'de>>(word: &str) -> bool {
-    T::deserialize(serde::de::value::StringDeserializer::<serde::de::value::Error>::new(word.to_owned())).is_ok()
+/// Whether a string is a value of the enum `T`.
+fn fits<'de, T: Deserialize<'de>>(name: &str) -> bool {
+    T::deserialize(serde::de::value::StringDeserializer::<serde::de::value::Error>::new(name.to_owned())).is_ok()
 }
 
-/// The type that an object says it has, empty where it says none; what is no object, or says no word, is a mistake of its own.
+/// The `type` of an object, empty if it has none. `None` if the value is not an object or its `type` not a string, which is
+/// reported when the type is read.
 fn kind(value: &Value) -> Option<&str> {
     value.as_object()?.get("type").map_or(Some(""), Value::as_str)
 }
 
-/// The members of a list, none where there is no list.
+/// The members of a list; none if there is no list.
 fn list<'a>(value: &'a mut Value, pointer: &str) -> impl Iterator<Item = &'a mut Value> {
     value.pointer_mut(pointer).and_then(Value::as_array_mut).into_iter().flatten()
 }

@@ -1,12 +1,13 @@
-//! A glance at a `config.json` that is not parsed yet.
+//! A guess, from a `config.json` that is not parsed yet, whether the container gets a new network namespace.
 
-/// Whether the text seems to ask for a new network namespace, and for no user namespace. A guess: it looks for the spec's
-/// words and not at the document's structure.
+/// Whether the text seems to ask for a new network namespace, and for no user namespace. If so, making that namespace,
+/// which takes long, can begin before the text is parsed. A guess: it searches for the spec's keys and does not follow
+/// the document's structure. A wrong guess costs time only.
 ///
-/// One pass over the text, whatever stands in it: it is not known to be JSON yet.
+/// One pass over the text, which may be anything and not only JSON.
 pub fn looks_for_network(text: &[u8]) -> bool {
     let mut network = false;
-    // the last brace that opens and the last path so far; the next brace that closes and the next path, once looked for
+    // the last opening brace and the last path so far; the next closing brace and the next path, as far as searched for
     let (mut open, mut path) = (0, None);
     let (mut close, mut ahead) = (0, 0);
     for (at, window) in text.windows(6).enumerate() {
