@@ -271,7 +271,7 @@ fn it_cannot_be_checkpointed() {
     let pid = bundle.up();
     let images = bundle.path("images");
     let refused = bundle.verb(&["checkpoint", "--image-path", images.to_str().unwrap(), &bundle.id]);
-    refused.fails(1, "without a mount namespace of its own can't be saved");
+    refused.fails(1, "without a mount namespace of its own can't be checkpointed");
     assert_eq!(bundle.status(), "running");
     assert!(Path::new(&format!("/proc/{pid}")).exists());
     bundle.down();

@@ -201,7 +201,7 @@ fn a_container_with_a_mapped_mount_is_not_saved() {
     bundle.up();
     let images = bundle.path("images");
     let output = bundle.verb(&["checkpoint", "--image-path", images.to_str().unwrap(), &bundle.id]);
-    output.fails(1, &format!("the mount of {tree} has mapped ids"));
+    output.fails(1, &format!("the mount of {tree} is id-mapped"));
     assert_eq!(bundle.status(), "running");
     bundle.down();
 }

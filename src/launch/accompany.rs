@@ -171,3 +171,106 @@ pub(super) fn became_payload(pid: i32) -> bool {
     let flags = stat.ok().and_then(|stat| stat.flags().ok());
     flags.is_none_or(|flags| !flags.contains(procfs::process::StatFlags::PF_FORKNOEXEC))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::hooks::Hooks;
+    use crate::plan::image::Image;
+    use crate::plan::network::Network;
+    use crate::plan::{Birth, Plan};
+    use crate::sys::{proc, socket};
+    use crate::wire::{self, Cause, Failure};
+    use nix::unistd::Pid;
+
+    fn plan(steps: Vec<Step>) -> Plan {
+        Plan {
+            id: "web".to_owned(),
+            root: None,
+            network: Network::default(),
+            opens: Vec::new(),
+            slots: Slot::FREE,
+            birth: Birth::default(),
+            limits: Vec::new(),
+            oom_score_adj: None,
+            keyring: None,
+            hooks: Hooks::default(),
+            terminal: false,
+            steps,
+            image: Image::new("process", &["x".to_owned()], &[], false).unwrap(),
+            listener: None,
+            notes: Vec::new(),
+            details: Vec::new(),
+        }
+    }
+
+    /// What the host half makes of the messages of an init with these steps that waits for `start`, and what it answers.
+    fn answered(mode: Mode, steps: Vec<Step>, messages: &[Message]) -> (std::result::Result<(), String>, Vec<Message>) {
+        let (host, init) = socket::pair().unwrap();
+        messages.iter().for_each(|message| wire::say(init.as_fd(), *message).unwrap());
+        let record = serde_json::json!({
+            "ociVersion": "1.2.0", "id": "web", "init_process_pid": 1, "init_process_start": 1, "created": "",
+            "bundle": "/b", "rootfs": "/b/r", "cgroup_paths": {},
+        });
+        let record: Record = serde_json::from_value(record).unwrap();
+        let (plan, pid, log) = (plan(steps), Pid::this(), Log::stderr());
+        let child = Child { pid: pid.as_raw(), pidfd: proc::pidfd_open(pid).unwrap(), restored: false };
+        let socket = InitSocket::new(host, None);
+        let accompany =
+            Accompany { mode, plan: &plan, child: &child, socket: &socket, slots: &[], foreground: true, log: &log };
+        let answer = accompany.answer_init(&record, View::Applied { _tree: None });
+        drop(socket);
+        let mut answers = Vec::new();
+        while let Some((message, _)) = wire::hear(init.as_fd()).unwrap() {
+            answers.push(message);
+        }
+        (answer.map(drop).map_err(|error| error.to_string()), answers)
+    }
+
+    fn limited() -> Vec<Step> {
+        vec![Step::Tell(Sync::Limited), Step::Await(Sync::Limited), Step::Await(Sync::Ready), Step::Tell(Sync::Ready)]
+    }
+
+    const READY: Message = Message::Reached(Sync::Ready);
+
+    #[test]
+    fn init_goes_on_when_its_last_question_is_answered() {
+        let go = |sync| Message::Go(sync);
+        let (answer, answers) = answered(Mode::Create, limited(), &[Message::Reached(Sync::Limited), READY]);
+        assert_eq!((answer, answers), (Ok(()), vec![go(Sync::Limited), go(Sync::Ready)]));
+        let silent = vec![Step::Await(Sync::Ready), Step::Tell(Sync::Ready)];
+        assert_eq!(answered(Mode::Create, silent, &[READY]), (Ok(()), vec![go(Sync::Ready)]));
+        let nothing_to_wait_for = vec![Step::Tell(Sync::Ready)];
+        assert_eq!(answered(Mode::Create, nothing_to_wait_for, &[READY]), (Ok(()), vec![]));
+    }
+
+    #[test]
+    fn what_the_plan_does_not_ask_is_a_protocol_error() {
+        let rooted = Message::Reached(Sync::Rooted);
+        for (mode, steps, message) in [
+            (Mode::Create, limited(), rooted),
+            (Mode::Create, limited(), READY),
+            (Mode::Run, vec![], READY),
+            (Mode::Exec, vec![], rooted),
+            (Mode::Exec, vec![], Message::Handed(Slot::TREE)),
+            (Mode::Run, vec![], Message::Go(Sync::Ready)),
+        ] {
+            let (answer, answers) = answered(mode, steps, &[message]);
+            let error = format!("protocol error: unexpected message {message:?} from init");
+            assert_eq!((answer, answers), (Err(error), vec![]), "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn a_failure_has_the_words_of_its_verb() {
+        let failure = Failure { step: 0, cause: Cause::Kernel, errno: libc::EPERM, detail: 0 };
+        let init = "unable to start container process: error during container init: step 1/1: setsid()";
+        for (mode, expected) in
+            [(Mode::Run, init), (Mode::Exec, "unable to start container process: step 1/1: setsid()")]
+        {
+            let (answer, _) = answered(mode, vec![Step::Session], &[Message::Failed(failure)]);
+            let error = answer.unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+}

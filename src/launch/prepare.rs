@@ -26,7 +26,7 @@ pub struct Prepared {
     announced: Option<Announced>,
 }
 
-/// Plans the container, and tells the caller what the plan has to say. Has no effects.
+/// Plans the container, and logs the notes of the plan. Has no other effects.
 ///
 /// # Errors
 /// The bundle asks for something impossible.

@@ -46,6 +46,10 @@ pub(super) struct InitSocket {
 }
 
 impl InitSocket {
+    pub(super) const fn new(host: OwnedFd, ready: Option<&'static Word>) -> Self {
+        Self { host, ready }
+    }
+
     /// Lets init go on behind its `Await(sync)`.
     pub(super) fn go(&self, sync: Sync) -> Result<()> {
         if sync == Sync::Ready && self.ready.is_some_and(|ready| !ready.say()) {
@@ -109,7 +113,7 @@ impl<'a> Spawn<'a> {
         let args = ChildArgs::new(Pack { plan, image, slots, inherited, wire, ready, marks }, init::walk);
         join_keyring(plan)?;
         set_affinity(&plan.birth.affinity)?;
-        let socket = InitSocket { host, ready };
+        let socket = InitSocket::new(host, ready);
         Ok(Self { plan, args, socket, _init_socket: init, _span: span })
     }
 
