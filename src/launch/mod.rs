@@ -370,7 +370,7 @@ impl Launch<'_> {
     /// same time and runc makes first.
     fn rather_inits(&self, error: Error) -> Error {
         const PATIENCE: i32 = 50;
-        let heard = crate::sys::tty::poll([(Some(self.line.as_fd()), libc::POLLIN)], PATIENCE);
+        let heard = crate::sys::wait::events([(Some(self.line.as_fd()), libc::POLLIN)], PATIENCE);
         let said = heard.is_ok_and(|[heard]| heard != 0).then(|| wire::hear(self.line.as_fd()));
         match said {
             Some(Ok(Some((Message::Failed(failure), _)))) => sentence::of(self.plan, failure, self.slots),
@@ -438,7 +438,7 @@ impl Launch<'_> {
         if self.job.foreground {
             return Ok(());
         }
-        let [gone] = crate::sys::tty::poll([(Some(self.child.pidfd.as_fd()), libc::POLLIN)], 0)?;
+        let [gone] = crate::sys::wait::events([(Some(self.child.pidfd.as_fd()), libc::POLLIN)], 0)?;
         if gone == 0 || became_payload(self.child.pid) {
             return Ok(());
         }

@@ -15,7 +15,7 @@ use crate::plan::tenant::{self, Request};
 use crate::state::{self, Held};
 use crate::sys::exe::Rest;
 use crate::sys::signal::End;
-use crate::sys::{Answer, Errno, cred, file, socket, task, tty};
+use crate::sys::{Answer, Errno, cred, file, socket, task};
 use crate::trace::Trace;
 use crate::wire::{self, Message};
 use oci_spec::runtime::{Linux, Process};
@@ -118,7 +118,7 @@ fn root(init: &Held) -> Result<OwnedFd> {
 
 /// Whether the process that a pidfd means has ended.
 fn ended(pidfd: BorrowedFd<'_>) -> Answer<bool> {
-    tty::poll([(Some(pidfd), libc::POLLIN)], 0).map(|[ready]| ready != 0)
+    crate::sys::wait::events([(Some(pidfd), libc::POLLIN)], 0).map(|[ready]| ready != 0)
 }
 
 fn enter(

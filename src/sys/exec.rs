@@ -1,7 +1,7 @@
 //! Turning into another program: `execve(2)` with pointer arrays that are ready before the clone.
 
 use super::signal::{self, End};
-use super::{Answer, Errno, call, close, file, task, tty};
+use super::{Answer, Errno, call, close, file, task, wait};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -192,7 +192,7 @@ pub fn run(
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     let pid = i32::try_from(pid).map_err(|_| Errno::ESRCH)?;
     let limit = limit.map_or(-1, |limit| i32::try_from(limit).unwrap_or(i32::MAX));
-    let [ended] = tty::poll([(Some(pidfd.as_fd()), libc::POLLIN)], limit)?;
+    let [ended] = wait::events([(Some(pidfd.as_fd()), libc::POLLIN)], limit)?;
     if ended == 0 {
         signal::send(pidfd.as_fd(), libc::SIGKILL)?;
         signal::reap(pid, true)?;

@@ -1,10 +1,18 @@
 //! Namespaces: joining, leaving, naming.
 
+#![allow(clippy::undocumented_unsafe_blocks, reason = "see # Safety of `sys`")]
+
 use super::exec::{self, CloneArgs};
-use super::{Answer, Errno, check, file, task};
+use super::{Answer, Errno, check, file, owned, task};
 use crate::abi::ns::{Namespace, Namespaces};
-use std::ffi::{CStr, c_void};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use nix::sched::CloneFlags;
+use std::ffi::{CStr, OsStr, c_void};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+
+fn flags(kinds: Namespaces) -> Answer<CloneFlags> {
+    i32::try_from(kinds.0).map(CloneFlags::from_bits_retain).map_err(|_| Errno::EINVAL)
+}
 
 /// `setns(2)`: joins the namespace that a descriptor stands for. `EINVAL`: it is of another type, or (user, time) the
 /// caller has threads.
@@ -12,9 +20,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// # Errors
 /// The kernel's answer.
 pub fn join(ns: BorrowedFd<'_>, kinds: Namespaces) -> Answer<()> {
-    let flags = i32::try_from(kinds.0).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: plain numbers.
-    check(unsafe { libc::setns(ns.as_raw_fd(), flags) }).map(drop)
+    nix::sched::setns(ns, flags(kinds)?)
 }
 
 /// `unshare(2)`: leaves namespaces for new ones.
@@ -22,9 +28,7 @@ pub fn join(ns: BorrowedFd<'_>, kinds: Namespaces) -> Answer<()> {
 /// # Errors
 /// The kernel's answer.
 pub fn unshare(kinds: Namespaces) -> Answer<()> {
-    let flags = i32::try_from(kinds.0).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: plain number.
-    check(unsafe { libc::unshare(flags) }).map(drop)
+    nix::sched::unshare(flags(kinds)?)
 }
 
 /// `clone3(2)` of a process in a new user namespace that ends at once, and only then the call comes back. It lies there
@@ -52,7 +56,6 @@ pub fn dead_in_new_user_namespace() -> Answer<i32> {
 #[must_use]
 pub fn kind(ns: BorrowedFd<'_>) -> Option<Namespace> {
     const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
-    // SAFETY: the call takes no argument; on other files it answers ENOTTY.
     let flag = unsafe { libc::ioctl(ns.as_raw_fd(), NS_GET_NSTYPE) };
     let flag = u64::try_from(flag).ok()?;
     Namespace::ALL.into_iter().find(|kind| kind.flag() == flag)
@@ -72,10 +75,7 @@ pub fn owns_mounts() -> bool {
     const NS_GET_USERNS: libc::Ioctl = 0xb701;
     let owner = || {
         let mounts = file::open(file::cwd(), c"/proc/self/ns/mnt", libc::O_RDONLY, 0)?;
-        // SAFETY: the call takes no argument; EPERM says that the owner is a namespace above ours.
-        let owner = check(unsafe { libc::ioctl(mounts.as_raw_fd(), NS_GET_USERNS) })?;
-        // SAFETY: a new descriptor that nobody else has.
-        let owner = unsafe { OwnedFd::from_raw_fd(owner) };
+        let owner = owned(check(unsafe { libc::ioctl(mounts.as_raw_fd(), NS_GET_USERNS) })?);
         let ours = file::stat_at(file::cwd(), c"/proc/self/ns/user", 0)?;
         Ok::<bool, Errno>(file::stat(owner.as_fd())?.st_ino == ours.st_ino)
     };
@@ -87,8 +87,7 @@ pub fn owns_mounts() -> bool {
 /// # Errors
 /// `EINVAL`: longer than 64 bytes.
 pub fn set_hostname(name: &CStr) -> Answer<()> {
-    // SAFETY: the name lives through the call and the length is its own.
-    check(unsafe { libc::sethostname(name.as_ptr(), name.count_bytes()) }).map(drop)
+    nix::unistd::sethostname(OsStr::from_bytes(name.to_bytes()))
 }
 
 /// `setdomainname(2)`.
@@ -96,6 +95,5 @@ pub fn set_hostname(name: &CStr) -> Answer<()> {
 /// # Errors
 /// `EINVAL`: longer than 64 bytes.
 pub fn set_domainname(name: &CStr) -> Answer<()> {
-    // SAFETY: the name lives through the call and the length is its own.
     check(unsafe { libc::setdomainname(name.as_ptr(), name.count_bytes()) }).map(drop)
 }
