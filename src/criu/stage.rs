@@ -56,9 +56,9 @@ impl Drop for Stage<'_> {
         let back = || {
             ns::join(self.namespace.as_fd(), mounts())?;
             // joining has put us at the root of the namespace, which need not be our own
-            file::enter(self.root.as_fd())?;
+            file::fchdir(self.root.as_fd())?;
             file::chroot(c".")?;
-            file::enter(self.directory.as_fd())
+            file::fchdir(self.directory.as_fd())
         };
         if let Err(errno) = back() {
             self.log.warn(&format!("return to the host's mount namespace: {}", Error::from(errno)));

@@ -30,7 +30,7 @@ pub(super) fn write(pid: i32, maps: &Maps) -> Result<()> {
 /// # Errors
 /// The kernel's answer.
 pub(super) fn namespace(maps: &Maps) -> Result<OwnedFd> {
-    let pid = ns::dead_in_new_user_namespace().context(|| "clone3(user)")?;
+    let pid = ns::spawn_zombie_in_new_userns().context(|| "clone3(user)")?;
     let made = write(pid, maps).and_then(|()| {
         let path = format!("/proc/{pid}/ns/user");
         Ok(File::open(&path).context(|| format!("open {path}"))?.into())

@@ -74,7 +74,7 @@ pub fn detach(path: &Path, id: u64) -> Result<()> {
         return Ok(());
     }
     // by the path that the kernel has for it: no link in the one that we have can lead elsewhere meanwhile
-    let path = std::fs::read_link(format!("/proc/self/fd/{}", file::number(&place))).context(what)?;
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", file::raw_fd(&place))).context(what)?;
     drop(place);
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::msg(what()))?;
     mount::unmount_here(&name).context(what)

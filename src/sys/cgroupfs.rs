@@ -160,7 +160,7 @@ impl Watched {
     /// Sleeps until the file has changed or the time is over. `true` if it may have changed.
     ///
     /// # Errors
-    /// As [`wait`].
+    /// As [`wait()`].
     pub fn wait(&self, most: Duration) -> Result<bool, Errno> {
         wait(&[self], &[], most)
     }

@@ -208,7 +208,7 @@ fn become_program(path: &CStr, argv: &Strings, envp: &Strings, files: [BorrowedF
     }
     for (number, fd) in files.into_iter().enumerate() {
         let number = i32::try_from(number).unwrap_or_default();
-        if file::place(fd, number).is_err() {
+        if file::dup_to(fd, number).is_err() {
             task::leave(127);
         }
     }

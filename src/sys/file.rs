@@ -40,7 +40,7 @@ pub fn ensure_standard() {
     for entry in set.iter().filter(|entry| entry.revents & libc::POLLNVAL != 0) {
         // the lowest free number is taken: the closed ones in turn
         let null = open(cwd(), c"/dev/null", libc::O_RDWR, 0);
-        if let Ok(null) = null.and_then(|null| place(null.as_fd(), entry.fd).map(|()| null)) {
+        if let Ok(null) = null.and_then(|null| dup_to(null.as_fd(), entry.fd).map(|()| null)) {
             std::mem::forget(null);
         }
     }
@@ -219,7 +219,7 @@ pub fn stat_at(dir: BorrowedFd<'_>, path: &CStr, flags: i32) -> Answer<libc::sta
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn filesystem(fd: BorrowedFd<'_>) -> Answer<i64> {
+pub fn fs_magic(fd: BorrowedFd<'_>) -> Answer<i64> {
     let mut out = std::mem::MaybeUninit::<libc::statfs>::uninit();
     check(unsafe { libc::fstatfs(fd.as_raw_fd(), out.as_mut_ptr()) })?;
     #[allow(clippy::unnecessary_cast)]
@@ -292,7 +292,7 @@ pub fn write_some(fd: BorrowedFd<'_>, bytes: &[u8]) -> Answer<usize> {
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn place(from: BorrowedFd<'_>, to: RawFd) -> Answer<()> {
+pub fn dup_to(from: BorrowedFd<'_>, to: RawFd) -> Answer<()> {
     let from = from.as_raw_fd();
     check(unsafe { if from == to { libc::fcntl(to, libc::F_SETFD, 0) } else { libc::dup3(from, to, 0) } }).map(drop)
 }
@@ -317,7 +317,7 @@ pub fn duplicate(fd: BorrowedFd<'_>, lowest: RawFd) -> Answer<OwnedFd> {
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn memory(name: &CStr) -> Answer<OwnedFd> {
+pub fn memfd(name: &CStr) -> Answer<OwnedFd> {
     memfd_create(name, MFdFlags::MFD_CLOEXEC)
 }
 
@@ -333,7 +333,7 @@ pub fn rewind(fd: BorrowedFd<'_>) -> Answer<()> {
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn empty(fd: BorrowedFd<'_>) -> Answer<()> {
+pub fn truncate(fd: BorrowedFd<'_>) -> Answer<()> {
     nix::unistd::ftruncate(fd, 0)?;
     rewind(fd)
 }
@@ -342,7 +342,7 @@ pub fn empty(fd: BorrowedFd<'_>) -> Answer<()> {
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn waits(fd: BorrowedFd<'_>) -> Answer<()> {
+pub fn set_blocking(fd: BorrowedFd<'_>) -> Answer<()> {
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
     fcntl(fd, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK)).map(drop)
 }
@@ -351,7 +351,7 @@ pub fn waits(fd: BorrowedFd<'_>) -> Answer<()> {
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn enter(dir: BorrowedFd<'_>) -> Answer<()> {
+pub fn fchdir(dir: BorrowedFd<'_>) -> Answer<()> {
     nix::unistd::fchdir(dir)
 }
 
@@ -411,6 +411,6 @@ pub fn same(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> Answer<bool> {
 }
 
 /// The descriptor's number, for messages and for `/proc/self/fd`.
-pub fn number(fd: &impl AsFd) -> RawFd {
+pub fn raw_fd(fd: &impl AsFd) -> RawFd {
     fd.as_fd().as_raw_fd()
 }

@@ -20,7 +20,7 @@ fn raw(fd: BorrowedFd<'_>) -> usize {
     fd.as_raw_fd().cast_unsigned() as usize
 }
 
-/// `mount(2)` of a new file system (or a remount, with `MS_REMOUNT`) on a path; `"."` after `file::enter` is a path
+/// `mount(2)` of a new file system (or a remount, with `MS_REMOUNT`) on a path; `"."` after `file::fchdir` is a path
 /// that can't be exchanged.
 ///
 /// # Errors
@@ -42,7 +42,7 @@ pub fn propagate(target: &CStr, flags: u64) -> Answer<()> {
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn shift(source: &CStr, target: &CStr) -> Answer<()> {
+pub fn move_to(source: &CStr, target: &CStr) -> Answer<()> {
     nix::mount::mount(Some(source), target, NONE, MsFlags::MS_MOVE, NONE)
 }
 

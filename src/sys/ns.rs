@@ -37,7 +37,7 @@ pub fn unshare(kinds: Namespaces) -> Answer<()> {
 ///
 /// # Errors
 /// `ENOSPC`: a limit of `/proc/sys/user` is reached. `EPERM`: the machine lets nobody make them.
-pub fn dead_in_new_user_namespace() -> Answer<i32> {
+pub fn spawn_zombie_in_new_userns() -> Answer<i32> {
     extern "C" fn end(_: *mut c_void) -> ! {
         task::leave(0)
     }

@@ -44,9 +44,9 @@ fn set_mask(mask: &Mask) -> Answer<()> {
     unsafe { call(libc::SYS_rt_sigprocmask, [how, mask.address(), 0, Mask::SIZE, 0]) }.map(drop)
 }
 
-/// Lets the signals that ask for an end end us, even as the first process of a pid namespace, for whom the kernel knows no
-/// default actions. execve puts them back.
-pub fn heed() {
+/// Installs handlers that exit on the signals that ask for it. The first process of a pid namespace needs them: the kernel does not
+/// apply default actions to it. execve(2) resets them.
+pub fn exit_on_term_signals() {
     extern "C" fn leave(signal: libc::c_int) {
         super::task::leave(128 + signal);
     }
