@@ -19,11 +19,13 @@ pub struct Lsm {
 /// The caller and the machine.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// User and group, real and effective, are root's of this user namespace.
+    /// Real and effective user and group ids are all 0 in this user namespace.
     pub root: bool,
-    /// The effective user is not root, not even of a user namespace: what needs rights is done in the container's own.
+    /// The effective user is not root, not even of a user namespace: what needs privileges is done in the container's user
+    /// namespace.
     pub unprivileged: bool,
-    /// The host half can't clone what is mounted, so init does; asked only for bundles with a user namespace.
+    /// The parent may not clone mounts, because its mount namespace belongs to another user namespace, so init does; asked only
+    /// for bundles with a user namespace.
     pub foreign_mounts: bool,
     /// The caller lives in a user namespace other than the machine's first; asked as the one before. There the kernel mounts a
     /// procfs only beside one that is whole (`mount_too_revealing`).
@@ -38,8 +40,8 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Asks. Security modules are looked for only if the bundle names a label, mounts only if it has a user namespace, or joins
-    /// a namespace, for which they would be cloned.
+    /// Asks the kernel. Security modules are looked for only if the bundle names a label (`labels`), mounts only if they would be
+    /// cloned by the parent: for a user namespace, or a namespace that is joined (`clones`).
     #[must_use]
     pub fn ask(labels: bool, clones: bool) -> Self {
         let unprivileged = !cred::is_privileged();
@@ -54,13 +56,13 @@ impl Facts {
         }
     }
 
-    /// Asks what matters to whoever makes a container: whether its mount namespace can be made of its root.
+    /// Asks what only the creation of a container needs: whether its mount namespace can be made from its root alone.
     #[must_use]
     pub fn of_trees(self) -> Self {
         Self { namespaces_of_trees: kernel::makes_namespaces_of_trees(), ..self }
     }
 
-    /// Asks what matters to a root that is not pivoted.
+    /// Asks what only a root without `pivot_root(2)` needs.
     ///
     /// # Errors
     /// There is no procfs to read it from.
@@ -72,12 +74,12 @@ impl Facts {
     }
 }
 
-/// What shows the host's processes or devices whole, as long as it is in a mount namespace: for the kernel, leave enough
-/// to mount another (`mount_too_revealing`).
+/// Full procfs and sysfs mounts outside the root file system. While one of them stays visible, the kernel lets a nested user
+/// namespace mount a fresh, unmasked instance (`mount_too_revealing`).
 fn instances(mountinfo: &[u8], root: &Path) -> Vec<CString> {
     let mut found: Vec<CString> = mountinfo::lines(mountinfo)
         .filter(|line| matches!(line.kind, b"proc" | b"sysfs") && line.root == b"/")
-        // what is in the root is the container's, and without what the root is in there is no root
+        // skip mounts inside the root (the container's own) and those that the root lies in
         .filter(|line| {
             let at = Path::new(OsStr::from_bytes(&line.at));
             !at.starts_with(root) && !root.starts_with(at)
@@ -86,7 +88,7 @@ fn instances(mountinfo: &[u8], root: &Path) -> Vec<CString> {
         .collect();
     let depth = |path: &CString| path.as_bytes().iter().filter(|byte| **byte == b'/').count();
     found.sort_by(|one, other| depth(other).cmp(&depth(one)).then_with(|| one.cmp(other)));
-    // those on one another come off together
+    // stacked mounts on one path are handled by one entry
     found.dedup();
     found
 }

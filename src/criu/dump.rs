@@ -177,7 +177,7 @@ fn mounts(pid: i32, input: &PlanInput<'_>) -> Result<Vec<Pair>> {
 fn found(root: &File, path: &Path) -> Option<PathBuf> {
     let name = CString::new(path.as_os_str().as_bytes()).ok()?;
     let place = file::open_in(root.as_fd(), &name, libc::O_PATH, 0).ok()?;
-    let path = std::fs::read_link(format!("/proc/self/fd/{}", file::number(&place))).ok()?;
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", file::raw_fd(&place))).ok()?;
     path.is_absolute().then_some(path)
 }
 

@@ -56,9 +56,9 @@ impl Drop for RestoreMountNs<'_> {
         let back = || {
             ns::join(self.host.as_fd(), mounts())?;
             // setns has changed our root to that of the namespace, which need not be ours
-            file::enter(self.root.as_fd())?;
+            file::fchdir(self.root.as_fd())?;
             file::chroot(c".")?;
-            file::enter(self.directory.as_fd())
+            file::fchdir(self.directory.as_fd())
         };
         if let Err(errno) = back() {
             self.log.warn(&format!("return to the host's mount namespace: {}", Error::from(errno)));

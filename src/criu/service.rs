@@ -44,11 +44,11 @@ impl Service {
         let (ours, theirs) = socket::pair().context(|| "socketpair")?;
         close::close_from_on_exec(3).context(|| "close_range")?;
         for fd in inherited.iter().chain([&theirs]) {
-            close::close_on_exec(file::number(fd), false).context(|| "fcntl(F_SETFD)")?;
+            close::close_on_exec(file::raw_fd(fd), false).context(|| "fcntl(F_SETFD)")?;
         }
         let stream = || if streams { Stdio::inherit() } else { Stdio::null() };
         let mut command = Command::new("criu");
-        command.arg("swrk").arg(file::number(&theirs).to_string());
+        command.arg("swrk").arg(file::raw_fd(&theirs).to_string());
         let child = command.stdin(stream()).stdout(stream()).stderr(stream()).spawn();
         let child = child.map_err(|error| {
             if error.kind() != std::io::ErrorKind::NotFound {
@@ -178,5 +178,5 @@ pub(super) fn check(wanted: Features, flag: &str) -> Result<()> {
 
 /// A descriptor that CRIU inherits, under the key that it has in the images.
 pub(super) fn inherit(key: impl Into<String>, fd: &OwnedFd) -> InheritFd {
-    InheritFd { key: key.into(), fd: file::number(fd) }
+    InheritFd { key: key.into(), fd: file::raw_fd(fd) }
 }

@@ -1,13 +1,13 @@
 //! `tmpcopyup`: a tmpfs that starts with what lies below it.
 
-use super::Done;
+use super::StepResult;
 use crate::sys::file::{self, entries, readlink};
 use crate::sys::{Answer, Errno};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// Copies everything below one directory into another: files, directories, links, nodes; with owner and permissions.
-pub(super) fn tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Done {
+pub(super) fn tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> StepResult {
     Ok(directory(from, to, 0)?)
 }
 

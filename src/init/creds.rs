@@ -1,6 +1,6 @@
 //! Becoming the user: keyring, ids, capabilities, seccomp, home and working directory.
 
-use super::{Done, Scene, path};
+use super::{State, StepResult, path};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::plan::image::Image;
 use crate::plan::step::{Attempt, Slot};
@@ -12,7 +12,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Joins namespaces of a process. `EINVAL` with a user namespace among them means that it is our own.
-pub(super) fn join(process: BorrowedFd<'_>, kinds: Namespaces) -> Done {
+pub(super) fn join(process: BorrowedFd<'_>, kinds: Namespaces) -> StepResult {
     match ns::join(process, kinds) {
         Err(Errno::EINVAL) if kinds.has(Namespace::User) => {
             let mut others = kinds;
@@ -25,7 +25,7 @@ pub(super) fn join(process: BorrowedFd<'_>, kinds: Namespaces) -> Done {
 
 /// Groups of the host mean nothing in the namespace; where `setgroups` is denied they can't be dropped and stay, as do
 /// those of a caller who is not root, for they are what lets him reach his files.
-pub(super) fn become_root(alone: bool) -> Done {
+pub(super) fn become_root(alone: bool) -> StepResult {
     if alone {
         match cred::set_groups(&[]) {
             Ok(()) | Err(Errno::EPERM) => {}
@@ -38,7 +38,7 @@ pub(super) fn become_root(alone: bool) -> Done {
 
 /// Sets groups. In a user namespace whose maker may not drop any (`setgroups` says `deny`) nobody can, and those of the
 /// caller stay: an image's groups are not worth a failure.
-pub(super) fn set_groups(groups: &[u32]) -> Done {
+pub(super) fn set_groups(groups: &[u32]) -> StepResult {
     match cred::set_groups(groups) {
         Err(Errno::EPERM) if setgroups_denied() => Ok(()),
         answer => Ok(answer?),
@@ -57,7 +57,7 @@ fn setgroups_denied() -> bool {
 
 /// A kernel without keyrings has none to hide. Whatever else keeps us from joining the container's is an error: the payload
 /// would have the keys of our caller's session.
-pub(super) fn keyring(name: &CStr) -> Done {
+pub(super) fn keyring(name: &CStr) -> StepResult {
     match task::join_keyring(name) {
         Ok(()) | Err(Errno::ENOSYS) => Ok(()),
         Err(errno) => Err(errno.into()),
@@ -65,7 +65,7 @@ pub(super) fn keyring(name: &CStr) -> Done {
 }
 
 /// Capabilities that we do not have ourselves can't be given: they are left out, as runc does.
-pub(super) fn set_caps(sets: &CapSets) -> Done {
+pub(super) fn set_caps(sets: &CapSets) -> StepResult {
     match cred::set_caps(sets) {
         Err(Errno::EPERM) => {}
         answer => return Ok(answer?),
@@ -77,9 +77,9 @@ pub(super) fn set_caps(sets: &CapSets) -> Done {
 }
 
 /// Installs the filter; a listener goes to the host half before the filter can stop anything else.
-pub(super) fn seccomp(program: &[seccompiler::sock_filter], flags: u32, scene: &mut Scene<'_>) -> Done {
+pub(super) fn seccomp(program: &[seccompiler::sock_filter], flags: u32, state: &mut State<'_>) -> StepResult {
     match task::install_filter(program, flags)? {
-        Some(listener) => Ok(wire::hand(scene.wire, Slot::LISTENER, listener.as_fd())?),
+        Some(listener) => Ok(wire::hand(state.wire, Slot::LISTENER, listener.as_fd())?),
         None => Ok(()),
     }
 }
@@ -89,13 +89,13 @@ pub(super) fn seccomp(program: &[seccompiler::sock_filter], flags: u32, scene: &
 #[inline(never)]
 fn make_cwd(path: &CStr) -> Answer<()> {
     let root = file::open(cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?;
-    file::enter(path::directory(root.as_fd(), path)?.as_fd())
+    file::fchdir(path::directory(root.as_fd(), path)?.as_fd())
 }
 
 /// Changes directory; no link of `/proc` is followed on the way, so that no descriptor that we or our caller have open
 /// leads out of the root (CVE-2024-21626).
-pub(super) fn chdir(path: &CStr, attempt: Attempt, make: bool, scene: &mut Scene<'_>) -> Done {
-    if attempt == Attempt::Second && !scene.cwd_refused {
+pub(super) fn chdir(path: &CStr, attempt: Attempt, make: bool, state: &mut State<'_>) -> StepResult {
+    if attempt == Attempt::Second && !state.cwd_refused {
         return Ok(());
     }
     let entered = match enter(path) {
@@ -105,7 +105,7 @@ pub(super) fn chdir(path: &CStr, attempt: Attempt, make: bool, scene: &mut Scene
     match entered {
         Ok(()) => Ok(()),
         Err(Errno::EACCES | Errno::EPERM) if attempt == Attempt::First => {
-            scene.cwd_refused = true;
+            state.cwd_refused = true;
             Ok(())
         }
         Err(Errno::ELOOP) => Err(Cause::CwdOutside.into()),
@@ -119,7 +119,7 @@ fn enter(path: &CStr) -> Answer<()> {
         return file::chdir(path);
     }
     match file::openat2(cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0, file::RESOLVE_NO_MAGICLINKS) {
-        Ok(dir) => file::enter(dir.as_fd()),
+        Ok(dir) => file::fchdir(dir.as_fd()),
         Err(Errno::EPERM | Errno::ENOSYS) => {
             file::chdir(path)?;
             if file::is_inside_root()? { Ok(()) } else { Err(Errno::ELOOP) }
@@ -147,7 +147,7 @@ fn regular(path: &CStr) -> Answer<OwnedFd> {
         answer => answer,
     };
     let looked_at = open(libc::O_PATH)?;
-    if !is_regular(looked_at.as_fd())? || file::filesystem(looked_at.as_fd())? == super::proc::MAGIC {
+    if !is_regular(looked_at.as_fd())? || file::fs_magic(looked_at.as_fd())? == super::proc::MAGIC {
         return Err(Errno::EINVAL);
     }
     let opened = open(libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY)?;

@@ -1,7 +1,7 @@
 //! `/dev`: opened, and its nodes and links made.
 
 use super::path::{self, Scratch};
-use super::{Done, Scene, Trouble, leave, mount, tree};
+use super::{State, StepError, StepResult, leak_until_exec, mount, tree};
 use crate::plan::step::Slot;
 use crate::sys::file::{self, open_in};
 use crate::sys::{self, Answer, Errno};
@@ -9,47 +9,46 @@ use crate::wire::Cause;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// Opens the image's own `/dev`. What is mounted there, by whatever name, is not the image's: it may be the host's, whose
-/// nodes nobody wants to see replaced.
-pub(super) fn open_dev(scene: &mut Scene<'_>) -> Done {
-    let dev = path::directory(scene.root()?, c"/dev")?;
-    if sys::mount::id_of(dev.as_fd())? != sys::mount::id_of(scene.root()?)? {
+/// Opens the image's own `/dev`. A mount there is refused: it may be the host's `/dev`, whose nodes must not be replaced.
+pub(super) fn open_dev(state: &mut State<'_>) -> StepResult {
+    let dev = path::directory(state.root()?, c"/dev")?;
+    if sys::mount::id_of(dev.as_fd())? != sys::mount::id_of(state.root()?)? {
         return Err(Cause::ForeignDev.into());
     }
-    scene.put(Slot::DEV, dev);
+    state.put(Slot::DEV, dev);
     Ok(())
 }
 
 /// Relative to a directory that is known, a name needs no resolving; a path from the root gets its parents made.
-fn within<T>(scene: &Scene<'_>, at: Slot, path: &CStr, act: impl Fn(BorrowedFd<'_>, &CStr) -> Answer<T>) -> Answer<T> {
-    if at == Slot::ROOT { below_root(scene, path, act) } else { act(scene.get(at)?, path) }
+fn within<T>(state: &State<'_>, at: Slot, path: &CStr, act: impl Fn(BorrowedFd<'_>, &CStr) -> Answer<T>) -> Answer<T> {
+    if at == Slot::ROOT { below_root(state, path, act) } else { act(state.get(at)?, path) }
 }
 
 #[cold]
 #[inline(never)]
-fn below_root<T>(scene: &Scene<'_>, path: &CStr, act: impl Fn(BorrowedFd<'_>, &CStr) -> Answer<T>) -> Answer<T> {
-    let (parent, name) = path::parent(scene.root()?, path)?;
+fn below_root<T>(state: &State<'_>, path: &CStr, act: impl Fn(BorrowedFd<'_>, &CStr) -> Answer<T>) -> Answer<T> {
+    let (parent, name) = path::parent(state.root()?, path)?;
     act(parent.as_fd(), name.as_c()?)
 }
 
 /// Makes a symbolic link; what is there already stays.
-pub(super) fn link(scene: &Scene<'_>, at: Slot, path: &CStr, target: &CStr) -> Done {
-    match within(scene, at, path, |dir, name| file::symlink(target, dir, name)) {
+pub(super) fn link(state: &State<'_>, at: Slot, path: &CStr, target: &CStr) -> StepResult {
+    match within(state, at, path, |dir, name| file::symlink(target, dir, name)) {
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
 }
 
 /// Makes a symbolic link in `/dev` to what is in the root; nothing if that is not there.
-pub(super) fn link_to(scene: &Scene<'_>, name: &CStr, target: &CStr) -> Done {
-    let Ok(found) = open_in(scene.root()?, target, libc::O_PATH, 0) else { return Ok(()) };
-    leave(found);
-    link(scene, Slot::DEV, name, target)
+pub(super) fn link_to(state: &State<'_>, name: &CStr, target: &CStr) -> StepResult {
+    let Ok(found) = open_in(state.root()?, target, libc::O_PATH, 0) else { return Ok(()) };
+    leak_until_exec(found);
+    link(state, Slot::DEV, name, target)
 }
 
 /// Removes a file; one that is not there is as good as removed.
-pub(super) fn unlink(scene: &Scene<'_>, at: Slot, path: &CStr) -> Done {
-    match file::unlink(scene.get(at)?, path, false) {
+pub(super) fn unlink(state: &State<'_>, at: Slot, path: &CStr) -> StepResult {
+    match file::unlink(state.get(at)?, path, false) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
@@ -67,24 +66,24 @@ pub(super) struct Node<'a> {
 
 /// Makes a device node; says whether it is new. The same one that is there already will do, and where none may be made, the
 /// host's is bound.
-pub(super) fn node(scene: &mut Scene<'_>, node: &Node<'_>) -> Result<bool, Trouble> {
+pub(super) fn node(state: &mut State<'_>, node: &Node<'_>) -> Result<bool, StepError> {
     let nofollow = libc::AT_SYMLINK_NOFOLLOW;
     let (at, path, mode, device) = (node.at, node.path, node.mode, node.device);
-    let made = within(scene, at, path, |dir, name| file::mknod(dir, name, mode, device));
+    let made = within(state, at, path, |dir, name| file::mknod(dir, name, mode, device));
     match made {
         Ok(()) => {}
         Err(Errno::EEXIST) => {
-            let found = within(scene, at, path, |dir, name| file::stat_at(dir, name, nofollow))?;
+            let found = within(state, at, path, |dir, name| file::stat_at(dir, name, nofollow))?;
             let fifo = mode & libc::S_IFMT == libc::S_IFIFO;
             if found.st_mode & libc::S_IFMT != mode & libc::S_IFMT || (!fifo && found.st_rdev != device) {
                 return Err(Cause::OtherNode.into());
             }
         }
-        Err(Errno::EPERM) => return bind_node(scene, node).map(|()| false),
+        Err(Errno::EPERM) => return bind_node(state, node).map(|()| false),
         Err(errno) => return Err(errno.into()),
     }
     if let Some((uid, gid)) = node.owner {
-        within(scene, at, path, |dir, name| file::chown(dir, name, Some(uid), Some(gid), nofollow))?;
+        within(state, at, path, |dir, name| file::chown(dir, name, Some(uid), Some(gid), nofollow))?;
     }
     Ok(made.is_ok())
 }
@@ -93,15 +92,15 @@ pub(super) fn node(scene: &mut Scene<'_>, node: &Node<'_>) -> Result<bool, Troub
 /// its owner and permissions.
 #[cold]
 #[inline(never)]
-fn bind_node(scene: &mut Scene<'_>, node: &Node<'_>) -> Done {
+fn bind_node(state: &mut State<'_>, node: &Node<'_>) -> StepResult {
     let Node { at, path, mode, device, owner: _ } = *node;
     let mut whole = Scratch::new(if at == Slot::DEV { c"/dev/" } else { c"" })?;
     whole.push(path.to_bytes())?;
-    let tree = tree::late(scene, whole.as_c()?, false)?;
+    let tree = tree::late(state, whole.as_c()?, false)?;
     let found = file::stat(tree.as_fd())?;
     if found.st_mode & libc::S_IFMT != mode & libc::S_IFMT || found.st_rdev != device {
         return Err(Cause::OtherNode.into());
     }
-    scene.put(Slot::TREE, tree);
-    mount::attach(scene, whole.as_c()?, false)
+    state.put(Slot::TREE, tree);
+    mount::attach(state, whole.as_c()?, false)
 }

@@ -2,15 +2,15 @@
 //! (CVE-2024-21626): execve resolves the program, its `#!` interpreter and every link on the way before it closes what is
 //! marked close-on-exec.
 
-use super::{Done, Scene};
+use super::{State, StepResult};
 use crate::plan::step::Slot;
 use crate::sys::{Answer, close};
 use std::os::fd::{AsRawFd, RawFd};
 
 /// Closes what init has inherited of the host half, but for the slots and the wire.
-pub(super) fn close_inherited(preserve: u32, scene: &Scene<'_>) -> Done {
+pub(super) fn close_inherited(preserve: u32, state: &State<'_>) -> StepResult {
     let mut from = 3 + preserve;
-    for number in scene.inherited {
+    for number in state.inherited {
         close_up_to(&mut from, *number)?;
     }
     Ok(close::close_range(from, u32::MAX)?)
@@ -18,23 +18,23 @@ pub(super) fn close_inherited(preserve: u32, scene: &Scene<'_>) -> Done {
 
 /// Closes everything but the wire and the slots to keep. The other slots are emptied without a call for each: the ranges
 /// close them.
-pub(super) fn close_others(preserve: u32, keep: &[Slot], scene: &mut Scene<'_>) -> Done {
-    for (index, slot) in scene.slots.iter_mut().enumerate() {
+pub(super) fn close_others(preserve: u32, keep: &[Slot], state: &mut State<'_>) -> StepResult {
+    for (index, slot) in state.slots.iter_mut().enumerate() {
         if !keep.iter().any(|kept| usize::from(kept.0) == index) {
             std::mem::forget(slot.take());
         }
     }
     let mut from = 3 + preserve;
-    while let Some(number) = lowest(scene, from) {
+    while let Some(number) = lowest(state, from) {
         close_up_to(&mut from, number)?;
     }
     Ok(close::close_range(from, u32::MAX)?)
 }
 
 /// The lowest number at or above `from` that stays open.
-fn lowest(scene: &Scene<'_>, from: u32) -> Option<RawFd> {
-    let slots = scene.slots.iter().flatten().map(AsRawFd::as_raw_fd);
-    slots.chain([scene.wire.as_raw_fd()]).filter(|number| number.cast_unsigned() >= from).min()
+fn lowest(state: &State<'_>, from: u32) -> Option<RawFd> {
+    let slots = state.slots.iter().flatten().map(AsRawFd::as_raw_fd);
+    slots.chain([state.wire.as_raw_fd()]).filter(|number| number.cast_unsigned() >= from).min()
 }
 
 /// Closes from `from` up to a number that stays open, and goes on behind it.

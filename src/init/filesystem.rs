@@ -1,7 +1,7 @@
 //! New file systems: each goes on a place that was opened once, and what later steps need of it they get by descriptor.
 
 use super::path::{self, Place, Scratch};
-use super::{Done, Scene, Trouble, copy, leave, proc, tree};
+use super::{State, StepError, StepResult, copy, leak_until_exec, proc, tree};
 use crate::abi::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, MS_SLAVE, MountAttr};
 use crate::plan::step::{COVER, Detached, Slot};
 use crate::sys::file::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS};
@@ -9,6 +9,7 @@ use crate::sys::mount as sys;
 use crate::sys::{Answer, Errno};
 use crate::wire::Cause;
 use std::ffi::CStr;
+use std::fmt::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A file system to be mounted: the arguments of `mount(2)`.
@@ -23,11 +24,11 @@ pub(super) struct Fs<'a> {
 }
 
 /// Mounts a new file system in the way that the plan says.
-pub(super) fn mount(scene: &mut Scene<'_>, fs: &Fs<'_>, fresh: bool, detached: Option<&Detached>) -> Done {
+pub(super) fn mount(state: &mut State<'_>, fs: &Fs<'_>, fresh: bool, detached: Option<&Detached>) -> StepResult {
     match detached {
-        Some(detached) => make_detached(scene, fs, detached),
-        None if fresh => below_dev(scene, fs),
-        None => on_place(scene, fs),
+        Some(detached) => make_detached(state, fs, detached),
+        None if fresh => below_dev(state, fs),
+        None => on_place(state, fs),
     }
 }
 
@@ -38,11 +39,11 @@ fn ordinary(fstype: &CStr) -> bool {
 }
 
 /// Opens, and makes if it is missing, the directory that the file system goes on.
-fn place(scene: &Scene<'_>, fs: &Fs<'_>) -> Result<Place, Trouble> {
+fn place(state: &State<'_>, fs: &Fs<'_>) -> Result<Place, StepError> {
     if ordinary(fs.fstype) {
-        return Ok(Place { fd: plain_directory(scene, fs.target)?, literal: true, made: false });
+        return Ok(Place { fd: plain_directory(state, fs.target)?, literal: true, made: false });
     }
-    let place = path::place(scene.root()?, fs.target)?;
+    let place = path::place(state.root()?, fs.target)?;
     proc::outside(&place, fs.in_proc)?;
     Ok(place)
 }
@@ -53,26 +54,26 @@ fn takes_mode(fs: &Fs<'_>, place: &Place) -> bool {
 }
 
 /// Mounts it with `mount(2)`.
-fn on_place(scene: &mut Scene<'_>, fs: &Fs<'_>) -> Done {
-    let place = place(scene, fs)?;
+fn on_place(state: &mut State<'_>, fs: &Fs<'_>) -> StepResult {
+    let place = place(state, fs)?;
     if takes_mode(fs, &place) {
         let data = with_mode(place.fd.as_fd(), fs.data)?;
-        return over(scene, place.fd, fs, data.as_c()?);
+        return over(state, place.fd, fs, data.as_c()?);
     }
-    over(scene, place.fd, fs, fs.data)
+    over(state, place.fd, fs, fs.data)
 }
 
-fn over(scene: &mut Scene<'_>, place: OwnedFd, fs: &Fs<'_>, data: &CStr) -> Done {
-    scene.fchdir(place.as_fd())?;
-    leave(place);
+fn over(state: &mut State<'_>, place: OwnedFd, fs: &Fs<'_>, data: &CStr) -> StepResult {
+    state.fchdir(place.as_fd())?;
+    leak_until_exec(place);
     Ok(sys::filesystem(fs.source, c".", fs.fstype, fs.flags, data)?)
 }
 
 /// Makes it with `fsmount(2)`, fills it and gives it its attributes before anybody can reach it, and attaches it.
 #[cold]
 #[inline(never)]
-fn make_detached(scene: &mut Scene<'_>, fs: &Fs<'_>, detached: &Detached) -> Done {
-    let place = place(scene, fs)?;
+fn make_detached(state: &mut State<'_>, fs: &Fs<'_>, detached: &Detached) -> StepResult {
+    let place = place(state, fs)?;
     let new = if takes_mode(fs, &place) {
         sys::new(fs.fstype, fs.source, with_mode(place.fd.as_fd(), fs.data)?.as_c()?, fs.flags, detached.attr)?
     } else {
@@ -84,26 +85,26 @@ fn make_detached(scene: &mut Scene<'_>, fs: &Fs<'_>, detached: &Detached) -> Don
         copy::tree(readable(place.as_fd())?.as_fd(), readable(new.as_fd())?.as_fd())?;
     }
     attach(new.as_fd(), place.as_fd(), &detached.attrs)?;
-    leave(place);
+    leak_until_exec(place);
     match detached.keep {
-        Some(slot) => scene.put(slot, new),
-        None => leave(new),
+        Some(slot) => state.put(slot, new),
+        None => leak_until_exec(new),
     }
     Ok(())
 }
 
 /// On a new directory of a `/dev` that is ours alone and was empty a moment ago: nothing of it needs to be resolved.
-fn below_dev(scene: &mut Scene<'_>, fs: &Fs<'_>) -> Done {
-    let dev = scene.get(Slot::DEV)?;
+fn below_dev(state: &mut State<'_>, fs: &Fs<'_>) -> StepResult {
+    let dev = state.get(Slot::DEV)?;
     let name = fs.target.to_bytes_with_nul().get(c"/dev/".count_bytes()..).unwrap_or_default();
     let name = CStr::from_bytes_with_nul(name).map_err(|_| Errno::EINVAL)?;
     match file::mkdir(dev, name, 0o755) {
         Ok(()) => {
-            scene.fchdir_to_dev()?;
+            state.fchdir_to_dev()?;
             Ok(sys::filesystem(fs.source, name, fs.fstype, fs.flags, fs.data)?)
         }
         // a mount in between has made it
-        Err(Errno::EEXIST) => on_place(scene, fs),
+        Err(Errno::EEXIST) => on_place(state, fs),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -115,14 +116,9 @@ fn says_mode(data: &CStr) -> bool {
 /// The options of a tmpfs that takes the permissions of a directory.
 #[inline(never)]
 fn with_mode(place: BorrowedFd<'_>, data: &CStr) -> Answer<Scratch> {
-    let mut mode = file::stat(place)?.st_mode & 0o7777;
-    let mut digits = *b"mode=00000";
-    for digit in digits[5..].iter_mut().rev() {
-        *digit = b'0' + u8::try_from(mode & 7).unwrap_or_default();
-        mode >>= 3;
-    }
+    let mode = file::stat(place)?.st_mode & 0o7777;
     let mut whole = Scratch::new(c"")?;
-    whole.push(&digits)?;
+    write!(whole, "mode={mode:05o}").map_err(|_| Errno::ENAMETOOLONG)?;
     if !data.is_empty() {
         whole.push(b",")?;
         whole.push(data.to_bytes())?;
@@ -130,12 +126,12 @@ fn with_mode(place: BorrowedFd<'_>, data: &CStr) -> Answer<Scratch> {
     Ok(whole)
 }
 
-fn plain_directory(scene: &Scene<'_>, target: &CStr) -> Result<OwnedFd, Trouble> {
+fn plain_directory(state: &State<'_>, target: &CStr) -> Result<OwnedFd, StepError> {
     let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
-    let open = || file::openat2(scene.root()?, target, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0, resolve);
+    let open = || file::openat2(state.root()?, target, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0, resolve);
     match open() {
         Err(Errno::ENOENT) => {
-            path::directory(scene.root()?, target)?;
+            path::directory(state.root()?, target)?;
             Ok(open()?)
         }
         Err(Errno::ELOOP | Errno::ENOTDIR) => Err(Cause::NotOrdinary.into()),
@@ -155,14 +151,14 @@ pub(super) struct Cgroup<'a> {
 /// Mounts cgroup2. Refused where the cgroup namespace is not this user namespace's: then the host's tree is bound, or
 /// that part of it that a cgroup namespace would show. Where the container has no part, nothing must be seen through the
 /// place either: a writable tree may lie under it (CVE-2023-25809).
-pub(super) fn cgroup2(scene: &mut Scene<'_>, cgroup: &Cgroup<'_>) -> Done {
+pub(super) fn cgroup2(state: &mut State<'_>, cgroup: &Cgroup<'_>) -> StepResult {
     let flags = cgroup.flags;
-    let place = path::place(scene.root()?, cgroup.target)?;
+    let place = path::place(state.root()?, cgroup.target)?;
     proc::outside(&place, false)?;
     let place = place.fd;
     let attr = flags & (ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
     let mounted = if cgroup.attrs.is_empty() {
-        scene.fchdir(place.as_fd())?;
+        state.fchdir(place.as_fd())?;
         sys::filesystem(c"cgroup", c".", c"cgroup2", flags, cgroup.data)
     } else {
         sys::new(c"cgroup2", c"cgroup", cgroup.data, flags, attr)
@@ -171,7 +167,7 @@ pub(super) fn cgroup2(scene: &mut Scene<'_>, cgroup: &Cgroup<'_>) -> Done {
     match mounted {
         Err(Errno::EPERM | Errno::EBUSY) => {}
         answer => {
-            leave(place);
+            leak_until_exec(place);
             return Ok(answer?);
         }
     }
@@ -179,10 +175,10 @@ pub(super) fn cgroup2(scene: &mut Scene<'_>, cgroup: &Cgroup<'_>) -> Done {
         // the same file system on the place already (a bound /sys) keeps mount(2) from it, but not this
         return Ok(attach(sys::detached(c"cgroup2", attr)?.as_fd(), place.as_fd(), cgroup.attrs)?);
     };
-    let tree = match tree::late(scene, bind, true) {
+    let tree = match tree::late(state, bind, true) {
         Err(Errno::ENOENT) => {
             // looking for the tree may have led through other namespaces
-            scene.fchdir(place.as_fd())?;
+            state.fchdir(place.as_fd())?;
             return Ok(super::hide::cover(c".", COVER)?);
         }
         answer => answer?,

@@ -1,7 +1,7 @@
 //! Hooks in the container: a child of init that reads the state document and writes into memory files which the host
 //! half holds too.
 
-use super::{Done, Scene};
+use super::{State, StepResult};
 use crate::plan::image::Image;
 use crate::plan::step::{HookStep, Slot};
 use crate::sys::signal::End;
@@ -10,35 +10,35 @@ use crate::wire::Cause;
 use std::os::fd::BorrowedFd;
 
 /// Runs one hook and waits for it.
-pub(super) fn run(hook: &HookStep, payload: &Image, scene: &mut Scene<'_>) -> Done {
+pub(super) fn run(hook: &HookStep, payload: &Image, state: &mut State<'_>) -> StepResult {
     let [created, stdout, stderr] = Slot::HOOK;
     let stdin = if hook.late { Slot::HOOK_START } else { created };
-    file::rewind(scene.get(stdin)?)?;
+    file::rewind(state.get(stdin)?)?;
     for output in [stdout, stderr] {
-        file::empty(scene.get(output)?)?;
+        file::truncate(state.get(output)?)?;
     }
-    let files = [scene.get(stdin)?, scene.get(stdout)?, scene.get(stderr)?];
+    let files = [state.get(stdin)?, state.get(stdout)?, state.get(stderr)?];
     let limit = hook.timeout.map(|seconds| u64::from(seconds) * 1000);
     let image = &hook.image;
     // runc's hooks of this kind find the container's root under their feet: it has no path that they know
     if !hook.late {
-        file::enter(scene.root()?)?;
+        file::fchdir(state.root()?)?;
     }
     let Some(path) = image.candidates.first() else { return Err(crate::sys::Errno::ENOENT.into()) };
     let env = if hook.inherits { &payload.envp } else { &image.envp };
-    match exec::run(path, &image.argv, env, files, limit, scene.umask)? {
+    match exec::run(path, &image.argv, env, files, limit, state.umask)? {
         None => Err(Cause::HookTimeout.into()),
         Some(End::Exited(0)) => Ok(()),
-        Some(End::Exited(status)) => Err(super::Trouble { cause: Cause::HookExited, errno: 0, detail: status }),
-        Some(End::Killed(signal)) => Err(super::Trouble { cause: Cause::HookKilled, errno: 0, detail: signal }),
+        Some(End::Exited(status)) => Err(super::StepError { cause: Cause::HookExited, errno: 0, detail: status }),
+        Some(End::Killed(signal)) => Err(super::StepError { cause: Cause::HookKilled, errno: 0, detail: signal }),
     }
 }
 
 /// Appends what the last hook wrote to its two outputs, each cut to what a message can bear.
 #[inline(never)]
-pub(super) fn copy_output(scene: &Scene<'_>, to: BorrowedFd<'_>) {
+pub(super) fn copy_output(state: &State<'_>, to: BorrowedFd<'_>) {
     for output in [Slot::HOOK[1], Slot::HOOK[2]] {
-        let Ok(from) = scene.get(output) else { return };
+        let Ok(from) = state.get(output) else { return };
         let mut buffer = [0; 4096];
         let length = file::rewind(from).and_then(|()| file::read(from, &mut buffer)).unwrap_or(0);
         let _ = file::write(to, &u32::try_from(length).unwrap_or_default().to_ne_bytes());

@@ -3,7 +3,7 @@
 //!
 //! The plan decides. Where a step has more than one way, only the kernel's answer to one of its calls chooses between them,
 //! and the step's doc in `plan::step` names them all. What init remembers from one step to the next is what the kernel
-//! answered: see [`Scene`].
+//! answered: see [`State`].
 //!
 //! It runs between the clone and execve, as the only thread of its process, on memory that it shares with the host half,
 //! which goes on, or on a copy of it. A step that fails is reported to the host as `(step, errno)`; the host still has the
@@ -40,38 +40,38 @@ pub const FAILED: i32 = 1;
 
 /// Why a step failed, without its number.
 #[derive(Debug, Clone, Copy)]
-struct Trouble {
+struct StepError {
     cause: Cause,
     errno: i32,
     detail: i32,
 }
 
-impl From<Errno> for Trouble {
+impl From<Errno> for StepError {
     fn from(errno: Errno) -> Self {
         Self { cause: Cause::Kernel, errno: errno as i32, detail: 0 }
     }
 }
 
-impl From<Cause> for Trouble {
+impl From<Cause> for StepError {
     fn from(cause: Cause) -> Self {
         Self { cause, errno: 0, detail: 0 }
     }
 }
 
-type Done = Result<(), Trouble>;
+type StepResult = Result<(), StepError>;
 
 /// Leaves a descriptor to the next [`Step::CloseFds`], which closes many in one call. The plan has one behind the last mount, before
 /// any path of the image is looked up. Bundles with many mounts, and callers with few descriptors to give, would run into
 /// the limit of open files that way: higher numbers are closed at once.
-fn leave<T: AsFd>(fd: T) {
+fn leak_until_exec<T: AsFd>(fd: T) {
     const HIGHEST: i32 = 48;
-    if file::number(&fd) < HIGHEST {
+    if file::raw_fd(&fd) < HIGHEST {
         std::mem::forget(fd);
     }
 }
 
-/// The descriptors that steps leave for one another.
-struct Scene<'a> {
+/// What one step leaves to those after it: descriptors, and what the kernel answered.
+struct State<'a> {
     slots: &'a mut [Option<OwnedFd>],
     /// The numbers of the wire and of what was in the slots at the birth, in ascending order.
     inherited: &'a [RawFd],
@@ -102,20 +102,20 @@ enum Network {
     /// The thread has not written yet.
     Expected,
     /// It could not be made.
-    Failed(Trouble),
+    Failed(StepError),
 }
 
-impl Scene<'_> {
+impl State<'_> {
     /// Changes the working directory by a descriptor (`fchdir(2)`).
     fn fchdir(&mut self, directory: BorrowedFd<'_>) -> Result<(), Errno> {
         self.in_dev = false;
-        file::enter(directory)
+        file::fchdir(directory)
     }
 
     /// Makes the container's `/dev` the working directory, if it is not.
     fn fchdir_to_dev(&mut self) -> Result<(), Errno> {
         if !self.in_dev {
-            file::enter(self.get(Slot::DEV)?)?;
+            file::fchdir(self.get(Slot::DEV)?)?;
             self.in_dev = true;
         }
         Ok(())
@@ -144,8 +144,8 @@ impl Scene<'_> {
     }
 }
 
-/// What init walks with. It lives as long as the memory it lies in, which the host half may share; but for the plan,
-/// nobody else touches it from the clone on.
+/// The arguments of init. They live as long as the memory that they lie in, which the parent may share; from the clone on only
+/// the plan is read by both.
 #[derive(Debug)]
 pub struct Pack {
     /// What is to be done; the host half reads it too.
@@ -168,7 +168,7 @@ pub struct Pack {
 pub fn walk(pack: &mut Pack) -> ! {
     sys::alloc::forbid(true);
     let expected = pack.plan.birth.network_ahead && pack.slots[usize::from(Slot::NETWORK.0)].is_none();
-    let mut scene = Scene {
+    let mut state = State {
         network: if expected { Network::Expected } else { Network::Settled },
         slots: pack.slots,
         inherited: pack.inherited,
@@ -186,25 +186,25 @@ pub fn walk(pack: &mut Pack) -> ! {
         if let Some(marks) = pack.marks {
             marks.mark(index);
         }
-        scene.in_dev &= matches!(step, Step::Mount { fresh: true, .. } | Step::Mask { .. });
-        if let Err(trouble) = perform(step, &mut pack.image, &mut scene) {
+        state.in_dev &= matches!(step, Step::Mount { fresh: true, .. } | Step::Mask { .. });
+        if let Err(error) = perform(step, &mut pack.image, &mut state) {
             let step = u16::try_from(index).unwrap_or(u16::MAX);
-            report(&scene, Failure { step, cause: trouble.cause, errno: trouble.errno, detail: trouble.detail }, gate);
+            report(&state, Failure { step, cause: error.cause, errno: error.errno, detail: error.detail }, gate);
         }
         gate |= matches!(step, Step::Gate);
     }
     task::leave(FAILED)
 }
 
-/// Says what failed to whoever still listens: the host half, or behind the gate `start`, which reads the locked file.
-fn report(scene: &Scene<'_>, failure: Failure, gate: bool) -> ! {
+/// Reports a failure: to the parent, or after [`Step::Gate`] in the locked file, which `start` reads.
+fn report(state: &State<'_>, failure: Failure, gate: bool) -> ! {
     let message = Message::Failed(failure);
     if gate {
-        if let Ok(lock) = scene.get(Slot::LOCK) {
+        if let Ok(lock) = state.get(Slot::LOCK) {
             let _ = file::write(lock, &message.encode());
-            hook::copy_output(scene, lock);
+            hook::copy_output(state, lock);
         }
-    } else if !matches!(wire::say(scene.wire, message), Ok(()) | Err(Errno::EPIPE)) {
+    } else if !matches!(wire::say(state.wire, message), Ok(()) | Err(Errno::EPIPE)) {
         // a status alone would be taken for the payload's
         task::trap();
     }
@@ -212,23 +212,23 @@ fn report(scene: &Scene<'_>, failure: Failure, gate: bool) -> ! {
 }
 
 // check: table: one line a step: which call it is
-fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>) -> Done {
+fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> StepResult {
     match step {
         Step::Tell(sync) => {
-            // from now on others know of us, and may ask us to end
+            // from now on others know our pid and may send signals
             if *sync == Sync::Ready {
-                signal::heed();
+                signal::exit_on_term_signals();
             }
-            wire::say(scene.wire, Message::Reached(*sync))?;
+            wire::say(state.wire, Message::Reached(*sync))?;
         }
-        Step::Await(sync) => meet(*sync, scene)?,
+        Step::Await(sync) => meet(*sync, state)?,
         Step::Enter(slot, kind) => {
             let mut kinds = crate::abi::ns::Namespaces::default();
             kinds.insert(*kind);
-            ns::join(scene.get(*slot)?, kinds)?;
+            ns::join(state.get(*slot)?, kinds)?;
         }
-        Step::Join(slot, kinds) => creds::join(scene.get(*slot)?, *kinds)?,
-        Step::JoinNetwork => join_network(scene)?,
+        Step::Join(slot, kinds) => creds::join(state.get(*slot)?, *kinds)?,
+        Step::JoinNetwork => join_network(state)?,
         Step::Unshare(kinds) => ns::unshare(*kinds)?,
         Step::BecomeRoot { alone } => creds::become_root(*alone)?,
         Step::Session => task::new_session(),
@@ -238,61 +238,61 @@ fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>) -> Don
         Step::Loopback => net::loopback_up(net::control()?.as_fd())?,
         Step::Umask(mask) => {
             let before = file::umask(*mask);
-            scene.umask.get_or_insert(before);
+            state.umask.get_or_insert(before);
         }
         Step::Propagate(flags) => sys::mount::propagate(c"/", *flags)?,
         Step::PrivateParent(path) => root::private_parent(path)?,
-        Step::OpenRoot { path, tree, over } => root::open(if *over { c"/" } else { path }, *tree, scene)?,
-        Step::Chroot(path) => root::change(path, scene)?,
-        Step::EnterRoot => root::enter(scene)?,
-        Step::NewTree { path, propagation } => tree::new(path, *propagation, scene)?,
+        Step::OpenRoot { path, tree, over } => root::open(if *over { c"/" } else { path }, *tree, state)?,
+        Step::Chroot(path) => root::change(path, state)?,
+        Step::EnterRoot => root::enter(state)?,
+        Step::NewTree { path, propagation } => tree::new(path, *propagation, state)?,
         Step::CloneAhead { slot, source, recursive, instead, settled } => {
-            tree::ahead(scene, *slot, source, instead.as_deref(), *recursive, *settled)?;
+            tree::ahead(state, *slot, source, instead.as_deref(), *recursive, *settled)?;
         }
-        Step::TakeRoot => root::take(scene)?,
-        Step::Pivot { cut } => root::pivot(*cut, scene)?,
+        Step::TakeRoot => root::take(state)?,
+        Step::Pivot { cut } => root::pivot(*cut, state)?,
         Step::Conceal { path, shared } => root::conceal(path, *shared)?,
-        Step::MoveRoot => root::shift(scene)?,
-        Step::ReadonlyRoot => root::readonly(scene)?,
+        Step::MoveRoot => root::shift(state)?,
+        Step::ReadonlyRoot => root::readonly(state)?,
         Step::Mount { source, fstype, target, flags, data, fresh, in_proc, detached } => {
             let fs = Fs { source, fstype, target, flags: *flags, data, in_proc: *in_proc };
-            filesystem::mount(scene, &fs, *fresh, detached.as_deref())?;
+            filesystem::mount(state, &fs, *fresh, detached.as_deref())?;
         }
         Step::MountCgroup { target, flags, data, bind, attrs } => {
-            filesystem::cgroup2(scene, &Cgroup { target, flags: *flags, data, bind: bind.as_deref(), attrs })?;
+            filesystem::cgroup2(state, &Cgroup { target, flags: *flags, data, bind: bind.as_deref(), attrs })?;
         }
         Step::ReadonlyPath { path } => hide::readonly_path(path)?,
-        Step::Mask { path, cover, file } => hide::mask(scene, path, cover.as_deref().unwrap_or(COVER), *file)?,
-        Step::Remount { target, flags, data } => mount::remount(scene, target, *flags, data)?,
+        Step::Mask { path, cover, file } => hide::mask(state, path, cover.as_deref().unwrap_or(COVER), *file)?,
+        Step::Remount { target, flags, data } => mount::remount(state, target, *flags, data)?,
         Step::Clone { source, recursive, instead } => {
-            scene.put(Slot::TREE, tree::clone_of_host(source, instead.as_deref(), *recursive)?);
+            state.put(Slot::TREE, tree::clone_of_host(source, instead.as_deref(), *recursive)?);
         }
-        Step::CloneInside { source, recursive } => mount::clone_inside(scene, source, *recursive)?,
+        Step::CloneInside { source, recursive } => mount::clone_inside(state, source, *recursive)?,
         Step::Take { slot, .. } => {
-            let tree = scene.take(*slot)?;
-            scene.put(Slot::TREE, tree);
+            let tree = state.take(*slot)?;
+            state.put(Slot::TREE, tree);
         }
-        Step::IdMap { mapped, by_host, .. } => mount::map_ids(scene, *mapped, *by_host)?,
-        Step::Attr { slot, attr, recursive } => sys::mount::set_attr(scene.get(*slot)?, attr, *recursive)?,
+        Step::IdMap { mapped, by_host, .. } => mount::map_ids(state, *mapped, *by_host)?,
+        Step::Attr { slot, attr, recursive } => sys::mount::set_attr(state.get(*slot)?, attr, *recursive)?,
         Step::AttrKeepLocked { attr, explicit, host } => {
-            mount::keep_locked(scene.get(Slot::TREE)?, attr, *explicit, *host)?;
+            mount::keep_locked(state.get(Slot::TREE)?, attr, *explicit, *host)?;
         }
-        Step::Attach { target, in_proc } => mount::attach(scene, target, *in_proc)?,
-        Step::AttrAt { target, attr, explicit, then } => mount::attr_at(scene, target, attr, *explicit, then.as_ref())?,
-        Step::Link { at, path, target } => device::link(scene, *at, path, target)?,
-        Step::LinkTo { name, target } => device::link_to(scene, name, target)?,
-        Step::OpenDev => device::open_dev(scene)?,
+        Step::Attach { target, in_proc } => mount::attach(state, target, *in_proc)?,
+        Step::AttrAt { target, attr, explicit, then } => mount::attr_at(state, target, attr, *explicit, then.as_ref())?,
+        Step::Link { at, path, target } => device::link(state, *at, path, target)?,
+        Step::LinkTo { name, target } => device::link_to(state, name, target)?,
+        Step::OpenDev => device::open_dev(state)?,
         Step::Node { at, path, mode, device, owner, for_masks } => {
-            let made = device::node(scene, &Node { at: *at, path, mode: *mode, device: *device, owner: *owner })?;
-            scene.own_null |= *for_masks && made;
+            let made = device::node(state, &Node { at: *at, path, mode: *mode, device: *device, owner: *owner })?;
+            state.own_null |= *for_masks && made;
         }
-        Step::Unlink { at, path } => device::unlink(scene, *at, path)?,
-        Step::OpenProc => proc::open(scene)?,
-        Step::WriteProc { file, value } => proc::write(scene, file, value)?,
-        Step::OpenTerminal { size } => tty::open(*size, scene)?,
-        Step::BindConsole => tty::bind_console(scene)?,
-        Step::SendTerminal { socket } => tty::send(*socket, scene)?,
-        Step::TakeTerminal(uid) => tty::take(*uid, scene)?,
+        Step::Unlink { at, path } => device::unlink(state, *at, path)?,
+        Step::OpenProc => proc::open(state)?,
+        Step::WriteProc { file, value } => proc::write(state, file, value)?,
+        Step::OpenTerminal { size } => tty::open(*size, state)?,
+        Step::BindConsole => tty::bind_console(state)?,
+        Step::SendTerminal { socket } => tty::send(*socket, state)?,
+        Step::TakeTerminal(uid) => tty::take(*uid, state)?,
         Step::OwnStdio(uid) => tty::own_stdio(*uid),
         Step::Limit { resource, soft, hard, .. } => task::set_limit(0, *resource, *soft, *hard)?,
         Step::Scheduler(attr, _) => task::set_scheduler(attr)?,
@@ -309,15 +309,15 @@ fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>) -> Don
         Step::Uid(uid) => cred::set_uid(*uid)?,
         Step::Caps(sets) => creds::set_caps(sets)?,
         Step::Ambient(set) => cred::set_ambient(*set)?,
-        Step::Seccomp { program, flags } => creds::seccomp(program, *flags, scene)?,
-        Step::MakeCwd(path) => drop(path::directory(scene.root()?, path)),
-        Step::Chdir { path, attempt, make } => creds::chdir(path, *attempt, *make, scene)?,
+        Step::Seccomp { program, flags } => creds::seccomp(program, *flags, state)?,
+        Step::MakeCwd(path) => drop(path::directory(state.root()?, path)),
+        Step::Chdir { path, attempt, make } => creds::chdir(path, *attempt, *make, state)?,
         Step::Home(uid) => creds::home(*uid, image),
         Step::Find => find(image)?,
-        Step::Hook(hook) => hook::run(hook, image, scene)?,
-        Step::CloseInherited { preserve } => fds::close_inherited(*preserve, scene)?,
-        Step::CloseFds { preserve, keep } => fds::close_others(*preserve, keep, scene)?,
-        Step::Gate => gate(scene)?,
+        Step::Hook(hook) => hook::run(hook, image, state)?,
+        Step::CloseInherited { preserve } => fds::close_inherited(*preserve, state)?,
+        Step::CloseFds { preserve, keep } => fds::close_others(*preserve, keep, state)?,
+        Step::Gate => gate(state)?,
         Step::Signals => signal::default_all()?,
         Step::Exec => execute(image)?,
     }
@@ -325,44 +325,44 @@ fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>) -> Don
 }
 
 /// Waits for the host's word; anything else than that word ends init.
-fn meet(sync: Sync, scene: &mut Scene<'_>) -> Done {
-    if sync == Sync::Ready && scene.ready.is_some_and(Word::was_said) {
+fn meet(sync: Sync, state: &mut State<'_>) -> StepResult {
+    if sync == Sync::Ready && state.ready.is_some_and(Word::was_said) {
         return Ok(());
     }
-    while matches!(scene.network, Network::Expected) && scene.heard.is_none() {
-        listen(scene)?;
+    while matches!(state.network, Network::Expected) && state.heard.is_none() {
+        listen(state)?;
     }
-    match scene.heard.take() {
+    match state.heard.take() {
         Some(heard) if heard == sync => Ok(()),
         Some(_) => Err(Errno::EPIPE.into()),
-        None => Ok(wire::wait(scene.wire, sync)?),
+        None => Ok(wire::wait(state.wire, sync)?),
     }
 }
 
 /// The network namespace is in its slot if it was there before us; else the thread that makes it sends it.
-fn join_network(scene: &mut Scene<'_>) -> Done {
-    while matches!(scene.network, Network::Expected) {
-        listen(scene)?;
+fn join_network(state: &mut State<'_>) -> StepResult {
+    while matches!(state.network, Network::Expected) {
+        listen(state)?;
     }
-    if let Network::Failed(why) = scene.network {
+    if let Network::Failed(why) = state.network {
         return Err(why);
     }
     let mut network = crate::abi::ns::Namespaces::default();
     network.insert(crate::abi::ns::Namespace::Network);
-    Ok(ns::join(scene.get(Slot::NETWORK)?, network)?)
+    Ok(ns::join(state.get(Slot::NETWORK)?, network)?)
 }
 
 /// Takes one message while two may write: the host half, which lets us go on, and the thread, which sends the network
 /// namespace or says why there is none.
-fn listen(scene: &mut Scene<'_>) -> Done {
-    match wire::hear(scene.wire)? {
-        Some((Message::Go(sync), _)) => scene.heard = Some(sync),
+fn listen(state: &mut State<'_>) -> StepResult {
+    match wire::hear(state.wire)? {
+        Some((Message::Go(sync), _)) => state.heard = Some(sync),
         Some((Message::Handed(Slot::NETWORK), Some(fd))) => {
-            scene.put(Slot::NETWORK, fd);
-            scene.network = Network::Settled;
+            state.put(Slot::NETWORK, fd);
+            state.network = Network::Settled;
         }
         Some((Message::Failed(Failure { cause, errno, detail, .. }), _)) => {
-            scene.network = Network::Failed(Trouble { cause, errno, detail });
+            state.network = Network::Failed(StepError { cause, errno, detail });
         }
         Some((Message::Handed(_) | Message::Reached(_), _)) | None => return Err(Errno::EPIPE.into()),
     }
@@ -370,11 +370,11 @@ fn listen(scene: &mut Scene<'_>) -> Done {
 }
 
 /// Waits for the byte that `start` writes into the fifo.
-fn gate(scene: &Scene<'_>) -> Done {
+fn gate(state: &State<'_>) -> StepResult {
     let mut byte = [0];
     exe::forget_text();
     entry::forget();
-    match file::read(scene.get(Slot::GATE)?, &mut byte)? {
+    match file::read(state.get(Slot::GATE)?, &mut byte)? {
         1 => Ok(()),
         _ => Err(Errno::EPIPE.into()),
     }
@@ -382,7 +382,7 @@ fn gate(scene: &Scene<'_>) -> Done {
 
 /// The first candidate that may be executed. A file that is there but may not be executed decides the reason if no
 /// later one can.
-fn find(image: &mut Image) -> Done {
+fn find(image: &mut Image) -> StepResult {
     let mut reason = Errno::ENOENT;
     for (index, candidate) in image.candidates.iter().enumerate() {
         match executable(candidate) {
@@ -394,7 +394,7 @@ fn find(image: &mut Image) -> Done {
             Err(errno) => reason = errno,
         }
     }
-    Err(Trouble { cause: Cause::NoProgram, errno: reason as i32, detail: 0 })
+    Err(StepError { cause: Cause::NoProgram, errno: reason as i32, detail: 0 })
 }
 
 fn executable(path: &CStr) -> Result<(), Errno> {
@@ -406,7 +406,7 @@ fn executable(path: &CStr) -> Result<(), Errno> {
 }
 
 /// Executes the chosen candidate; if nobody has looked, the first one that can be, which is the same.
-fn execute(image: &mut Image) -> Done {
+fn execute(image: &mut Image) -> StepResult {
     let all = 0..image.candidates.len();
     for index in image.chosen.map_or(all, |chosen| chosen..chosen + 1) {
         let Some(path) = image.candidates.get(index) else { break };

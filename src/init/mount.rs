@@ -1,6 +1,6 @@
 //! Mounts that exist: cloned, given attributes, attached, by descriptors and never by a path twice.
 
-use super::{Done, Scene, leave, path, proc, tree};
+use super::{State, StepResult, leak_until_exec, path, proc, tree};
 use crate::abi::mount::{
     ATTR_ATIME, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, ATTR_STRICTATIME,
     MS_REMOUNT, MountAttr,
@@ -14,29 +14,29 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// `MS_REMOUNT` of what is mounted at a path.
-pub(super) fn remount(scene: &mut Scene<'_>, target: &CStr, flags: u64, data: &CStr) -> Done {
-    let place = open_in(scene.root()?, target, libc::O_PATH, 0)?;
-    scene.fchdir(place.as_fd())?;
+pub(super) fn remount(state: &mut State<'_>, target: &CStr, flags: u64, data: &CStr) -> StepResult {
+    let place = open_in(state.root()?, target, libc::O_PATH, 0)?;
+    state.fchdir(place.as_fd())?;
     Ok(mount::filesystem(c"", c".", c"", flags | MS_REMOUNT, data)?)
 }
 
 /// Clones what lies in the root.
-pub(super) fn clone_inside(scene: &mut Scene<'_>, source: &CStr, recursive: bool) -> Done {
-    let place = open_in(scene.root()?, if source.is_empty() { c"." } else { source }, libc::O_PATH, 0)?;
+pub(super) fn clone_inside(state: &mut State<'_>, source: &CStr, recursive: bool) -> StepResult {
+    let place = open_in(state.root()?, if source.is_empty() { c"." } else { source }, libc::O_PATH, 0)?;
     let tree = mount::clone_tree(place.as_fd(), c"", recursive, true)?;
-    scene.put(Slot::TREE, tree);
+    state.put(Slot::TREE, tree);
     Ok(())
 }
 
 /// Sets attributes of what is mounted at a path.
 pub(super) fn attr_at(
-    scene: &Scene<'_>,
+    state: &State<'_>,
     target: &CStr,
     attr: &MountAttr,
     explicit: u64,
     then: Option<&(MountAttr, bool)>,
-) -> Done {
-    let place = open_in(scene.root()?, target, libc::O_PATH, 0)?;
+) -> StepResult {
+    let place = open_in(state.root()?, target, libc::O_PATH, 0)?;
     keep_locked(place.as_fd(), attr, explicit, false)?;
     match then {
         Some((attr, recursive)) => Ok(mount::set_attr(place.as_fd(), attr, *recursive)?),
@@ -45,18 +45,19 @@ pub(super) fn attr_at(
 }
 
 /// Maps the ids of the tree, or has the host do it.
-pub(super) fn map_ids(scene: &Scene<'_>, mapped: Mapped, by_host: bool) -> Done {
-    let tree = scene.get(Slot::TREE)?;
+pub(super) fn map_ids(state: &State<'_>, mapped: Mapped, by_host: bool) -> StepResult {
+    let tree = state.get(Slot::TREE)?;
     if !by_host {
-        return Ok(mount::map_ids(tree, scene.get(mapped.namespace)?, mapped.recursive)?);
+        return Ok(mount::map_ids(tree, state.get(mapped.namespace)?, mapped.recursive)?);
     }
-    wire::hand(scene.wire, Slot::TREE, tree)?;
-    Ok(wire::wait(scene.wire, Sync::IdMapped)?)
+    wire::hand(state.wire, Slot::TREE, tree)?;
+    Ok(wire::wait(state.wire, Sync::IdMapped)?)
 }
 
-/// What a remount would do; in a user namespace some flags of the source are locked, and those stay that nobody asked
-/// to be cleared. Of a clone that the host made the kernel does not know that, so we look.
-pub(super) fn keep_locked(tree: BorrowedFd<'_>, attr: &MountAttr, explicit: u64, host: bool) -> Done {
+/// Sets attributes as a remount would. In a user namespace some flags of the source are locked: those that the configuration does
+/// not clear by name (`explicit`) are kept. The kernel does not know this of a clone that the parent made (`host`), so its flags are
+/// read first.
+pub(super) fn keep_locked(tree: BorrowedFd<'_>, attr: &MountAttr, explicit: u64, host: bool) -> StepResult {
     const LOCKABLE: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
     let mut attr = *attr;
     if host {
@@ -93,13 +94,13 @@ fn changes_times(attr: &MountAttr, flags: u64) -> bool {
 }
 
 /// Attaches the tree; a missing target is made.
-pub(super) fn attach(scene: &mut Scene<'_>, target: &CStr, in_proc: bool) -> Done {
-    let tree = scene.take(Slot::TREE)?;
+pub(super) fn attach(state: &mut State<'_>, target: &CStr, in_proc: bool) -> StepResult {
+    let tree = state.take(Slot::TREE)?;
     let is_directory = file::stat(tree.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR;
-    if target == c"/proc" && file::filesystem(tree.as_fd())? != proc::MAGIC {
+    if target == c"/proc" && file::fs_magic(tree.as_fd())? != proc::MAGIC {
         return Err(Cause::NotProcfs.into());
     }
-    let place = path::target(scene.root()?, target, is_directory)?;
+    let place = path::target(state.root()?, target, is_directory)?;
     proc::outside(&place, in_proc)?;
     let place = place.fd;
     match mount::attach(tree.as_fd(), place.as_fd()) {
@@ -107,12 +108,12 @@ pub(super) fn attach(scene: &mut Scene<'_>, target: &CStr, in_proc: bool) -> Don
         Err(Errno::EINVAL) if (file::stat(place.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR) != is_directory => {
             return Err(Errno::ENOTDIR.into());
         }
-        Err(Errno::ELOOP) if scene.get(Slot::MOUNTS).is_ok() => {
-            mount::attach(tree::without_namespaces(scene, tree.as_fd())?.as_fd(), place.as_fd())?;
+        Err(Errno::ELOOP) if state.get(Slot::MOUNTS).is_ok() => {
+            mount::attach(tree::without_namespaces(state, tree.as_fd())?.as_fd(), place.as_fd())?;
         }
         answer => answer?,
     }
-    leave(tree);
-    leave(place);
+    leak_until_exec(tree);
+    leak_until_exec(place);
     Ok(())
 }

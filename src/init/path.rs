@@ -48,6 +48,12 @@ impl Scratch {
     }
 }
 
+impl std::fmt::Write for Scratch {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.push(text.as_bytes()).map_err(|_| std::fmt::Error)
+    }
+}
+
 /// Splits a path into the directory and the last name.
 fn split(path: &CStr) -> (&[u8], &[u8]) {
     let bytes = path.to_bytes();
@@ -119,7 +125,7 @@ fn make_directory(root: BorrowedFd<'_>, path: &CStr) -> Answer<OwnedFd> {
         if file::mkdir(up.as_fd(), name.as_c()?, 0o755).is_ok() {
             // what has just been made is no link; one that took its place is refused
             let made = file::open(up.as_fd(), name.as_c()?, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0);
-            super::leave(up);
+            super::leak_until_exec(up);
             return made;
         }
     }

@@ -4,7 +4,7 @@
 //! The tree is a copy of mounts that may be shared with the host, and so are the clones: both are made to propagate as if
 //! they had been made in a copy of the whole namespace.
 
-use super::{Done, Scene};
+use super::{State, StepResult};
 use crate::abi::mount::MountAttr;
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::plan::step::Slot;
@@ -20,28 +20,28 @@ fn mounts() -> Namespaces {
 }
 
 /// Makes the namespace. By the working directory, so that no descriptor of the host's tree is left.
-pub(super) fn new(path: &CStr, propagation: u64, scene: &mut Scene<'_>) -> Done {
-    scene.propagation = propagation;
+pub(super) fn new(path: &CStr, propagation: u64, state: &mut State<'_>) -> StepResult {
+    state.propagation = propagation;
     file::chdir(path)?;
-    let made = bindable(scene, || mount::namespace_of_tree(cwd(), c"."))?;
-    scene.put(Slot::MOUNTS, made);
+    let made = bindable(state, || mount::namespace_of_tree(cwd(), c"."))?;
+    state.put(Slot::MOUNTS, made);
     Ok(())
 }
 
 /// Clones a tree of the host. `settled`: how it propagates is said later.
 pub(super) fn ahead(
-    scene: &mut Scene<'_>,
+    state: &mut State<'_>,
     slot: Slot,
     source: &CStr,
     instead: Option<&CStr>,
     recursive: bool,
     settled: bool,
-) -> Done {
-    let tree = bindable(scene, || clone_of_host(source, instead, recursive))?;
+) -> StepResult {
+    let tree = bindable(state, || clone_of_host(source, instead, recursive))?;
     if !settled {
-        receive(scene, tree.as_fd(), recursive)?;
+        receive(state, tree.as_fd(), recursive)?;
     }
-    scene.put(slot, tree);
+    state.put(slot, tree);
     Ok(())
 }
 
@@ -54,18 +54,18 @@ pub(super) fn clone_of_host(source: &CStr, instead: Option<&CStr>, recursive: bo
 }
 
 /// What the host mounts there may come, nothing goes back.
-fn receive(scene: &Scene<'_>, tree: BorrowedFd<'_>, recursive: bool) -> Answer<()> {
-    let attr = MountAttr { propagation: scene.propagation, ..MountAttr::default() };
+fn receive(state: &State<'_>, tree: BorrowedFd<'_>, recursive: bool) -> Answer<()> {
+    let attr = MountAttr { propagation: state.propagation, ..MountAttr::default() };
     mount::set_attr(tree, &attr, recursive)
 }
 
 /// An unbindable mount is no obstacle where the whole namespace is copied first and made to receive only: so that is
 /// done.
-fn bindable<T>(scene: &Scene<'_>, act: impl Fn() -> Answer<T>) -> Answer<T> {
+fn bindable<T>(state: &State<'_>, act: impl Fn() -> Answer<T>) -> Answer<T> {
     match act() {
         Err(Errno::EINVAL) => {
             ns::unshare(mounts())?;
-            mount::propagate(c"/", scene.propagation)?;
+            mount::propagate(c"/", state.propagation)?;
             act()
         }
         answer => answer,
@@ -74,27 +74,27 @@ fn bindable<T>(scene: &Scene<'_>, act: impl Fn() -> Answer<T>) -> Answer<T> {
 
 /// Does something in the mount namespace of the host half, which made our wire, and comes back; where ours began as a
 /// copy of that one, here.
-fn abroad<T>(scene: &Scene<'_>, act: impl FnOnce() -> Answer<T>) -> Answer<T> {
-    let Ok(own) = scene.get(Slot::MOUNTS) else { return act() };
-    ns::join(socket::peer(scene.wire)?.as_fd(), mounts())?;
+fn abroad<T>(state: &State<'_>, act: impl FnOnce() -> Answer<T>) -> Answer<T> {
+    let Ok(own) = state.get(Slot::MOUNTS) else { return act() };
+    ns::join(socket::peer(state.wire)?.as_fd(), mounts())?;
     let answer = act();
     ns::join(own, mounts())?;
     answer
 }
 
 /// A clone of a tree of the host for which the plan saw no need.
-pub(super) fn late(scene: &Scene<'_>, source: &CStr, recursive: bool) -> Answer<OwnedFd> {
-    let tree = abroad(scene, || mount::clone_tree(cwd(), source, recursive, true))?;
-    if scene.get(Slot::MOUNTS).is_ok() {
-        receive(scene, tree.as_fd(), recursive)?;
+pub(super) fn late(state: &State<'_>, source: &CStr, recursive: bool) -> Answer<OwnedFd> {
+    let tree = abroad(state, || mount::clone_tree(cwd(), source, recursive, true))?;
+    if state.get(Slot::MOUNTS).is_ok() {
+        receive(state, tree.as_fd(), recursive)?;
     }
     Ok(tree)
 }
 
 /// A clone without the mount namespaces that are mounted in it, which the kernel lets nobody attach (`ELOOP`). In a copy
 /// of the whole namespace they would not have been.
-pub(super) fn without_namespaces(scene: &Scene<'_>, tree: BorrowedFd<'_>) -> Answer<OwnedFd> {
-    abroad(scene, || {
+pub(super) fn without_namespaces(state: &State<'_>, tree: BorrowedFd<'_>) -> Answer<OwnedFd> {
+    abroad(state, || {
         let copy = mount::namespace_of_tree(tree, c"")?;
         ns::join(copy.as_fd(), mounts())?;
         mount::clone_tree(cwd(), c"/", true, true)

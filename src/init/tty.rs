@@ -1,6 +1,7 @@
 //! The container's terminal: from its own devpts, by descriptor all the way (CVE-2025-52565).
 
-use super::{Done, Scene};
+use super::path::Scratch;
+use super::{State, StepResult};
 use crate::plan::step::Slot;
 use crate::sys::file::{
     self, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, cwd, given,
@@ -8,6 +9,7 @@ use crate::sys::file::{
 use crate::sys::tty::{self, Size};
 use crate::sys::{Answer, Errno, mount, socket};
 use crate::wire::{self, Cause};
+use std::fmt::Write;
 use std::os::fd::AsFd;
 
 /// `DEVPTS_SUPER_MAGIC` (linux/magic.h).
@@ -16,10 +18,10 @@ const DEVPTS_MAGIC: i64 = 0x1cd1;
 /// Opens a new terminal. A container that runs may have put anything in the place of `/dev/ptmx`: a link to the host's by way
 /// of `/proc`, a FIFO, a file with a lease. So the directory is opened first, through no link of `/proc`, and what is in a devpts is the
 /// kernel's: it never blocks.
-pub(super) fn open(size: Option<Size>, scene: &mut Scene<'_>) -> Done {
+pub(super) fn open(size: Option<Size>, state: &mut State<'_>) -> StepResult {
     let flags = libc::O_PATH | libc::O_DIRECTORY;
     let devpts = file::openat2(cwd(), c"/dev/pts", flags, 0, RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS)?;
-    if file::filesystem(devpts.as_fd())? != DEVPTS_MAGIC {
+    if file::fs_magic(devpts.as_fd())? != DEVPTS_MAGIC {
         return Err(Cause::NotDevpts.into());
     }
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
@@ -34,15 +36,15 @@ pub(super) fn open(size: Option<Size>, scene: &mut Scene<'_>) -> Done {
     if let Some(size) = size {
         tty::set_size(master.as_fd(), size)?;
     }
-    scene.put(Slot::PTY, master);
-    scene.put(Slot::TTY, terminal);
+    state.put(Slot::PTY, master);
+    state.put(Slot::TTY, terminal);
     Ok(())
 }
 
 /// `/dev/console` is a file that the terminal covers.
-pub(super) fn bind_console(scene: &Scene<'_>) -> Done {
+pub(super) fn bind_console(state: &State<'_>) -> StepResult {
     let flags = libc::O_CREAT | libc::O_NOFOLLOW | libc::O_RDONLY | libc::O_NOCTTY | libc::O_NONBLOCK;
-    let dev = scene.get(Slot::DEV)?;
+    let dev = state.get(Slot::DEV)?;
     let place = match file::open(dev, c"console", libc::O_PATH | libc::O_NOFOLLOW, 0) {
         Err(Errno::ENOENT) => {
             drop(file::open(dev, c"console", flags | libc::O_EXCL, 0o666)?);
@@ -50,53 +52,34 @@ pub(super) fn bind_console(scene: &Scene<'_>) -> Done {
         }
         answer => answer,
     }?;
-    let tree = mount::clone_tree(scene.get(Slot::TTY)?, c"", false, true)?;
+    let tree = mount::clone_tree(state.get(Slot::TTY)?, c"", false, true)?;
     Ok(mount::attach(tree.as_fd(), place.as_fd())?)
 }
 
 /// Sends the master and keeps no copy.
-pub(super) fn send(to_socket: bool, scene: &mut Scene<'_>) -> Done {
-    let master = scene.take(Slot::PTY)?;
+pub(super) fn send(to_socket: bool, state: &mut State<'_>) -> StepResult {
+    let master = state.take(Slot::PTY)?;
     if to_socket {
-        let mut name = *b"/dev/pts/\0\0\0\0\0\0\0\0\0\0";
-        let length = name_of(tty::index(master.as_fd())?, &mut name);
-        let console = scene.take(Slot::CONSOLE)?;
-        socket::send(console.as_fd(), &name[..length], Some(master.as_fd()))?;
+        let mut name = Scratch::new(c"/dev/pts/")?;
+        write!(name, "{}", tty::index(master.as_fd())?).map_err(|_| Errno::ENAMETOOLONG)?;
+        let console = state.take(Slot::CONSOLE)?;
+        socket::send(console.as_fd(), name.as_c()?.to_bytes(), Some(master.as_fd()))?;
     } else {
         // the screen that it is copied to does that, if it is one; a file gets what the payload wrote
-        let terminal = scene.get(Slot::TTY)?;
+        let terminal = state.get(Slot::TTY)?;
         tty::set_modes(terminal, &tty::modes(terminal)?.without_onlcr())?;
-        wire::hand(scene.wire, Slot::PTY, master.as_fd())?;
+        wire::hand(state.wire, Slot::PTY, master.as_fd())?;
     }
     Ok(())
 }
 
-/// Writes a number in decimal behind `/dev/pts/`.
-fn name_of(mut index: u32, name: &mut [u8; 19]) -> usize {
-    const HEAD: usize = 9;
-    let mut digits = [0; 10];
-    let mut count = 0;
-    loop {
-        digits[count] = b'0' + u8::try_from(index % 10).unwrap_or_default();
-        index /= 10;
-        count += 1;
-        if index == 0 {
-            break;
-        }
-    }
-    for (at, digit) in digits[..count].iter().rev().enumerate() {
-        name[HEAD + at] = *digit;
-    }
-    HEAD + count
-}
-
 /// The group stays: it is devpts' `gid=` option, which may have no mapping here.
-pub(super) fn take(uid: u32, scene: &mut Scene<'_>) -> Done {
-    let terminal = scene.take(Slot::TTY)?;
+pub(super) fn take(uid: u32, state: &mut State<'_>) -> StepResult {
+    let terminal = state.take(Slot::TTY)?;
     own(&terminal, uid)?;
     tty::control(terminal.as_fd())?;
     for number in 0..3 {
-        file::place(terminal.as_fd(), number)?;
+        file::dup_to(terminal.as_fd(), number)?;
     }
     Ok(())
 }
@@ -119,20 +102,6 @@ pub(super) fn own_stdio(uid: u32) {
         if !shared && found.st_uid != uid {
             // not ours to give: sockets and read-only file systems say so
             let _ = file::chown(fd, c"", Some(uid), None, libc::AT_EMPTY_PATH);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_terminals() {
-        for (index, expected) in [(0, "/dev/pts/0"), (12, "/dev/pts/12"), (u32::MAX, "/dev/pts/4294967295")] {
-            let mut name = *b"/dev/pts/\0\0\0\0\0\0\0\0\0\0";
-            let length = name_of(index, &mut name);
-            assert_eq!(&name[..length], expected.as_bytes());
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::step::{Slot, Step, Sync};
 use crate::sys::exe::View;
-use crate::sys::{task, tty};
+use crate::sys::{task, wait};
 use crate::wire::Message;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -48,7 +48,7 @@ impl Accompany<'_> {
     /// limits, and callers expect that error.
     pub(super) fn prefer_inits(&self, error: Error) -> Error {
         const PATIENCE: i32 = 50;
-        let ready = tty::poll([(Some(self.socket.as_fd()), libc::POLLIN)], PATIENCE);
+        let ready = wait::events([(Some(self.socket.as_fd()), libc::POLLIN)], PATIENCE);
         match ready.is_ok_and(|[ready]| ready != 0).then(|| self.socket.receive()) {
             Some(Ok(Some((Message::Failed(failure), _)))) => init_error::of(self.mode, self.plan, failure, self.slots),
             Some(_) | None => error,
@@ -107,7 +107,7 @@ impl Accompany<'_> {
             Mode::Create => false,
             Mode::Run | Mode::Exec if self.foreground => true,
             Mode::Run => {
-                let [ended] = tty::poll([(Some(self.child.pidfd.as_fd()), libc::POLLIN)], 0)?;
+                let [ended] = wait::events([(Some(self.child.pidfd.as_fd()), libc::POLLIN)], 0)?;
                 ended == 0 || became_payload(self.child.pid)
             }
             // execve changes the kernel's flag before it closes the stream

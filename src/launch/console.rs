@@ -171,7 +171,7 @@ fn turn(
         wanted |= libc::POLLOUT;
     }
     let master = (wanted != 0).then(|| master.as_fd());
-    tty::poll(
+    crate::sys::wait::events(
         [
             (Some(signals.as_fd()), libc::POLLIN),
             (up.wants_input().then_some(outside.0), libc::POLLIN),
@@ -183,7 +183,7 @@ fn turn(
 }
 
 fn readable(master: &OwnedFd) -> Result<bool> {
-    let [ready] = tty::poll([(Some(master.as_fd()), libc::POLLIN)], 0).context(|| "poll")?;
+    let [ready] = crate::sys::wait::events([(Some(master.as_fd()), libc::POLLIN)], 0).context(|| "poll")?;
     Ok(ready & libc::POLLIN != 0)
 }
 

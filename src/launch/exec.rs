@@ -20,7 +20,7 @@ use crate::spec::Checked;
 use crate::state::Held;
 use crate::sys::exe::View;
 use crate::sys::signal::End;
-use crate::sys::{Answer, Errno, cred, file, tty};
+use crate::sys::{Answer, Errno, cred, file, wait};
 use oci_spec::runtime::{Linux, Process};
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -112,7 +112,7 @@ fn root(init: &Held) -> Result<OwnedFd> {
 
 /// Whether the process that a pidfd means has ended.
 fn ended(pidfd: BorrowedFd<'_>) -> Answer<bool> {
-    tty::poll([(Some(pidfd), libc::POLLIN)], 0).map(|[ready]| ready != 0)
+    wait::events([(Some(pidfd), libc::POLLIN)], 0).map(|[ready]| ready != 0)
 }
 
 /// Starts the process. `first` is the pid of the container's first process.

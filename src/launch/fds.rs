@@ -28,7 +28,7 @@ pub(super) fn open(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
                 for (slot, fd) in Slot::HOOK.into_iter().zip(Files::new()?.into_inner()) {
                     slots[usize::from(slot.0)] = Some(fd);
                 }
-                slots[usize::from(Slot::HOOK_START.0)] = Some(file::memory(c"hook").context(|| "memfd_create")?);
+                slots[usize::from(Slot::HOOK_START.0)] = Some(file::memfd(c"hook").context(|| "memfd_create")?);
             }
             open => slots[usize::from(slot.0)] = Some(one(open, &slots)?),
         }

@@ -60,7 +60,7 @@ impl Files {
     /// # Errors
     /// The kernel's answer.
     pub fn new() -> Result<Self> {
-        let memory = || file::memory(c"hook").context(|| "memfd_create");
+        let memory = || file::memfd(c"hook").context(|| "memfd_create");
         Ok(Self([memory()?, memory()?, memory()?]))
     }
 
@@ -80,7 +80,7 @@ impl Files {
 /// The kernel's answer.
 pub(super) fn fill(stdin: BorrowedFd<'_>, document: &StateDocument<'_>) -> Result<()> {
     let bytes = document.bytes()?;
-    file::empty(stdin)
+    file::truncate(stdin)
         .and_then(|()| file::write(stdin, &bytes))
         .and_then(|()| file::rewind(stdin))
         .context(|| "write the state document")
@@ -152,7 +152,7 @@ fn one(hook: &Planned, files: &Files, document: &StateDocument<'_>) -> Result<()
     let [stdin, stdout, stderr] = files.borrow();
     fill(stdin, document)?;
     for output in [stdout, stderr] {
-        file::empty(output).context(|| "empty a hook's output")?;
+        file::truncate(output).context(|| "empty a hook's output")?;
     }
     let image = &hook.image;
     let Some(path) = image.candidates.first() else { return Err(Error::msg("a hook without a program")) };

@@ -6,7 +6,7 @@
 
 use crate::error::{Context, Result};
 use crate::plan::request::StartOptions;
-use crate::sys::{file, socket, tty};
+use crate::sys::{file, socket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -94,7 +94,7 @@ impl Relay {
     pub fn wait(&self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
         loop {
             let watched = [(Some(self.fd()), libc::POLLIN), (Some(pidfd), libc::POLLIN)];
-            let [spoken, ended] = tty::poll(watched, -1).context(|| "poll the notify socket")?;
+            let [spoken, ended] = crate::sys::wait::events(watched, -1).context(|| "poll the notify socket")?;
             if spoken != 0 && self.pass(pid)? {
                 return Ok(());
             }
@@ -111,5 +111,5 @@ fn barrier(caller: &OwnedFd) -> std::result::Result<(), crate::sys::Errno> {
     let (ours, theirs) = socket::pair()?;
     socket::send(caller.as_fd(), b"BARRIER=1", Some(theirs.as_fd()))?;
     drop(theirs);
-    tty::poll([(Some(ours.as_fd()), 0)], MOST).map(drop)
+    crate::sys::wait::events([(Some(ours.as_fd()), 0)], MOST).map(drop)
 }

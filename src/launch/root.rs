@@ -73,7 +73,7 @@ pub fn detach(path: &Path, id: u64) -> Result<()> {
         return Ok(());
     }
     // by the kernel's path for it, which has no link that could be changed meanwhile
-    let path = std::fs::read_link(format!("/proc/self/fd/{}", file::number(&place))).context(what)?;
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", file::raw_fd(&place))).context(what)?;
     drop(place);
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::msg(what()))?;
     mount::unmount_here(&name).context(what)

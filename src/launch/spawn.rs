@@ -220,7 +220,7 @@ fn enter_empty_mounts() -> Answer<()> {
     let empty =
         mount::new(c"tmpfs", c"tmpfs", c"mode=755,nr_blocks=1,nr_inodes=2", 0, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC)?;
     mount::attach(empty.as_fd(), root.as_fd())?;
-    file::enter(empty.as_fd())?;
+    file::fchdir(empty.as_fd())?;
     mount::pivot_here()?;
     mount::unmount(c".")
 }

@@ -1,7 +1,7 @@
 //! The steps that init walks: a closed list of primitives, each one kernel call or one small, documented fallback.
 //!
-//! A step is fully resolved when it is made: strings are C strings, numbers are the kernel's. What can be known only
-//! inside the container (is the masked path a file?) is a choice within one step, said in its doc.
+//! A step is complete when it is made: strings are C strings, numbers are the kernel's. What only the kernel can answer, inside
+//! the container (is the masked path a file?), is a choice within one step, and the step's doc says so.
 
 use super::Mapped;
 use super::fmt::{Flags, Quoted};
@@ -20,18 +20,18 @@ pub type Str = CString;
 /// Options of the tmpfs that covers a masked directory: it is to hold nothing.
 pub const COVER: &CStr = c"nr_blocks=1,nr_inodes=2";
 
-/// The moments at which the halves meet.
+/// Synchronization points of parent and init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sync {
-    /// Id maps are written, the process is in its cgroups.
+    /// The parent has written the id maps and moved the process into its cgroups.
     Mapped,
-    /// The root is complete and not yet pivoted to: runtime hooks may look at it.
+    /// All mounts of the root are made, before `pivot_root(2)`: the runtime hooks may run.
     Rooted,
-    /// The host has set the limits that init may not set.
+    /// The parent has set the limits that init may not set.
     Limited,
-    /// The host has mapped the ids of a tree that it was handed.
+    /// The parent has mapped the ids of a mount that init sent to it.
     IdMapped,
-    /// Limits, record and pid file are written.
+    /// The parent has written limits, record and pid file.
     Ready,
 }
 
@@ -56,13 +56,13 @@ pub struct HookStep {
     pub image: super::image::Image,
     /// Seconds; none means no limit.
     pub timeout: Option<u32>,
-    /// It runs at the start, not at the creation.
+    /// It runs at `start`, not at `create`.
     pub late: bool,
-    /// It gets the payload's environment, which is known only when `HOME` is.
+    /// It gets the payload's environment, which is complete only after [`Step::Home`].
     pub inherits: bool,
 }
 
-/// What is done with a new file system before it is attached, and afterwards by its descriptor.
+/// What is done with a new file system before it is attached, and what its descriptor is kept for.
 #[derive(Debug)]
 pub struct Detached {
     /// `MOUNT_ATTR_*`.
@@ -162,15 +162,17 @@ pub enum Step {
         flags: u64,
         /// What the file system parses itself.
         data: Str,
-        /// It goes on a name that is new in an empty `/dev` of our own (slot `DEV`).
+        /// The mount point is a new directory directly below an empty `/dev` of our own (slot `DEV`): no path is resolved. If an
+        /// earlier mount has made the directory (`EEXIST`), it is resolved as usual.
         fresh: bool,
         /// The target may lie in a procfs: its name says so.
         in_proc: bool,
         /// It is made with `fsmount(2)`, since more is to be done with it than `mount(2)` can do.
         detached: Option<Box<Detached>>,
     },
-    /// Mounts cgroup2; where that is refused (no cgroup namespace of the user namespace's own), a part of the host's is
-    /// bound; where that is not there (a rootless container without a cgroup), the place is covered.
+    /// Mounts cgroup2. Where the kernel refuses (`EPERM`, `EBUSY`: the cgroup namespace does not belong to our user namespace), `bind`
+    /// is bound instead; where that does not exist (a rootless container without a cgroup), the mount point is covered with an
+    /// empty tmpfs.
     MountCgroup {
         /// Where, inside the root.
         target: Str,
@@ -233,7 +235,7 @@ pub enum Step {
         /// On everything below too.
         recursive: bool,
     },
-    /// Like `Attr` without recursion; a flag that is locked in this user namespace is kept where clearing it is refused.
+    /// Like `Attr` without recursion; flags that are locked in this user namespace are kept where clearing is refused (`EPERM`).
     AttrKeepLocked {
         /// Set and clear.
         attr: MountAttr,
@@ -242,7 +244,7 @@ pub enum Step {
         /// The host made the clone for a user namespace: the kernel would let flags be cleared that are locked there.
         host: bool,
     },
-    /// Attaches `TREE` at a path inside the root; a missing target is made, as a file or directory to fit.
+    /// Attaches `TREE` at a path inside the root; a missing target is made, as a file or directory like the root of `TREE`.
     Attach {
         /// Where, inside the root.
         target: Str,
@@ -307,16 +309,16 @@ pub enum Step {
     // -- pivot
     /// Changes root to `ROOT`: without a mount namespace there is nothing to pivot in.
     EnterRoot,
-    /// `pivot_root(2)` to `ROOT`, and away with the old root.
+    /// `pivot_root(2)` to `ROOT`, and unmounts the old root.
     Pivot {
-        /// The old root may share its mounts with the host: cut it off first.
+        /// The old root may share its mounts with the host: it is made a slave first, so that its unmounting stays here.
         cut: bool,
     },
-    /// Takes an instance of proc or sysfs off its place, or covers it.
+    /// Unmounts a procfs or sysfs; covers it if it is locked, or shared with the host.
     Conceal {
-        /// The place.
+        /// Where it is mounted.
         path: Str,
-        /// What is taken off here would be gone on the host, too.
+        /// Unmounting it would unmount it on the host, too.
         shared: bool,
     },
     /// Moves `ROOT` over `/` and changes root to it (`--no-pivot`).
@@ -345,7 +347,7 @@ pub enum Step {
         path: Str,
         /// Options of the tmpfs that covers a directory, if there are more than the usual ones.
         cover: Option<Str>,
-        /// It is most likely a file.
+        /// It is most likely a file: which kind of cover is tried first. If it is the other kind, the kernel says so (`ENOTDIR`).
         file: bool,
     },
     // -- terminal
@@ -429,7 +431,7 @@ pub enum Step {
         /// Makes it (0755), with its parents, if it is missing.
         make: bool,
     },
-    /// Adds `HOME` from the container's `/etc/passwd` to the environment, `/` if the user is not in it.
+    /// Adds `HOME` to the environment: the home directory in the container's `/etc/passwd`, or `/` if the user is not in it.
     Home(u32),
     /// Finds the program among the candidates.
     Find,

@@ -12,7 +12,7 @@
 //! ```
 
 use crate::error::{Context, Error, Result};
-use crate::sys::{Errno, proc};
+use crate::sys::{Errno, proc, signal};
 use nix::unistd::Pid;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -127,9 +127,9 @@ impl Held {
     /// Sends a signal.
     ///
     /// # Errors
-    /// As `proc::pidfd_send_signal`.
+    /// As [`signal::send`].
     pub fn signal(&self, signal: i32) -> std::result::Result<(), Errno> {
-        proc::pidfd_send_signal(self.pidfd.as_fd(), signal)
+        signal::send(self.pidfd.as_fd(), signal)
     }
 
     /// Waits for its end; says whether it came in that time.

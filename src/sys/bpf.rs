@@ -1,10 +1,10 @@
 //! bpf(2), as far as the device filter of cgroup v2 needs it: load a program, attach it to a cgroup, ask which are there.
 //!
 //! May use nix and libc only. The numbers are those of `include/uapi/linux/bpf.h`.
-#![allow(unsafe_code)]
 
+use super::owned;
 use nix::errno::Errno;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_PROG_ATTACH: libc::c_long = 8;
@@ -87,12 +87,6 @@ fn bpf<T>(command: libc::c_long, attr: T) -> Result<(libc::c_int, T), Errno> {
     // module's callers', each to a buffer of theirs that outlives the call and is as long as the count beside it.
     let answer = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(&mut room), size_of::<T>()) };
     Errno::result(answer).map(|n| (libc::c_int::try_from(n).unwrap_or_default(), room.attr))
-}
-
-fn owned(fd: libc::c_int) -> OwnedFd {
-    // SAFETY: `fd` is the answer of a bpf(2) command that makes a new descriptor (close-on-exec by itself), checked to
-    // be no error by `bpf`, and nobody else has seen it.
-    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 fn number(fd: BorrowedFd<'_>) -> u32 {

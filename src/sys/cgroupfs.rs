@@ -2,14 +2,14 @@
 //!
 //! May use nix only. Everything opened here is close-on-exec.
 
+use super::{check, owned, wait};
 use nix::errno::Errno;
 pub use nix::fcntl::AT_FDCWD;
 use nix::fcntl::{OFlag, open, openat};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::{Uid, UnlinkatFlags, Whence, chown, lseek, mkdir, read, unlinkat, write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -160,7 +160,7 @@ impl Watched {
     /// Sleeps until the file has changed or the time is over. `true` if it may have changed.
     ///
     /// # Errors
-    /// As [`wait`].
+    /// As [`wait()`].
     pub fn wait(&self, most: Duration) -> Result<bool, Errno> {
         wait(&[self], &[], most)
     }
@@ -175,14 +175,9 @@ impl Counter {
     ///
     /// # Errors
     /// eventfd(2)'s.
-    #[allow(unsafe_code)]
     pub fn new() -> Result<Self, Errno> {
-        // SAFETY: eventfd(2) takes two numbers; its answer, checked for an error first, is a new descriptor that nobody
-        // else has seen.
-        unsafe {
-            let fd = Errno::result(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK))?;
-            Ok(Self(OwnedFd::from_raw_fd(fd)))
-        }
+        // SAFETY: eventfd(2) takes two numbers.
+        check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }).map(|fd| Self(owned(fd)))
     }
 
     /// How much was added since it was last taken.
@@ -216,12 +211,10 @@ impl Counter {
 /// # Errors
 /// poll(2)'s, `EINTR` excepted: a signal counts as a possible change.
 pub fn wait(files: &[&Watched], counters: &[&Counter], most: Duration) -> Result<bool, Errno> {
-    let files = files.iter().map(|file| PollFd::new(file.0.as_fd(), PollFlags::POLLPRI));
-    let counters = counters.iter().map(|counter| PollFd::new(counter.0.as_fd(), PollFlags::POLLIN));
-    let mut fds: Vec<PollFd<'_>> = files.chain(counters).collect();
-    // rounded up, else the last millisecond is spent in a busy loop
-    let timeout = PollTimeout::try_from(most + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
-    match poll(&mut fds, timeout) {
+    let files = files.iter().map(|file| wait::entry(file.0.as_raw_fd(), libc::POLLPRI));
+    let counters = counters.iter().map(|counter| wait::entry(counter.0.as_raw_fd(), libc::POLLIN));
+    let mut set: Vec<libc::pollfd> = files.chain(counters).collect();
+    match wait::poll(&mut set, wait::milliseconds(most)) {
         Ok(n) => Ok(n > 0),
         Err(Errno::EINTR) => Ok(true),
         Err(errno) => Err(errno),
@@ -232,7 +225,6 @@ pub fn wait(files: &[&Watched], counters: &[&Counter], most: Duration) -> Result
 ///
 /// # Errors
 /// kill(2)'s.
-#[allow(unsafe_code)]
 pub fn send_signal(pid: i32, signal: i32) -> Result<(), Errno> {
     // 0 and negative numbers would reach whole process groups
     if pid <= 0 {

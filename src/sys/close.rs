@@ -1,5 +1,7 @@
 //! Closing descriptors, now or on execve.
 
+#![allow(clippy::undocumented_unsafe_blocks, reason = "see # Safety of `sys`")]
+
 use super::{Answer, Errno, call, check};
 use std::os::fd::RawFd;
 
@@ -9,7 +11,6 @@ use std::os::fd::RawFd;
 /// `EBADF`: it isn't open.
 pub fn close_on_exec(number: RawFd, on: bool) -> Answer<()> {
     let flag = if on { libc::FD_CLOEXEC } else { 0 };
-    // SAFETY: setting a flag of any number is harmless.
     check(unsafe { libc::fcntl(number, libc::F_SETFD, flag) }).map(drop)
 }
 
@@ -19,7 +20,6 @@ pub fn close_on_exec(number: RawFd, on: bool) -> Answer<()> {
 /// # Errors
 /// The kernel's answer.
 pub fn close_range(first: u32, last: u32) -> Answer<()> {
-    // SAFETY: no pointers; the caller holds no owner of any of these.
     match unsafe { call(libc::SYS_close_range, [first as usize, last as usize, 0, 0, 0]) } {
         Err(Errno::EPERM | Errno::ENOSYS) => close_each(first, last),
         answer => answer.map(drop),
@@ -33,7 +33,6 @@ pub fn close_range(first: u32, last: u32) -> Answer<()> {
 /// The kernel's answer.
 pub fn close_from_on_exec(first: u32) -> Answer<()> {
     const CLOSE_RANGE_CLOEXEC: usize = 4;
-    // SAFETY: no pointers; the descriptors stay open until execve.
     unsafe { call(libc::SYS_close_range, [first as usize, u32::MAX as usize, CLOSE_RANGE_CLOEXEC, 0, 0]) }.map(drop)
 }
 
@@ -43,7 +42,6 @@ fn close_each(first: u32, last: u32) -> Answer<()> {
     // a process that lowers its limit keeps what it has open above: most never raise it beyond this
     const USUAL: u64 = 65536;
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the limit lives through the call.
     check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) })?;
     let end = u32::try_from(limit.rlim_max.clamp(USUAL, 1 << 20)).unwrap_or(u32::MAX);
     for number in first..=last.min(end) {

@@ -2,6 +2,8 @@
 //!
 //! The raw system calls, not libc's: libc's versions change all threads of a process by signals; init has one thread.
 
+#![allow(clippy::undocumented_unsafe_blocks, reason = "see # Safety of `sys`")]
+
 use super::{Answer, Errno, call, check};
 
 /// `setgroups(2)`.
@@ -9,7 +11,6 @@ use super::{Answer, Errno, call, check};
 /// # Errors
 /// `EPERM`: not privileged, or `/proc/self/setgroups` says `deny`.
 pub fn set_groups(groups: &[u32]) -> Answer<()> {
-    // SAFETY: the list lives through the call and the length is its own.
     unsafe { call(libc::SYS_setgroups, [groups.len(), groups.as_ptr() as usize, 0, 0, 0]) }.map(drop)
 }
 
@@ -19,7 +20,6 @@ pub fn set_groups(groups: &[u32]) -> Answer<()> {
 /// `EINVAL`: the id has no mapping in this user namespace.
 pub fn set_gid(gid: u32) -> Answer<()> {
     let gid = gid as usize;
-    // SAFETY: plain numbers.
     unsafe { call(libc::SYS_setresgid, [gid, gid, gid, 0, 0]) }.map(drop)
 }
 
@@ -29,7 +29,6 @@ pub fn set_gid(gid: u32) -> Answer<()> {
 /// `EINVAL`: the id has no mapping in this user namespace. `EAGAIN`: over `RLIMIT_NPROC`.
 pub fn set_uid(uid: u32) -> Answer<()> {
     let uid = uid as usize;
-    // SAFETY: plain numbers.
     unsafe { call(libc::SYS_setresuid, [uid, uid, uid, 0, 0]) }.map(drop)
 }
 
@@ -76,7 +75,6 @@ pub fn set_caps(sets: &CapSets) -> Answer<()> {
         }
     };
     let words = [word(0), word(32)];
-    // SAFETY: version 3 takes two words a set; both live through the call.
     unsafe { call(libc::SYS_capset, [&raw const header as usize, words.as_ptr() as usize, 0, 0, 0]) }.map(drop)
 }
 
@@ -87,7 +85,6 @@ pub fn set_caps(sets: &CapSets) -> Answer<()> {
 pub fn caps() -> Answer<CapSets> {
     let header = CapHeader { version: CAP_VERSION_3, pid: 0 };
     let mut words = [CapWords::default(); 2];
-    // SAFETY: version 3 fills two words a set; both live through the call.
     unsafe { call(libc::SYS_capget, [&raw const header as usize, words.as_mut_ptr() as usize, 0, 0, 0]) }?;
     let join = |low: u32, high: u32| u64::from(low) | (u64::from(high) << 32);
     Ok(CapSets {
@@ -98,7 +95,6 @@ pub fn caps() -> Answer<CapSets> {
 }
 
 fn prctl(option: libc::c_int, a: usize, b: usize) -> Answer<libc::c_int> {
-    // SAFETY: the options used in this file take plain numbers.
     check(unsafe { libc::prctl(option, a, b, 0, 0) })
 }
 
@@ -172,10 +168,9 @@ pub fn become_subreaper() -> Answer<()> {
 /// auxiliary vector (`getauxval(3)`), which costs no call.
 #[must_use]
 pub fn is_root() -> bool {
-    [libc::AT_UID, libc::AT_EUID, libc::AT_GID, libc::AT_EGID].into_iter().all(|key| {
-        // SAFETY: no pointers; reads what libc has stored at the start.
-        unsafe { libc::getauxval(key) == 0 }
-    })
+    [libc::AT_UID, libc::AT_EUID, libc::AT_GID, libc::AT_EGID]
+        .into_iter()
+        .all(|key| unsafe { libc::getauxval(key) == 0 })
 }
 
 /// Whether the effective user was root, of his own user namespace at least, when we were executed (as [`is_root`]).
@@ -189,7 +184,6 @@ pub fn is_privileged() -> bool {
 /// what he says in the environment is not to be obeyed.
 #[must_use]
 pub fn is_above_caller() -> bool {
-    // SAFETY: no pointers.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
@@ -206,13 +200,11 @@ pub fn nonce() -> u64 {
 /// `geteuid(2)`.
 #[must_use]
 pub fn euid() -> u32 {
-    // SAFETY: cannot fail.
     unsafe { libc::geteuid() }
 }
 
 /// `getegid(2)`.
 #[must_use]
 pub fn egid() -> u32 {
-    // SAFETY: cannot fail.
     unsafe { libc::getegid() }
 }

@@ -1,7 +1,7 @@
 //! `execve(2)` with pointer arrays that are prepared before the clone, and running a program as a child.
 
 use super::signal::{self, End};
-use super::{Answer, Errno, call, close, file, task, tty};
+use super::{Answer, Errno, call, close, file, task, wait};
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -102,7 +102,7 @@ pub fn run(
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     let pid = i32::try_from(pid).map_err(|_| Errno::ESRCH)?;
     let limit = limit.map_or(-1, |limit| i32::try_from(limit).unwrap_or(i32::MAX));
-    let [ended] = tty::poll([(Some(pidfd.as_fd()), libc::POLLIN)], limit)?;
+    let [ended] = wait::events([(Some(pidfd.as_fd()), libc::POLLIN)], limit)?;
     if ended == 0 {
         signal::send(pidfd.as_fd(), libc::SIGKILL)?;
         signal::reap(pid, true)?;
@@ -118,7 +118,7 @@ fn become_program(path: &CStr, argv: &Strings, envp: &Strings, files: [BorrowedF
     }
     for (number, fd) in files.into_iter().enumerate() {
         let number = i32::try_from(number).unwrap_or_default();
-        if file::place(fd, number).is_err() {
+        if file::dup_to(fd, number).is_err() {
             task::leave(127);
         }
     }

@@ -1,10 +1,16 @@
 //! Files, directories and descriptors.
 
-use super::{Answer, Errno, call, check};
+#![allow(clippy::undocumented_unsafe_blocks, reason = "see # Safety of `sys`")]
+
+use super::{Answer, Errno, call, check, owned, wait};
+use nix::fcntl::{AtFlags, FcntlArg, OFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag};
+use nix::unistd::{Gid, Uid, UnlinkatFlags, Whence};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 /// `AT_FDCWD` as a directory descriptor.
@@ -28,22 +34,16 @@ pub fn given(number: RawFd) -> BorrowedFd<'static> {
 /// `/dev/null`. One call where nothing is wrong.
 pub fn ensure_standard() {
     let mut set = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
-    // SAFETY: the set lives through the call and the length is its own.
-    if unsafe { libc::poll(set.as_mut_ptr(), 3, 0) } <= 0 {
+    if !matches!(wait::poll(&mut set, 0), Ok(1..)) {
         return;
     }
     for entry in set.iter().filter(|entry| entry.revents & libc::POLLNVAL != 0) {
         // the lowest free number is taken: the closed ones in turn
         let null = open(cwd(), c"/dev/null", libc::O_RDWR, 0);
-        if let Ok(null) = null.and_then(|null| place(null.as_fd(), entry.fd).map(|()| null)) {
+        if let Ok(null) = null.and_then(|null| dup_to(null.as_fd(), entry.fd).map(|()| null)) {
             std::mem::forget(null);
         }
     }
-}
-
-fn owned(number: usize) -> OwnedFd {
-    // SAFETY: called right behind a successful call that made this descriptor; nobody else knows it.
-    unsafe { OwnedFd::from_raw_fd(RawFd::try_from(number).unwrap_or(-1)) }
 }
 
 /// `struct open_how` of `openat2(2)`.
@@ -74,7 +74,6 @@ pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve:
     let how = OpenHow { flags: u64::from((flags | libc::O_CLOEXEC).cast_unsigned()), mode: u64::from(mode), resolve };
     let mut tries = 0;
     loop {
-        // SAFETY: path and how live through the call; the size is that of how.
         let answer = unsafe {
             call(
                 libc::SYS_openat2,
@@ -103,14 +102,17 @@ pub fn open_in(root: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32) -> Answ
     openat2(root, path, flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
 }
 
+/// Flags as nix has them, with `O_CLOEXEC`.
+fn flags_of(flags: i32) -> OFlag {
+    OFlag::from_bits_retain(flags | libc::O_CLOEXEC)
+}
+
 /// `openat(2)`, close-on-exec.
 ///
 /// # Errors
 /// The kernel's answer.
 pub fn open(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32) -> Answer<OwnedFd> {
-    // SAFETY: path lives through the call.
-    let fd = check(unsafe { libc::openat(dir.as_raw_fd(), path.as_ptr(), flags | libc::O_CLOEXEC, mode) })?;
-    Ok(owned(fd.cast_unsigned() as usize))
+    nix::fcntl::openat(dir, path, flags_of(flags), Mode::from_bits_retain(mode))
 }
 
 /// Reads a regular file, or one that the kernel writes in one piece (`single_open` in its source), with two calls where `std::fs::read` makes four: a read that comes short is the last one. `usual` is
@@ -144,9 +146,7 @@ pub fn contents(path: &Path, usual: usize) -> std::io::Result<Vec<u8>> {
 /// # Errors
 /// The kernel's answer.
 pub fn open_path(path: &Path, flags: i32, mode: u32) -> std::io::Result<File> {
-    let flags = nix::fcntl::OFlag::from_bits_retain(flags | libc::O_CLOEXEC);
-    let mode = nix::sys::stat::Mode::from_bits_retain(mode);
-    Ok(File::from(nix::fcntl::openat(cwd(), path, flags, mode)?))
+    Ok(File::from(nix::fcntl::openat(cwd(), path, flags_of(flags), Mode::from_bits_retain(mode))?))
 }
 
 /// `mkdirat(2)`.
@@ -154,8 +154,7 @@ pub fn open_path(path: &Path, flags: i32, mode: u32) -> std::io::Result<File> {
 /// # Errors
 /// The kernel's answer.
 pub fn mkdir(dir: BorrowedFd<'_>, path: &CStr, mode: u32) -> Answer<()> {
-    // SAFETY: path lives through the call.
-    check(unsafe { libc::mkdirat(dir.as_raw_fd(), path.as_ptr(), mode) }).map(drop)
+    nix::sys::stat::mkdirat(dir, path, Mode::from_bits_retain(mode))
 }
 
 /// `mknodat(2)`.
@@ -163,8 +162,8 @@ pub fn mkdir(dir: BorrowedFd<'_>, path: &CStr, mode: u32) -> Answer<()> {
 /// # Errors
 /// The kernel's answer.
 pub fn mknod(dir: BorrowedFd<'_>, path: &CStr, mode: u32, device: u64) -> Answer<()> {
-    // SAFETY: path lives through the call.
-    check(unsafe { libc::mknodat(dir.as_raw_fd(), path.as_ptr(), mode, device) }).map(drop)
+    // type and permissions are one argument to the kernel
+    nix::sys::stat::mknodat(dir, path, SFlag::empty(), Mode::from_bits_retain(mode), device)
 }
 
 /// `makedev(3)`: a device number from its halves.
@@ -178,8 +177,7 @@ pub fn device(major: u32, minor: u32) -> u64 {
 /// # Errors
 /// The kernel's answer.
 pub fn symlink(target: &CStr, dir: BorrowedFd<'_>, path: &CStr) -> Answer<()> {
-    // SAFETY: both strings live through the call.
-    check(unsafe { libc::symlinkat(target.as_ptr(), dir.as_raw_fd(), path.as_ptr()) }).map(drop)
+    nix::unistd::symlinkat(target, dir, path)
 }
 
 /// `unlinkat(2)`; with `directory`, `rmdir`.
@@ -187,9 +185,8 @@ pub fn symlink(target: &CStr, dir: BorrowedFd<'_>, path: &CStr) -> Answer<()> {
 /// # Errors
 /// The kernel's answer.
 pub fn unlink(dir: BorrowedFd<'_>, path: &CStr, directory: bool) -> Answer<()> {
-    let flags = if directory { libc::AT_REMOVEDIR } else { 0 };
-    // SAFETY: path lives through the call.
-    check(unsafe { libc::unlinkat(dir.as_raw_fd(), path.as_ptr(), flags) }).map(drop)
+    let flags = if directory { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
+    nix::unistd::unlinkat(dir, path, flags)
 }
 
 /// `readlinkat(2)` of a path into a buffer; the part of it that was filled.
@@ -197,7 +194,6 @@ pub fn unlink(dir: BorrowedFd<'_>, path: &CStr, directory: bool) -> Answer<()> {
 /// # Errors
 /// The kernel's answer.
 pub fn readlink<'b>(dir: BorrowedFd<'_>, path: &CStr, buffer: &'b mut [u8]) -> Answer<&'b [u8]> {
-    // SAFETY: path and buffer live through the call, and the length is the buffer's.
     let length = unsafe { libc::readlinkat(dir.as_raw_fd(), path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
     let length = usize::try_from(length).map_err(|_| Errno::last())?;
     Ok(&buffer[..length])
@@ -216,22 +212,16 @@ pub fn stat(fd: BorrowedFd<'_>) -> Answer<libc::stat> {
 /// # Errors
 /// The kernel's answer.
 pub fn stat_at(dir: BorrowedFd<'_>, path: &CStr, flags: i32) -> Answer<libc::stat> {
-    let mut out = std::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: path lives through the call and out has room for the answer.
-    check(unsafe { libc::fstatat(dir.as_raw_fd(), path.as_ptr(), out.as_mut_ptr(), flags) })?;
-    // SAFETY: the call succeeded and filled it.
-    Ok(unsafe { out.assume_init() })
+    nix::sys::stat::fstatat(dir, path, AtFlags::from_bits_retain(flags))
 }
 
 /// `fstatfs(2)`: the magic number of the file system (`statfs(2)`).
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn filesystem(fd: BorrowedFd<'_>) -> Answer<i64> {
+pub fn fs_magic(fd: BorrowedFd<'_>) -> Answer<i64> {
     let mut out = std::mem::MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: out has room for the answer.
     check(unsafe { libc::fstatfs(fd.as_raw_fd(), out.as_mut_ptr()) })?;
-    // SAFETY: the call succeeded and filled it.
     #[allow(clippy::unnecessary_cast)]
     Ok(unsafe { out.assume_init() }.f_type as i64)
 }
@@ -241,9 +231,8 @@ pub fn filesystem(fd: BorrowedFd<'_>) -> Answer<i64> {
 /// # Errors
 /// The kernel's answer.
 pub fn chown(dir: BorrowedFd<'_>, path: &CStr, uid: Option<u32>, gid: Option<u32>, flags: i32) -> Answer<()> {
-    let (uid, gid) = (uid.unwrap_or(u32::MAX), gid.unwrap_or(u32::MAX));
-    // SAFETY: path lives through the call.
-    check(unsafe { libc::fchownat(dir.as_raw_fd(), path.as_ptr(), uid, gid, flags) }).map(drop)
+    let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+    nix::unistd::fchownat(dir, path, uid, gid, AtFlags::from_bits_retain(flags))
 }
 
 /// `fchmodat(2)`; follows links.
@@ -251,8 +240,7 @@ pub fn chown(dir: BorrowedFd<'_>, path: &CStr, uid: Option<u32>, gid: Option<u32
 /// # Errors
 /// The kernel's answer.
 pub fn chmod(dir: BorrowedFd<'_>, path: &CStr, mode: u32) -> Answer<()> {
-    // SAFETY: path lives through the call.
-    check(unsafe { libc::fchmodat(dir.as_raw_fd(), path.as_ptr(), mode, 0) }).map(drop)
+    nix::sys::stat::fchmodat(dir, path, Mode::from_bits_retain(mode), FchmodatFlags::FollowSymlink)
 }
 
 /// `faccessat2(2)` with the effective ids (`AT_EACCESS`), to ask whether a file may be executed. Where a seccomp profile
@@ -263,7 +251,6 @@ pub fn chmod(dir: BorrowedFd<'_>, path: &CStr, mode: u32) -> Answer<()> {
 pub fn may_execute(path: &CStr) -> Answer<()> {
     let ask = |number, flags: libc::c_int| {
         let [dir, flags] = [libc::AT_FDCWD, flags].map(|word| word.cast_unsigned() as usize);
-        // SAFETY: path lives through the call.
         unsafe { call(number, [dir, path.as_ptr() as usize, libc::X_OK as usize, flags, 0]) }.map(drop)
     };
     match ask(libc::SYS_faccessat2, libc::AT_EACCESS) {
@@ -278,12 +265,9 @@ pub fn may_execute(path: &CStr) -> Answer<()> {
 /// The kernel's answer.
 pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Answer<usize> {
     loop {
-        // SAFETY: buffer lives through the call and the length is its own.
-        let length = unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
-        match usize::try_from(length) {
-            Ok(length) => return Ok(length),
-            Err(_) if Errno::last() == Errno::EINTR => {}
-            Err(_) => return Err(Errno::last()),
+        match nix::unistd::read(fd, buffer) {
+            Err(Errno::EINTR) => {}
+            answer => return answer,
         }
     }
 }
@@ -293,13 +277,7 @@ pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Answer<usize> {
 /// # Errors
 /// The kernel's answer.
 pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Answer<()> {
-    // SAFETY: bytes live through the call and the length is their own.
-    let length = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
-    match usize::try_from(length) {
-        Ok(length) if length == bytes.len() => Ok(()),
-        Ok(_) => Err(Errno::EIO),
-        Err(_) => Err(Errno::last()),
-    }
+    if nix::unistd::write(fd, bytes)? == bytes.len() { Ok(()) } else { Err(Errno::EIO) }
 }
 
 /// `write(2)`; answers how much was taken.
@@ -307,18 +285,15 @@ pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Answer<()> {
 /// # Errors
 /// The kernel's answer.
 pub fn write_some(fd: BorrowedFd<'_>, bytes: &[u8]) -> Answer<usize> {
-    // SAFETY: bytes live through the call and the length is their own.
-    let length = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
-    usize::try_from(length).map_err(|_| Errno::last())
+    nix::unistd::write(fd, bytes)
 }
 
 /// `dup3(2)`, or `fcntl(F_SETFD)` where both numbers are one: `to` becomes a copy of `from` that outlives execve.
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn place(from: BorrowedFd<'_>, to: RawFd) -> Answer<()> {
+pub fn dup_to(from: BorrowedFd<'_>, to: RawFd) -> Answer<()> {
     let from = from.as_raw_fd();
-    // SAFETY: both are plain numbers; `to` is one of the standard descriptors or one the caller reserved.
     check(unsafe { if from == to { libc::fcntl(to, libc::F_SETFD, 0) } else { libc::dup3(from, to, 0) } }).map(drop)
 }
 
@@ -327,8 +302,7 @@ pub fn place(from: BorrowedFd<'_>, to: RawFd) -> Answer<()> {
 /// # Errors
 /// The kernel's answer.
 pub fn block(fd: BorrowedFd<'_>) -> Answer<()> {
-    // SAFETY: plain numbers.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, 0) }).map(drop)
+    fcntl(fd, FcntlArg::F_SETFL(OFlag::empty())).map(drop)
 }
 
 /// `fcntl(F_DUPFD_CLOEXEC)` from `lowest` on: a copy out of the way of the numbers below it.
@@ -336,19 +310,15 @@ pub fn block(fd: BorrowedFd<'_>) -> Answer<()> {
 /// # Errors
 /// The kernel's answer.
 pub fn duplicate(fd: BorrowedFd<'_>, lowest: RawFd) -> Answer<OwnedFd> {
-    // SAFETY: plain numbers.
-    let copy = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) })?;
-    Ok(owned(copy.cast_unsigned() as usize))
+    fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(lowest)).map(owned)
 }
 
 /// `memfd_create(2)`.
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn memory(name: &CStr) -> Answer<OwnedFd> {
-    // SAFETY: name lives through the call.
-    let fd = check(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) })?;
-    Ok(owned(fd.cast_unsigned() as usize))
+pub fn memfd(name: &CStr) -> Answer<OwnedFd> {
+    memfd_create(name, MFdFlags::MFD_CLOEXEC)
 }
 
 /// `lseek(2)` to the start.
@@ -356,17 +326,15 @@ pub fn memory(name: &CStr) -> Answer<OwnedFd> {
 /// # Errors
 /// The kernel's answer.
 pub fn rewind(fd: BorrowedFd<'_>) -> Answer<()> {
-    // SAFETY: plain numbers.
-    if unsafe { libc::lseek(fd.as_raw_fd(), 0, libc::SEEK_SET) } < 0 { Err(Errno::last()) } else { Ok(()) }
+    nix::unistd::lseek(fd, 0, Whence::SeekSet).map(drop)
 }
 
 /// `ftruncate(2)` to nothing, and back to the start.
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn empty(fd: BorrowedFd<'_>) -> Answer<()> {
-    // SAFETY: plain numbers.
-    check(unsafe { libc::ftruncate(fd.as_raw_fd(), 0) })?;
+pub fn truncate(fd: BorrowedFd<'_>) -> Answer<()> {
+    nix::unistd::ftruncate(fd, 0)?;
     rewind(fd)
 }
 
@@ -374,20 +342,17 @@ pub fn empty(fd: BorrowedFd<'_>) -> Answer<()> {
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn waits(fd: BorrowedFd<'_>) -> Answer<()> {
-    // SAFETY: plain numbers.
-    let flags = check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETFL) })?;
-    // SAFETY: plain numbers.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags & !libc::O_NONBLOCK) }).map(drop)
+pub fn set_blocking(fd: BorrowedFd<'_>) -> Answer<()> {
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK)).map(drop)
 }
 
 /// `fchdir(2)`. Needs search permission, not read: an `O_PATH` descriptor does.
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn enter(dir: BorrowedFd<'_>) -> Answer<()> {
-    // SAFETY: plain number.
-    check(unsafe { libc::fchdir(dir.as_raw_fd()) }).map(drop)
+pub fn fchdir(dir: BorrowedFd<'_>) -> Answer<()> {
+    nix::unistd::fchdir(dir)
 }
 
 /// `chdir(2)`.
@@ -395,8 +360,7 @@ pub fn enter(dir: BorrowedFd<'_>) -> Answer<()> {
 /// # Errors
 /// The kernel's answer.
 pub fn chdir(path: &CStr) -> Answer<()> {
-    // SAFETY: path lives through the call.
-    check(unsafe { libc::chdir(path.as_ptr()) }).map(drop)
+    nix::unistd::chdir(path)
 }
 
 /// Whether the working directory lies below the root: `getcwd(2)` puts `(unreachable)` before one that does not.
@@ -416,14 +380,12 @@ pub fn is_inside_root() -> Answer<bool> {
 /// # Errors
 /// The kernel's answer.
 pub fn chroot(path: &CStr) -> Answer<()> {
-    // SAFETY: path lives through the call.
-    check(unsafe { libc::chroot(path.as_ptr()) }).map(drop)
+    nix::unistd::chroot(path)
 }
 
 /// `umask(2)`; answers the old one.
 pub fn umask(mask: u32) -> u32 {
-    // SAFETY: no pointers, cannot fail.
-    unsafe { libc::umask(mask) }
+    nix::sys::stat::umask(Mode::from_bits_retain(mask)).bits()
 }
 
 /// `getdents64(2)`: the next records of a directory.
@@ -431,7 +393,6 @@ pub fn umask(mask: u32) -> u32 {
 /// # Errors
 /// The kernel's answer.
 pub fn entries(dir: BorrowedFd<'_>, buffer: &mut [u8]) -> Answer<usize> {
-    // SAFETY: buffer lives through the call and the length is its own.
     unsafe {
         call(
             libc::SYS_getdents64,
@@ -450,6 +411,6 @@ pub fn same(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> Answer<bool> {
 }
 
 /// The descriptor's number, for messages and for `/proc/self/fd`.
-pub fn number(fd: &impl AsFd) -> RawFd {
+pub fn raw_fd(fd: &impl AsFd) -> RawFd {
     fd.as_fd().as_raw_fd()
 }

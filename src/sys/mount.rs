@@ -1,34 +1,33 @@
 //! Mounts: `mount(2)` taken apart by what it does, and the descriptor-based calls of Linux 5.2 and later.
 
-use super::{Answer, Errno, call, check};
+#![allow(clippy::undocumented_unsafe_blocks, reason = "see # Safety of `sys`")]
+
+use super::{Answer, Errno, call, check, owned};
 use crate::abi::mount::{ATTR_IDMAP, MS_DIRSYNC, MS_LAZYTIME, MS_RDONLY, MS_REC, MS_SYNCHRONOUS, MountAttr};
+use nix::mount::{MntFlags, MsFlags};
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::ptr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 // of linux/stat.h; not every C library names them
 const STATX_MNT_ID: u32 = 0x1000;
 const STATX_MNT_ID_UNIQUE: u32 = 0x4000;
 
+/// An argument of `mount(2)` that the kind of change leaves out.
+const NONE: Option<&CStr> = None;
+
 fn raw(fd: BorrowedFd<'_>) -> usize {
     fd.as_raw_fd().cast_unsigned() as usize
 }
 
-fn owned(number: usize) -> OwnedFd {
-    // SAFETY: called right behind a successful call that made this descriptor; nobody else knows it.
-    unsafe { OwnedFd::from_raw_fd(RawFd::try_from(number).unwrap_or(-1)) }
-}
-
-/// `mount(2)` of a new file system (or a remount, with `MS_REMOUNT`) on a path; `"."` after `file::enter` is a path
+/// `mount(2)` of a new file system (or a remount, with `MS_REMOUNT`) on a path; `"."` after `file::fchdir` is a path
 /// that can't be exchanged.
 ///
 /// # Errors
 /// `EPERM` in a user namespace also means that the host's instance is partly covered (`mount_too_revealing`).
 pub fn filesystem(source: &CStr, target: &CStr, fstype: &CStr, flags: u64, data: &CStr) -> Answer<()> {
-    let data = if data.is_empty() { ptr::null() } else { data.as_ptr().cast() };
-    // SAFETY: all strings live through the call.
-    check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), fstype.as_ptr(), flags, data) }).map(drop)
+    let data = if data.is_empty() { None } else { Some(data) };
+    nix::mount::mount(Some(source), target, Some(fstype), MsFlags::from_bits_retain(flags), data)
 }
 
 /// `mount(2)` that changes how a mount propagates (`MS_SHARED`, `MS_SLAVE`, … with or without `MS_REC`).
@@ -36,17 +35,15 @@ pub fn filesystem(source: &CStr, target: &CStr, fstype: &CStr, flags: u64, data:
 /// # Errors
 /// `EINVAL`: the path is no mount point.
 pub fn propagate(target: &CStr, flags: u64) -> Answer<()> {
-    // SAFETY: the target lives through the call; the other pointers may be null for a change of propagation.
-    check(unsafe { libc::mount(ptr::null(), target.as_ptr(), ptr::null(), flags, ptr::null()) }).map(drop)
+    nix::mount::mount(NONE, target, NONE, MsFlags::from_bits_retain(flags), NONE)
 }
 
 /// `mount(2)` with `MS_MOVE`: the mount under `source` moves to `target`.
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn shift(source: &CStr, target: &CStr) -> Answer<()> {
-    // SAFETY: both strings live through the call.
-    check(unsafe { libc::mount(source.as_ptr(), target.as_ptr(), ptr::null(), libc::MS_MOVE, ptr::null()) }).map(drop)
+pub fn move_to(source: &CStr, target: &CStr) -> Answer<()> {
+    nix::mount::mount(Some(source), target, NONE, MsFlags::MS_MOVE, NONE)
 }
 
 /// Of `open_tree(2)`: the copy of the tree becomes the root of a new mount namespace.
@@ -64,7 +61,6 @@ pub fn namespace_of_tree(dir: BorrowedFd<'_>, path: &CStr) -> Answer<OwnedFd> {
     if path.is_empty() {
         flags |= libc::AT_EMPTY_PATH as usize;
     }
-    // SAFETY: path lives through the call.
     unsafe { call(libc::SYS_open_tree, [raw(dir), path.as_ptr() as usize, flags, 0, 0]) }.map(owned)
 }
 
@@ -75,7 +71,6 @@ pub fn namespace_of_tree(dir: BorrowedFd<'_>, path: &CStr) -> Answer<OwnedFd> {
 /// `EINVAL`: the place belongs to another mount namespace, or is unbindable.
 pub fn clone_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool, follow: bool) -> Answer<OwnedFd> {
     let flags = clone_flags(path, recursive, follow);
-    // SAFETY: path lives through the call.
     unsafe { call(libc::SYS_open_tree, [raw(dir), path.as_ptr() as usize, flags, 0, 0]) }.map(owned)
 }
 
@@ -108,7 +103,6 @@ pub fn clone_tree_with(dir: BorrowedFd<'_>, path: &CStr, attr: &MountAttr, recur
         attr.propagation &= !MS_REC;
         let (path, flags) = (path.as_ptr() as usize, clone_flags(path, recursive, true));
         let args = [raw(dir), path, flags, &raw const attr as usize, size_of::<MountAttr>()];
-        // SAFETY: path and attr live through the call and the size is attr's own.
         match unsafe { call(SYS_OPEN_TREE_ATTR, args) } {
             Err(Errno::ENOSYS | Errno::EPERM) => ABSENT.store(true, Ordering::Relaxed),
             answer => return answer.map(owned),
@@ -136,7 +130,6 @@ pub fn attach_at(mount: BorrowedFd<'_>, dir: BorrowedFd<'_>, path: &CStr) -> Ans
     const T_SYMLINKS: usize = 0x10;
     const T_EMPTY_PATH: usize = 0x40;
     let flags = F_EMPTY_PATH | if path.is_empty() { T_EMPTY_PATH } else { T_SYMLINKS };
-    // SAFETY: the strings live through the call.
     unsafe { call(libc::SYS_move_mount, [raw(mount), c"".as_ptr() as usize, raw(dir), path.as_ptr() as usize, flags]) }
         .map(drop)
 }
@@ -149,7 +142,6 @@ pub fn set_attr(mount: BorrowedFd<'_>, attr: &MountAttr, recursive: bool) -> Ans
     let mut attr = *attr;
     attr.propagation &= !MS_REC;
     let flags = libc::AT_EMPTY_PATH as usize | if recursive { libc::AT_RECURSIVE as usize } else { 0 };
-    // SAFETY: attr lives through the call and the size is its own.
     unsafe {
         call(
             libc::SYS_mount_setattr,
@@ -186,7 +178,6 @@ pub fn detached(fstype: &CStr, attr: u64) -> Answer<OwnedFd> {
 pub fn new(fstype: &CStr, source: &CStr, options: &CStr, flags: u64, attr: u64) -> Answer<OwnedFd> {
     const FSOPEN_CLOEXEC: usize = 1;
     const FSMOUNT_CLOEXEC: usize = 1;
-    // SAFETY: the string lives through the call.
     let config = owned(unsafe { call(libc::SYS_fsopen, [fstype.as_ptr() as usize, FSOPEN_CLOEXEC, 0, 0, 0]) }?);
     if !source.is_empty() {
         configure(&config, Some(c"source"), Some(source))?;
@@ -202,7 +193,6 @@ pub fn new(fstype: &CStr, source: &CStr, options: &CStr, flags: u64, attr: u64) 
         }
     }
     configure(&config, None, None)?;
-    // SAFETY: no pointers; the attributes are plain bits.
     unsafe { call(libc::SYS_fsmount, [raw(config.as_fd()), FSMOUNT_CLOEXEC, attr as usize, 0, 0]) }.map(owned)
 }
 
@@ -217,7 +207,6 @@ fn configure(config: &OwnedFd, key: Option<&CStr>, value: Option<&CStr>) -> Answ
         (Some(_), Some(_)) => SET_STRING,
     };
     let [key, value] = [key, value].map(|text| text.map_or(0, |text| text.as_ptr() as usize));
-    // SAFETY: the strings live through the call.
     unsafe { call(libc::SYS_fsconfig, [raw(config.as_fd()), command, key, value, 0]) }.map(drop)
 }
 
@@ -260,8 +249,7 @@ fn c_string(bytes: &[u8]) -> Answer<&CStr> {
 /// # Errors
 /// `EINVAL`: nothing is mounted there.
 pub fn unmount_here(path: &CStr) -> Answer<()> {
-    // SAFETY: path lives through the call.
-    check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) }).map(drop)
+    nix::mount::umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)
 }
 
 /// `umount2(2)` with `MNT_DETACH`: gone from sight at once, for good when the last user leaves.
@@ -269,8 +257,7 @@ pub fn unmount_here(path: &CStr) -> Answer<()> {
 /// # Errors
 /// `EINVAL`: nothing is mounted there.
 pub fn unmount(path: &CStr) -> Answer<()> {
-    // SAFETY: path lives through the call.
-    check(unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) }).map(drop)
+    nix::mount::umount2(path, MntFlags::MNT_DETACH)
 }
 
 /// `pivot_root(2)` with both paths `"."`: the working directory becomes the root, and the old root lies on top of it
@@ -279,9 +266,7 @@ pub fn unmount(path: &CStr) -> Answer<()> {
 /// # Errors
 /// `EINVAL`: the directory is no mount point, or its parent mount is shared, or the root is the initramfs.
 pub fn pivot_here() -> Answer<()> {
-    let here = c".".as_ptr() as usize;
-    // SAFETY: the string is static.
-    unsafe { call(libc::SYS_pivot_root, [here, here, 0, 0, 0]) }.map(drop)
+    nix::unistd::pivot_root(c".", c".")
 }
 
 /// `statx(2)`: the number of the mount that a descriptor lies on: one that no other mount will ever have where the kernel
@@ -292,7 +277,6 @@ pub fn pivot_here() -> Answer<()> {
 pub fn id_of(fd: BorrowedFd<'_>) -> Answer<u64> {
     let mut out = std::mem::MaybeUninit::<libc::statx>::zeroed();
     let mask = STATX_MNT_ID | STATX_MNT_ID_UNIQUE;
-    // SAFETY: the string is static, and out has room for the answer.
     check(unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, mask, out.as_mut_ptr()) })?;
     // SAFETY: all zeros is a valid one, and the call has filled it.
     Ok(unsafe { out.assume_init() }.stx_mnt_id)
@@ -304,8 +288,6 @@ pub fn id_of(fd: BorrowedFd<'_>) -> Answer<u64> {
 /// The kernel's answer.
 pub fn flags_of(fd: BorrowedFd<'_>) -> Answer<u64> {
     let mut out = std::mem::MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: out has room for the answer.
     check(unsafe { libc::fstatvfs(fd.as_raw_fd(), out.as_mut_ptr()) })?;
-    // SAFETY: the call succeeded and filled it.
     Ok(unsafe { out.assume_init() }.f_flag)
 }

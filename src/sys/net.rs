@@ -1,17 +1,16 @@
 //! The network, as far as a runtime touches it: the loopback device, and the namespace itself.
 
-use super::{Answer, check};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+#![allow(clippy::undocumented_unsafe_blocks, reason = "see # Safety of `sys`")]
+
+use super::{Answer, check, owned};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// A socket that network devices are asked about (`netdevice(7)`).
 ///
 /// # Errors
 /// The kernel's answer.
 pub fn control() -> Answer<OwnedFd> {
-    // SAFETY: plain numbers.
-    let socket = check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
-    // SAFETY: just made; nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(socket) })
+    check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) }).map(owned)
 }
 
 /// `ioctl(SIOCSIFFLAGS)` (`netdevice(7)`): brings `lo` of the socket's network namespace up.
@@ -27,7 +26,6 @@ pub fn loopback_up(socket: BorrowedFd<'_>) -> Answer<()> {
     {
         request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
     }
-    // SAFETY: request is a filled ifreq and lives through the call.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) }).map(drop)
 }
 
@@ -37,8 +35,5 @@ pub fn loopback_up(socket: BorrowedFd<'_>) -> Answer<()> {
 /// `EPERM`: no `CAP_NET_ADMIN` there.
 pub fn namespace(socket: BorrowedFd<'_>) -> Answer<OwnedFd> {
     const SIOCGSKNS: libc::c_int = 0x894c;
-    // SAFETY: the request takes no argument.
-    let fd = check(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS as _, 0) })?;
-    // SAFETY: just made; nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS as _, 0) }).map(owned)
 }

@@ -2,8 +2,10 @@
 //!
 //! Called by the host half alone: this allocates.
 
-use super::{Answer, Errno, check};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+#![allow(clippy::undocumented_unsafe_blocks, reason = "see # Safety of `sys`")]
+
+use super::{Answer, Errno, check, owned};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -26,7 +28,7 @@ const IFA_FLAGS: u16 = 8;
 const KEPT: [u16; 4] = [1, 2, 4, 9];
 
 const IFA_F_PERMANENT: u32 = 0x80;
-/// `IFA_F_NODAD`, `IFA_F_NOPREFIXROUTE`, `IFA_F_MCAUTOJOIN`: the flags that are somebody's will.
+/// `IFA_F_NODAD`, `IFA_F_NOPREFIXROUTE`, `IFA_F_MCAUTOJOIN`: address flags that an administrator set (kept), not derived by the kernel.
 const WILL: u32 = 0x02 | 0x200 | 0x400;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 
@@ -124,10 +126,8 @@ impl Netlink {
     /// The kernel's answer.
     pub fn open() -> Answer<Self> {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-        // SAFETY: plain numbers.
         let socket = check(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) })?;
-        // SAFETY: just made; nobody else knows it.
-        Ok(Self { socket: unsafe { OwnedFd::from_raw_fd(socket) }, sequence: 0 })
+        Ok(Self { socket: owned(socket), sequence: 0 })
     }
 
     /// The device of a name.
@@ -213,7 +213,6 @@ impl Netlink {
         message.extend_from_slice(&self.sequence.to_ne_bytes());
         message.extend_from_slice(&[0; 4]);
         message.extend_from_slice(body);
-        // SAFETY: the message lives through the call and the length is its own.
         let sent = unsafe { libc::send(self.socket.as_raw_fd(), message.as_ptr().cast(), message.len(), 0) };
         if sent < 0 {
             return Err(Errno::last());

@@ -1,9 +1,17 @@
 //! Namespaces: joining, leaving, naming.
 
-use super::{Answer, Errno, check, file};
+#![allow(clippy::undocumented_unsafe_blocks, reason = "see # Safety of `sys`")]
+
+use super::{Answer, Errno, check, file, owned};
 use crate::abi::ns::{Namespace, Namespaces};
-use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use nix::sched::CloneFlags;
+use std::ffi::{CStr, OsStr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+
+fn flags(kinds: Namespaces) -> Answer<CloneFlags> {
+    i32::try_from(kinds.0).map(CloneFlags::from_bits_retain).map_err(|_| Errno::EINVAL)
+}
 
 /// `setns(2)`: joins the namespace that a descriptor stands for. `EINVAL`: it is of another type, or (user, time) the
 /// caller has threads.
@@ -11,9 +19,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// # Errors
 /// The kernel's answer.
 pub fn join(ns: BorrowedFd<'_>, kinds: Namespaces) -> Answer<()> {
-    let flags = i32::try_from(kinds.0).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: plain numbers.
-    check(unsafe { libc::setns(ns.as_raw_fd(), flags) }).map(drop)
+    nix::sched::setns(ns, flags(kinds)?)
 }
 
 /// `unshare(2)`: leaves namespaces for new ones.
@@ -21,16 +27,13 @@ pub fn join(ns: BorrowedFd<'_>, kinds: Namespaces) -> Answer<()> {
 /// # Errors
 /// The kernel's answer.
 pub fn unshare(kinds: Namespaces) -> Answer<()> {
-    let flags = i32::try_from(kinds.0).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: plain number.
-    check(unsafe { libc::unshare(flags) }).map(drop)
+    nix::sched::unshare(flags(kinds)?)
 }
 
 /// `ioctl(NS_GET_NSTYPE)` (Linux 4.11): which kind of namespace a descriptor stands for; `None` for something else.
 #[must_use]
 pub fn kind(ns: BorrowedFd<'_>) -> Option<Namespace> {
     const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
-    // SAFETY: the call takes no argument; on other files it answers ENOTTY.
     let flag = unsafe { libc::ioctl(ns.as_raw_fd(), NS_GET_NSTYPE) };
     let flag = u64::try_from(flag).ok()?;
     Namespace::ALL.into_iter().find(|kind| kind.flag() == flag)
@@ -50,10 +53,7 @@ pub fn owns_mounts() -> bool {
     const NS_GET_USERNS: libc::Ioctl = 0xb701;
     let owner = || {
         let mounts = file::open(file::cwd(), c"/proc/self/ns/mnt", libc::O_RDONLY, 0)?;
-        // SAFETY: the call takes no argument; EPERM says that the owner is a namespace above ours.
-        let owner = check(unsafe { libc::ioctl(mounts.as_raw_fd(), NS_GET_USERNS) })?;
-        // SAFETY: a new descriptor that nobody else has.
-        let owner = unsafe { OwnedFd::from_raw_fd(owner) };
+        let owner = owned(check(unsafe { libc::ioctl(mounts.as_raw_fd(), NS_GET_USERNS) })?);
         let ours = file::stat_at(file::cwd(), c"/proc/self/ns/user", 0)?;
         Ok::<bool, Errno>(file::stat(owner.as_fd())?.st_ino == ours.st_ino)
     };
@@ -65,8 +65,7 @@ pub fn owns_mounts() -> bool {
 /// # Errors
 /// `EINVAL`: longer than 64 bytes.
 pub fn set_hostname(name: &CStr) -> Answer<()> {
-    // SAFETY: the name lives through the call and the length is its own.
-    check(unsafe { libc::sethostname(name.as_ptr(), name.count_bytes()) }).map(drop)
+    nix::unistd::sethostname(OsStr::from_bytes(name.to_bytes()))
 }
 
 /// `setdomainname(2)`.
@@ -74,6 +73,5 @@ pub fn set_hostname(name: &CStr) -> Answer<()> {
 /// # Errors
 /// `EINVAL`: longer than 64 bytes.
 pub fn set_domainname(name: &CStr) -> Answer<()> {
-    // SAFETY: the name lives through the call and the length is its own.
     check(unsafe { libc::setdomainname(name.as_ptr(), name.count_bytes()) }).map(drop)
 }

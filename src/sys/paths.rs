@@ -124,7 +124,7 @@ fn unread(error: Error) -> Error {
 fn follow(path: &Path) -> Result<Option<PathBuf>> {
     let (above, name) = (above(path), path.file_name().ok_or(Errno::ELOOP)?);
     let dir = file::open_path(above, libc::O_PATH | libc::O_DIRECTORY, 0)?;
-    if file::filesystem(dir.as_fd())? == PROC {
+    if file::fs_magic(dir.as_fd())? == PROC {
         return Ok(None);
     }
     let name = CString::new(name.as_bytes())?;
@@ -178,7 +178,7 @@ fn ready(opened: File, before: Before) -> Result<File> {
         opened.set_len(0)?;
     }
     if !regular {
-        file::waits(opened.as_fd())?;
+        file::set_blocking(opened.as_fd())?;
     }
     Ok(opened)
 }

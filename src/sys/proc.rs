@@ -1,12 +1,12 @@
 //! Facts about a process, and a hold on it that survives the reuse of its number: `/proc/PID/stat` and pidfds.
 
-use super::Errno;
 use super::file::open_path;
 use super::wait::Until;
+use super::{Errno, call, owned};
 use nix::unistd::Pid;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -75,21 +75,7 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
 /// ESRCH when there is no such process; a zombie can still be opened.
 pub fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
     // SAFETY: the call takes two integers and no pointers
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
-    let fd = Errno::result(fd).and_then(|fd| RawFd::try_from(fd).map_err(|_| Errno::EOVERFLOW))?;
-    // SAFETY: the kernel has just made this descriptor for us, close-on-exec, and nobody else knows its number
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// `pidfd_send_signal(fd, signal, NULL, 0)`: as kill(2), and 0 only asks. Linux 5.1.
-///
-/// # Errors
-/// ESRCH when the process has been reaped; EINVAL for a number that is no signal; EPERM.
-pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
-    let info: *const libc::siginfo_t = std::ptr::null();
-    // SAFETY: the descriptor is open for as long as it is borrowed; a null siginfo asks the kernel to fill its own
-    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0) };
-    Errno::result(sent).map(drop)
+    unsafe { call(libc::SYS_pidfd_open, [pid.as_raw().cast_unsigned() as usize, 0, 0, 0, 0]) }.map(owned)
 }
 
 /// Waits until the process has ended, reaped or not; says whether it did in that time.
@@ -103,6 +89,7 @@ pub fn pidfd_wait(pidfd: BorrowedFd<'_>, within: Duration) -> Result<bool, Errno
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::signal;
     use std::os::fd::AsFd;
     use std::process::{Command, Stdio};
 
@@ -127,16 +114,16 @@ mod tests {
         let born = stat(pid).unwrap().unwrap();
         assert!(born.alive());
         assert!(!pidfd_wait(pidfd.as_fd(), Duration::from_millis(20)).unwrap());
-        pidfd_send_signal(pidfd.as_fd(), 0).unwrap();
-        assert_eq!(pidfd_send_signal(pidfd.as_fd(), 99), Err(Errno::EINVAL));
+        signal::send(pidfd.as_fd(), 0).unwrap();
+        assert_eq!(signal::send(pidfd.as_fd(), 99), Err(Errno::EINVAL));
 
-        pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL).unwrap();
+        signal::send(pidfd.as_fd(), libc::SIGKILL).unwrap();
         assert!(pidfd_wait(pidfd.as_fd(), Duration::from_secs(10)).unwrap());
         let dead = stat(pid).unwrap().unwrap();
         assert_eq!((dead.alive(), dead.state, dead.start), (false, 'Z', born.start));
 
         child.wait().unwrap();
         assert_eq!(stat(pid).unwrap(), None);
-        assert_eq!(pidfd_send_signal(pidfd.as_fd(), 0), Err(Errno::ESRCH));
+        assert_eq!(signal::send(pidfd.as_fd(), 0), Err(Errno::ESRCH));
     }
 }

@@ -4,10 +4,10 @@
 use super::exec::Strings;
 use super::file::{self, cwd};
 use super::image::EXE;
-use super::{Answer, Errno, call, check, entry};
+use super::{Answer, Errno, call, check, entry, owned};
 use std::ffi::c_void;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 unsafe extern "C" {
     /// The environment, as libc keeps it.
@@ -58,10 +58,9 @@ fn memory() -> Answer<OwnedFd> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: the name is static.
     let made = |more| check(unsafe { libc::memfd_create(c"onggi".as_ptr(), flags | more) });
-    let fd = match made(libc::MFD_EXEC) {
+    match made(libc::MFD_EXEC) {
         Err(Errno::EINVAL) => made(0),
         answer => answer,
-    }?;
-    // SAFETY: the descriptor is new and ours.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+    .map(owned)
 }

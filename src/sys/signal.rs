@@ -1,7 +1,9 @@
 //! Signals: masks, dispositions, waiting, and children's ends.
 
-use super::{Answer, Errno, call};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+#![allow(clippy::undocumented_unsafe_blocks, reason = "see # Safety of `sys`")]
+
+use super::{Answer, Errno, call, owned};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// A signal mask, as the kernel has it: a C library's functions leave out the signals that it keeps for itself, but who
 /// sends us one of these means the payload.
@@ -39,13 +41,12 @@ pub fn block_all() -> Answer<()> {
 /// The kernel's answer.
 fn set_mask(mask: &Mask) -> Answer<()> {
     let how = libc::SIG_SETMASK.cast_unsigned() as usize;
-    // SAFETY: the mask lives through the call, and its size is the kernel's.
     unsafe { call(libc::SYS_rt_sigprocmask, [how, mask.address(), 0, Mask::SIZE, 0]) }.map(drop)
 }
 
-/// Lets the signals that ask for an end end us, even as the first process of a pid namespace, for whom the kernel knows no
-/// default actions. execve puts them back.
-pub fn heed() {
+/// Installs handlers that exit on the signals that ask for it. The first process of a pid namespace needs them: the kernel does not
+/// apply default actions to it. execve(2) resets them.
+pub fn exit_on_term_signals() {
     extern "C" fn leave(signal: libc::c_int) {
         super::task::leave(128 + signal);
     }
@@ -79,7 +80,6 @@ pub fn default_all() -> Answer<()> {
 /// The kernel's answer; an interruption is waited through.
 pub fn wait_any() -> Answer<i32> {
     loop {
-        // SAFETY: the mask lives through the call, its size is the kernel's, and nothing else is asked for.
         match unsafe { call(libc::SYS_rt_sigtimedwait, [Mask::ALL.address(), 0, 0, Mask::SIZE, 0]) } {
             Ok(signal) => return Ok(i32::try_from(signal).unwrap_or_default()),
             Err(Errno::EINTR) => {}
@@ -95,10 +95,7 @@ pub fn wait_any() -> Answer<i32> {
 pub fn descriptor() -> Answer<OwnedFd> {
     let flags = (libc::SFD_CLOEXEC | libc::SFD_NONBLOCK).cast_unsigned() as usize;
     let new = (-1_i32).cast_unsigned() as usize;
-    // SAFETY: the mask lives through the call, and its size is the kernel's.
-    let fd = unsafe { call(libc::SYS_signalfd4, [new, Mask::ALL.address(), Mask::SIZE, flags, 0]) }?;
-    // SAFETY: the descriptor is new and ours.
-    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).unwrap_or(-1)) })
+    unsafe { call(libc::SYS_signalfd4, [new, Mask::ALL.address(), Mask::SIZE, flags, 0]) }.map(owned)
 }
 
 /// The next signal from a `signalfd(2)`, if there is one.
@@ -156,7 +153,6 @@ impl End {
 pub fn reap(pid: i32, block: bool) -> Answer<Option<(i32, End)>> {
     let mut status = 0;
     loop {
-        // SAFETY: status lives through the call.
         let done = unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL | if block { 0 } else { libc::WNOHANG }) };
         match done {
             0 => return Ok(None),
@@ -176,7 +172,6 @@ pub fn ended(pidfd: BorrowedFd<'_>) -> Answer<Option<End>> {
     let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
     let how = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
     let (fd, how) = (pidfd.as_raw_fd().cast_unsigned() as usize, how.cast_unsigned() as usize);
-    // SAFETY: info has room for the answer; no resource usage is asked for.
     unsafe { call(libc::SYS_waitid, [P_PIDFD, fd, info.as_mut_ptr() as usize, how, 0]) }?;
     // SAFETY: the call has filled it, or left the zeros that say that nobody has ended; the status is of a SIGCHLD.
     let (code, status, pid) = unsafe {
@@ -186,10 +181,10 @@ pub fn ended(pidfd: BorrowedFd<'_>) -> Answer<Option<End>> {
     Ok((pid != 0).then_some(if code == libc::CLD_EXITED { End::Exited(status) } else { End::Killed(status) }))
 }
 
-/// `pidfd_send_signal(2)` (Linux 5.1).
+/// `pidfd_send_signal(2)` (Linux 5.1): as kill(2), and 0 only asks.
 ///
 /// # Errors
-/// `ESRCH`: it has ended.
+/// `ESRCH`: it has been reaped. `EINVAL`: there is no such signal. `EPERM`.
 pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> Answer<()> {
     let fd = pidfd.as_raw_fd().cast_unsigned() as usize;
     // SAFETY: no siginfo is given.

@@ -1,24 +1,18 @@
 //! Unix sockets: pairs, connections, and descriptors sent over them (`unix(7)`).
 
-use super::{Answer, Errno, check};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::path::Path;
+#![allow(clippy::undocumented_unsafe_blocks, reason = "see # Safety of `sys`")]
 
-fn owned(number: RawFd) -> OwnedFd {
-    // SAFETY: called right behind a successful call that made this descriptor; nobody else knows it.
-    unsafe { OwnedFd::from_raw_fd(number) }
-}
+use super::{Answer, Errno, check, owned};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socketpair};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 
 /// `socketpair(2)` of `SOCK_SEQPACKET`: messages keep their borders, and an end that is closed reads as empty.
 ///
 /// # Errors
 /// The kernel's answer.
 pub fn pair() -> Answer<(OwnedFd, OwnedFd)> {
-    let mut fds = [-1; 2];
-    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
-    // SAFETY: fds has room for two.
-    check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
-    Ok((owned(fds[0]), owned(fds[1])))
+    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
 }
 
 /// `getsockopt(SO_PEERPIDFD)` (Linux 6.5): a descriptor that means the process which made this pair or is connected.
@@ -34,25 +28,18 @@ pub fn peer(socket: BorrowedFd<'_>) -> Answer<OwnedFd> {
     Ok(owned(pidfd))
 }
 
-fn address(path: &Path) -> Answer<libc::sockaddr_un> {
-    // SAFETY: an all-zero address is a valid one.
-    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
-    address.sun_family = libc::sa_family_t::try_from(libc::AF_UNIX).unwrap_or_default();
-    let bytes = path.as_os_str().as_encoded_bytes();
-    if bytes.len() >= address.sun_path.len() {
-        return Err(Errno::ENAMETOOLONG);
-    }
-    for (to, from) in address.sun_path.iter_mut().zip(bytes) {
-        *to = libc::c_char::from_ne_bytes([*from]);
-    }
-    Ok(address)
+fn socket(kind: SockType) -> Answer<OwnedFd> {
+    nix::sys::socket::socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)
 }
 
-const ADDRESS: libc::socklen_t = size_of::<libc::sockaddr_un>() as libc::socklen_t;
-
-fn new(kind: i32) -> Answer<OwnedFd> {
-    // SAFETY: plain numbers.
-    check(unsafe { libc::socket(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0) }).map(owned)
+fn connect(path: &Path, kind: SockType) -> Answer<OwnedFd> {
+    let address = match path.as_os_str().as_encoded_bytes().strip_prefix(b"@") {
+        Some(name) => UnixAddr::new_abstract(name)?,
+        None => UnixAddr::new(path)?,
+    };
+    let socket = socket(kind)?;
+    nix::sys::socket::connect(socket.as_raw_fd(), &address)?;
+    Ok(socket)
 }
 
 /// Connects to a listening socket of `SOCK_STREAM`.
@@ -60,7 +47,7 @@ fn new(kind: i32) -> Answer<OwnedFd> {
 /// # Errors
 /// `ECONNREFUSED`: nobody listens. `ENAMETOOLONG`: a path of more than 107 bytes.
 pub fn connect_stream(path: &Path) -> Answer<OwnedFd> {
-    connect(path, libc::SOCK_STREAM)
+    connect(path, SockType::Stream)
 }
 
 /// A socket of `SOCK_DGRAM` that sends to a bound one; a name that begins with `@` is an abstract one.
@@ -68,21 +55,7 @@ pub fn connect_stream(path: &Path) -> Answer<OwnedFd> {
 /// # Errors
 /// As [`connect_stream`].
 pub fn connect_datagrams(path: &Path) -> Answer<OwnedFd> {
-    connect(path, libc::SOCK_DGRAM)
-}
-
-fn connect(path: &Path, kind: i32) -> Answer<OwnedFd> {
-    let mut address = address(path)?;
-    let mut length = ADDRESS;
-    if address.sun_path[0] == 64 {
-        address.sun_path[0] = 0;
-        let name = path.as_os_str().len();
-        length = (std::mem::offset_of!(libc::sockaddr_un, sun_path) + name) as libc::socklen_t;
-    }
-    let socket = new(kind)?;
-    // SAFETY: the address lives through the call and the length is no longer than it.
-    check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), length) })?;
-    Ok(socket)
+    connect(path, SockType::Datagram)
 }
 
 /// Binds a new `SOCK_DGRAM` socket to a path.
@@ -90,10 +63,8 @@ fn connect(path: &Path, kind: i32) -> Answer<OwnedFd> {
 /// # Errors
 /// `EADDRINUSE`: the path exists.
 pub fn bind_datagrams(path: &Path) -> Answer<OwnedFd> {
-    let address = address(path)?;
-    let socket = new(libc::SOCK_DGRAM)?;
-    // SAFETY: the address lives through the call and the length is its own.
-    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), ADDRESS) })?;
+    let socket = socket(SockType::Datagram)?;
+    nix::sys::socket::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
     Ok(socket)
 }
 
@@ -123,7 +94,6 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], rights: Option<BorrowedFd<'_>>
         message.msg_controllen = size_of::<Control>() as _;
     }
     loop {
-        // SAFETY: everything the message points to lives through the call.
         let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) };
         match usize::try_from(sent) {
             Ok(length) if length == bytes.len() => return Ok(()),
@@ -148,7 +118,6 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Answer<(usize, Opti
     message.msg_control = (&raw mut control).cast();
     message.msg_controllen = size_of::<Control>() as _;
     let length = loop {
-        // SAFETY: everything the message points to lives through the call.
         let got = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
         match usize::try_from(got) {
             Ok(length) => break length,

@@ -1,7 +1,9 @@
 //! Terminals: pseudo-terminals of a `devpts`, sizes, modes (`pts(4)`, `ioctl_tty(2)`).
 
-use super::{Answer, Errno, check};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+#![allow(clippy::undocumented_unsafe_blocks, reason = "see # Safety of `sys`")]
+
+use super::{Answer, check, owned};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// `TIOCSPTLCK` with 0: the other side may be opened.
 ///
@@ -9,7 +11,6 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// The kernel's answer.
 pub fn unlock(master: BorrowedFd<'_>) -> Answer<()> {
     let unlocked: libc::c_int = 0;
-    // SAFETY: the argument is an int that lives through the call.
     check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) }).map(drop)
 }
 
@@ -19,8 +20,7 @@ pub fn unlock(master: BorrowedFd<'_>) -> Answer<()> {
 /// The kernel's answer.
 pub fn peer(master: BorrowedFd<'_>) -> Answer<OwnedFd> {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
-    // SAFETY: the argument is a number; the descriptor it answers is new and ours.
-    unsafe { check(libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags)).map(|fd| OwnedFd::from_raw_fd(fd)) }
+    check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) }).map(owned)
 }
 
 /// `TIOCGPTN`: the number of the pseudo-terminal, which is its name in `/dev/pts`.
@@ -29,7 +29,6 @@ pub fn peer(master: BorrowedFd<'_>) -> Answer<OwnedFd> {
 /// The kernel's answer.
 pub fn index(master: BorrowedFd<'_>) -> Answer<u32> {
     let mut number: libc::c_uint = 0;
-    // SAFETY: the argument is an unsigned int that lives through the call.
     check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTN, &raw mut number) })?;
     Ok(number)
 }
@@ -49,7 +48,6 @@ pub struct Size {
 /// The kernel's answer.
 pub fn set_size(tty: BorrowedFd<'_>, size: Size) -> Answer<()> {
     let size = libc::winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: the argument is a winsize that lives through the call.
     check(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }).map(drop)
 }
 
@@ -59,7 +57,6 @@ pub fn set_size(tty: BorrowedFd<'_>, size: Size) -> Answer<()> {
 /// `ENOTTY`: not a terminal.
 pub fn size(tty: BorrowedFd<'_>) -> Answer<Size> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: the argument is a winsize that lives through the call.
     check(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) })?;
     Ok(Size { rows: size.ws_row, columns: size.ws_col })
 }
@@ -69,7 +66,6 @@ pub fn size(tty: BorrowedFd<'_>) -> Answer<Size> {
 /// # Errors
 /// The kernel's answer.
 pub fn control(tty: BorrowedFd<'_>) -> Answer<()> {
-    // SAFETY: the argument is a number.
     check(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSCTTY, 0) }).map(drop)
 }
 
@@ -89,7 +85,6 @@ impl std::fmt::Debug for Modes {
 /// `ENOTTY`: not a terminal.
 pub fn modes(tty: BorrowedFd<'_>) -> Answer<Modes> {
     let mut modes = std::mem::MaybeUninit::<libc::termios>::uninit();
-    // SAFETY: modes has room for the answer, and is filled when the call succeeds.
     unsafe {
         check(libc::tcgetattr(tty.as_raw_fd(), modes.as_mut_ptr()))?;
         Ok(Modes(modes.assume_init()))
@@ -120,19 +115,5 @@ impl Modes {
     pub fn without_onlcr(mut self) -> Self {
         self.0.c_oflag &= !libc::ONLCR;
         self
-    }
-}
-
-/// `poll(2)` without an end or for `timeout` milliseconds; answers what happened to each descriptor.
-///
-/// # Errors
-/// The kernel's answer; an interruption counts as nothing happened.
-pub fn poll<const N: usize>(fds: [(Option<BorrowedFd<'_>>, i16); N], timeout: i32) -> Answer<[i16; N]> {
-    let mut set = fds.map(|(fd, events)| libc::pollfd { fd: fd.map_or(-1, |fd| fd.as_raw_fd()), events, revents: 0 });
-    // SAFETY: the set lives through the call and the length is its own.
-    let answer = unsafe { libc::poll(set.as_mut_ptr(), N as libc::nfds_t, timeout) };
-    match check(answer) {
-        Ok(_) | Err(Errno::EINTR) => Ok(set.map(|entry| entry.revents)),
-        Err(errno) => Err(errno),
     }
 }

@@ -1,9 +1,40 @@
-//! Waiting for the first of several things: poll(2).
+//! Waiting until something happens to a descriptor: `poll(2)`.
 
-use super::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::os::fd::BorrowedFd;
+use super::{Answer, Errno, check};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
+
+/// `poll(2)`: waits `timeout` milliseconds, or without an end (-1), and says to how many descriptors something happened. An entry
+/// with the number -1 is passed over.
+///
+/// # Errors
+/// `EINTR`: a signal came; nothing of the set has changed.
+pub(super) fn poll(set: &mut [libc::pollfd], timeout: i32) -> Answer<usize> {
+    // SAFETY: the set lives through the call and the length is its own.
+    let answer = unsafe { libc::poll(set.as_mut_ptr(), set.len() as libc::nfds_t, timeout) };
+    check(answer).map(|count| usize::try_from(count).unwrap_or_default())
+}
+
+/// A time in milliseconds, rounded up: a wait of half a millisecond must not spin.
+pub(super) fn milliseconds(time: Duration) -> i32 {
+    i32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+}
+
+/// What happened to each descriptor (`POLLIN`, …) within `timeout` milliseconds, or without an end (-1).
+///
+/// # Errors
+/// The kernel's answer; an interruption counts as nothing happened.
+pub fn events<const N: usize>(fds: [(Option<BorrowedFd<'_>>, i16); N], timeout: i32) -> Answer<[i16; N]> {
+    let mut set = fds.map(|(fd, events)| entry(fd.map_or(-1, |fd| fd.as_raw_fd()), events));
+    match poll(&mut set, timeout) {
+        Ok(_) | Err(Errno::EINTR) => Ok(set.map(|entry| entry.revents)),
+        Err(errno) => Err(errno),
+    }
+}
+
+pub(super) fn entry(fd: i32, events: i16) -> libc::pollfd {
+    libc::pollfd { fd, events, revents: 0 }
+}
 
 /// What is waited for on a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,26 +51,24 @@ pub enum Until {
 /// What poll(2) says, but for EINTR.
 pub fn first<const N: usize>(of: [(BorrowedFd<'_>, Until); N], within: Duration) -> Result<Option<usize>, Errno> {
     let end = Instant::now().checked_add(within);
-    let mut fds = of.map(|(fd, until)| PollFd::new(fd, until.flags()));
+    let mut set = of.map(|(fd, until)| entry(fd.as_raw_fd(), until.flags()));
     loop {
         let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
-        // rounded up: a wait of half a millisecond must not spin
-        let millis = i32::try_from(left.as_millis()).unwrap_or(i32::MAX - 1) + i32::from(!left.is_zero());
-        match poll(&mut fds, PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)) {
+        match poll(&mut set, milliseconds(left)) {
             Ok(0) if left.is_zero() => return Ok(None),
             Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => return Ok(fds.iter().position(|fd| fd.any().unwrap_or(true))),
+            Ok(_) => return Ok(set.iter().position(|entry| entry.revents != 0)),
             Err(errno) => return Err(errno),
         }
     }
 }
 
 impl Until {
-    fn flags(self) -> PollFlags {
+    fn flags(self) -> i16 {
         match self {
-            Self::Readable => PollFlags::POLLIN,
+            Self::Readable => libc::POLLIN,
             // POLLERR comes unasked
-            Self::Unread => PollFlags::empty(),
+            Self::Unread => 0,
         }
     }
 }
