@@ -1,7 +1,7 @@
 //! onggi: a low-level OCI container runtime. Smart plan, dumb init.
 //!
-//! The modules stand in the order in which a container comes to be: what was typed, what the bundle says, what the
-//! machine can do, the plan made of these, the host half that carries it out, the child half that walks its steps.
+//! The modules are in the order of a start: the command line, the bundle, what the machine offers, the plan made from these,
+//! the host half that carries it out, and the child half that executes the steps.
 
 pub mod cli;
 
