@@ -2,8 +2,7 @@
 //!
 //! Only built when somebody reads it: the whole command tree costs clap 0.1 ms, which no start of a container should pay.
 
-use super::parse::flags_of;
-use super::table::{self, Flag, Group, Takes, Verb};
+use super::table::{self, Flag, Group, Takes, Verb, flags_of};
 use clap::{Arg, ArgAction, Command};
 use clap_complete::Shell;
 use std::fmt::Write;
@@ -124,7 +123,7 @@ fn verb_command(name: &str, verb: &'static Verb) -> Command {
             let bare = word.trim_matches(|letter| matches!(letter, '[' | ']' | '.'));
             let help = table::WORDS.iter().find(|(known, _)| *known == bare).map_or("", |(_, help)| help);
             let arg = Arg::new(bare).index(at + 1).value_name(bare).help(help).help_heading("ARGUMENTS");
-            let arg = arg.required(!word.starts_with('['));
+            let arg = arg.display_order(at).required(!word.starts_with('['));
             let arg = if bare == "SHELL" {
                 arg.value_parser(["bash", "zsh", "fish"]).hide_possible_values(true)
             } else {

@@ -1,7 +1,7 @@
 //! Turns the command line into a `Call`, or into an error in the words that runc's callers look for. Pure.
 
 use super::help;
-use super::table::{self, Arity, Flag, Verb};
+use super::table::{self, Arity, Verb};
 use super::words::{self, Mistake, Until, Words};
 use super::{Call, Checkpoint, Command, Create, Criu, Exec, Format, Global, Misuse, Restore, Run, Update};
 use crate::error::{Error, Kind};
@@ -369,12 +369,6 @@ fn amount(value: &str) -> Option<i64> {
     // a fraction of a byte is dropped, as Docker does; a value out of range is refused
     #[allow(clippy::cast_possible_truncation, reason = "checked against the range in this line")]
     (bytes < 9.2e18).then_some(bytes as i64)
-}
-
-/// The flags of a verb.
-pub(super) fn flags_of(verb: Option<&'static Verb>) -> impl Iterator<Item = &'static Flag> {
-    let groups: &'static [&'static [Flag]] = verb.map_or(&[table::GLOBAL], |verb| verb.flags);
-    groups.iter().copied().flatten()
 }
 
 #[cfg(test)]

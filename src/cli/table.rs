@@ -467,3 +467,9 @@ signal that ended it. 1 when it could not be restored.",
 pub(crate) fn verb_named(name: &str) -> Option<&'static Verb> {
     VERBS.iter().find(|verb| verb.name == name)
 }
+
+/// The flags of a verb, or those before it.
+pub(crate) fn flags_of(verb: Option<&'static Verb>) -> impl Iterator<Item = &'static Flag> {
+    let groups: &'static [&'static [Flag]] = verb.map_or(&[GLOBAL], |verb| verb.flags);
+    groups.iter().copied().flatten()
+}

@@ -308,7 +308,7 @@ fn help_names_every_flag_that_is_not_hidden() {
     for verb in super::table::VERBS {
         assert!(whole.contains(verb.name), "{}", verb.name);
         let text = help_text("onggi", Some(verb));
-        for flag in super::flags_of(Some(verb)) {
+        for flag in super::table::flags_of(Some(verb)) {
             assert_eq!(
                 text.contains(&format!("--{}", flag.long)),
                 !flag.help.is_empty(),
