@@ -3,6 +3,7 @@
 #
 #   fmt       cargo fmt --check
 #   clippy    with warnings denied, all targets
+#   doc       the documentation, of what is public and of all, with warnings denied; the examples in it compile and run
 #   layers    who may use whom (scripts/check/layers.py)
 #   budgets   sizes of files and functions (scripts/check/budgets.py; `--exempt` lists what is exempt and why)
 #   words     loose ends, unsafe outside its rooms, allocation in init, empty names (scripts/check/words.py)
@@ -20,6 +21,11 @@ export PYTHONDONTWRITEBYTECODE=1
 
 fmt() { cargo fmt --check; }
 clippy() { cargo clippy --quiet --all-targets -- -D warnings; }
+doc() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps &&
+        RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --lib --document-private-items &&
+        cargo test --quiet --doc 2>&1 | grep -q 'ok. [1-9]'
+}
 layers() { python3 scripts/check/layers.py; }
 budgets() { python3 scripts/check/budgets.py; }
 words() { python3 scripts/check/words.py; }
@@ -40,7 +46,7 @@ deny() {
 }
 
 failed=0
-[ $# -gt 0 ] || set -- fmt clippy layers budgets words spec attacks goldens shell deny
+[ $# -gt 0 ] || set -- fmt clippy doc layers budgets words spec attacks goldens shell deny
 for check; do
     if output=$($check 2>&1); then
         echo "ok    $check${output:+ ($output)}"

@@ -10,7 +10,7 @@ fn main() -> Result<()> {
         std::process::exit(1);
     };
     std::fs::create_dir_all(&directory)?;
-    let command = onggi::cli::clap_command("onggi");
+    let command = onggi::program::cli::clap_command("onggi");
     for verb in command.get_subcommands() {
         let name = format!("onggi-{}", verb.get_name());
         // the page is named onggi-run, the command is `onggi run`

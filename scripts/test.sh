@@ -5,7 +5,9 @@
 # mode of this machine and in a private view with nothing but cgroup2 mounted; then real engines (scripts/engines.sh), other people's
 # suites (scripts/conformance.sh) and the cgroup tests in every world (scripts/cgroups.sh), and beside these three the whole integration
 # suite in User Mode Linux (scripts/lab.sh), which has all controllers of cgroup v2. Ends with the closing line of every part and the time it took.
-# Fails if a test failed, and if one could not run: an ignored test counts as a failure.
+# Fails if a test failed, if one was ignored, and if one could not run in any of the worlds (scripts/check/ran.py).
+#
+#   --quick   only scripts/check.sh and `cargo test`: three minutes where everything is built
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
@@ -18,10 +20,17 @@ packages=(
     iproute2       # network devices to be moved
     strace         # that the process is born in its cgroup
     uidmap         # ranges of ids for users without privileges
+    iptables       # CRIU locks the network with it while it saves connections
     libseccomp-dev # what our seccomp programs are compared with
     wget e2fsprogs debian-archive-keyring # scripts/lab.sh makes a machine with systemd
 )
 
+quick=
+case "${1:-}" in
+"") ;;
+--quick) quick=1 ;;
+*) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | head -n -1 >&2; exit 2 ;;
+esac
 [ "$(id -u)" = 0 ] || { echo "test.sh: needs root: the integration tests make containers" >&2; exit 1; }
 . scripts/toolchain.sh
 need "${packages[@]}" || exit 1
@@ -29,7 +38,9 @@ need "${packages[@]}" || exit 1
 criu=$(scripts/criu.sh) || exit 1
 export PATH="$criu:$PATH"
 
-mkdir -p target
+logs=target/logs
+mkdir -p $logs
+rm -f $logs/*.log
 closing=() failed=0
 
 # judge NAME STATUS LOG SECONDS: keeps the closing lines of a part
@@ -50,41 +61,48 @@ judge() {
 
 # part NAME COMMAND...: shows its output, keeps its closing lines
 part() {
-    local name=$1 begin=$SECONDS
+    local name=$1 begin=$SECONDS log="$logs/$1.log"
     shift
     echo "== $name"
-    "$@" 2>&1 | tee target/test.log
-    judge "$name" $? target/test.log $((SECONDS - begin))
+    "$@" 2>&1 | tee "$log"
+    judge "$name" $? "$log" $((SECONDS - begin))
+}
+
+finish() {
+    echo
+    printf '%s\n' "${closing[@]}"
+    [ $failed = 0 ] && echo "test.sh: all passed" || echo "test.sh: FAILED"
+    exit $failed
 }
 
 part check scripts/check.sh
 part "cargo test" cargo test --no-fail-fast
+[ -z "$quick" ] || finish
 if [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ]; then
     closing+=("this machine is pure cgroup v2: the run above is the v2 run")
 else
     part "integration, cgroup v2 view" env ONGGI_CGROUP=v2 cargo test --test integration
 fi
 
-# exchanges of directories and links, many times
-part "races" env ONGGI_TEST_RUNS=500 cargo test --test integration -- attacks::races
-# as a packager's RUSTFLAGS make it
-part "other builds" scripts/other-builds.sh pie
-
-part fuzz scripts/fuzz.sh --seconds 10
-
 part "start path" scripts/bench.sh guard --rounds 30 --only onggi,floor
-# under a kernel of its own with all controllers of cgroup v2, which has one processor: beside the following
+# under a kernel of its own with all controllers of cgroup v2, which has one processor: beside what follows
 program=$(test_program --test integration) || exit 1
 aside=$SECONDS
 # a start takes long there: the moves that take hundreds of them are made above, and what they rest on (attacks::held) is looked at in both
 skip="--skip attacks::descriptors --skip attacks::races --skip attacks::links --skip attacks::masks"
 # shellcheck disable=SC2086 # the words are several
-LAB_MEM=6G LAB_TIMEOUT=3000 setsid scripts/lab.sh env ONGGI_TEST_SLOW=1 "$program" --test-threads 4 $skip > target/test-lab.log 2>&1 &
+LAB_MEM=6G LAB_TIMEOUT=3000 setsid scripts/lab.sh env ONGGI_TEST_SLOW=1 "$program" --test-threads 4 $skip > "$logs/integration, lab.log" 2>&1 &
 lab=$!
 trap 'kill -- -$lab 2> /dev/null' EXIT
 
-part engines scripts/engines.sh
+# exchanges of directories and links, many times
+part "races" env ONGGI_TEST_RUNS=500 cargo test --test integration -- attacks::races
+# as a packager's RUSTFLAGS make it
+part "other builds" scripts/other-builds.sh pie
+part "oldest toolchain" scripts/oldest-toolchain.sh
+part fuzz scripts/fuzz.sh --seconds 10
 part conformance scripts/conformance.sh
+part engines scripts/engines.sh
 # kernels of their own, too: with systemd, with v1
 part "cgroups, every world" scripts/cgroups.sh
 
@@ -92,10 +110,8 @@ echo "== integration, lab"
 wait $lab
 status=$?
 trap - EXIT
-cat target/test-lab.log
-judge "integration, lab" $status target/test-lab.log $((SECONDS - aside))
+cat "$logs/integration, lab.log"
+judge "integration, lab" $status "$logs/integration, lab.log" $((SECONDS - aside))
 
-echo
-printf '%s\n' "${closing[@]}"
-[ $failed = 0 ] && echo "test.sh: all passed" || echo "test.sh: FAILED"
-exit $failed
+part "every test ran" python3 scripts/check/ran.py "$logs/cargo test.log" "$logs"/integration*.log
+finish

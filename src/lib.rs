@@ -1,32 +1,103 @@
-//! onggi: a low-level OCI container runtime. Smart plan, dumb init.
+//! onggi: a low-level OCI container runtime.
 //!
-//! The modules are in the order of a start: the command line, the bundle, what the machine offers, the plan made from these,
-//! the host half that carries it out, and the child half that executes the steps.
+//! The program is what is meant to be used (`onggi --help`). As a library it offers two things that need no privileges and
+//! have no effect: what a start of a container would do, as a list of steps ([`plan`]), and a seccomp profile as a BPF program
+//! ([`plan::seccomp`]).
+//!
+//! ```
+//! use onggi::{Facts, plan};
+//!
+//! // a profile of linux.seccomp, for x86_64
+//! let profile = serde_json::from_str(
+//!     r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["reboot"], "action": "SCMP_ACT_ERRNO"}]}"#,
+//! )?;
+//! let filter = plan::seccomp::compile(&profile, plan::seccomp::Arch::X86_64, "linux.seccomp")?;
+//! assert!(!filter.program.is_empty());
+//!
+//! // what root would do to run a bundle
+//! let config = oci_spec::runtime::Spec::default();
+//! let request = plan::container::Request {
+//!     id: "example",
+//!     bundle: "/bundle".as_ref(),
+//!     options: &plan::request::StartOptions::default(),
+//!     notify: None,
+//!     cgroups: &plan::mounts::CgroupTree::Unified(None),
+//!     placed_late: false,
+//! };
+//! let machine = Facts { root: true, ..Facts::default() };
+//! let plan = plan::container::plan(&config, &request, &machine)?;
+//! println!("{}", plan::show::text(&plan, &plan::cgroup::CgroupPlan::default()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Everything else is private, so that the compiler shows what nobody uses. The modules stand in the order in which a
+//! container is started: the command line, the bundle, the machine, the plan made of these, the host half (parent) that
+//! carries it out, the child half that carries out its steps.
 
-pub mod cli;
+mod cli;
 
-pub mod spec;
+mod spec;
 
-pub mod facts;
+mod facts;
 
 pub mod plan;
 
-pub mod launch;
+mod launch;
 
-pub mod cgroup;
+mod cgroup;
 
-pub mod wire;
+mod wire;
 
-pub mod init;
+mod init;
 
-pub mod state;
+mod state;
 
-pub mod criu;
+mod criu;
 
-pub mod cmd;
+mod cmd;
 
-pub mod abi;
-pub mod error;
-pub mod log;
-pub mod sys;
-pub mod trace;
+mod abi;
+mod error;
+mod log;
+mod sys;
+mod trace;
+
+pub use error::{Error, Kind, Result};
+pub use facts::{Facts, Lsm};
+
+/// What `src/main.rs` uses; no interface for others.
+#[doc(hidden)]
+pub mod program {
+    pub mod cli {
+        pub use crate::cli::{Call, Global, Misuse, clap_command, parse};
+    }
+    pub mod cmd {
+        pub use crate::cmd::run;
+    }
+    pub mod log {
+        pub use crate::log::Log;
+    }
+    pub mod trace {
+        pub use crate::trace::Trace;
+    }
+    pub mod sys {
+        pub use crate::sys::alloc::Arena;
+        pub use crate::sys::cred::is_above_caller;
+        pub use crate::sys::entry::{arguments, begin};
+    }
+}
+
+/// What the fuzz targets use beside the plan (`fuzz/`); no interface for others.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::cli::parse;
+    pub mod spec {
+        pub use crate::spec::{
+            config, load_process, looks_for_network, resources, template, validate, validate_process,
+        };
+    }
+    pub mod state {
+        pub use crate::cgroup::Handle;
+        pub use crate::state::{Record, Status, check_id};
+    }
+}

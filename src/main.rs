@@ -5,17 +5,20 @@
 
 #![no_main]
 
-use onggi::cli::{self, Call, Global, Misuse};
-use onggi::cmd;
-use onggi::error::{Error, Kind, Result};
-use onggi::log::Log;
-use onggi::trace::Trace;
+use onggi::program::cli::{self, Call, Global, Misuse};
+use onggi::program::log::Log;
+use onggi::program::trace::Trace;
+use onggi::program::{cmd, sys};
+use onggi::{Error, Kind, Result};
 use std::path::PathBuf;
+
+#[global_allocator]
+static HEAP: sys::Arena = sys::Arena::new();
 
 onggi::entry!(crate::start);
 
 fn start() -> i32 {
-    let status = match cli::parse(onggi::sys::entry::arguments()) {
+    let status = match cli::parse(sys::arguments()) {
         Ok(call) => obey(call),
         Err(misuse) => refuse(&misuse),
     };
@@ -53,7 +56,7 @@ fn log_of(global: &Global) -> Result<Log> {
 /// Engines pass no flags of ours, so the environment may name the trace; not if we have more rights than the caller.
 fn trace_of(global: &Global) -> Option<PathBuf> {
     let asked = || std::env::var_os("ONGGI_TRACE").filter(|path| !path.is_empty()).map(PathBuf::from);
-    global.trace.clone().or_else(|| asked().filter(|_| !onggi::sys::cred::is_above_caller()))
+    global.trace.clone().or_else(|| asked().filter(|_| !sys::is_above_caller()))
 }
 
 fn refuse(misuse: &Misuse) -> u8 {

@@ -170,6 +170,29 @@ fn nosymfollow_is_a_flag() {
     }
 }
 
+/// Names below `/dev` are mounted on from within it. One that an earlier mount has made is resolved from the root instead, which
+/// leaves `/dev`: the next name must not be looked up from there.
+#[test]
+fn a_name_below_dev_that_is_there_already_does_not_mislead_the_next() {
+    let bundle = Bundle::new("belowdev").without_mount("/dev/shm").without_mount("/dev/mqueue");
+    let bundle = bundle.without_mount("/dev/pts").mount("/dev/shm/inner", "tmpfs", "tmpfs", &[]);
+    let bundle = bundle.mount("/dev/pts", "devpts", "devpts", &["newinstance", "ptmxmode=0666"]);
+    let bundle = bundle.mount("/dev/shm", "tmpfs", "tmpfs", &[]).mount("/dev/mqueue", "mqueue", "mqueue", &[]);
+    let all = seen(&bundle.run(&["mountinfo"]).ok());
+    for (point, fstype) in [("/dev/pts", "devpts"), ("/dev/shm", "tmpfs"), ("/dev/mqueue", "mqueue")] {
+        assert_eq!(mount_at(&all, point).fstype, fstype, "{point}");
+    }
+}
+
+/// An image's `/dev/ptmx` that is copied into a new `/dev` gives way to the container's own.
+#[test]
+fn a_dev_with_a_copy_of_the_image_s_has_its_own_ptmx() {
+    let bundle = Bundle::new("copydev").without_mount("/dev").file("/dev/ptmx", "the image's");
+    let bundle = bundle.without_mount("/dev/pts").without_mount("/dev/shm").without_mount("/dev/mqueue");
+    let bundle = bundle.mount("/dev", "tmpfs", "tmpfs", &["nosuid", "mode=755", "tmpcopyup"]);
+    bundle.run(&["stat", "/dev/ptmx"]).ok().has("/dev/ptmx.link", "pts/ptmx");
+}
+
 #[test]
 fn a_remount_changes_the_mount_before_it() {
     let bundle = Bundle::new("remount").mount("/m", "tmpfs", "tmpfs", &["nosuid", "size=12k"]);

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let words = data.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec()));
-    if let Err(misuse) = onggi::cli::parse(std::iter::once("onggi".into()).chain(words)) {
+    if let Err(misuse) = onggi::fuzzing::parse(std::iter::once("onggi".into()).chain(words)) {
         assert!(!misuse.error.to_string().is_empty());
     }
 });

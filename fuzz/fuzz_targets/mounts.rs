@@ -15,7 +15,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
             json!({"destination": line(0), "type": line(1), "source": line(2), "options": options})
         })
         .collect();
-    let mut config: Value = serde_json::from_str(&onggi::spec::template(None, true)).expect("a template");
+    let mut config: Value = serde_json::from_str(&onggi::fuzzing::spec::template(None, true)).expect("a template");
     config["mounts"] = mounts.into();
     onggi_fuzz::configuration(config.to_string().as_bytes());
 });

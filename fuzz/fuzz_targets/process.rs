@@ -2,7 +2,7 @@
 #![no_main]
 
 use onggi::plan::tenant::{Request, plan};
-use onggi::spec;
+use onggi::fuzzing::spec;
 use std::path::Path;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

@@ -2,8 +2,7 @@
 //! taken is a name and leads nowhere.
 #![no_main]
 
-use onggi::cgroup::Handle;
-use onggi::state::{Record, Status, check_id};
+use onggi::fuzzing::state::{Handle, Record, Status, check_id};
 use std::path::{Component, Path};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {

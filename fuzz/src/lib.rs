@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a target that panics is a finding")]
 
 use oci_spec::runtime::{LinuxResources, Spec};
-use onggi::facts::Facts;
+use onggi::Facts;
 use onggi::plan::cgroup::{self, CgroupFacts, Driver, Hierarchy, Rootless, Tree, Wanted};
 use onggi::plan::container::{self, Request};
 use onggi::plan::mounts::CgroupTree;
 use onggi::plan::{cgroup as cgroups, show};
-use onggi::spec;
+use onggi::fuzzing::spec;
 use std::path::{Component, Path};
 
 /// Where the trees of the machines lie.

@@ -5,14 +5,16 @@
  * SCENARIO, one item a line, fields separated by tabs:
  *
  *   rounds N       how many recorded rounds (default 30); `warmup N` are run before them and not recorded
+ *   quiet MS       sleep so long before each turn: nobody starts containers back to back (default 0)
  *   parallel N     keep N turns in flight at once (default 1; above 1 a turn must be a single step)
  *   group NAME     opens a turn; a round runs one turn of every group, in an order that is drawn anew: what a runtime leaves to
  *                  the kernel (namespaces to take down) goes on beside whoever comes next, and that must not always be the same
  *   step NAME ARGV...   one command; NAME "-" is run but not recorded; "%n" in ARGV becomes a number unique to the turn
  *   reap           waits until every orphan that came to us (an init whose runtime has returned) is gone
  *
- * RECORDS, one JSON object a line, times in ns of CLOCK_MONOTONIC:
- *   {"group","step","round","start","end","status","minflt","maxrss","nvcsw","nivcsw"}   one command
+ * RECORDS, one JSON object a line, times in ns of CLOCK_MONOTONIC, cpu in us:
+ *   {"group","step","round","start","end","status","cpu","minflt","maxrss","nvcsw","nivcsw"}   one
+ *                  command; cpu: user and system time of it and all that it waited for
  *   {"group","round","stamps":[...]}   what the payload wrote to stdout (see payload.c)
  *
  * This program is static and small on purpose: a vfork child is counted with its parent's peak RSS until its exec.
@@ -53,7 +55,7 @@ struct turn {
 
 static struct group groups[MAX_GROUPS];
 static int group_count, failures;
-static long rounds = 30, warmup = 3, parallel = 1;
+static long rounds = 30, warmup = 3, parallel = 1, quiet = 0;
 static volatile sig_atomic_t late;
 
 static void die(const char *what)
@@ -67,6 +69,11 @@ static long long now(void)
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
+static long long micro(const struct timeval *t)
+{
+	return t->tv_sec * 1000000ll + t->tv_usec;
 }
 
 static void on_alarm(int signal)
@@ -99,6 +106,8 @@ static void read_scenario(const char *path)
 			rounds = atol(rest);
 		else if (!strcmp(word, "warmup") && rest)
 			warmup = atol(rest);
+		else if (!strcmp(word, "quiet") && rest)
+			quiet = atol(rest);
 		else if (!strcmp(word, "parallel") && rest)
 			parallel = atol(rest);
 		else if (!strcmp(word, "group") && rest && group_count < MAX_GROUPS)
@@ -173,8 +182,9 @@ static void record(const struct turn *turn, const struct step *step, long long e
 	if (turn->round < 0 || !strcmp(step->name, "-"))
 		return;
 	printf("{\"group\":\"%s\",\"step\":\"%s\",\"round\":%ld,\"start\":%lld,\"end\":%lld,\"status\":%d,"
-	       "\"minflt\":%ld,\"maxrss\":%ld,\"nvcsw\":%ld,\"nivcsw\":%ld}\n",
-	       turn->group->name, step->name, turn->round, turn->start, end, code, u->ru_minflt, u->ru_maxrss,
+	       "\"cpu\":%lld,\"minflt\":%ld,\"maxrss\":%ld,\"nvcsw\":%ld,\"nivcsw\":%ld}\n",
+	       turn->group->name, step->name, turn->round, turn->start, end, code,
+	       micro(&u->ru_utime) + micro(&u->ru_stime), u->ru_minflt, u->ru_maxrss,
 	       u->ru_nvcsw, u->ru_nivcsw);
 }
 
@@ -218,6 +228,8 @@ static void reap(const struct turn *turn, int hurry)
 static void run_turn(struct turn *turn)
 {
 	open_turn(turn);
+	if (quiet)
+		nanosleep(&(struct timespec){quiet / 1000, quiet % 1000 * 1000000}, NULL);
 	for (const struct step *step = turn->group->step; step < turn->group->step + turn->group->steps; step++) {
 		struct rusage usage;
 		int status = 0;

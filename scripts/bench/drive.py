@@ -10,8 +10,8 @@ from collections import defaultdict
 class Scenario:
     """The text that drive.c reads, written with methods."""
 
-    def __init__(self, rounds, warmup=3, parallel=1):
-        self.lines = [("rounds", rounds), ("warmup", warmup), ("parallel", parallel)]
+    def __init__(self, rounds, warmup=3, parallel=1, quiet=0):
+        self.lines = [("rounds", rounds), ("warmup", warmup), ("parallel", parallel), ("quiet", quiet)]
 
     def group(self, name):
         self.lines.append(("group", name))
@@ -33,13 +33,14 @@ class Samples:
     """All recorded runs of one step of one group; times in ms."""
 
     def __init__(self):
-        self.ms, self.to_payload, self.minflt, self.maxrss, self.nvcsw = [], [], [], [], []
+        self.cpu, self.ms, self.to_payload, self.minflt, self.maxrss, self.nvcsw = [], [], [], [], [], []
         self.spans = []  # (round, start, end) in ns
 
     def add(self, record, stamps):
         self.ms.append((record["end"] - record["start"]) / 1e6)
         self.spans.append((record["round"], record["start"], record["end"]))
         self.to_payload += [(s - record["start"]) / 1e6 for s in stamps if s > record["start"]][:1]
+        self.cpu.append(record["cpu"] / 1e3)
         for field in ("minflt", "maxrss", "nvcsw"):
             getattr(self, field).append(record[field])
 

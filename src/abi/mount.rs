@@ -1,10 +1,6 @@
 //! Mount flags: `mount(2)`'s `MS_*`, `mount_setattr(2)`'s `MOUNT_ATTR_*`, and the option strings that stand for them
 //! (config.md, Linux mount options; `mount(8)`).
 
-/// `mount(2)` flags.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Ms(pub u64);
-
 /// Read-only.
 pub const MS_RDONLY: u64 = 1;
 /// Set-user-id and file capabilities are ignored.
@@ -29,8 +25,6 @@ pub const MS_NOATIME: u64 = 1024;
 pub const MS_NODIRATIME: u64 = 2048;
 /// Makes a tree visible at a second place.
 pub const MS_BIND: u64 = 4096;
-/// Moves a mount.
-pub const MS_MOVE: u64 = 8192;
 /// The whole tree below.
 pub const MS_REC: u64 = 16384;
 /// Fewer kernel messages.
@@ -51,9 +45,6 @@ pub const MS_I_VERSION: u64 = 1 << 23;
 pub const MS_STRICTATIME: u64 = 1 << 24;
 /// Times are written lazily.
 pub const MS_LAZYTIME: u64 = 1 << 25;
-
-/// The flags that say how a mount propagates.
-pub const MS_PROPAGATION: u64 = MS_UNBINDABLE | MS_PRIVATE | MS_SLAVE | MS_SHARED;
 
 /// `MOUNT_ATTR_RDONLY`.
 pub const ATTR_RDONLY: u64 = 0x1;

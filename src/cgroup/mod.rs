@@ -30,8 +30,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 pub use facts::facts;
-pub use handle::{Handle, Scope, Sub};
-pub use oom::{Oom, OomWatch};
+pub use handle::{Handle, Sub};
+pub use oom::Oom;
 pub use stats::Stats;
 
 /// The container's cgroup as it was made for a start.
@@ -126,11 +126,11 @@ impl Made {
 
     /// The directory for `CLONE_INTO_CGROUP`, so that the process is born in it. `None` with the systemd driver.
     #[must_use]
-    pub fn into_fd(&self) -> Option<BorrowedFd<'_>> {
+    pub fn clone_into_fd(&self) -> Option<BorrowedFd<'_>> {
         self.dir.as_ref().map(AsFd::as_fd)
     }
 
-    /// What to do when clone3(2) refused [`Made::into_fd`]: `Ok` means try once more.
+    /// What to do when clone3(2) refused [`Made::clone_into_fd`]: `Ok` means try once more.
     ///
     /// # Errors
     /// With what stands in the way.
@@ -145,7 +145,7 @@ impl Made {
         self.bus.is_some() || self.handle.legacy().next().is_some()
     }
 
-    /// Moves a process that was born in [`Made::into_fd`] into what is left: the v1 hierarchies, or all of them once
+    /// Moves a process that was born in [`Made::clone_into_fd`] into what is left: the v1 hierarchies, or all of them once
     /// systemd has made its unit.
     ///
     /// # Errors
@@ -211,7 +211,7 @@ impl Made {
             (Some(path), Some(_)) => Some(open_dir(path).context(|| format!("open cgroup {}", path.display()))?),
             (_, _) => None,
         };
-        let dir = self.into_fd().or(opened.as_ref().map(AsFd::as_fd));
+        let dir = self.clone_into_fd().or(opened.as_ref().map(AsFd::as_fd));
         if let (Some(dir), Some(path)) = (dir, self.handle.unified()) {
             tree::give_controllers(dir, path, plan)?;
         }

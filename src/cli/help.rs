@@ -41,7 +41,7 @@ config.json             the configuration, in the bundle",
 
 /// The help text of a verb, or of the whole.
 #[must_use]
-pub fn text(name: &str, topic: Option<&'static Verb>) -> String {
+pub(crate) fn text(name: &str, topic: Option<&'static Verb>) -> String {
     let base = base(name);
     let (mut command, title) = match topic {
         Some(verb) => {
@@ -56,7 +56,7 @@ pub fn text(name: &str, topic: Option<&'static Verb>) -> String {
 
 /// The completions for a shell; `None` for one that is not known.
 #[must_use]
-pub fn completions(name: &str, shell: &str) -> Option<Vec<u8>> {
+pub(crate) fn completions(name: &str, shell: &str) -> Option<Vec<u8>> {
     let shell = match shell {
         "bash" => Shell::Bash,
         "zsh" => Shell::Zsh,

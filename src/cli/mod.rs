@@ -17,7 +17,8 @@ mod table;
 mod time;
 mod words;
 
-pub use help::{command as clap_command, completions, text as help_text};
+pub use help::command as clap_command;
+pub(crate) use help::{completions, text as help_text};
 pub use parse::{MOST_DESCRIPTORS, parse};
 pub use table::Verb;
 

@@ -319,7 +319,7 @@ fn help_names_every_flag_that_is_not_hidden() {
         }
     }
     // clap checks the tree: no two flags of one name
-    super::super::clap_command("onggi").debug_assert();
+    crate::cli::help::command("onggi").debug_assert();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::{Done, Scene, path};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::plan::image::Image;
-use crate::plan::step::Slot;
+use crate::plan::step::{Attempt, Slot};
 use crate::sys::cred::CapSets;
 use crate::sys::file::{self, cwd};
 use crate::sys::{Answer, Errno, cred, ns, task};
@@ -48,7 +48,7 @@ pub(super) fn set_groups(groups: &[u32]) -> Done {
 fn setgroups_denied() -> bool {
     let mut word = [0; 4];
     let mut read = || {
-        let proc = super::mount::mounted_proc().ok()?;
+        let proc = super::proc::mounted().ok()?;
         let file = file::open(proc.as_fd(), c"self/setgroups", libc::O_RDONLY, 0).ok()?;
         file::read(file.as_fd(), &mut word).ok()
     };
@@ -94,8 +94,8 @@ fn make_cwd(path: &CStr) -> Answer<()> {
 
 /// Changes directory; no link of `/proc` is followed on the way, so that no descriptor that we or our caller have open
 /// leads out of the root (CVE-2024-21626).
-pub(super) fn chdir(path: &CStr, lenient: bool, make: bool, scene: &mut Scene<'_>) -> Done {
-    if scene.entered {
+pub(super) fn chdir(path: &CStr, attempt: Attempt, make: bool, scene: &mut Scene<'_>) -> Done {
+    if attempt == Attempt::Second && !scene.cwd_refused {
         return Ok(());
     }
     let entered = match enter(path) {
@@ -103,11 +103,11 @@ pub(super) fn chdir(path: &CStr, lenient: bool, make: bool, scene: &mut Scene<'_
         answer => answer,
     };
     match entered {
-        Ok(()) => {
-            scene.entered = true;
+        Ok(()) => Ok(()),
+        Err(Errno::EACCES | Errno::EPERM) if attempt == Attempt::First => {
+            scene.cwd_refused = true;
             Ok(())
         }
-        Err(Errno::EACCES | Errno::EPERM) if lenient => Ok(()),
         Err(Errno::ELOOP) => Err(Cause::CwdOutside.into()),
         Err(errno) => Err(errno.into()),
     }
@@ -147,7 +147,7 @@ fn regular(path: &CStr) -> Answer<OwnedFd> {
         answer => answer,
     };
     let looked_at = open(libc::O_PATH)?;
-    if !is_regular(looked_at.as_fd())? || file::filesystem(looked_at.as_fd())? == super::mount::PROC_MAGIC {
+    if !is_regular(looked_at.as_fd())? || file::filesystem(looked_at.as_fd())? == super::proc::MAGIC {
         return Err(Errno::EINVAL);
     }
     let opened = open(libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY)?;

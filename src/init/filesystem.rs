@@ -1,9 +1,9 @@
 //! New file systems: each goes on a place that was opened once, and what later steps need of it they get by descriptor.
 
 use super::path::{self, Place, Scratch};
-use super::{Done, Scene, Trouble, copy, leave, mount, tree};
+use super::{Done, Scene, Trouble, copy, leave, proc, tree};
 use crate::abi::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, MS_SLAVE, MountAttr};
-use crate::plan::step::{COVER, Detached, Slot, Step, Str};
+use crate::plan::step::{COVER, Detached, Slot};
 use crate::sys::file::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS};
 use crate::sys::mount as sys;
 use crate::sys::{Answer, Errno};
@@ -12,31 +12,22 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A file system to be mounted: the arguments of `mount(2)`.
-struct Fs<'a> {
-    source: &'a CStr,
-    fstype: &'a CStr,
-    target: &'a CStr,
-    flags: u64,
-    data: &'a CStr,
+pub(super) struct Fs<'a> {
+    pub(super) source: &'a CStr,
+    pub(super) fstype: &'a CStr,
+    pub(super) target: &'a CStr,
+    pub(super) flags: u64,
+    pub(super) data: &'a CStr,
     /// The target may lie in a procfs.
-    in_proc: bool,
+    pub(super) in_proc: bool,
 }
 
-pub(super) fn perform(step: &'static Step, scene: &mut Scene<'_>) -> Done {
-    match step {
-        Step::Mount { source, fstype, target, flags, data, fresh, in_proc, detached } => {
-            let fs = Fs { source, fstype, target, flags: *flags, data, in_proc: *in_proc };
-            match detached {
-                Some(detached) => make_detached(scene, &fs, detached),
-                None if *fresh => below_dev(scene, &fs),
-                None => on_place(scene, &fs),
-            }
-        }
-        Step::MountCgroup { target, flags, data, bind, attrs } => {
-            cgroup2(scene, &Cgroup { target, flags: *flags, data, bind: bind.as_deref(), attrs })
-        }
-        // `super::perform` sends nothing else here
-        _ => Err(Errno::ENOSYS.into()),
+/// Mounts a new file system in the way that the plan says.
+pub(super) fn mount(scene: &mut Scene<'_>, fs: &Fs<'_>, fresh: bool, detached: Option<&Detached>) -> Done {
+    match detached {
+        Some(detached) => make_detached(scene, fs, detached),
+        None if fresh => below_dev(scene, fs),
+        None => on_place(scene, fs),
     }
 }
 
@@ -52,7 +43,7 @@ fn place(scene: &Scene<'_>, fs: &Fs<'_>) -> Result<Place, Trouble> {
         return Ok(Place { fd: plain_directory(scene, fs.target)?, literal: true, made: false });
     }
     let place = path::place(scene.root()?, fs.target)?;
-    mount::outside_proc(&place, fs.in_proc)?;
+    proc::outside(&place, fs.in_proc)?;
     Ok(place)
 }
 
@@ -62,17 +53,17 @@ fn takes_mode(fs: &Fs<'_>, place: &Place) -> bool {
 }
 
 /// Mounts it with `mount(2)`.
-fn on_place(scene: &Scene<'_>, fs: &Fs<'_>) -> Done {
+fn on_place(scene: &mut Scene<'_>, fs: &Fs<'_>) -> Done {
     let place = place(scene, fs)?;
     if takes_mode(fs, &place) {
         let data = with_mode(place.fd.as_fd(), fs.data)?;
-        return over(place.fd, fs, data.as_c()?);
+        return over(scene, place.fd, fs, data.as_c()?);
     }
-    over(place.fd, fs, fs.data)
+    over(scene, place.fd, fs, fs.data)
 }
 
-fn over(place: OwnedFd, fs: &Fs<'_>, data: &CStr) -> Done {
-    file::enter(place.as_fd())?;
+fn over(scene: &mut Scene<'_>, place: OwnedFd, fs: &Fs<'_>, data: &CStr) -> Done {
+    scene.fchdir(place.as_fd())?;
     leave(place);
     Ok(sys::filesystem(fs.source, c".", fs.fstype, fs.flags, data)?)
 }
@@ -95,10 +86,7 @@ fn make_detached(scene: &mut Scene<'_>, fs: &Fs<'_>, detached: &Detached) -> Don
     attach(new.as_fd(), place.as_fd(), &detached.attrs)?;
     leave(place);
     match detached.keep {
-        Some(slot) => {
-            scene.own_dev |= slot == Slot::DEV && fs.fstype == c"tmpfs" && !detached.copy_up;
-            scene.put(slot, new);
-        }
+        Some(slot) => scene.put(slot, new),
         None => leave(new),
     }
     Ok(())
@@ -111,7 +99,7 @@ fn below_dev(scene: &mut Scene<'_>, fs: &Fs<'_>) -> Done {
     let name = CStr::from_bytes_with_nul(name).map_err(|_| Errno::EINVAL)?;
     match file::mkdir(dev, name, 0o755) {
         Ok(()) => {
-            mount::enter_dev(scene)?;
+            scene.fchdir_to_dev()?;
             Ok(sys::filesystem(fs.source, name, fs.fstype, fs.flags, fs.data)?)
         }
         // a mount in between has made it
@@ -156,25 +144,25 @@ fn plain_directory(scene: &Scene<'_>, target: &CStr) -> Result<OwnedFd, Trouble>
 }
 
 /// What a mount of cgroup2 is made of.
-struct Cgroup<'a> {
-    target: &'a Str,
-    flags: u64,
-    data: &'a CStr,
-    bind: Option<&'a CStr>,
-    attrs: &'a [(MountAttr, bool)],
+pub(super) struct Cgroup<'a> {
+    pub(super) target: &'a CStr,
+    pub(super) flags: u64,
+    pub(super) data: &'a CStr,
+    pub(super) bind: Option<&'a CStr>,
+    pub(super) attrs: &'a [(MountAttr, bool)],
 }
 
 /// Mounts cgroup2. Refused where the cgroup namespace is not this user namespace's: then the host's tree is bound, or
 /// that part of it that a cgroup namespace would show. Where the container has no part, nothing must be seen through the
 /// place either: a writable tree may lie under it (CVE-2023-25809).
-fn cgroup2(scene: &mut Scene<'_>, cgroup: &Cgroup<'_>) -> Done {
+pub(super) fn cgroup2(scene: &mut Scene<'_>, cgroup: &Cgroup<'_>) -> Done {
     let flags = cgroup.flags;
     let place = path::place(scene.root()?, cgroup.target)?;
-    mount::outside_proc(&place, false)?;
+    proc::outside(&place, false)?;
     let place = place.fd;
     let attr = flags & (ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
     let mounted = if cgroup.attrs.is_empty() {
-        file::enter(place.as_fd())?;
+        scene.fchdir(place.as_fd())?;
         sys::filesystem(c"cgroup", c".", c"cgroup2", flags, cgroup.data)
     } else {
         sys::new(c"cgroup2", c"cgroup", cgroup.data, flags, attr)
@@ -194,7 +182,7 @@ fn cgroup2(scene: &mut Scene<'_>, cgroup: &Cgroup<'_>) -> Done {
     let tree = match tree::late(scene, bind, true) {
         Err(Errno::ENOENT) => {
             // looking for the tree may have led through other namespaces
-            file::enter(place.as_fd())?;
+            scene.fchdir(place.as_fd())?;
             return Ok(super::hide::cover(c".", COVER)?);
         }
         answer => answer?,

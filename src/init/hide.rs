@@ -1,6 +1,6 @@
 //! What the container must not see or change: masked and read-only paths of the finished root, each looked up once.
 
-use super::{Done, Scene, Trouble, leave, mount};
+use super::{Done, Scene, Trouble, leave};
 use crate::abi::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, MS_BIND, MountAttr};
 use crate::plan::step::Slot;
 use crate::sys::file::{self, cwd};
@@ -62,7 +62,7 @@ fn mask_file(scene: &mut Scene<'_>, path: &CStr) -> Done {
         if !scene.in_dev {
             // a hook of the container's may have been at it since
             is_null(scene.get(Slot::DEV)?)?;
-            mount::enter_dev(scene)?;
+            scene.fchdir_to_dev()?;
         }
         return Ok(sys::filesystem(c"null", path, c"", MS_BIND, c"")?);
     }

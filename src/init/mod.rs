@@ -1,18 +1,24 @@
-//! The child half: walks the steps of the plan. It decides nothing, formats nothing, allocates nothing.
+//! The child half: carries out the steps of the plan, one after another. It allocates nothing (`scripts/check/words.py` forbids the
+//! types that do, and in debug builds the allocator ends an init that comes to it).
 //!
-//! It runs between the clone and execve, as the only thread of its process, on the memory that it shares with the host
-//! half, which goes on, or on a copy of it. A step that fails is told to the host as `(step, errno)`; the host still holds the plan and makes the sentence.
-
-#![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set")]
+//! The plan decides. Where a step has more than one way, only the kernel's answer to one of its calls chooses between them,
+//! and the step's doc in `plan::step` names them all. What init remembers from one step to the next is what the kernel
+//! answered: see [`Scene`].
+//!
+//! It runs between the clone and execve, as the only thread of its process, on memory that it shares with the host half,
+//! which goes on, or on a copy of it. A step that fails is reported to the host as `(step, errno)`; the host still has the
+//! plan and writes the message.
 
 mod copy;
 mod creds;
+mod device;
 mod fds;
 mod filesystem;
 mod hide;
 mod hook;
 mod mount;
 mod path;
+mod proc;
 mod root;
 mod tree;
 mod tty;
@@ -22,8 +28,10 @@ use crate::plan::image::Image;
 use crate::plan::step::{COVER, Slot, Step, Sync};
 use crate::sys::marks::Marks;
 use crate::sys::task::Word;
-use crate::sys::{Errno, cred, entry, exe, exec, file, net, ns, signal, task};
+use crate::sys::{self, Errno, cred, entry, exe, exec, file, net, ns, signal, task};
 use crate::wire::{self, Cause, Failure, Message};
+use device::Node;
+use filesystem::{Cgroup, Fs};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -68,29 +76,51 @@ struct Scene<'a> {
     /// The numbers of the wire and of what was in the slots at the birth, in ascending order.
     inherited: &'a [RawFd],
     wire: BorrowedFd<'a>,
-    /// The working directory was entered with the rights of root.
-    entered: bool,
+    /// The working directory was refused to root ([`First`](crate::plan::step::Attempt::First)).
+    cwd_refused: bool,
     /// The umask of the caller, once it is no longer ours.
     umask: Option<u32>,
-    /// The working directory is the container's `/dev`.
+    /// The working directory is the container's `/dev`: for steps in a row that need it, which call nothing then.
     in_dev: bool,
-    /// `/dev` is a file system that was empty and that only we can reach.
-    own_dev: bool,
-    /// And `null` in it is our own.
+    /// The node that masks use by its name was made (`for_masks` of [`Step::Node`]).
     own_null: bool,
-    /// The thread that makes the network namespace has not written yet.
-    expects: bool,
+    /// Where the network namespace is that a thread of the host half makes.
+    network: Network,
     /// The host's word to go on came before it was asked for.
     heard: Option<Sync>,
-    /// There is no network namespace.
-    refused: Option<Trouble>,
     /// The host's last word may lie in our memory.
     ready: Option<&'static Word>,
     /// How what comes from the host propagates, if the container's mount namespace does not begin as a copy of it.
     propagation: u64,
 }
 
+/// The network namespace that a thread of the host half makes meanwhile.
+#[derive(Debug, Clone, Copy)]
+enum Network {
+    /// Nothing is expected: it is in its slot, or there is none.
+    Settled,
+    /// The thread has not written yet.
+    Expected,
+    /// It could not be made.
+    Failed(Trouble),
+}
+
 impl Scene<'_> {
+    /// Changes the working directory by a descriptor (`fchdir(2)`).
+    fn fchdir(&mut self, directory: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.in_dev = false;
+        file::enter(directory)
+    }
+
+    /// Makes the container's `/dev` the working directory, if it is not.
+    fn fchdir_to_dev(&mut self) -> Result<(), Errno> {
+        if !self.in_dev {
+            file::enter(self.get(Slot::DEV)?)?;
+            self.in_dev = true;
+        }
+        Ok(())
+    }
+
     /// What lies in a slot; `EBADF` if the plan forgot to fill it.
     fn get(&self, slot: Slot) -> Result<BorrowedFd<'_>, Errno> {
         self.slots.get(usize::from(slot.0)).and_then(Option::as_ref).map(AsFd::as_fd).ok_or(Errno::EBADF)
@@ -136,19 +166,18 @@ pub struct Pack {
 
 /// Walks all steps and becomes the payload; never comes back.
 pub fn walk(pack: &mut Pack) -> ! {
-    crate::sys::alloc::forbid(true);
+    sys::alloc::forbid(true);
+    let expected = pack.plan.birth.network_ahead && pack.slots[usize::from(Slot::NETWORK.0)].is_none();
     let mut scene = Scene {
-        expects: pack.plan.birth.network_ahead && pack.slots[usize::from(Slot::NETWORK.0)].is_none(),
+        network: if expected { Network::Expected } else { Network::Settled },
         slots: pack.slots,
         inherited: pack.inherited,
         wire: pack.wire.as_fd(),
-        entered: false,
+        cwd_refused: false,
         umask: None,
         in_dev: false,
-        own_dev: false,
         own_null: false,
         heard: None,
-        refused: None,
         ready: pack.ready,
         propagation: 0,
     };
@@ -211,7 +240,7 @@ fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>) -> Don
             let before = file::umask(*mask);
             scene.umask.get_or_insert(before);
         }
-        Step::Propagate(flags) => crate::sys::mount::propagate(c"/", *flags)?,
+        Step::Propagate(flags) => sys::mount::propagate(c"/", *flags)?,
         Step::PrivateParent(path) => root::private_parent(path)?,
         Step::OpenRoot { path, tree, over } => root::open(if *over { c"/" } else { path }, *tree, scene)?,
         Step::Chroot(path) => root::change(path, scene)?,
@@ -225,25 +254,41 @@ fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>) -> Don
         Step::Conceal { path, shared } => root::conceal(path, *shared)?,
         Step::MoveRoot => root::shift(scene)?,
         Step::ReadonlyRoot => root::readonly(scene)?,
-        Step::Mount { .. } | Step::MountCgroup { .. } => filesystem::perform(step, scene)?,
+        Step::Mount { source, fstype, target, flags, data, fresh, in_proc, detached } => {
+            let fs = Fs { source, fstype, target, flags: *flags, data, in_proc: *in_proc };
+            filesystem::mount(scene, &fs, *fresh, detached.as_deref())?;
+        }
+        Step::MountCgroup { target, flags, data, bind, attrs } => {
+            filesystem::cgroup2(scene, &Cgroup { target, flags: *flags, data, bind: bind.as_deref(), attrs })?;
+        }
         Step::ReadonlyPath { path } => hide::readonly_path(path)?,
         Step::Mask { path, cover, file } => hide::mask(scene, path, cover.as_deref().unwrap_or(COVER), *file)?,
-        Step::Remount { .. }
-        | Step::Clone { .. }
-        | Step::CloneInside { .. }
-        | Step::Take { .. }
-        | Step::IdMap { .. }
-        | Step::Attr { .. }
-        | Step::AttrKeepLocked { .. }
-        | Step::Attach { .. }
-        | Step::AttrAt { .. }
-        | Step::Link { .. }
-        | Step::LinkTo { .. }
-        | Step::OpenDev
-        | Step::Node { .. }
-        | Step::Unlink { .. }
-        | Step::OpenProc
-        | Step::WriteProc { .. } => mount::perform(step, scene)?,
+        Step::Remount { target, flags, data } => mount::remount(scene, target, *flags, data)?,
+        Step::Clone { source, recursive, instead } => {
+            scene.put(Slot::TREE, tree::clone_of_host(source, instead.as_deref(), *recursive)?);
+        }
+        Step::CloneInside { source, recursive } => mount::clone_inside(scene, source, *recursive)?,
+        Step::Take { slot, .. } => {
+            let tree = scene.take(*slot)?;
+            scene.put(Slot::TREE, tree);
+        }
+        Step::IdMap { mapped, by_host, .. } => mount::map_ids(scene, *mapped, *by_host)?,
+        Step::Attr { slot, attr, recursive } => sys::mount::set_attr(scene.get(*slot)?, attr, *recursive)?,
+        Step::AttrKeepLocked { attr, explicit, host } => {
+            mount::keep_locked(scene.get(Slot::TREE)?, attr, *explicit, *host)?;
+        }
+        Step::Attach { target, in_proc } => mount::attach(scene, target, *in_proc)?,
+        Step::AttrAt { target, attr, explicit, then } => mount::attr_at(scene, target, attr, *explicit, then.as_ref())?,
+        Step::Link { at, path, target } => device::link(scene, *at, path, target)?,
+        Step::LinkTo { name, target } => device::link_to(scene, name, target)?,
+        Step::OpenDev => device::open_dev(scene)?,
+        Step::Node { at, path, mode, device, owner, for_masks } => {
+            let made = device::node(scene, &Node { at: *at, path, mode: *mode, device: *device, owner: *owner })?;
+            scene.own_null |= *for_masks && made;
+        }
+        Step::Unlink { at, path } => device::unlink(scene, *at, path)?,
+        Step::OpenProc => proc::open(scene)?,
+        Step::WriteProc { file, value } => proc::write(scene, file, value)?,
         Step::OpenTerminal { size } => tty::open(*size, scene)?,
         Step::BindConsole => tty::bind_console(scene)?,
         Step::SendTerminal { socket } => tty::send(*socket, scene)?,
@@ -266,7 +311,7 @@ fn perform(step: &'static Step, image: &mut Image, scene: &mut Scene<'_>) -> Don
         Step::Ambient(set) => cred::set_ambient(*set)?,
         Step::Seccomp { program, flags } => creds::seccomp(program, *flags, scene)?,
         Step::MakeCwd(path) => drop(path::directory(scene.root()?, path)),
-        Step::Chdir { path, lenient, make } => creds::chdir(path, *lenient, *make, scene)?,
+        Step::Chdir { path, attempt, make } => creds::chdir(path, *attempt, *make, scene)?,
         Step::Home(uid) => creds::home(*uid, image),
         Step::Find => find(image)?,
         Step::Hook(hook) => hook::run(hook, image, scene)?,
@@ -284,7 +329,7 @@ fn meet(sync: Sync, scene: &mut Scene<'_>) -> Done {
     if sync == Sync::Ready && scene.ready.is_some_and(Word::was_said) {
         return Ok(());
     }
-    while scene.expects && scene.heard.is_none() {
+    while matches!(scene.network, Network::Expected) && scene.heard.is_none() {
         listen(scene)?;
     }
     match scene.heard.take() {
@@ -296,11 +341,11 @@ fn meet(sync: Sync, scene: &mut Scene<'_>) -> Done {
 
 /// The network namespace is in its slot if it was there before us; else the thread that makes it sends it.
 fn join_network(scene: &mut Scene<'_>) -> Done {
-    while scene.expects {
+    while matches!(scene.network, Network::Expected) {
         listen(scene)?;
     }
-    if let Some(refused) = scene.refused {
-        return Err(refused);
+    if let Network::Failed(why) = scene.network {
+        return Err(why);
     }
     let mut network = crate::abi::ns::Namespaces::default();
     network.insert(crate::abi::ns::Namespace::Network);
@@ -314,11 +359,10 @@ fn listen(scene: &mut Scene<'_>) -> Done {
         Some((Message::Go(sync), _)) => scene.heard = Some(sync),
         Some((Message::Handed(Slot::NETWORK), Some(fd))) => {
             scene.put(Slot::NETWORK, fd);
-            scene.expects = false;
+            scene.network = Network::Settled;
         }
         Some((Message::Failed(Failure { cause, errno, detail, .. }), _)) => {
-            scene.refused = Some(Trouble { cause, errno, detail });
-            scene.expects = false;
+            scene.network = Network::Failed(Trouble { cause, errno, detail });
         }
         Some((Message::Handed(_) | Message::Reached(_), _)) | None => return Err(Errno::EPIPE.into()),
     }

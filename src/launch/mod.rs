@@ -247,7 +247,7 @@ fn bear(
     let _score = oom::lend(plan.oom_score_adj)?;
     clone::join_keyring(plan)?;
     task::roam();
-    let child = clone::birth(luggage, made.into_fd(), |errno| made.refused(errno, cgroups))?;
+    let child = clone::birth(luggage, made.clone_into_fd(), |errno| made.refused(errno, cgroups))?;
     Ok((child, Line::new(host, luggage.ready), plan))
 }
 

@@ -6,7 +6,7 @@ use super::namespaces::{Chosen, choose};
 use super::network::{self, Network};
 pub use super::request::{Mode, Request, StartOptions, rootfs};
 use super::request::{environment, home_wanted, keyring, nobody, notify_mount};
-use super::step::{Slot, Step, Str, Sync};
+use super::step::{Attempt, Slot, Step, Str, Sync};
 use super::{Open, Plan, devices, hide, hooks, identity, image, mounts, namespaces, rootfs, terminal, tree};
 use crate::abi::mount::{ATTR_RDONLY, MountAttr};
 use crate::abi::ns::{Namespace, Namespaces};
@@ -226,7 +226,7 @@ impl Draft<'_> {
         if self.own_dev() {
             let nodes = self.linux.devices().as_deref().unwrap_or_default();
             let last = self.list.iter().rfind(|mount| devices::is_dev(mount));
-            let (fresh, open) = (last.is_some_and(|mount| mount.typ().as_deref() == Some("tmpfs")), last.is_some());
+            let (fresh, open) = (last.is_some_and(devices::is_empty), last.is_some());
             let from = match (self.chosen.user, self.by_host()) {
                 (false, _) => Nodes::Made,
                 (true, true) => Nodes::ClonedByHost,
@@ -274,7 +274,7 @@ impl Draft<'_> {
         steps.extend(hidden);
         if (self.alone || masks) && self.process.cwd() == Path::new("/") {
             // no pivot has brought us back from where we mounted; files are masked from within /dev
-            steps.push(Step::Chdir { path: c"/".to_owned(), lenient: false, make: false });
+            steps.push(Step::Chdir { path: c"/".to_owned(), attempt: Attempt::Only, make: false });
         }
         Ok(())
     }

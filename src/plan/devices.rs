@@ -37,6 +37,13 @@ pub(super) fn is_dev(mount: &Mount) -> bool {
     mount.destination() == Path::new("/dev")
 }
 
+/// Whether what is mounted is a file system that holds nothing at first.
+#[must_use]
+pub(super) fn is_empty(mount: &Mount) -> bool {
+    let copies = mount.options().iter().flatten().any(|option| option == "tmpcopyup");
+    mount.typ().as_deref() == Some("tmpfs") && !copies
+}
+
 /// Where `/dev` is one empty tmpfs of our own, what is mounted on new names in it needs no resolving.
 pub(super) fn below_dev(steps: &mut [Step]) {
     let is_dev = |step: &Step| matches!(step, Step::Mount { target, .. } | Step::Attach { target, .. } if target.as_c_str() == c"/dev");
@@ -104,14 +111,15 @@ pub(super) fn steps(
         };
         let number = device(number(node.major(), "major")?, number(node.minor(), "minor")?);
         let owner = Some((node.uid().unwrap_or(0), node.gid().unwrap_or(0))).filter(|owner| *owner != (0, 0));
-        push(&mut steps, Node { at: &format!("{at}.path"), path: &path, mode, number, owner }, nodes, opens, slots)?;
+        let node = Node { at: &format!("{at}.path"), path: &path, mode, number, owner, fresh };
+        push(&mut steps, node, nodes, opens, slots)?;
         taken.insert(path);
     }
     for (name, major, minor) in NODES {
         let path = format!("/dev/{name}");
         if !taken.contains(&path) {
-            let node =
-                Node { at: "dev", path: &path, mode: libc::S_IFCHR | 0o666, number: device(major, minor), owner: None };
+            let (mode, number) = (libc::S_IFCHR | 0o666, device(major, minor));
+            let node = Node { at: "dev", path: &path, mode, number, owner: None, fresh };
             push(&mut steps, node, nodes, opens, slots)?;
         }
     }
@@ -148,6 +156,8 @@ struct Node<'a> {
     mode: u32,
     number: u64,
     owner: Option<(u32, u32)>,
+    /// `/dev` was empty.
+    fresh: bool,
 }
 
 fn push(
@@ -178,7 +188,9 @@ fn push(
         Some(name) => (Slot::DEV, c_string(node.at, name)?),
         None => (Slot::ROOT, path),
     };
-    steps.push(Step::Node { at, path, mode: node.mode, device: node.number, owner: node.owner });
+    let is_null = node.path == "/dev/null" && node.mode & libc::S_IFMT == libc::S_IFCHR && node.number == device(1, 3);
+    let for_masks = node.fresh && is_null;
+    steps.push(Step::Node { at, path, mode: node.mode, device: node.number, owner: node.owner, for_masks });
     Ok(())
 }
 

@@ -115,7 +115,7 @@ pub(super) fn sysctls(linux: &Linux, chosen: &Chosen) -> Result<Vec<Step>> {
             key.chars().map(swap).collect()
         };
         let file = c_string(&at, format!("sys/{path}"))?;
-        steps.push(Step::WriteProc { file, value: c_string(&at, value.as_str())?, what: "linux.sysctl" });
+        steps.push(Step::WriteProc { file, value: c_string(&at, value.as_str())? });
     }
     Ok(steps)
 }

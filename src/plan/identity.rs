@@ -2,7 +2,7 @@
 
 use super::capabilities::{mask, names};
 use super::image::c_string;
-use super::step::Step;
+use super::step::{Attempt, Step};
 use super::{Limit, seccomp};
 use crate::error::{Error, Result};
 use crate::facts::Lsm;
@@ -194,7 +194,7 @@ pub(super) fn labels(process: &Process, lsm: &Lsm) -> Result<Vec<Step>> {
         }
         let value = c_string(at, format!("exec {profile}"))?;
         let file = c"self/attr/apparmor/exec".to_owned();
-        steps.push(Step::WriteProc { file, value, what: at });
+        steps.push(Step::WriteProc { file, value });
     }
     if let Some(label) = process.selinux_label().as_deref().filter(|label| !label.is_empty()) {
         let at = "process.selinuxLabel";
@@ -206,7 +206,7 @@ pub(super) fn labels(process: &Process, lsm: &Lsm) -> Result<Vec<Step>> {
         }
         let value = c_string(at, label)?;
         for file in [c"self/attr/keycreate", c"self/attr/exec"] {
-            steps.push(Step::WriteProc { file: file.to_owned(), value: value.clone(), what: at });
+            steps.push(Step::WriteProc { file: file.to_owned(), value: value.clone() });
         }
     }
     Ok(steps)
@@ -278,7 +278,8 @@ pub(super) fn confine(
     let moves = cwd.as_c_str() != c"/";
     // before a filter may deny what keeps links from leading us astray
     if moves {
-        before.push(Step::Chdir { path: cwd.clone(), lenient: changes_uid, make: role == Role::First });
+        let attempt = if changes_uid { Attempt::First } else { Attempt::Only };
+        before.push(Step::Chdir { path: cwd.clone(), attempt, make: role == Role::First });
     }
     if process.no_new_privileges().unwrap_or_default() {
         before.push(Step::NoNewPrivs);
@@ -311,7 +312,7 @@ pub(super) fn confine(
     }
     // what root could not enter the user perhaps can (NFS); otherwise this does nothing
     if moves && changes_uid {
-        before.push(Step::Chdir { path: cwd, lenient: false, make: false });
+        before.push(Step::Chdir { path: cwd, attempt: Attempt::Second, make: false });
     }
     if changes_uid {
         before.push(Step::KeepCaps(false));

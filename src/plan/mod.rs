@@ -10,7 +10,8 @@ mod devices;
 mod fmt;
 #[cfg(test)]
 mod goldens;
-pub mod held;
+#[cfg(test)]
+mod held;
 mod hide;
 pub mod hooks;
 mod identity;

@@ -35,6 +35,18 @@ pub enum Sync {
     Ready,
 }
 
+/// Root may be refused a directory that the user may enter (NFS with `root_squash`), and the user one that root may enter: so the
+/// working directory is tried with the rights of both, before and after the change of ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// There is no other.
+    Only,
+    /// Being refused is no failure: a second attempt follows.
+    First,
+    /// Made only if the first was refused.
+    Second,
+}
+
 /// What a hook in the container runs.
 #[derive(Debug)]
 pub struct HookStep {
@@ -281,6 +293,9 @@ pub enum Step {
         device: u64,
         /// Owner and group, if not 0:0.
         owner: Option<(u32, u32)>,
+        /// It is `/dev/null` in a file system that was empty and that only we can reach: if it can be made there, masks use
+        /// it by its name, without a further check.
+        for_masks: bool,
     },
     /// Removes a file, if it is there.
     Unlink {
@@ -316,8 +331,6 @@ pub enum Step {
         file: Str,
         /// What.
         value: Str,
-        /// The key in the configuration, for the message.
-        what: &'static str,
     },
     /// Makes the root mount read-only.
     ReadonlyRoot,
@@ -407,12 +420,12 @@ pub enum Step {
     /// Makes the working directory (0755), with its parents, if it is missing, while the root can still be written to. A failure is
     /// told by `Chdir`.
     MakeCwd(Str),
-    /// Goes to the working directory, made if missing; refuses one outside the root.
+    /// Changes to the working directory, made if missing; refuses one outside the root.
     Chdir {
         /// The directory.
         path: Str,
-        /// First try: not being allowed is forgiven, the second try comes as the user.
-        lenient: bool,
+        /// Whether another attempt follows or went before.
+        attempt: Attempt,
         /// Makes it (0755), with its parents, if it is missing.
         make: bool,
     },
@@ -557,7 +570,7 @@ impl fmt::Display for Step {
             Self::Conceal { path, shared: true } => write!(f, "cover {}", Quoted(path)),
             Self::MoveRoot => f.write_str("move the root over / and chroot"),
             Self::OpenProc => f.write_str("open a procfs"),
-            Self::WriteProc { file, value, .. } => {
+            Self::WriteProc { file, value } => {
                 write!(f, "write {} to /proc/{}", Quoted(value), file.to_string_lossy())
             }
             Self::ReadonlyRoot => f.write_str("make / read-only"),

@@ -54,7 +54,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     })
 }
 
-/// Parses what [`read`] has read. Nothing is checked that its types do not demand: see `validate`.
+/// Parses what `read` has read. Nothing is checked that its types do not demand: see `validate`.
 ///
 /// # Errors
 /// When it is no JSON, or holds a value that does not fit.

@@ -20,7 +20,7 @@ mod dir;
 mod record;
 mod root;
 
-pub use dir::{Announced, Claim, Dir, replace};
+pub use dir::{Announced, Dir, replace};
 pub use record::{Document, Record, Status};
 pub use root::{Root, check_id};
 

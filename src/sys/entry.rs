@@ -92,6 +92,7 @@ pub fn arguments() -> Vec<OsString> {
 /// Rust's start-up would, beside looking at the standard descriptors, which is done here too, ignore `SIGPIPE` (which the payload would inherit),
 /// read `/proc/self/maps` and install handlers for an overflowing stack: fifteen system calls that a runtime does not
 /// need. Arguments come from [`arguments`], not from `std::env::args`; the environment is libc's own.
+#[doc(hidden)]
 #[macro_export]
 macro_rules! entry {
     ($start:path) => {
@@ -100,7 +101,7 @@ macro_rules! entry {
             // SAFETY: no other symbol of the program has this name.
             #[unsafe(no_mangle)]
             extern "C" fn main(_count: i32, arguments: *const *const std::ffi::c_char) -> i32 {
-                $crate::sys::entry::begin(arguments);
+                $crate::program::sys::begin(arguments);
                 $start()
             }
         }

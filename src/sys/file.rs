@@ -381,16 +381,6 @@ pub fn waits(fd: BorrowedFd<'_>) -> Answer<()> {
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags & !libc::O_NONBLOCK) }).map(drop)
 }
 
-/// `flock(2)`; `shared` or exclusive, without waiting. `EWOULDBLOCK`: somebody holds it.
-///
-/// # Errors
-/// The kernel's answer.
-pub fn lock(fd: BorrowedFd<'_>, shared: bool) -> Answer<()> {
-    let how = if shared { libc::LOCK_SH } else { libc::LOCK_EX };
-    // SAFETY: plain numbers.
-    check(unsafe { libc::flock(fd.as_raw_fd(), how | libc::LOCK_NB) }).map(drop)
-}
-
 /// `fchdir(2)`. Needs search permission, not read: an `O_PATH` descriptor does.
 ///
 /// # Errors

@@ -63,14 +63,6 @@ pub fn connect_stream(path: &Path) -> Answer<OwnedFd> {
     connect(path, libc::SOCK_STREAM)
 }
 
-/// Connects to a listening socket of `SOCK_SEQPACKET`.
-///
-/// # Errors
-/// As [`connect_stream`].
-pub fn connect_packets(path: &Path) -> Answer<OwnedFd> {
-    connect(path, libc::SOCK_SEQPACKET)
-}
-
 /// A socket of `SOCK_DGRAM` that sends to a bound one; a name that begins with `@` is an abstract one.
 ///
 /// # Errors
@@ -93,20 +85,6 @@ fn connect(path: &Path, kind: i32) -> Answer<OwnedFd> {
     Ok(socket)
 }
 
-/// Binds a new `SOCK_SEQPACKET` socket to a path and listens on it.
-///
-/// # Errors
-/// `EADDRINUSE`: the path exists.
-pub fn listen_packets(path: &Path) -> Answer<OwnedFd> {
-    let address = address(path)?;
-    let socket = new(libc::SOCK_SEQPACKET)?;
-    // SAFETY: the address lives through the call and the length is its own.
-    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), ADDRESS) })?;
-    // SAFETY: plain numbers.
-    check(unsafe { libc::listen(socket.as_raw_fd(), 8) })?;
-    Ok(socket)
-}
-
 /// Binds a new `SOCK_DGRAM` socket to a path.
 ///
 /// # Errors
@@ -117,24 +95,6 @@ pub fn bind_datagrams(path: &Path) -> Answer<OwnedFd> {
     // SAFETY: the address lives through the call and the length is its own.
     check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), ADDRESS) })?;
     Ok(socket)
-}
-
-/// `accept4(2)`, tried again when a signal came between.
-///
-/// # Errors
-/// The kernel's answer.
-pub fn accept(listener: BorrowedFd<'_>) -> Answer<OwnedFd> {
-    loop {
-        // SAFETY: no address is asked for.
-        let fd = unsafe {
-            libc::accept4(listener.as_raw_fd(), std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC)
-        };
-        match check(fd) {
-            Ok(fd) => return Ok(owned(fd)),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
 }
 
 /// Room for the control message that carries one descriptor, aligned as `cmsghdr` wants it.

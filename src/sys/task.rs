@@ -230,13 +230,6 @@ pub fn new_session() {
     let _ = unsafe { libc::setsid() };
 }
 
-/// `getpid(2)`, as the pid namespace of the caller sees it.
-#[must_use]
-pub fn pid() -> i32 {
-    // SAFETY: cannot fail.
-    unsafe { libc::getpid() }
-}
-
 /// Ends the process at once: no handlers, no flushing, no destructors. Where a seccomp profile refuses even that (the C library
 /// would try for ever), an instruction that traps does: the signal ends the process, blocked or not, and whoever waits for it
 /// learns that.

@@ -129,15 +129,15 @@ fn numbers(dir: &str) -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// A session of keys of its own with a key in it that its possessor alone may read; then no key more can be made. Prints
-/// the key's number and becomes the program.
+/// Joins a new session keyring, adds a key to it that only its possessor may read, and keyrings until the user's quota is used up.
+/// Prints the key's number and becomes the program. All of it ends with the session; what is put in the user's own keyring stays until
+/// the next boot, and each keyring with a name makes every later look-up of a name slower.
 fn fill_keys(secret: &str, program: &str, args: &[&str]) {
     use std::os::unix::process::CommandExt;
     const JOIN_SESSION: i64 = 1;
     const SETPERM: i64 = 5;
     const POSSESSOR_ALL: i64 = 0x3f00_0000;
     const SESSION: i64 = -3;
-    const USER_SESSION: i64 = -5;
     let text = |text: &str| std::ffi::CString::new(text).unwrap();
     let (user, ring, name, payload) = (text("user"), text("keyring"), text("callers"), text(secret));
     let address = |text: &std::ffi::CString| text.as_ptr() as i64;
@@ -149,7 +149,7 @@ fn fill_keys(secret: &str, program: &str, args: &[&str]) {
     let mut made = 0;
     let full = loop {
         let name = text(&format!("ring{made}"));
-        match call::call(libc::SYS_add_key, &[address(&ring), address(&name), 0, 0, USER_SESSION]) {
+        match call::call(libc::SYS_add_key, &[address(&ring), address(&name), 0, 0, SESSION]) {
             Ok(_) if made < 100_000 => made += 1,
             Ok(_) => panic!("payload: no end of keys"),
             Err(error) => break error,

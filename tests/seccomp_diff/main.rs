@@ -78,7 +78,7 @@ fn oracle() -> Oracle {
 }
 
 /// Our program for a profile, checked as the kernel does.
-fn ours(profile: &LinuxSeccomp, native: Arch) -> Result<Vec<Instruction>, onggi::error::Error> {
+fn ours(profile: &LinuxSeccomp, native: Arch) -> Result<Vec<Instruction>, onggi::Error> {
     let filter = compile(profile, native, "linux.seccomp")?;
     let program: Vec<_> = filter.program.iter().map(|i| (i.code, i.jt, i.jf, i.k)).collect();
     bpf::check(&program);

@@ -54,6 +54,7 @@ impl Agent {
     }
 
     /// Takes the next listener.
+    #[track_caller]
     pub(crate) fn take(&self) -> Listener {
         let (fd, text) = self.0.take();
         Listener { fd, state: serde_json::from_str(&text).unwrap_or_else(|e| panic!("no JSON: {e}: {text}")) }
@@ -62,6 +63,7 @@ impl Agent {
 
 impl Listener {
     /// Waits for a notification.
+    #[track_caller]
     pub(crate) fn next(&self) -> Notice {
         let mut notice = Notice::default();
         // SAFETY: the request fills a live structure of its size, which must be all zero.

@@ -28,6 +28,7 @@ pub(crate) struct Bundle {
 
 impl Bundle {
     /// A bundle much as `runc spec` writes it, with the payload as its only program.
+    #[track_caller]
     pub(crate) fn new(name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let mark = format!("onggi-test-{}-{}-", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -56,6 +57,7 @@ impl Bundle {
     // ------------------------------------------------------------------------------------------ what config.json says
 
     /// Sets the value at a JSON pointer; what is missing on the way is made. A last `-` appends to an array.
+    #[track_caller]
     pub(crate) fn set(mut self, pointer: &str, value: impl Into<Value>) -> Self {
         let mut place = &mut self.config;
         for key in pointer.split('/').skip(1) {
@@ -82,6 +84,7 @@ impl Bundle {
     }
 
     /// Takes a key out.
+    #[track_caller]
     pub(crate) fn without(mut self, pointer: &str) -> Self {
         let (parent, key) = pointer.rsplit_once('/').unwrap();
         if let Some(parent) = self.config.pointer_mut(parent).and_then(Value::as_object_mut) {
@@ -107,6 +110,7 @@ impl Bundle {
     }
 
     /// Adds a mount.
+    #[track_caller]
     pub(crate) fn mount(self, destination: &str, fstype: &str, source: impl AsRef<Path>, options: &[&str]) -> Self {
         let source = source.as_ref().to_str().unwrap();
         let mount = json!({"destination": destination, "type": fstype, "source": source, "options": options});
@@ -119,6 +123,7 @@ impl Bundle {
     }
 
     /// Takes a mount of the default configuration out.
+    #[track_caller]
     pub(crate) fn without_mount(mut self, destination: &str) -> Self {
         self.config["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != destination);
         self
@@ -131,12 +136,14 @@ impl Bundle {
     }
 
     /// Shares the host's namespace.
+    #[track_caller]
     pub(crate) fn without_namespace(mut self, kind: &str) -> Self {
         self.config["linux"]["namespaces"].as_array_mut().unwrap().retain(|entry| entry["type"] != kind);
         self
     }
 
     /// A new user namespace: container 0 is host 100000, 65536 ids long, and the root file system belongs to it.
+    #[track_caller]
     pub(crate) fn user_namespace(self) -> Self {
         let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
         for path in ["", "proc", "dev", "sys", "tmp", "etc"] {
@@ -151,6 +158,7 @@ impl Bundle {
     }
 
     /// Adds a hook of a kind: a payload's words on the host, its environment empty but for what is given.
+    #[track_caller]
     pub(crate) fn hook(self, kind: &str, words: &[&str], env: &[&str]) -> Self {
         let program = payload::binary().to_str().unwrap();
         let args: Vec<&str> = ["payload"].iter().chain(words).copied().collect();
@@ -170,6 +178,7 @@ impl Bundle {
     }
 
     /// Puts a file into the root file system.
+    #[track_caller]
     pub(crate) fn file(self, path: &str, text: &str) -> Self {
         let path = self.rootfs().join(path.trim_start_matches('/'));
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -178,12 +187,14 @@ impl Bundle {
     }
 
     /// Puts a directory into the root file system.
+    #[track_caller]
     pub(crate) fn directory(self, path: &str) -> Self {
         std::fs::create_dir_all(self.rootfs().join(path.trim_start_matches('/'))).unwrap();
         self
     }
 
     /// Puts a symbolic link into the root file system, in the place of what is there.
+    #[track_caller]
     pub(crate) fn symlink(self, path: &str, target: impl AsRef<Path>) -> Self {
         let path = self.rootfs().join(path.trim_start_matches('/'));
         let _ = std::fs::remove_dir(&path).or_else(|_| std::fs::remove_file(&path));
@@ -192,12 +203,14 @@ impl Bundle {
     }
 
     /// Makes a directory beside the root file system, for a test to bind.
+    #[track_caller]
     pub(crate) fn host_directory(&self, name: &str) -> PathBuf {
         std::fs::create_dir_all(self.path(name)).unwrap();
         self.path(name)
     }
 
     /// Makes a file beside the root file system.
+    #[track_caller]
     pub(crate) fn host_file(&self, name: &str, text: &str) -> PathBuf {
         std::fs::write(self.path(name), text).unwrap();
         self.path(name)
@@ -214,6 +227,7 @@ impl Bundle {
     }
 
     /// A file of the container's cgroup: the controller chooses the hierarchy on v1.
+    #[track_caller]
     pub(crate) fn cgroup_file(&self, controller: &str, file: &str) -> String {
         let path = world::cgroup_dir(controller, &self.cgroup()).join(file);
         let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -300,6 +314,7 @@ impl Bundle {
     }
 
     /// Waits until the container has printed a text.
+    #[track_caller]
     pub(crate) fn hears(&self, text: &str) -> &Self {
         until(&format!("{text:?} from {}", self.id), || self.printed().contains(text).then_some(()));
         self
@@ -321,27 +336,32 @@ impl Bundle {
     }
 
     /// The state document.
+    #[track_caller]
     pub(crate) fn state(&self) -> Value {
         self.verb(&["state", &self.id]).ok().json()
     }
 
     /// The status in the state document.
+    #[track_caller]
     pub(crate) fn status(&self) -> String {
         self.state()["status"].as_str().unwrap().to_owned()
     }
 
     /// Waits for a status.
+    #[track_caller]
     pub(crate) fn wait_for(&self, status: &str) -> &Self {
         until(&format!("{} to be {status}", self.id), || (self.status() == status).then_some(()));
         self
     }
 
     /// The host pid of the container's first process.
+    #[track_caller]
     pub(crate) fn pid(&self) -> i32 {
         i32::try_from(self.state()["pid"].as_i64().unwrap()).unwrap()
     }
 
     /// Waits for an adopted process to end; its status as a shell says it.
+    #[track_caller]
     pub(crate) fn exit_code(&self, pid: i32) -> i32 {
         let status = reaper::status_of(pid, self.born, super::patience());
         reaper::code(status.unwrap_or_else(|| panic!("{pid} did not end: {}", kernel::where_it_hangs(pid))))
@@ -350,6 +370,7 @@ impl Bundle {
     // ----------------------------------------------------------------------------------------------- nothing is left
 
     /// What is left of the container: processes, cgroups, mounts, state.
+    #[track_caller]
     pub(crate) fn left(&self) -> Vec<String> {
         let mut left: Vec<String> =
             kernel::processes_with(&self.mark).into_iter().map(|(pid, what)| format!("process {pid} {what}")).collect();
@@ -372,6 +393,7 @@ impl Bundle {
     }
 
     /// The container must have left nothing. A process that was just killed may take a moment to go.
+    #[track_caller]
     pub(crate) fn nothing_left(&self) {
         let end = Instant::now() + std::time::Duration::from_secs(3);
         loop {

@@ -66,6 +66,7 @@ fn mount(line: &str) -> Option<Mount> {
 }
 
 /// The last mount at a place: the one that is seen.
+#[track_caller]
 pub(crate) fn mount_at(mounts: &[Mount], point: &str) -> Mount {
     mounts.iter().rev().find(|m| m.point == point).cloned().unwrap_or_else(|| {
         panic!("nothing is mounted at {point}; mounts: {:?}", mounts.iter().map(|m| &m.point).collect::<Vec<_>>())
@@ -89,12 +90,14 @@ pub(crate) fn process_state(pid: i32) -> Option<char> {
 }
 
 /// `pid:[4026531836]` of a process.
+#[track_caller]
 pub(crate) fn namespace(pid: impl std::fmt::Display, name: &str) -> String {
     let link = format!("/proc/{pid}/ns/{name}");
     fs::read_link(&link).unwrap_or_else(|e| panic!("{link}: {e}")).display().to_string()
 }
 
 /// The cgroup of a process in one controller's hierarchy (v2: in the one there is).
+#[track_caller]
 pub(crate) fn cgroup_of(pid: i32, controller: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     let fits = |names: &str| match (world(), world::home(controller)) {
@@ -106,6 +109,7 @@ pub(crate) fn cgroup_of(pid: i32, controller: &str) -> String {
 }
 
 /// Every process that mentions `mark` in its cgroup, command line or environment.
+#[track_caller]
 pub(crate) fn processes_with(mark: &str) -> Vec<(i32, String)> {
     let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
     let own = i32::try_from(std::process::id()).unwrap();

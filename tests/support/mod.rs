@@ -42,6 +42,7 @@ pub(crate) fn patience() -> Duration {
 }
 
 /// Waits until `ready` gives something.
+#[track_caller]
 pub(crate) fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     let patience = patience();
     let end = Instant::now() + patience;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 pub(crate) const INSIDE: &str = "/payload";
 
 /// The built payload. `cargo test` builds it with the tests; `cargo test --test integration` does not, so it is built here.
+#[track_caller]
 pub(crate) fn binary() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
     FOUND.get_or_init(|| {

@@ -21,6 +21,7 @@ pub(crate) struct Private {
 
 impl Private {
     /// Makes them. `token` names a mount point that only this host has.
+    #[track_caller]
     pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -42,6 +43,7 @@ impl Private {
     }
 
     /// Has the bundle's runtime called in there; `flags` are global ones of its command line.
+    #[track_caller]
     pub(crate) fn hosts(&self, mut bundle: Bundle, flags: &[&str]) -> Bundle {
         let script = bundle.path("in-private");
         let text = format!(
@@ -61,6 +63,7 @@ impl Private {
     }
 
     /// A file of this host.
+    #[track_caller]
     pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
         std::fs::write(self.dir.join(name), text).unwrap();
         self.dir.join(name)

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The processes of a container's cgroup, without those below it.
+#[track_caller]
 pub(crate) fn members(cgroup: &str) -> Vec<i32> {
     let file = cgroup_dir(if world() == World::V2 { "" } else { "pids" }, cgroup).join("cgroup.procs");
     let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
@@ -16,6 +17,7 @@ pub(crate) fn members(cgroup: &str) -> Vec<i32> {
 }
 
 /// Sends a signal to the process that a pidfd means.
+#[track_caller]
 pub(crate) fn signal_through(pidfd: &OwnedFd, signal: i32) {
     // SAFETY: plain numbers and a null pointer.
     let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, 0, 0) };
@@ -135,6 +137,7 @@ pub(crate) fn without_call(command: &mut Command, number: i64, errno: i32) {
 }
 
 /// Starts a program for whom a system call with this first argument answers an error.
+#[track_caller]
 pub(crate) fn without_argument(command: &mut Command, number: i64, first: u64, errno: i32) {
     use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
     let condition = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, first).unwrap();

@@ -51,6 +51,7 @@ fn reap() {
 }
 
 /// The status of a child (own or adopted) that ended after `born`, once it has; `None` when `patience` runs out.
+#[track_caller]
 pub(crate) fn status_of(pid: i32, born: Instant, patience: Duration) -> Option<ExitStatus> {
     let end = Instant::now() + patience;
     let mut ended = ENDED.lock().unwrap();

@@ -23,6 +23,7 @@ pub(crate) struct Runtime {
 
 impl Runtime {
     /// The binary under test, asked once for its name and version.
+    #[track_caller]
     pub(crate) fn get() -> &'static Self {
         static CHOSEN: OnceLock<Runtime> = OnceLock::new();
         CHOSEN.get_or_init(|| {
@@ -125,6 +126,7 @@ impl Call {
     }
 
     /// Makes one descriptor the program's standard input, output and error.
+    #[track_caller]
     pub(crate) fn stdio(mut self, fd: &OwnedFd) -> Self {
         let copy = || Stdio::from(fd.try_clone().unwrap());
         self.command.stdin(copy()).stdout(copy()).stderr(copy());
@@ -139,6 +141,7 @@ impl Call {
     }
 
     /// Starts it.
+    #[track_caller]
     pub(crate) fn start(mut self) -> Running {
         reaper::start();
         if self.said.as_os_str().is_empty() {
@@ -183,6 +186,7 @@ impl Running {
     }
 
     /// `finish`, within a time of the test's choice.
+    #[track_caller]
     pub(crate) fn finish_within(self, patience: Duration) -> Output {
         let Some(status) = reaper::status_of(self.pid, self.born, patience) else {
             let where_it_hangs = super::kernel::where_it_hangs(self.pid);
@@ -195,6 +199,7 @@ impl Running {
     }
 
     /// Sends it a signal.
+    #[track_caller]
     pub(crate) fn kill(&self, signal: i32) {
         let signal = nix::sys::signal::Signal::try_from(signal).unwrap();
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), signal);
@@ -225,12 +230,14 @@ impl Output {
     }
 
     /// It must have ended with this status.
+    #[track_caller]
     pub(crate) fn code(self, code: i32) -> Self {
         assert_eq!(self.code, code, "exit status of {self}");
         self
     }
 
     /// It must have failed with this status and said this on standard error.
+    #[track_caller]
     pub(crate) fn fails(self, code: i32, phrase: &str) -> Self {
         assert!(self.code != 0, "no failure of {self}");
         // another runtime's words and statuses are its own
@@ -249,18 +256,21 @@ impl Output {
     }
 
     /// The payload must have said exactly this about `key`.
+    #[track_caller]
     pub(crate) fn has(self, key: &str, value: &str) -> Self {
         assert_eq!(self.get(key), Some(value), "{key} in {self}");
         self
     }
 
     /// Standard output must hold this line.
+    #[track_caller]
     pub(crate) fn says(self, line: &str) -> Self {
         assert!(self.stdout.lines().any(|l| l.trim_end() == line), "no line {line:?} in {self}");
         self
     }
 
     /// Standard output as JSON.
+    #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("not JSON: {e}: {self}"))
     }

@@ -18,6 +18,7 @@ pub(crate) struct Swapper {
 
 impl Swapper {
     /// Begins to exchange `DIR/one` and `DIR/other`, both of which must be there.
+    #[track_caller]
     pub(crate) fn of(dir: &Path, one: &str, other: &str) -> Self {
         let c_path = |name| CString::new(dir.join(name).into_os_string().into_encoded_bytes()).unwrap();
         let (one, other) = (c_path(one), c_path(other));

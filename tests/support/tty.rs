@@ -21,11 +21,13 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     /// Listens. The path is short: a socket's address holds 107 bytes.
+    #[track_caller]
     pub(crate) fn new(path: &Path) -> Self {
         Self { listener: UnixListener::bind(path).unwrap(), path: path.to_path_buf() }
     }
 
     /// Takes the descriptor and the text that came with it.
+    #[track_caller]
     pub(crate) fn take(&self) -> (OwnedFd, String) {
         self.listener.set_nonblocking(true).unwrap();
         let mut stream = until("a connection", || self.listener.accept().ok()).0;
@@ -55,6 +57,7 @@ pub(crate) fn inherit(command: &mut std::process::Command, fds: Vec<(RawFd, Owne
 }
 
 /// A descriptor whose number is out of the way of the small ones.
+#[track_caller]
 pub(crate) fn high(fd: &impl AsRawFd) -> OwnedFd {
     // SAFETY: the kernel makes a new descriptor at 100 or above, and this is its one owner.
     unsafe {
@@ -65,6 +68,7 @@ pub(crate) fn high(fd: &impl AsRawFd) -> OwnedFd {
 }
 
 /// Receives one message with one descriptor.
+#[track_caller]
 pub(crate) fn receive(socket: RawFd) -> (OwnedFd, String) {
     let mut text = [0u8; 4096];
     let mut space = nix::cmsg_space!([RawFd; 4]);
@@ -92,6 +96,7 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     /// A pseudoterminal of the test's own; also gives the other side.
+    #[track_caller]
     pub(crate) fn open() -> (Self, OwnedFd) {
         let master: PtyMaster = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
         grantpt(&master).unwrap();
@@ -109,6 +114,7 @@ impl Terminal {
     }
 
     /// Reads until the text has come; all that was read so far.
+    #[track_caller]
     pub(crate) fn wait_for(&mut self, text: &str) -> &str {
         let what = format!("{text:?} on the terminal");
         until(&what, || {
@@ -122,6 +128,7 @@ impl Terminal {
     }
 
     /// Reads until the other side is closed; all that was read.
+    #[track_caller]
     pub(crate) fn rest(&mut self) -> String {
         until("the terminal to close", || (!self.read()).then_some(()));
         self.seen.clone()
@@ -144,11 +151,13 @@ impl Terminal {
     }
 
     /// Types.
+    #[track_caller]
     pub(crate) fn type_in(&mut self, text: &str) {
         self.master.write_all(text.as_bytes()).unwrap();
     }
 
     /// Sets the window's size.
+    #[track_caller]
     pub(crate) fn resize(&self, rows: u16, columns: u16) {
         let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         // SAFETY: `size` is a live winsize, and the request reads one.
@@ -156,6 +165,7 @@ impl Terminal {
     }
 
     /// The window's size.
+    #[track_caller]
     pub(crate) fn size(&self) -> (u16, u16) {
         let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
         // SAFETY: `size` is a live winsize, and the request fills one.

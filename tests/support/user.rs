@@ -56,6 +56,7 @@ impl Bundle {
     }
 
     /// The same without a user namespace, for a caller who has made one himself.
+    #[track_caller]
     pub(crate) fn users(name: &str) -> Self {
         let mut bundle = Self::new(name)
             .without("/linux/cgroupsPath")
@@ -76,6 +77,7 @@ impl Bundle {
     }
 
     /// Has the runtime called this way: by a script, with a copy of it that everybody can reach.
+    #[track_caller]
     pub(crate) fn called_by(mut self, caller: &Caller<'_>) -> Self {
         let (runtime, script) = (self.path("runtime"), self.path("as-user"));
         let _ = std::fs::remove_file(&runtime);
@@ -110,6 +112,7 @@ impl Bundle {
     }
 
     /// Gives the user something that root made.
+    #[track_caller]
     pub(crate) fn given(path: &Path) {
         chown(path, Some(USER), Some(USER)).unwrap();
     }

@@ -20,6 +20,7 @@ pub(crate) enum World {
 }
 
 /// The world as a runtime sees it: by the file system's magic number.
+#[track_caller]
 pub(crate) fn world() -> World {
     let facts = nix::sys::statfs::statfs(CGROUP).expect("statfs /sys/fs/cgroup");
     if facts.filesystem_type() == nix::sys::statfs::CGROUP2_SUPER_MAGIC { World::V2 } else { World::V1 }
@@ -77,6 +78,7 @@ pub(crate) fn has_controller(name: &str) -> bool {
 }
 
 /// The directory of a cgroup for one controller.
+#[track_caller]
 pub(crate) fn cgroup_dir(controller: &str, path: &str) -> PathBuf {
     let top = match (world(), home(controller)) {
         (World::V1, Some(World::V1) | None) => Some(Path::new(CGROUP).join(controller)),

@@ -323,7 +323,7 @@ fn what_may_not_be_made() {
         ..CgroupPlan::default()
     };
     let none = make(&plan(Permission::Optional)).unwrap();
-    assert!(none.handle().cgroup_paths.is_empty() && none.into_fd().is_none() && !none.needs_placing());
+    assert!(none.handle().cgroup_paths.is_empty() && none.clone_into_fd().is_none() && !none.needs_placing());
     assert!(none.forgiven());
     none.limit(&plan(Permission::Optional)).unwrap();
     let made = "make cgroup /sys/kernel/onggi-test: operation not permitted";

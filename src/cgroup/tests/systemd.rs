@@ -51,7 +51,7 @@ impl Scoped {
         };
         let shell = Command::new("/bin/sh").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let scoped = Self { made, shell, unit };
-        assert!(scoped.made.needs_placing() && scoped.made.into_fd().is_none());
+        assert!(scoped.made.needs_placing() && scoped.made.clone_into_fd().is_none());
         scoped.made.place(i32::try_from(scoped.shell.id()).unwrap(), &plan).unwrap();
         scoped.made.limit(&plan).unwrap();
         Some(scoped)

@@ -97,7 +97,7 @@ pub struct Wanted<'a> {
     pub id: &'a str,
     /// Who makes it.
     pub driver: Driver,
-    /// Whom it is given to ([`owner`]).
+    /// Whom it is given to ([`owner()`]).
     pub owner: Option<u32>,
     /// Whether a cgroup that we may not make is no failure as long as nothing was asked of it (`--rootless`).
     pub rootless: Rootless,
