@@ -1,9 +1,9 @@
-//! One error for everything: a kind for the few places that branch, a chain of context for people.
+//! The error type of the whole program: a kind for code that branches on it, a chain of context for people.
 //!
 //! The text reads outermost first: `create web-1: write memory.max "1G": no space left on device`. A message names the
 //! action and its object, in lower case, without a full stop, and never repeats what the inner error says. It is
-//! printed once, in `main`. Beside the text an error may carry facts for machines (system call, path, step) and a hint
-//! that says the way out; hints must not hold the phrases that engines match on (`permission denied`,
+//! printed once, in `main`. An error may also carry facts for machines (system call, path, step) and a hint with advice for the
+//! user; hints must not contain the phrases that engines match on (`permission denied`,
 //! `no such file or directory`, `not found`).
 
 use crate::sys::Errno;
@@ -12,25 +12,25 @@ use std::fmt;
 /// The result of everything that can fail in the host half.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What a caller may want to branch on.
+/// Kinds that code branches on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Kind {
-    /// A failure with nothing to branch on.
+    /// Anything else.
     #[default]
     Other,
-    /// The command line does not fit: the verb's help goes with it.
+    /// The command line is wrong.
     Usage,
     /// A verb that does not exist: exit status 3.
     UnknownVerb,
     /// No container of that id.
     NotFound,
-    /// A container of that id is already there.
+    /// The id is in use.
     Exists,
     /// The container has no process to act on.
     NotRunning,
     /// The bundle, its `config.json` or a process document is not usable.
     Spec,
-    /// A foreground payload's launch failed after its init was let go: exit status 255.
+    /// The program of a foreground `run` or `exec` could not be started: exit status 255.
     Launch,
 }
 
@@ -53,7 +53,7 @@ impl Error {
         Self(Box::new(Inner { kind, chain: vec![message.into()], ..Inner::default() }))
     }
 
-    /// An error that nobody branches on.
+    /// An error of kind `Other`.
     pub fn msg(message: impl Into<String>) -> Self {
         Self::new(Kind::Other, message)
     }
@@ -64,7 +64,7 @@ impl Error {
         Self::new(Kind::Spec, format!("{path}: {message}")).fact("path", path)
     }
 
-    /// Puts what was being done in front.
+    /// Prepends what was being done.
     #[must_use]
     pub fn context(mut self, message: impl Into<String>) -> Self {
         self.0.chain.push(message.into());
@@ -98,7 +98,7 @@ impl Error {
         self.0.kind
     }
 
-    /// The kernel's answer at the bottom, where there is one.
+    /// The errno at the bottom of the chain, if there is one.
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {
         self.0.errno
@@ -154,7 +154,7 @@ impl From<std::io::Error> for Error {
     }
 }
 
-/// What the kernel's answer means, in the words that engines match on: lower case, as Go prints them.
+/// The text of an errno in the words that engines match on: lower case, as Go prints them.
 #[must_use]
 pub fn reason(errno: Errno) -> String {
     let text = errno.desc();
@@ -168,9 +168,9 @@ pub fn reason(errno: Errno) -> String {
     }
 }
 
-/// Puts context on a result.
+/// Adds context to a result.
 pub trait Context<T> {
-    /// Puts what was being done in front; the text is made only on failure.
+    /// Prepends what was being done; the text is only made on failure.
     ///
     /// # Errors
     /// The error of `self`, with the context in front.

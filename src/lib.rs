@@ -70,7 +70,7 @@ pub use facts::{Facts, Lsm};
 #[doc(hidden)]
 pub mod program {
     pub mod cli {
-        pub use crate::cli::{Call, Global, Misuse, help_text, parse};
+        pub use crate::cli::{Call, Global, Misuse, clap_command, parse};
     }
     pub mod cmd {
         pub use crate::cmd::run;

@@ -1,7 +1,7 @@
-//! `--log`, `--log-format`, `--debug`: records in runc's formats. A value that is passed by reference; no global state.
+//! `--log`, `--log-format`, `--debug`: records in runc's formats. The log is passed by reference; there is no global state.
 //!
-//! Containers' engines read these: containerd decodes the JSON records of the file and takes the last one of level
-//! `error`, Podman wants the file to hold exactly one record. So a failing call writes one error record, last.
+//! Container engines read them: containerd decodes the JSON records of the file and takes the last one of level `error`, Podman
+//! expects exactly one record. So a failing call writes one error record, last.
 
 use crate::error::{Context, Error, Result};
 use crate::sys::clock;
@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-/// The form of a record.
+/// The format of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Form {
     /// `time="…" level=error msg="…"`.
@@ -21,7 +21,7 @@ pub enum Form {
     Json,
 }
 
-/// Where records go, and in which form.
+/// Where records go, and in which format.
 #[derive(Debug)]
 pub struct Log {
     /// `None` is standard error.
@@ -32,8 +32,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log. A file is opened at once, as runc does it: a log that cannot be written must stop the call
-    /// before it has done anything, and the open of a file that mostly exists costs less than a check would.
+    /// Opens the log. The file is opened now, not at the first record: if it cannot be written, the call must fail before it has
+    /// done anything, as in runc.
     ///
     /// # Errors
     /// When the file cannot be opened.
@@ -51,7 +51,7 @@ impl Log {
         Self { file: None, form: Form::Text, debug: false, trace: None }
     }
 
-    /// Takes the times of this call, too, for a file.
+    /// Also traces the call into a file.
     ///
     /// # Errors
     /// See `Trace::begin`.
@@ -60,31 +60,31 @@ impl Log {
         Ok(self)
     }
 
-    /// The trace, if one is taken.
+    /// The trace, if there is one.
     #[must_use]
     pub const fn trace(&self) -> Option<&Trace> {
         self.trace.as_ref()
     }
 
-    /// A phase of the call, for the trace: it lasts until the span is dropped.
+    /// Begins a phase of the call for the trace; it ends when the span is dropped.
     pub fn span(&self, name: &'static str) -> Span<'_> {
         Span::begin(self.trace.as_ref(), name)
     }
 
-    /// Records what is being done; the text is made only when somebody asked for it.
+    /// Records what is being done; the text is only made with `--debug`.
     pub fn debug(&self, message: impl FnOnce() -> String) {
         if self.debug {
             self.record("debug", &message(), &[], None);
         }
     }
 
-    /// Records that something was passed over or is not as it should be.
+    /// Records that something was ignored, or is not as it should be.
     pub fn warn(&self, message: &str) {
         self.record("warning", message, &[], None);
     }
 
-    /// Records why the call fails. Called once, last. With a log file the text also goes to standard error, plain:
-    /// conmon and people look there.
+    /// Records why the call fails. Called once, last. With a log file the plain text also goes to standard error, where conmon
+    /// and people look.
     pub fn error(&self, error: &Error) {
         let text = error.to_string();
         self.record("error", &text, error.facts(), error.hint());
@@ -107,24 +107,24 @@ impl Log {
     }
 }
 
-/// One write for the whole line, so that records of two calls on one file do not mix. A record that cannot be written
-/// (a full disk, a closed pipe) must not turn a call that works into one that fails.
+/// Writes the line in one call, so that the records of two processes do not mix. Errors are ignored: a full disk or a closed
+/// pipe must not make a call fail that works.
 fn emit(to: &mut impl Write, line: &str) {
     let _lost = to.write_all(line.as_bytes());
 }
 
-/// `time="…" level=error msg="…"`, and the way out where there is one.
+/// `time="…" level=error msg="…"`, and the hint if there is one.
 fn text(time: &str, level: &str, message: &str, hint: Option<&str>) -> String {
     let hint = hint.map(|hint| format!(" hint={}", quoted(hint))).unwrap_or_default();
     format!("time=\"{time}\" level={level} msg={}{hint}\n", quoted(message))
 }
 
-/// One object, its keys in alphabetical order: runc's three, and the facts that programs may go by.
+/// One object with its keys in alphabetical order: runc's three, the facts for programs and the hint.
 fn json(time: &str, level: &str, message: &str, facts: &[(&'static str, String)], hint: Option<&str>) -> String {
     let mut record: serde_json::Map<String, serde_json::Value> =
         facts.iter().map(|(key, value)| ((*key).to_owned(), value.as_str().into())).collect();
     record.extend(hint.map(|hint| ("hint".to_owned(), hint.into())));
-    // after the facts: none of them may stand in the place of these
+    // after the facts, so that none of these can be overwritten by one
     record.extend(
         [("time", time), ("level", level), ("msg", message)].map(|(key, value)| (key.to_owned(), value.into())),
     );

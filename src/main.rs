@@ -1,7 +1,7 @@
-//! argv in, exit status out. Errors are reported here and nowhere else.
+//! The program: parses argv, runs the verb, reports its error and returns the exit status.
 //!
-//! 0: done. 1: failed. 3: no such verb. 255: `exec` failed, or init of a foreground `run` did before its payload ran.
-//! Anything else is the payload's own status, or 128 and the signal that ended it.
+//! 0: success. 1: failure. 3: no such verb. 255: `exec` failed, or a foreground `run` could not start its payload. Anything
+//! else is the payload's own status, or 128 plus the signal that ended it.
 
 #![no_main]
 
@@ -10,7 +10,6 @@ use onggi::program::log::Log;
 use onggi::program::trace::Trace;
 use onggi::program::{cmd, sys};
 use onggi::{Error, Kind, Result};
-use std::io::Write;
 use std::path::PathBuf;
 
 #[global_allocator]
@@ -41,7 +40,7 @@ fn obey(call: Call) -> u8 {
     status
 }
 
-/// Help and version are for whoever reads them there and then: no log is opened for them.
+/// No log is opened for help, the version and completions: they go to standard output.
 fn open_log(call: &Call) -> Result<Log> {
     if call.command.only_tells() { Ok(Log::stderr()) } else { log_of(&call.global) }
 }
@@ -54,7 +53,7 @@ fn log_of(global: &Global) -> Result<Log> {
     }
 }
 
-/// Engines pass no flags of ours: the environment does for them. Not that of a caller who has less rights than we.
+/// Engines pass no flags of ours, so the environment may name the trace; not if we have more rights than the caller.
 fn trace_of(global: &Global) -> Option<PathBuf> {
     let asked = || std::env::var_os("ONGGI_TRACE").filter(|path| !path.is_empty()).map(PathBuf::from);
     global.trace.clone().or_else(|| asked().filter(|_| !sys::is_above_caller()))
@@ -65,12 +64,6 @@ fn refuse(misuse: &Misuse) -> u8 {
         Ok(log) => log,
         Err(error) => return report(&Log::stderr(), &error),
     };
-    if let Some((line, topic)) = &misuse.shown {
-        let text = format!("{line}\n\n{}", cli::help_text(&misuse.name, *topic));
-        // nobody may be there to read it; the record still says what is wrong
-        let mut out = std::io::stdout();
-        let _lost = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    }
     report(&log, &misuse.error)
 }
 

@@ -1,8 +1,8 @@
-//! What was typed: runc's command line, and what crun adds to it, as types.
+//! The command line as types: runc's, and what crun adds to it.
 //!
-//! Pure: no environment, no files. The parser is our own, over the tables in `table.rs`: Go's one-dash long flags are
-//! not clap's, and clap's parser costs 25 to 35 µs a call where this one costs one or two. clap makes the help text
-//! and the completions from the same tables (`help.rs`).
+//! Pure: no environment, no files. The parser is our own, over the tables in `table.rs`: in the first call of a process, the
+//! only one there is, clap's costs 115 to 165 µs for a `run` where this one costs 9 to 16, and it would still need
+//! a pass for Go's one-dash long flags. clap makes help, completions and manual pages from the same tables (`help.rs`).
 
 use crate::error::Error;
 use crate::log::Form;
@@ -17,55 +17,53 @@ mod table;
 mod time;
 mod words;
 
-pub use help::text as help_text;
+pub use help::command as clap_command;
+pub(crate) use help::{completions, text as help_text};
 pub use parse::{MOST_DESCRIPTORS, parse};
 pub use table::Verb;
 
 /// One call of the runtime.
 #[derive(Debug)]
 pub struct Call {
-    /// The first word of the command line: what the program was called as.
+    /// argv[0]: the name that the program was called by.
     pub name: String,
     /// The flags before the verb.
     pub global: Global,
-    /// The verb and its words.
+    /// The verb with its flags and words.
     pub command: Command,
 }
 
-/// A command line that cannot be followed.
+/// A command line that is wrong.
 #[derive(Debug)]
 pub struct Misuse {
-    /// The first word of the command line.
+    /// argv[0].
     pub name: String,
-    /// The flags before the verb: they say where the record goes. Defaults, when these are what is wrong.
+    /// The flags before the verb, which say where the error is logged; defaults if these are what is wrong.
     pub global: Global,
-    /// What standard output is told before the record: a line, and the help of a verb or of the whole.
-    /// `None` where the form was right and only a value was wrong.
-    pub shown: Option<(String, Option<&'static Verb>)>,
-    /// The mistake.
+    /// The mistake; its hint says where the help is.
     pub error: Error,
 }
 
 /// The flags before the verb.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Global {
-    /// `--root`: the directory of the containers' records.
+    /// `--root`: the directory of the container states.
     pub root: Option<PathBuf>,
     /// `--log`: the log file; standard error without it.
     pub log: Option<PathBuf>,
     /// `--log-format`.
     pub log_format: Form,
-    /// `--trace`: where the times of phases and steps go.
+    /// `--trace`: the file for the times of phases and steps.
     pub trace: Option<PathBuf>,
     /// `--debug`.
     pub debug: bool,
     /// `--systemd-cgroup` or `--cgroup-manager`.
     pub cgroup: Driver,
-    /// `--rootless`: whether cgroups that may not be written are passed over; `None` decides by the caller's rights.
+    /// `--rootless`: whether cgroup permission errors are ignored; `None` decides by the caller's rights.
     pub rootless: Option<bool>,
 }
 
-/// What `create` was told.
+/// Arguments of `create`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Create {
     /// The container's id, unchecked.
@@ -78,7 +76,7 @@ pub struct Create {
     pub start: StartOptions,
 }
 
-/// What `run` was told.
+/// Arguments of `run`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Run {
     /// As for `create`.
@@ -89,7 +87,7 @@ pub struct Run {
     pub no_subreaper: bool,
 }
 
-/// What `exec` was told.
+/// Arguments of `exec`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Exec {
     /// The container's id, unchecked.
@@ -134,7 +132,7 @@ pub enum Format {
     Json,
 }
 
-/// What `update` was told. Numbers are in the spec's units; `-1` is no limit where the spec has it so.
+/// Arguments of `update`. Numbers are in the spec's units; `-1` is no limit where the spec has it so.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Update {
     /// The container's id, unchecked.
@@ -167,7 +165,7 @@ pub struct Update {
     pub memory_reservation: Option<i64>,
     /// `--memory-swap`, in bytes.
     pub memory_swap: Option<i64>,
-    /// Whether `--kernel-memory` or `--kernel-memory-tcp` was given: warned about and passed over.
+    /// Whether `--kernel-memory` or `--kernel-memory-tcp` was given: ignored with a warning.
     pub kernel_memory: bool,
     /// `--pids-limit`.
     pub pids_limit: Option<i64>,
@@ -204,7 +202,7 @@ pub struct Criu {
     pub auto_dedup: bool,
 }
 
-/// What `checkpoint` was told.
+/// Arguments of `checkpoint`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Checkpoint {
     /// As for `restore`.
@@ -225,7 +223,7 @@ pub struct Checkpoint {
     pub pre_dump: bool,
 }
 
-/// What `restore` was told.
+/// Arguments of `restore`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Restore {
     /// As for `checkpoint`.
@@ -242,26 +240,26 @@ pub struct Restore {
     pub lsm_mount_context: Option<String>,
 }
 
-/// The verb and its words. Every `id` is as typed, unchecked.
+/// A verb with its arguments. Every `id` is as typed, unchecked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Make a container.
+    /// Create a container.
     Create(Create),
-    /// Let its process go.
+    /// Start its program.
     Start {
         /// The container.
         id: String,
     },
-    /// Make a container and let it go.
+    /// Create and start a container.
     Run(Run),
-    /// One more process.
+    /// Run one more process in it.
     Exec(Exec),
-    /// The state document.
+    /// Show its state.
     State {
         /// The container.
         id: String,
     },
-    /// A signal to the first process.
+    /// Send a signal to its first process.
     Kill {
         /// The container.
         id: String,
@@ -270,21 +268,21 @@ pub enum Command {
         /// `--all`.
         all: bool,
     },
-    /// Remove what is left.
+    /// Remove it.
     Delete {
         /// The container.
         id: String,
         /// `--force`.
         force: bool,
     },
-    /// All containers.
+    /// List containers.
     List {
         /// `--format`; `Err` holds a format that does not exist, which only the verb itself complains about.
         format: Result<Format, String>,
         /// `--quiet`.
         quiet: bool,
     },
-    /// The processes.
+    /// Show its processes.
     Ps {
         /// The container.
         id: String,
@@ -293,17 +291,17 @@ pub enum Command {
         /// Options of the host's `ps`.
         args: Vec<String>,
     },
-    /// Freeze.
+    /// Freeze it.
     Pause {
         /// The container.
         id: String,
     },
-    /// Thaw.
+    /// Thaw it.
     Resume {
         /// The container.
         id: String,
     },
-    /// Statistics and out-of-memory events.
+    /// Show statistics and out-of-memory events.
     Events {
         /// The container.
         id: String,
@@ -312,27 +310,32 @@ pub enum Command {
         /// `--stats`: once.
         stats: bool,
     },
-    /// New limits.
+    /// Change its limits.
     Update(Box<Update>),
-    /// A `config.json` to start from.
+    /// Write a `config.json` to start from.
     Spec {
         /// `--bundle`.
         bundle: Option<PathBuf>,
         /// `--rootless`.
         rootless: bool,
     },
-    /// What this runtime can do.
+    /// Show what this runtime supports.
     Features,
-    /// Save.
+    /// Save it with CRIU.
     Checkpoint(Box<Checkpoint>),
-    /// Bring back.
+    /// Restore it with CRIU.
     Restore(Box<Restore>),
-    /// What `create` would do.
+    /// Show what `create` would do.
     Plan {
         /// The bundle.
         bundle: PathBuf,
         /// `--id`.
         id: Option<String>,
+    },
+    /// The completions for a shell, as typed.
+    Completion {
+        /// The shell.
+        shell: String,
     },
     /// Help about a verb, or about the whole.
     Help(Option<&'static Verb>),
@@ -341,9 +344,16 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether it does nothing but tell the caller about the program.
+    /// Whether it only prints something about the program.
     #[must_use]
     pub fn only_tells(&self) -> bool {
-        matches!(self, Self::Help(_) | Self::Version)
+        matches!(self, Self::Help(_) | Self::Version | Self::Completion { .. })
     }
+}
+
+/// The name that is most similar to a mistyped word, if one is similar enough.
+fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    const LIKE: f64 = 0.8;
+    let scored = names.map(|name| (strsim::jaro_winkler(word, name), name)).filter(|(score, _)| *score > LIKE);
+    scored.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, name)| name)
 }

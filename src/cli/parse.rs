@@ -1,7 +1,8 @@
-//! The command line → `Call`, or the mistake in it with the words that runc's callers look for. Pure.
+//! Turns the command line into a `Call`, or into an error in the words that runc's callers look for. Pure.
 
-use super::table::{self, Arity, Flag, Verb};
-use super::words::{self, Until, Words};
+use super::help;
+use super::table::{self, Arity, Verb};
+use super::words::{self, Mistake, Until, Words};
 use super::{Call, Checkpoint, Command, Create, Criu, Exec, Format, Global, Misuse, Restore, Run, Update};
 use crate::error::{Error, Kind};
 use crate::log::Form;
@@ -12,66 +13,67 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Reads a command line, its first word included.
+/// Parses a command line, argv[0] included.
 ///
 /// # Errors
-/// The mistake, with what is shown beside it.
+/// The mistake, and the global flags, which say where it is to be logged.
 pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Call, Box<Misuse>> {
     let mut argv = argv.into_iter();
     let name = argv.next().map_or_else(|| "onggi".to_owned(), |name| name.to_string_lossy().into_owned());
-    let mut global = Global::default();
-    let misuse =
-        |global: &Global, shown, error| Box::new(Misuse { name: name.clone(), global: global.clone(), shown, error });
+    let misuse = |global: &Global, error| Box::new(Misuse { name: name.clone(), global: global.clone(), error });
+    let usage = |verb, mistake| usage(&name, verb, Kind::Usage, mistake);
+    let none = Global::default();
 
-    let words = words::split(argv, &[table::GLOBAL], Until::FirstWord).map_err(|sentence| {
-        misuse(&global, Some((format!("Incorrect Usage. {sentence}"), None)), Error::new(Kind::Usage, sentence))
-    })?;
+    let words = words::split(argv, &[table::GLOBAL], Until::FirstWord)
+        .map_err(|mistake| misuse(&none, usage(None, mistake)))?;
     let call = |global, command| Ok(Call { name: name.clone(), global, command });
     if words.on("help") {
-        return call(global, Command::Help(None));
+        return call(none, Command::Help(None));
     }
     if words.on("version") {
-        return call(global, Command::Version);
+        return call(none, Command::Version);
     }
-    global = read_global(&words).map_err(|error| misuse(&Global::default(), None, error))?;
+    let global = read_global(&words).map_err(|error| misuse(&none, error))?;
 
     let mut rest = words.rest.into_iter();
     let asked = rest.next().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
-    let unknown = |topic: &str| {
-        let sentence = format!("No help topic for '{topic}'");
-        misuse(&global, None, Error::new(Kind::UnknownVerb, sentence))
-    };
+    let named = |topic: &str| table::verb_named(topic).ok_or_else(|| misuse(&global, unknown(&name, topic)));
     if matches!(asked.as_str(), "" | "help" | "h") {
         let topic = rest.next().map(|word| word.to_string_lossy().into_owned());
-        return match topic.as_deref() {
-            None => call(global, Command::Help(None)),
-            Some(topic) => {
-                let verb = table::verb_named(topic).ok_or_else(|| unknown(topic))?;
-                call(global, Command::Help(Some(verb)))
-            }
-        };
+        let verb = topic.map(|topic| named(&topic)).transpose()?;
+        return call(global, Command::Help(verb));
     }
-    let verb = table::verb_named(&asked).ok_or_else(|| unknown(&asked))?;
-    let wrong =
-        |line: String, sentence: String| misuse(&global, Some((line, Some(verb))), Error::new(Kind::Usage, sentence));
-
+    let verb = named(&asked)?;
     let until = if verb.stops { Until::FirstWord } else { Until::End };
-    let words = words::split(rest, verb.flags, until)
-        .map_err(|sentence| wrong(format!("Incorrect Usage: {sentence}"), sentence))?;
+    let words = words::split(rest, verb.flags, until).map_err(|mistake| misuse(&global, usage(Some(verb), mistake)))?;
     if words.on("help") {
         return call(global, Command::Help(Some(verb)));
     }
     if let Some(expected) = unmet(verb.arity, words.rest.len()) {
         let sentence = format!("{name}: \"{}\" requires {expected} argument(s)", verb.name);
-        return Err(wrong("Incorrect Usage.".to_owned(), sentence));
+        return Err(misuse(&global, usage(Some(verb), sentence.into())));
     }
     match read_verb(verb, &words) {
         Ok(command) => call(global, command),
-        Err(error) => Err(misuse(&global, None, error)),
+        Err(error) => Err(misuse(&global, error)),
     }
 }
 
-/// What an arity asks for, where the count of words does not meet it.
+/// The error for a mistake of form: what may have been meant, and where the help is.
+fn usage(name: &str, verb: Option<&Verb>, kind: Kind, mistake: Mistake) -> Error {
+    let meant = mistake.meant.map(|meant| format!("did you mean {meant}? ")).unwrap_or_default();
+    let verb = verb.map(|verb| format!("{} ", verb.name)).unwrap_or_default();
+    Error::new(kind, mistake.sentence).with_hint(format!("{meant}see {} {verb}--help", help::base(name)))
+}
+
+/// The error for a verb that does not exist.
+fn unknown(name: &str, topic: &str) -> Error {
+    let sentence = format!("No help topic for '{topic}'");
+    let meant = super::nearest(topic, table::VERBS.iter().map(|verb| verb.name)).map(str::to_owned);
+    usage(name, None, Kind::UnknownVerb, Mistake { sentence, meant })
+}
+
+/// The expected number of words, if `count` is not one that the arity allows.
 fn unmet(arity: Arity, count: usize) -> Option<String> {
     match arity {
         Arity::Exactly(wanted) if count != wanted => Some(format!("exactly {wanted}")),
@@ -146,11 +148,12 @@ fn read_verb(verb: &'static Verb, words: &Words) -> Result<Command, Error> {
         "checkpoint" => Command::Checkpoint(Box::new(read_checkpoint(id, words)?)),
         "restore" => Command::Restore(Box::new(read_restore(id, words)?)),
         "plan" => Command::Plan { bundle: PathBuf::from(id), id: text(words, "id")? },
+        "completion" => Command::Completion { shell: id },
         other => return Err(Error::new(Kind::UnknownVerb, format!("No help topic for '{other}'"))),
     })
 }
 
-/// More than the kernel gives anybody, unless it is told to (`fs.nr_open`).
+/// The default of `fs.nr_open`: no process has more descriptors, unless the administrator raises it.
 pub const MOST_DESCRIPTORS: u32 = 1 << 20;
 
 /// The options of a start; a verb that does not have one of the flags leaves its default.
@@ -197,10 +200,10 @@ fn read_exec(id: String, args: Vec<String>, words: &Words) -> Result<Exec, Error
     })
 }
 
-/// `UID[:GID]`: each part is a whole number or the call fails; half a number must never become root (CVE-2026-30892).
+/// `UID[:GID]`. Each part must be a number as a whole: a prefix that parses must never become root (CVE-2026-30892).
 fn read_user(user: &str) -> Result<(u32, Option<u32>), Error> {
     let id = |part: &str| {
-        // the highest number is nobody's: the kernel takes it for "leave it as it is"
+        // the highest number is not an id: to the kernel it is -1, "leave unchanged"
         part.parse::<u32>().ok().filter(|id| *id != u32::MAX).ok_or_else(|| {
             let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
             let wrong = if digits { "is more than 4294967294" } else { "is not a number" };
@@ -214,7 +217,7 @@ fn read_user(user: &str) -> Result<(u32, Option<u32>), Error> {
     })
 }
 
-/// `--preserve-fds`: how many, as far as there can be descriptors.
+/// `--preserve-fds`, up to the highest number that is possible.
 fn read_descriptors(words: &Words) -> Result<u32, Error> {
     let count: u32 = number(words, "preserve-fds")?.unwrap_or(0);
     if count > MOST_DESCRIPTORS {
@@ -281,7 +284,7 @@ fn read_checkpoint(id: String, words: &Words) -> Result<Checkpoint, Error> {
         leave_running: words.on("leave-running"),
         tcp_skip_in_flight: words.on("tcp-skip-in-flight"),
         link_remap: words.on("link-remap"),
-        // -1, runc's default, is none
+        // -1, runc's default, means none
         status_fd: number::<i64>(words, "status-fd")?
             .filter(|fd| *fd != -1)
             .map(|fd| numeric(&fd.to_string(), "status-fd"))
@@ -324,7 +327,7 @@ fn numeric<T: std::str::FromStr>(value: &str, long: &str) -> Result<T, Error> {
     value.parse().map_err(|_| Error::new(Kind::Usage, format!("invalid value for {long}: \"{value}\"")))
 }
 
-/// A number of the type that the spec gives it; an empty text counts as not given, as in runc.
+/// A number of the type that the spec has for it; an empty value counts as not given, as in runc.
 fn number<T: std::str::FromStr>(words: &Words, long: &str) -> Result<Option<T>, Error> {
     match words.last(long).map(OsStr::to_string_lossy) {
         None => Ok(None),
@@ -333,7 +336,8 @@ fn number<T: std::str::FromStr>(words: &Words, long: &str) -> Result<Option<T>, 
     }
 }
 
-/// An amount of memory: a number with `b`, `k`, `m`, `g`, `t` or `p` behind it, in powers of 1024; `-1` is no limit.
+/// An amount of memory in Docker's units: a number with an optional `b`, `k`, `m`, `g`, `t` or `p`, in powers of 1024; `-1` is
+/// no limit.
 fn bytes(words: &Words, long: &str) -> Result<Option<i64>, Error> {
     let Some(value) = text(words, long)?.filter(|value| !value.is_empty()) else { return Ok(None) };
     if value == "-1" {
@@ -362,15 +366,9 @@ fn amount(value: &str) -> Option<i64> {
     let bytes = digits.parse::<f64>().ok()?
         * f64::from(1_u32 << (shift % 30))
         * if shift >= 30 { 1_073_741_824.0 } else { 1.0 };
-    // a fraction of a byte is dropped, as Docker's units do; what does not fit is no amount
+    // a fraction of a byte is dropped, as Docker does; a value out of range is refused
     #[allow(clippy::cast_possible_truncation, reason = "checked against the range in this line")]
     (bytes < 9.2e18).then_some(bytes as i64)
-}
-
-/// The flags of a verb.
-pub(super) fn flags_of(verb: Option<&'static Verb>) -> impl Iterator<Item = &'static Flag> {
-    let groups: &'static [&'static [Flag]] = verb.map_or(&[table::GLOBAL], |verb| verb.flags);
-    groups.iter().copied().flatten()
 }
 
 #[cfg(test)]

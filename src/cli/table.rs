@@ -1,11 +1,11 @@
-//! Every verb and every flag, as data: the parser, the help text and the completions are made from these tables.
+//! Every verb and every flag, as data: the parser, help, completions and manual pages are made from these tables.
 //!
-//! The words are runc's; the sentences are ours. A row is one flag. Pure data: depends on nothing.
+//! The names are runc's; the sentences are ours. A row is one flag. Pure data: depends on nothing.
 
 /// What a flag takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Takes {
-    /// Nothing: it is there or not. `--flag=false` is accepted.
+    /// Nothing: a switch. `--flag=false` is accepted.
     Nothing,
     /// A text.
     Text,
@@ -15,7 +15,7 @@ pub(crate) enum Takes {
     Number,
     /// A whole number, any number of times.
     Numbers,
-    /// A time with its unit: `5s`, `1m30s`, `250ms`.
+    /// A duration with units: `5s`, `1m30s`, `250ms`.
     Duration,
 }
 
@@ -34,15 +34,41 @@ pub(crate) struct Flag {
     pub(crate) help: &'static str,
 }
 
-/// How many words a verb takes beside its flags.
+/// How many words a verb takes, not counting flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arity {
-    /// So many.
+    /// Exactly this number.
     Exactly(usize),
-    /// So many or more.
+    /// This number or more.
     AtLeast(usize),
-    /// Between the two.
+    /// Between these, inclusive.
     Between(usize, usize),
+}
+
+/// The part of a container's life that a verb belongs to: help lists verbs by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Group {
+    /// It begins and ends.
+    Life,
+    /// What is in it.
+    Inside,
+    /// Its limits.
+    Limits,
+    /// Saved and restored.
+    Criu,
+    /// Nothing that runs.
+    Tools,
+}
+
+impl Group {
+    /// All groups with their headings, in the order of the help.
+    pub(crate) const ALL: [(Self, &str); 5] = [
+        (Self::Life, "Life of a container"),
+        (Self::Inside, "Inside a container"),
+        (Self::Limits, "Limits"),
+        (Self::Criu, "Checkpoint and restore"),
+        (Self::Tools, "Tools"),
+    ];
 }
 
 /// One verb.
@@ -50,18 +76,22 @@ pub(crate) enum Arity {
 pub struct Verb {
     /// Its name.
     pub(crate) name: &'static str,
+    /// Its group in the help.
+    pub(crate) group: Group,
     /// One line of help.
     pub(crate) about: &'static str,
-    /// The words beside the flags, as help shows them.
+    /// The words that are not flags, as the usage line shows them.
     pub(crate) words: &'static str,
-    /// How many of these there are.
+    /// How many of these there may be.
     pub(crate) arity: Arity,
-    /// Whether everything behind the first word belongs to the payload (`exec`, `ps`).
+    /// Whether everything after the first word is passed on (`exec`, `ps`).
     pub(crate) stops: bool,
     /// Its flags.
     pub(crate) flags: &'static [&'static [Flag]],
-    /// What more there is to say.
-    pub(crate) notes: &'static str,
+    /// More sections of the help.
+    pub(crate) notes: &'static [(&'static str, &'static str)],
+    /// What an example does, and its words behind the program's name.
+    pub(crate) examples: &'static [(&'static str, &'static str)],
 }
 
 const fn switch(long: &'static str, short: Option<char>, help: &'static str) -> Flag {
@@ -80,7 +110,7 @@ const fn number(long: &'static str, help: &'static str) -> Flag {
     Flag { long, short: None, takes: Takes::Number, value: "N", help }
 }
 
-/// Asks for help, with every verb and without one.
+/// The flag of every verb, and of the program.
 pub(crate) const HELP: Flag = switch("help", Some('h'), "show this text");
 
 /// The flags before the verb.
@@ -88,39 +118,42 @@ pub(crate) const GLOBAL: &[Flag] = &[
     switch("debug", None, "log what is being done"),
     text("log", None, "FILE", "write the log to FILE (default: standard error)"),
     text("log-format", None, "FORMAT", "format of the log: text or json (default: text)"),
-    text("root", None, "DIR", "directory of the containers' records (default: /run/onggi, or below $XDG_RUNTIME_DIR)"),
-    text("trace", None, "FILE", "write where the time went to FILE, as Chrome trace events (also: $ONGGI_TRACE)"),
-    switch("systemd-cgroup", None, "make cgroups through systemd; cgroupsPath is then slice:prefix:name"),
-    text("cgroup-manager", None, "DRIVER", "who makes cgroups: cgroupfs, systemd or disabled (default: cgroupfs)"),
-    text("rootless", None, "BOOL", "go on where cgroups may not be written: true, false or auto (default: auto)"),
+    text(
+        "root",
+        None,
+        "DIR",
+        "directory of the container states (default: /run/onggi; $XDG_RUNTIME_DIR/onggi for users)",
+    ),
+    text("trace", None, "FILE", "write the times of the call to FILE, as Chrome trace events (also: $ONGGI_TRACE)"),
+    switch("systemd-cgroup", None, "let systemd create cgroups; cgroupsPath is then slice:prefix:name"),
+    text("cgroup-manager", None, "DRIVER", "who creates cgroups: cgroupfs, systemd or disabled (default: cgroupfs)"),
+    text("rootless", None, "BOOL", "ignore cgroup permission errors: true, false or auto (default: auto)"),
     HELP,
     switch("version", Some('v'), "show the version"),
 ];
 
-const BUNDLE: Flag =
-    text("bundle", Some('b'), "DIR", "directory with config.json and the root file system (default: the current one)");
-const CONSOLE: Flag = text("console-socket", None, "PATH", "Unix socket that is sent the terminal's master end");
-const PIDFD: Flag = text("pidfd-socket", None, "PATH", "Unix socket that is sent a pidfd of the process");
+const BUNDLE: Flag = text("bundle", Some('b'), "DIR", "directory with config.json (default: the current directory)");
+const CONSOLE: Flag = text("console-socket", None, "PATH", "Unix socket that receives the terminal's master");
+const PIDFD: Flag = text("pidfd-socket", None, "PATH", "Unix socket that receives a pidfd of the process");
 const PID_FILE: Flag = text("pid-file", None, "FILE", "write the process id to FILE");
 const DETACH: Flag = switch("detach", Some('d'), "do not wait for the process");
 const NO_PIVOT: Flag =
-    switch("no-pivot", None, "change the root by moving the mount, not by pivot_root (for a ramdisk)");
-const NO_SUBREAPER: Flag = switch("no-subreaper", None, "do not reap what the container leaves behind");
-const PRESERVE: Flag =
-    number("preserve-fds", "pass N more descriptors, from 3 on, beside those of LISTEN_FDS (default: 0)");
+    switch("no-pivot", None, "change the root with MS_MOVE instead of pivot_root, which an initramfs needs");
+const NO_SUBREAPER: Flag = switch("no-subreaper", None, "do not adopt processes that the container leaves behind");
+const PRESERVE: Flag = number("preserve-fds", "pass N more descriptors, after those of LISTEN_FDS (default: 0)");
 
 const MAKE: &[Flag] = &[
     BUNDLE,
-    text("config", Some('f'), "FILE", "the configuration, where it is not config.json of the bundle"),
+    text("config", Some('f'), "FILE", "read this file instead of config.json in the bundle"),
     CONSOLE,
     PIDFD,
     PID_FILE,
     NO_PIVOT,
-    switch("no-new-keyring", None, "keep the caller's session keyring"),
+    switch("no-new-keyring", None, "stay in the caller's session keyring"),
     PRESERVE,
 ];
 
-const RUN: &[Flag] = &[DETACH, switch("keep", None, "keep the container after its end"), NO_SUBREAPER];
+const RUN: &[Flag] = &[DETACH, switch("keep", None, "keep the state of the container when it ends"), NO_SUBREAPER];
 
 const EXEC: &[Flag] = &[
     CONSOLE,
@@ -144,8 +177,8 @@ const EXEC: &[Flag] = &[
     switch("no-new-privs", None, "set no_new_privs"),
     texts("cap", Some('c'), "CAP", "add a capability; repeatable"),
     PRESERVE,
-    texts("cgroup", None, "[CONTROLLERS:]PATH", "run in this cgroup below the container's; repeatable"),
-    switch("ignore-paused", None, "also when the container is paused"),
+    texts("cgroup", None, "[CONTROLLERS:]PATH", "run in this sub-cgroup of the container; repeatable"),
+    switch("ignore-paused", None, "allow exec in a paused container"),
 ];
 
 const FORMAT: Flag = text("format", Some('f'), "FORMAT", "table or json (default: table)");
@@ -155,7 +188,7 @@ const UPDATE: &[Flag] = &[
     number("blkio-weight", "weight of block I/O, 10 to 1000"),
     text("cpu-period", None, "USECS", "period of the CPU limit"),
     text("cpu-quota", None, "USECS", "CPU time in a period; -1 for no limit"),
-    text("cpu-burst", None, "USECS", "CPU time that may be saved up for one period"),
+    text("cpu-burst", None, "USECS", "CPU time that may be accumulated for one period"),
     text("cpu-share", None, "N", "CPU shares, 2 to 262144"),
     text("cpu-rt-period", None, "USECS", "period of the realtime limit (cgroup v1)"),
     text("cpu-rt-runtime", None, "USECS", "realtime CPU time in a period (cgroup v1)"),
@@ -182,18 +215,18 @@ const CRIU: &[Flag] = &[
     switch("lazy-pages", None, "restore memory on demand"),
     switch("file-locks", None, "allow file locks"),
     text("manage-cgroups-mode", None, "MODE", "cgroups: soft, full, strict or ignore (default: soft)"),
-    texts("empty-ns", None, "NAMESPACE", "make the namespace, without its contents; repeatable"),
+    texts("empty-ns", None, "NAMESPACE", "restore this namespace empty; repeatable"),
     switch("auto-dedup", None, "remove memory images that are no longer needed"),
 ];
 
 const CHECKPOINT: &[Flag] = &[
-    text("parent-path", None, "DIR", "images of the pre-dump before, relative to the image path"),
-    switch("leave-running", None, "let the container go on"),
-    switch("tcp-skip-in-flight", None, "leave out TCP connections that are being made"),
-    switch("link-remap", None, "link files that were removed while open"),
+    text("parent-path", None, "DIR", "images of the previous pre-dump, relative to the image path"),
+    switch("leave-running", None, "leave the container running"),
+    switch("tcp-skip-in-flight", None, "skip TCP connections that are not yet established"),
+    switch("link-remap", None, "save files that were deleted while open"),
     number("status-fd", "CRIU writes a zero byte to N when lazy pages can be fetched"),
     text("page-server", None, "ADDRESS:PORT", "send memory to this page server"),
-    switch("pre-dump", None, "dump the memory only and go on"),
+    switch("pre-dump", None, "save only the memory and leave the container running"),
 ];
 
 const RESTORE: &[Flag] = &[
@@ -207,55 +240,144 @@ const RESTORE: &[Flag] = &[
     text("lsm-mount-context", None, "CONTEXT", "SELinux context of the restored mounts"),
 ];
 
-const fn verb(name: &'static str, words: &'static str, arity: Arity, about: &'static str) -> Verb {
-    Verb { name, about, words, arity, stops: false, flags: &[&[HELP]], notes: "" }
+/// The exit status of verbs that run nothing.
+const STATUS: (&str, &str) = ("EXIT STATUS", "0 on success, 1 on failure.");
+/// The caller's environment at the start of a container.
+const ENVIRONMENT: (&str, &str) = (
+    "ENVIRONMENT",
+    "LISTEN_FDS, LISTEN_PID  pass activated sockets on to the container's process
+NOTIFY_SOCKET           receives READY=1 from the container's process
+XDG_RUNTIME_DIR         the state directory of a caller without privileges",
+);
+/// The files of a start.
+const FILES: (&str, &str) = (
+    "FILES",
+    "config.json             the configuration, in the bundle
+/run/onggi/ID           the state of the container (see --root)",
+);
+
+const fn verb(group: Group, name: &'static str, words: &'static str, arity: Arity, about: &'static str) -> Verb {
+    Verb { name, group, about, words, arity, stops: false, flags: &[&[HELP]], notes: &[STATUS], examples: &[] }
 }
 
 /// A verb about one container, without flags.
-const fn plain(name: &'static str, about: &'static str) -> Verb {
-    verb(name, "ID", Arity::Exactly(1), about)
+const fn plain(group: Group, name: &'static str, about: &'static str) -> Verb {
+    verb(group, name, "ID", Arity::Exactly(1), about)
 }
 
+/// What help says of the words in usage lines.
+pub(crate) const WORDS: &[(&str, &str)] = &[
+    ("ID", "the container: letters, digits and _ + - ."),
+    ("BUNDLE", "directory with config.json"),
+    ("SIGNAL", "name, with or without SIG, or number (default: SIGTERM)"),
+    ("COMMAND", "program to run; left out with --process"),
+    ("ARGUMENT", "its arguments"),
+    ("PS-OPTION", "options for the host's ps (default: -ef)"),
+    ("SHELL", "bash, zsh or fish"),
+];
+
+// check: table: the verbs, one row each
 /// The verbs, in the order in which help lists them.
 pub(crate) static VERBS: &[Verb] = &[
     Verb {
         flags: &[MAKE, &[HELP]],
-        notes: "The process is made, with all its limits, and waits: `start` lets it go.",
-        ..plain("create", "make a container from a bundle")
+        notes: &[STATUS, ENVIRONMENT, FILES],
+        examples: &[
+            ("create a container whose program waits for `start`", "create --bundle /srv/web web"),
+            ("the same, with a terminal", "create -b /srv/web --console-socket /run/tty.sock web"),
+        ],
+        ..plain(Group::Life, "create", "create a container from a bundle; it waits for `start`")
     },
-    plain("start", "let the process of a created container go"),
+    Verb {
+        examples: &[
+            ("start the program of a created container", "start web"),
+            ("start one of another state directory", "--root /run/other start web"),
+        ],
+        ..plain(Group::Life, "start", "start the program of a created container")
+    },
     Verb {
         flags: &[MAKE, RUN, &[HELP]],
-        notes: "Without --detach the exit status is the process's own, or 128 and the signal that ended it.",
-        ..plain("run", "make a container from a bundle and let it go")
+        notes: &[
+            (
+                "EXIT STATUS",
+                "Without --detach that of the container's program, or 128 plus the number of the
+signal that ended it; 255 when the program could not be started. 1 when the
+container could not be created. With --detach 0 or 1.",
+            ),
+            ENVIRONMENT,
+            FILES,
+        ],
+        examples: &[
+            ("run a bundle and wait for its end", "run --bundle /srv/web web"),
+            ("run it in the background", "run --detach --bundle /srv/web --pid-file /run/web.pid web"),
+        ],
+        ..plain(Group::Life, "run", "create a container from a bundle and start it")
     },
-    plain("state", "show the state of a container as JSON"),
+    Verb {
+        examples: &[("show the state as JSON", "state web"), ("take one value from it", "state web | jq -r .status")],
+        ..plain(Group::Life, "state", "show the state of a container as JSON")
+    },
     Verb {
         flags: &[&[switch("all", Some('a'), ""), HELP]],
-        notes: "SIGNAL is a name, with or without SIG, or a number (default: SIGTERM).",
-        ..verb("kill", "ID [SIGNAL]", Arity::Between(1, 2), "send a signal to the container's first process")
+        examples: &[("ask the container to end", "kill web TERM"), ("end it at once", "kill web KILL")],
+        ..verb(
+            Group::Life,
+            "kill",
+            "ID [SIGNAL]",
+            Arity::Between(1, 2),
+            "send a signal to the first process of a container",
+        )
     },
     Verb {
-        flags: &[&[switch("force", Some('f'), "kill it first; no error when there is no such container"), HELP]],
-        ..plain("delete", "remove what a stopped container holds")
+        flags: &[&[switch("force", Some('f'), "kill it first; no error if it does not exist"), HELP]],
+        examples: &[
+            ("remove a container that has stopped", "delete web"),
+            ("kill and remove it, whatever its state", "delete --force web"),
+        ],
+        ..plain(Group::Life, "delete", "remove a stopped container")
     },
     Verb {
         stops: true,
         flags: &[EXEC, &[HELP]],
-        notes: "COMMAND may be absent with --process. A failure of exec itself exits with 255.",
-        ..verb("exec", "ID COMMAND [ARGUMENT...]", Arity::AtLeast(1), "run one more process in a container")
+        notes: &[(
+            "EXIT STATUS",
+            "Without --detach that of the program, or 128 plus the number of the signal that
+ended it. 255 when exec itself fails.",
+        )],
+        examples: &[
+            ("a shell in a container; flags stand before the ID", "exec -t web sh"),
+            ("a command as another user, with a variable", "exec -u 1000:1000 -e LANG=C web ls -l /srv"),
+        ],
+        ..verb(
+            Group::Inside,
+            "exec",
+            "ID COMMAND [ARGUMENT...]",
+            Arity::AtLeast(1),
+            "run one more process in a container",
+        )
     },
     Verb {
-        flags: &[&[FORMAT, switch("quiet", Some('q'), "show the ids only"), HELP]],
-        ..verb("list", "", Arity::Exactly(0), "list the containers below the root directory")
+        flags: &[&[FORMAT, switch("quiet", Some('q'), "show only the ids"), HELP]],
+        examples: &[("all containers", "list"), ("their ids, for a script", "list --quiet")],
+        ..verb(Group::Life, "list", "", Arity::Exactly(0), "list containers")
     },
     Verb {
         stops: true,
         flags: &[&[FORMAT, HELP]],
-        ..verb("ps", "ID [PS-OPTION...]", Arity::AtLeast(1), "show the processes of a container")
+        examples: &[
+            ("the processes of a container", "ps web"),
+            ("with options for the host's ps", "ps web -o pid,comm,rss"),
+        ],
+        ..verb(Group::Inside, "ps", "ID [PS-OPTION...]", Arity::AtLeast(1), "show the processes of a container")
     },
-    plain("pause", "stop every process of a container"),
-    plain("resume", "let the processes of a paused container go on"),
+    Verb {
+        examples: &[("freeze every process", "pause web"), ("see that they are", "state web | jq -r .status")],
+        ..plain(Group::Limits, "pause", "freeze all processes of a container")
+    },
+    Verb {
+        examples: &[("let them continue", "resume web"), ("see that they do", "ps web")],
+        ..plain(Group::Limits, "resume", "resume a paused container")
+    },
     Verb {
         flags: &[&[
             Flag {
@@ -263,28 +385,91 @@ pub(crate) static VERBS: &[Verb] = &[
                 short: None,
                 takes: Takes::Duration,
                 value: "TIME",
-                help: "time between two statistics (default: 5s)",
+                help: "time between statistics, such as 500ms (default: 5s)",
             },
-            switch("stats", None, "show the statistics once"),
+            switch("stats", None, "show the statistics once and end"),
             HELP,
         ]],
-        ..plain("events", "show statistics and out-of-memory events of a container")
+        examples: &[
+            ("statistics once", "events --stats web"),
+            ("statistics each second, until the container ends", "events --interval 1s web"),
+        ],
+        ..plain(Group::Inside, "events", "show statistics and out-of-memory events of a container")
     },
-    Verb { flags: &[UPDATE, &[HELP]], ..plain("update", "change the limits of a container") },
     Verb {
-        flags: &[&[BUNDLE, switch("rootless", None, "for a user without privileges"), HELP]],
-        ..verb("spec", "", Arity::Exactly(0), "write a config.json to start from")
+        flags: &[UPDATE, &[HELP]],
+        examples: &[
+            ("a new memory limit", "update --memory 512m web"),
+            ("limits from a file", "update --resources limits.json web"),
+        ],
+        ..plain(Group::Limits, "update", "change the limits of a container")
     },
-    verb("features", "", Arity::Exactly(0), "show what this runtime can do as JSON"),
-    Verb { flags: &[CRIU, CHECKPOINT, &[HELP]], ..plain("checkpoint", "save a running container with CRIU") },
-    Verb { flags: &[CRIU, RESTORE, &[HELP]], ..plain("restore", "bring a saved container back with CRIU") },
     Verb {
-        flags: &[&[text("id", None, "ID", "id to plan for (default: the bundle's name)"), HELP]],
-        ..verb("plan", "BUNDLE", Arity::Exactly(1), "show what `create` would do, step by step, and do nothing")
+        flags: &[&[BUNDLE, switch("rootless", None, "write it for a caller without privileges"), HELP]],
+        examples: &[
+            ("config.json in the current directory", "spec"),
+            ("for a caller without privileges", "spec --rootless --bundle /srv/web"),
+        ],
+        ..verb(Group::Tools, "spec", "", Arity::Exactly(0), "write a config.json to start from")
+    },
+    Verb {
+        examples: &[
+            ("what this build supports, as JSON", "features"),
+            ("one list from it", "features | jq .mountOptions"),
+        ],
+        ..verb(Group::Tools, "features", "", Arity::Exactly(0), "show what this runtime supports as JSON")
+    },
+    Verb {
+        flags: &[CRIU, CHECKPOINT, &[HELP]],
+        examples: &[
+            ("save a container, and end it", "checkpoint --image-path /var/tmp/web web"),
+            ("save it and leave it running", "checkpoint --leave-running --image-path /var/tmp/web web"),
+        ],
+        ..plain(Group::Criu, "checkpoint", "save a running container with CRIU")
+    },
+    Verb {
+        flags: &[CRIU, RESTORE, &[HELP]],
+        notes: &[
+            (
+                "EXIT STATUS",
+                "Without --detach that of the container's program, or 128 plus the number of the
+signal that ended it. 1 when it could not be restored.",
+            ),
+            FILES,
+        ],
+        examples: &[
+            ("restore a container and wait for its end", "restore --image-path /var/tmp/web -b /srv/web web"),
+            ("restore it in the background", "restore --detach --image-path /var/tmp/web -b /srv/web web"),
+        ],
+        ..plain(Group::Criu, "restore", "restore a saved container with CRIU")
+    },
+    Verb {
+        flags: &[&[text("id", None, "ID", "container id to plan for (default: ID)"), HELP]],
+        examples: &[("the steps for a bundle", "plan /srv/web"), ("for a certain id", "plan --id web /srv/web")],
+        ..verb(
+            Group::Tools,
+            "plan",
+            "BUNDLE",
+            Arity::Exactly(1),
+            "show what `create` would do, step by step, without doing it",
+        )
+    },
+    Verb {
+        examples: &[
+            ("for this shell", "completion bash > /usr/share/bash-completion/completions/onggi"),
+            ("for fish", "completion fish > /etc/fish/completions/onggi.fish"),
+        ],
+        ..verb(Group::Tools, "completion", "SHELL", Arity::Exactly(1), "write the completions for a shell")
     },
 ];
 
 /// The verb of that name.
 pub(crate) fn verb_named(name: &str) -> Option<&'static Verb> {
     VERBS.iter().find(|verb| verb.name == name)
+}
+
+/// The flags of a verb, or those before it.
+pub(crate) fn flags_of(verb: Option<&'static Verb>) -> impl Iterator<Item = &'static Flag> {
+    let groups: &'static [&'static [Flag]] = verb.map_or(&[GLOBAL], |verb| verb.flags);
+    groups.iter().copied().flatten()
 }

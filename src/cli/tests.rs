@@ -1,6 +1,6 @@
 //! The command line by table. Every sentence and status was compared with runc 1.3.6 on the same words.
 
-use super::super::{Call, Command, Create, Exec, Format, Misuse, Run, help_text};
+use super::super::{Call, Command, Create, Exec, Format, Misuse, Run, completions, help_text};
 use crate::error::Kind;
 use crate::log::Form;
 use crate::plan::cgroup::Driver;
@@ -19,36 +19,34 @@ fn command(line: &str) -> Command {
 
 #[test]
 fn mistakes_read_as_runc_writes_them() {
-    let usage = |sentence: &str| (Kind::Usage, Some(format!("Incorrect Usage: {sentence}")), sentence.to_owned());
-    let before = |sentence: &str| (Kind::Usage, Some(format!("Incorrect Usage. {sentence}")), sentence.to_owned());
-    let arity = |sentence: &str| (Kind::Usage, Some("Incorrect Usage.".to_owned()), sentence.to_owned());
-    let unknown = |topic: &str| (Kind::UnknownVerb, None, format!("No help topic for '{topic}'"));
-    let value = |sentence: &str| (Kind::Other, None, sentence.to_owned());
+    let usage = |sentence: &str| (Kind::Usage, sentence.to_owned());
+    let unknown = |topic: &str| (Kind::UnknownVerb, format!("No help topic for '{topic}'"));
+    let value = |sentence: &str| (Kind::Other, sentence.to_owned());
     let rows = [
         ("bogus", unknown("bogus")),
         ("help bogus", unknown("bogus")),
         ("version", unknown("version")),
         ("-", unknown("-")),
         ("-debug false", unknown("false")),
-        ("--bogus", before("flag provided but not defined: -bogus")),
-        ("-bogus state", before("flag provided but not defined: -bogus")),
-        ("---foo", before("bad flag syntax: ---foo")),
-        ("-=x", before("bad flag syntax: -=x")),
-        ("--log", before("flag needs an argument: -log")),
-        ("-log", before("flag needs an argument: -log")),
-        ("--root", before("flag needs an argument: -root")),
-        ("--systemd-cgroup=x list", before("invalid boolean value \"x\" for -systemd-cgroup: parse error")),
+        ("--bogus", usage("flag provided but not defined: -bogus")),
+        ("-bogus state", usage("flag provided but not defined: -bogus")),
+        ("---foo", usage("bad flag syntax: ---foo")),
+        ("-=x", usage("bad flag syntax: -=x")),
+        ("--log", usage("flag needs an argument: -log")),
+        ("-log", usage("flag needs an argument: -log")),
+        ("--root", usage("flag needs an argument: -root")),
+        ("--systemd-cgroup=x list", usage("invalid boolean value \"x\" for -systemd-cgroup: parse error")),
         ("--log-format xml state x", value("invalid log-format: xml")),
         ("--root / list", value("Option --root argument should not be set to /")),
-        ("state", arity("runc: \"state\" requires exactly 1 argument(s)")),
-        ("state a b", arity("runc: \"state\" requires exactly 1 argument(s)")),
-        ("state x --bogus", arity("runc: \"state\" requires exactly 1 argument(s)")),
-        ("run x y", arity("runc: \"run\" requires exactly 1 argument(s)")),
-        ("list x", arity("runc: \"list\" requires exactly 0 argument(s)")),
-        ("spec x", arity("runc: \"spec\" requires exactly 0 argument(s)")),
-        ("exec", arity("runc: \"exec\" requires a minimum of 1 argument(s)")),
-        ("kill", arity("runc: \"kill\" requires a minimum of 1 argument(s)")),
-        ("kill x 9 8", arity("runc: \"kill\" requires a maximum of 2 argument(s)")),
+        ("state", usage("runc: \"state\" requires exactly 1 argument(s)")),
+        ("state a b", usage("runc: \"state\" requires exactly 1 argument(s)")),
+        ("state x --bogus", usage("runc: \"state\" requires exactly 1 argument(s)")),
+        ("run x y", usage("runc: \"run\" requires exactly 1 argument(s)")),
+        ("list x", usage("runc: \"list\" requires exactly 0 argument(s)")),
+        ("spec x", usage("runc: \"spec\" requires exactly 0 argument(s)")),
+        ("exec", usage("runc: \"exec\" requires a minimum of 1 argument(s)")),
+        ("kill", usage("runc: \"kill\" requires a minimum of 1 argument(s)")),
+        ("kill x 9 8", usage("runc: \"kill\" requires a maximum of 2 argument(s)")),
         ("state --bogus x", usage("flag provided but not defined: -bogus")),
         ("state --version", usage("flag provided but not defined: -version")),
         ("state --=x", usage("bad flag syntax: --=x")),
@@ -67,23 +65,34 @@ fn mistakes_read_as_runc_writes_them() {
             usage("invalid value \"1,2\" for flag -g: strconv.ParseInt: parsing \"1,2\": invalid syntax"),
         ),
     ];
-    for (line, (kind, shown, sentence)) in rows {
+    for (line, (kind, sentence)) in rows {
         let misuse = parse(line).err().unwrap_or_else(|| panic!("{line}: accepted"));
-        assert_eq!(
-            (misuse.error.kind(), misuse.shown.map(|(line, _)| line), misuse.error.to_string()),
-            (kind, shown, sentence),
-            "{line}"
-        );
+        assert_eq!((misuse.error.kind(), misuse.error.to_string()), (kind, sentence), "{line}");
     }
 }
 
 #[test]
-fn a_mistake_shows_the_help_of_its_verb() {
-    let topic =
-        |line: &str| parse(line).err().and_then(|misuse| misuse.shown).and_then(|(_, verb)| verb).map(|v| v.name);
-    assert_eq!(topic("kill"), Some("kill"));
-    assert_eq!(topic("restore --lsm-mount-context"), Some("restore"));
-    assert_eq!(topic("--bogus state"), None);
+fn a_mistake_says_what_was_meant_and_where_help_is() {
+    let hint = |line: &str| parse(line).err().and_then(|misuse| misuse.error.hint().map(str::to_owned));
+    let rows = [
+        ("kill", "see runc kill --help"),
+        ("restore --lsm-mount-context", "see runc restore --help"),
+        ("--bogus state", "see runc --help"),
+        ("xyzzy", "see runc --help"),
+        ("crate -b /b x", "did you mean create? see runc --help"),
+        ("help chekpoint", "did you mean checkpoint? see runc --help"),
+        ("--systemd-cgroups list", "did you mean --systemd-cgroup? see runc --help"),
+        ("run --budnle /b x", "did you mean --bundle? see runc run --help"),
+        ("exec --users 0 x y", "did you mean --user? see runc exec --help"),
+        // a short flag is like nothing
+        ("run -x y", "see runc run --help"),
+    ];
+    for (line, expected) in rows {
+        assert_eq!(hint(line).as_deref(), Some(expected), "{line}");
+    }
+    let called = |name: &str| super::parse([name, "kill"].map(OsString::from));
+    let hint = called("/usr/bin/onggi").err().and_then(|misuse| misuse.error.hint().map(str::to_owned));
+    assert_eq!(hint.as_deref(), Some("see onggi kill --help"));
 }
 
 #[test]
@@ -299,7 +308,7 @@ fn help_names_every_flag_that_is_not_hidden() {
     for verb in super::table::VERBS {
         assert!(whole.contains(verb.name), "{}", verb.name);
         let text = help_text("onggi", Some(verb));
-        for flag in super::flags_of(Some(verb)) {
+        for flag in super::table::flags_of(Some(verb)) {
             assert_eq!(
                 text.contains(&format!("--{}", flag.long)),
                 !flag.help.is_empty(),
@@ -311,4 +320,45 @@ fn help_names_every_flag_that_is_not_hidden() {
     }
     // clap checks the tree: no two flags of one name
     crate::cli::help::command("onggi").debug_assert();
+}
+
+#[test]
+fn help_is_short_and_has_its_sections() {
+    for verb in super::table::VERBS {
+        let text = help_text("/usr/bin/onggi", Some(verb));
+        assert!(text.starts_with(&format!("NAME:\n   onggi {} - {}\n\nUSAGE:\n", verb.name, verb.about)), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        for heading in ["EXAMPLES:", "EXIT STATUS:"] {
+            assert!(text.lines().any(|line| line == heading), "{heading} {text}");
+        }
+        assert!(verb.examples.len() == 2, "{}", verb.name);
+        // what stands in an example is accepted
+        for (_, words) in verb.examples {
+            let words = words.split(['|', '>']).next().unwrap_or_default();
+            assert!(parse(words).is_ok(), "{words}");
+        }
+        for word in verb.words.split_whitespace() {
+            let bare = word.trim_matches(['[', ']', '.']);
+            assert!(super::table::WORDS.iter().any(|(known, _)| *known == bare), "{word}");
+        }
+    }
+    let whole = help_text("onggi", None);
+    for heading in ["COMMANDS:", "OPTIONS:", "EXIT STATUS:", "ENVIRONMENT:", "FILES:"] {
+        assert!(whole.lines().any(|line| line == heading), "{heading} {whole}");
+    }
+    assert!(whole.lines().all(|line| line.chars().count() <= 80) && whole.lines().count() < 80, "{whole}");
+}
+
+#[test]
+fn completions_name_verbs_and_flags() {
+    let script = |shell| completions("/usr/bin/onggi", shell).map(|script| String::from_utf8(script).unwrap());
+    for shell in ["bash", "zsh", "fish"] {
+        let script = script(shell).unwrap_or_else(|| panic!("{shell}"));
+        for word in ["onggi", "checkpoint", "manage-cgroups-mode", "completion"] {
+            assert!(script.contains(word), "{shell} {word}");
+        }
+        // hidden, since it does nothing
+        assert!(!script.contains("kernel-memory-tcp"), "{shell}");
+    }
+    assert_eq!(script("tcsh"), None);
 }

@@ -1,8 +1,8 @@
-//! Times as Go writes them: `1h30m`, `250ms`, `1.5s`. Pure.
+//! Durations as Go writes them: `1h30m`, `250ms`, `1.5s`.
 
 use std::time::Duration;
 
-/// Reads a time; `None` when it is none. A bare `0` needs no unit; a negative time counts as none.
+/// Parses a duration. A bare `0` needs no unit; a negative duration is refused.
 pub(super) fn duration(text: &str) -> Option<Duration> {
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     if rest == "0" {

@@ -1,11 +1,12 @@
-//! Command-line words → flags with their values, and the rest: the conventions of Go's `flag` package, which runc's
-//! callers rely on (`-no-subreaper`, `--flag=value`, `--flag value`, `--switch=false`). Depends on the tables.
+//! Splits words into flags with their values and the rest, by the conventions of Go's `flag` package, which runc's callers rely
+//! on: `-no-subreaper`, `--flag=value`, `--flag value`, `--switch=false`.
 
+use super::nearest;
 use super::table::{Flag, Takes};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// What was typed, taken apart.
+/// A command line, or a part of it, split into flags and other words.
 #[derive(Debug, Default)]
 pub(super) struct Words {
     flags: Vec<(&'static str, OsString)>,
@@ -14,7 +15,7 @@ pub(super) struct Words {
 }
 
 impl Words {
-    /// Whether a flag stands there and is not switched off.
+    /// Whether a switch was given and is not `=false`.
     pub(super) fn on(&self, long: &str) -> bool {
         self.last(long).is_some_and(|value| truth(value.as_bytes()) == Some(true))
     }
@@ -30,21 +31,34 @@ impl Words {
     }
 }
 
-/// Where the words of a part of the line end.
+/// How far flags are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Until {
-    /// Flags stand only before the first word that is none: everything behind belongs to somebody else.
+    /// Up to the first word that is not a flag; the rest is passed on as it is.
     FirstWord,
-    /// Flags that are known may also stand behind other words.
+    /// To the end: known flags may also follow other words.
     End,
 }
 
-/// Takes words apart. The error is the sentence that names the mistake.
+/// A mistake: the sentence that names it, and what may have been meant.
+#[derive(Debug)]
+pub(super) struct Mistake {
+    pub(super) sentence: String,
+    pub(super) meant: Option<String>,
+}
+
+impl From<String> for Mistake {
+    fn from(sentence: String) -> Self {
+        Self { sentence, meant: None }
+    }
+}
+
+/// Splits words into flags and the rest.
 pub(super) fn split(
     words: impl Iterator<Item = OsString>,
     flags: &'static [&'static [Flag]],
     until: Until,
-) -> Result<Words, String> {
+) -> Result<Words, Mistake> {
     let mut found = Words::default();
     let mut words = words.fuse();
     while let Some(word) = words.next() {
@@ -64,7 +78,10 @@ pub(super) fn split(
         let (name, value) = name_and_value(bytes)?;
         let Some(flag) = flags.iter().copied().flatten().find(|flag| flag.is(name)) else {
             if found.rest.is_empty() {
-                return Err(format!("flag provided but not defined: -{}", String::from_utf8_lossy(name)));
+                let name = String::from_utf8_lossy(name);
+                let shown = flags.iter().copied().flatten().filter(|flag| !flag.help.is_empty());
+                let meant = nearest(&name, shown.map(|flag| flag.long)).map(|long| format!("--{long}"));
+                return Err(Mistake { sentence: format!("flag provided but not defined: -{name}"), meant });
             }
             found.rest.push(word);
             continue;
@@ -84,7 +101,7 @@ pub(super) fn split(
 }
 
 impl Flag {
-    /// Whether this is the flag of that name, long or short.
+    /// Whether the flag has this long or short name.
     fn is(&self, name: &[u8]) -> bool {
         self.long.as_bytes() == name
             || matches!((self.short, name), (Some(short), [only]) if short == char::from(*only))

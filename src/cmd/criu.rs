@@ -1,4 +1,4 @@
-//! `checkpoint ID` and `restore ID`: what was typed, judged and put into CRIU's words; the rest is `crate::criu`'s.
+//! `checkpoint ID` and `restore ID`: checks the flags and translates them into CRIU's options; the rest is in `crate::criu`.
 
 use super::prepare::{self, Purpose};
 use super::run;
@@ -15,7 +15,7 @@ use crate::state::{Status, check_id};
 use crate::sys::{Errno, cred};
 use std::path::{Path, PathBuf};
 
-/// Saves a container; unless it is to run on, it is gone then.
+/// Saves a container, and deletes it unless it is left running.
 pub(super) fn checkpoint(global: &Global, checkpoint: &Checkpoint, log: &Log) -> Result<u8> {
     let container = super::open(global, &checkpoint.criu.id)?;
     let status = super::status(&container)?;
@@ -51,7 +51,7 @@ pub(super) fn checkpoint(global: &Global, checkpoint: &Checkpoint, log: &Log) ->
     Ok(0)
 }
 
-/// Brings a container back; answers its exit status, or 0 when detached.
+/// Restores a container. Returns its exit status, or 0 when detached.
 pub(super) fn restore(global: &Global, restore: &Restore, log: &Log) -> Result<u8> {
     check_id(&restore.criu.id)?;
     untested(log);
@@ -73,7 +73,7 @@ pub(super) fn restore(global: &Global, restore: &Restore, log: &Log) -> Result<u
     if foreground { run::attend(&launched, false, log) } else { Ok(0) }
 }
 
-/// As runc says.
+/// runc's warning.
 fn untested(log: &Log) {
     if cred::euid() != 0 {
         log.warn("checkpoint and restore are untested with rootless containers");
@@ -121,7 +121,7 @@ fn options(criu: &cli::Criu) -> Result<Options> {
         file_locks: flag(criu.file_locks),
         auto_dedup: flag(criu.auto_dedup),
         lazy_pages: flag(criu.lazy_pages),
-        // everything that CRIU says that it does: whoever reads the log has nothing else
+        // debug: the log is all that there is to find out why CRIU failed
         log_level: Some(4),
         notify_scripts: Some(true),
         orphan_pts_master: Some(true),
@@ -150,20 +150,20 @@ fn fill(options: &mut Options, checkpoint: &Checkpoint) -> Result<()> {
     Ok(())
 }
 
-/// The earlier images, named as CRIU wants it: seen from the new ones.
+/// The path of the earlier images, relative to the new ones as CRIU wants it.
 fn parent_images(images: &Path, parent: &Path) -> Result<String> {
     if parent.is_absolute() {
         return Err(Error::msg("--parent-path must be relative"));
     }
     let real = images.join(parent);
-    // `..` of a directory that is not made yet leads nowhere for the kernel
+    // the kernel cannot follow `..` of a directory that does not exist yet
     let clean = criu::clean(&real);
     let meta = std::fs::metadata(&clean).context(|| format!("invalid --parent-path: stat {}", clean.display()))?;
     if !meta.is_dir() {
         let error = Error::from(Errno::ENOTDIR).context(clean.display().to_string());
         return Err(error.context("invalid --parent-path"));
     }
-    parent.to_str().map(str::to_owned).ok_or_else(|| Error::msg("--parent-path is no text"))
+    parent.to_str().map(str::to_owned).ok_or_else(|| Error::msg("--parent-path is not valid UTF-8"))
 }
 
 #[cfg(test)]

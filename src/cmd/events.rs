@@ -1,5 +1,5 @@
-//! `events ID`: statistics at an interval and out-of-memory events as they happen, one JSON object a line, until the
-//! container ends or nobody reads any more.
+//! `events ID`: statistics at an interval and out-of-memory events, one JSON object a line, until the container ends or the
+//! reader closes the pipe.
 
 use crate::cgroup::{Oom, Stats};
 use crate::cli::Global;
@@ -20,7 +20,7 @@ struct Event<'a> {
     data: Option<Stats>,
 }
 
-/// Shows them; with `once` the statistics of this moment only.
+/// Prints them; with `once` only the current statistics.
 pub(super) fn run(global: &Global, id: &str, interval: Duration, once: bool, log: &Log) -> Result<u8> {
     let container = super::open(global, id)?;
     if interval.is_zero() {
@@ -37,7 +37,7 @@ pub(super) fn run(global: &Global, id: &str, interval: Duration, once: bool, log
     let init = container.hold()?.ok_or_else(stopped)?;
     let mut watch = container.record.cgroup.watch_oom();
     if let Err(error) = &watch {
-        log.warn(&format!("out-of-memory events cannot be told: {error}"));
+        log.warn(&format!("out-of-memory events are not available: {error}"));
     }
     let mut next = Instant::now() + interval;
     loop {
@@ -51,11 +51,11 @@ pub(super) fn run(global: &Global, id: &str, interval: Duration, once: bool, log
             Oom::Nothing => {
                 match container.record.cgroup.stats() {
                     Ok(stats) => show("stats", id, Some(stats))?,
-                    // it has ended while its counters were read
+                    // it ended while its counters were read
                     Err(_) if !container.record.cgroup.exists() => return Ok(0),
                     Err(error) => return Err(error),
                 }
-                // a cgroup that others use goes on after the container; one of v1 does not tell its end
+                // a shared cgroup outlives the container, and cgroup v1 does not report its end
                 if init.wait(Duration::ZERO).context(|| "look for the end of init")? {
                     return Ok(0);
                 }
@@ -65,7 +65,7 @@ pub(super) fn run(global: &Global, id: &str, interval: Duration, once: bool, log
     }
 }
 
-/// Without a controller to watch there is the end to wait for, and that nobody reads any more.
+/// Without a memory controller to watch: waits for the end of the container or of the reader.
 fn wait(init: &Held, until: Instant) -> Result<Oom> {
     let out = std::io::stdout();
     let what = [(init.as_fd(), Until::Readable), (out.as_fd(), Until::Unread)];

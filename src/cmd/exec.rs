@@ -1,4 +1,4 @@
-//! `exec`: one more process in a container, in the foreground until it ends, or detached.
+//! `exec`: runs one more process in a container, in the foreground until it ends, or detached.
 
 use super::prepare::{check_terminal, protect};
 use crate::cgroup::Sub;
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde::de::value::{Error as WordError, StringDeserializer};
 use std::os::fd::BorrowedFd;
 
-/// Runs a process in a container; answers its exit status, or 0 when detached.
+/// Runs a process in a container. Returns its exit status, or 0 when detached.
 ///
 /// # Errors
 /// The container has no process, is paused, or does not exist; see `launch::tenant::launch`.
@@ -33,7 +33,7 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     let loaded = super::configuration(&container)?;
     let mut process = process(exec, loaded.spec.process().as_ref(), log)?;
     if process.terminal().unwrap_or_default() && options.foreground() {
-        // known at once, so that what the process draws first has the right shape
+        // set before the process starts, so that its first output fits the window
         process.set_console_size(size(given(0)).or(process.console_size()));
     }
     let process = spec::check_process(process)?;
@@ -69,7 +69,7 @@ fn size(terminal: BorrowedFd<'_>) -> Option<Window> {
     WindowBuilder::default().height(size.rows).width(size.columns).build().ok()
 }
 
-/// The first process of a container that can be entered: one that is created is as good as one that runs.
+/// The first process of the container, which must be created or running, and not paused.
 fn running(container: &super::Container, ignore_paused: bool) -> Result<Held> {
     let Some(init) = container.hold()? else { return Err(Error::msg("cannot exec in a stopped container")) };
     if !ignore_paused && container.record.cgroup.frozen() {
@@ -78,7 +78,7 @@ fn running(container: &super::Container, ignore_paused: bool) -> Result<Held> {
     Ok(init)
 }
 
-/// The process: the document that `--process` names, or the container's own with what the flags change.
+/// The process: the document of `--process`, or the container's own as changed by the flags.
 fn process(exec: &cli::Exec, own: Option<&Process>, log: &Log) -> Result<Process> {
     let process = match &exec.process {
         Some(path) => {
@@ -99,8 +99,7 @@ fn process(exec: &cli::Exec, own: Option<&Process>, log: &Log) -> Result<Process
     Ok(process)
 }
 
-/// A document says everything about its process; but what confines the container holds for a process whose document is
-/// silent about it, as in runc.
+/// Fills in what confines the container where a `--process` document does not mention it, as runc does.
 fn inherit(mut process: Process, own: Option<&Process>) -> Process {
     let Some(own) = own else { return process };
     let silent = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
@@ -132,10 +131,10 @@ fn inherit(mut process: Process, own: Option<&Process>) -> Process {
     process
 }
 
-/// The container's process with what the flags say of it; and the capabilities that nobody knows.
+/// The container's process as changed by the flags, and the names of unknown capabilities.
 fn change(mut process: Process, exec: &cli::Exec) -> (Process, Vec<String>) {
     process.set_args(Some(exec.args.clone()));
-    // a terminal is for who asks for it
+    // only with --tty, whatever the container has
     process.set_terminal(Some(exec.tty));
     if let Some(cwd) = exec.cwd.as_ref().filter(|cwd| !cwd.as_os_str().is_empty()) {
         process.set_cwd(cwd.clone());
@@ -192,8 +191,8 @@ fn none() -> LinuxCapabilities {
     none
 }
 
-/// Adds capabilities. They are never inheritable, which would give them to whatever has file capabilities in the container
-/// (CVE-2022-24769); and ambient where they were inheritable before, without which the kernel knows no ambient ones.
+/// Adds capabilities. Never to the inheritable set, which would give them to programs with inheritable file capabilities
+/// (CVE-2022-24769); to the ambient set only where they are inheritable already, as the kernel demands.
 fn add(mut caps: LinuxCapabilities, more: &[Capability]) -> LinuxCapabilities {
     let with = |set: &Option<Capabilities>, more: &[Capability]| -> Option<Capabilities> {
         Some(set.iter().flatten().chain(more).copied().collect())

@@ -1,5 +1,5 @@
-//! `features`: what this build does, for engines that ask before they use it. Lists come from the tables that parse the
-//! configuration, so that neither says what the other does not know.
+//! `features`: what this build supports, for engines that ask. The lists come from the tables that parse the configuration, so
+//! that the two cannot differ.
 
 use crate::abi::mount::{Meaning, OPTIONS};
 use crate::error::{Error, Result};
@@ -12,9 +12,9 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::str::FromStr;
 
-/// Shows it: four blanks of indent, as runc does.
+/// Prints it with an indent of four, as runc does.
 pub(super) fn run() -> Result<u8> {
-    // through a value, whose keys have an order: the type's maps have none
+    // through a Value, which sorts its keys; the type's maps have no order
     let document = serde_json::to_value(features()).map_err(|error| Error::msg(error.to_string()))?;
     let mut text = Vec::new();
     let pretty = serde_json::ser::PrettyFormatter::with_indent(b"    ");

@@ -1,4 +1,4 @@
-//! One verb each. This file sends a call to its verb and holds what several verbs need.
+//! One module for each verb. This file dispatches a call to its verb and holds what several verbs share.
 
 mod create;
 mod criu;
@@ -31,15 +31,16 @@ use oci_spec::runtime::Spec;
 /// A container and its record, as the verbs see it.
 pub(crate) type Container = crate::state::Container<Handle>;
 
-/// Does what was asked. The answer is the exit status: 0, or the payload's own.
+/// Runs the verb. Returns the exit status: 0, or the payload's own.
 ///
 /// # Errors
-/// Why it could not be done. The caller reports it, once.
+/// The verb failed. The caller reports it, once.
 pub fn run(call: Call, log: &Log) -> Result<u8> {
     let Call { name, global, command } = call;
     match command {
         Command::Help(topic) => tell::help(&name, topic),
         Command::Version => tell::version(&name),
+        Command::Completion { shell } => tell::completion(&name, &shell),
         Command::Create(create) => {
             create::run(&global, &create, log).map_err(|error| failed("create", &name, false, error))
         }
@@ -67,14 +68,13 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
     }
 }
 
-/// Says which verb of which runtime failed, as runc does. Only a caller who waits for the payload's own status can tell
-/// 255 from it.
+/// Adds which verb of which runtime failed, as runc does. Status 255 is for callers who wait for the payload's own status.
 fn failed(verb: &str, name: &str, foreground: bool, error: Error) -> Error {
     let error = if foreground { error } else { not_launched(error) };
     error.context(format!("{} {verb} failed", tell::shown_name(name)))
 }
 
-/// Takes the status 255 off an error.
+/// Removes the exit status 255 from an error.
 fn not_launched(error: Error) -> Error {
     if error.kind() == Kind::Launch { error.with_kind(Kind::Other) } else { error }
 }
@@ -84,7 +84,7 @@ fn open(global: &Global, id: &str) -> Result<Container> {
     Root::find(global.root.as_deref())?.open(id)
 }
 
-/// What its bundle said when it was made.
+/// Its configuration, as it was when the container was created.
 fn configuration(container: &Container) -> Result<Loaded<Spec>> {
     crate::spec::config(container.config.clone(), &container.dir.record())
 }
@@ -99,8 +99,8 @@ fn not_running() -> Error {
     Error::new(Kind::NotRunning, "container not running")
 }
 
-/// Writes to standard output, in one write where the reader takes it. The standard library's handle would cut behind the
-/// last newline.
+/// Writes to standard output, in one write if the reader takes it all. The standard library's handle would split after the last
+/// newline.
 fn print(text: &(impl AsRef<[u8]> + ?Sized)) -> Result<()> {
     let out = std::io::stdout();
     let mut rest = text.as_ref();
@@ -114,7 +114,7 @@ fn print(text: &(impl AsRef<[u8]> + ?Sized)) -> Result<()> {
     Ok(())
 }
 
-/// A value as JSON. What we show holds nothing that JSON cannot say, but for a path that is no text.
+/// A value as JSON. Only a path that is not UTF-8 can fail.
 fn json(value: &impl serde::Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::msg(error.to_string()))
 }

@@ -4,7 +4,7 @@ use crate::cli::Global;
 use crate::error::{Error, Result};
 use crate::state::Status;
 
-/// Stops every process.
+/// Freezes all processes.
 pub(super) fn pause(global: &Global, id: &str) -> Result<u8> {
     let container = super::open(global, id)?;
     match super::status(&container)? {
@@ -13,7 +13,7 @@ pub(super) fn pause(global: &Global, id: &str) -> Result<u8> {
     }
 }
 
-/// Lets them go on.
+/// Thaws them.
 pub(super) fn resume(global: &Global, id: &str) -> Result<u8> {
     let container = super::open(global, id)?;
     match super::status(&container)? {

@@ -1,10 +1,10 @@
-//! `ps ID [OPTION...]`: the container's processes, by number or as the host's `ps` shows them.
+//! `ps ID [OPTION...]`: the container's processes, as pids or as the host's `ps` prints them.
 
 use crate::cli::{Format, Global};
 use crate::error::{Error, Result};
 use std::process::{Command, Stdio};
 
-/// Shows them; none is no failure.
+/// Prints them; it is not an error if there are none.
 pub(super) fn run(
     global: &Global,
     id: &str,
@@ -12,13 +12,13 @@ pub(super) fn run(
     args: &[String],
 ) -> Result<u8> {
     let container = super::open(global, id)?;
-    // a rootless container may have none, and its processes are not known then
+    // a rootless container may have no cgroup; then its processes are unknown
     if container.record.cgroup.cgroup_paths.is_empty() {
         return Err(Error::msg("unable to get all container pids: the container has no cgroup"));
     }
     let pids = container.record.cgroup.pids()?;
     let text = match format {
-        // what Go makes of an empty list
+        // as Go prints an empty list
         Ok(Format::Json) if pids.is_empty() => b"null\n".to_vec(),
         Ok(Format::Json) => (super::json(&pids)? + "\n").into_bytes(),
         Ok(Format::Table) => table(&pids, args)?,
@@ -27,7 +27,7 @@ pub(super) fn run(
     super::print(&text).map(|()| 0)
 }
 
-/// What the host's `ps` says of these processes.
+/// What the host's `ps` prints for these processes.
 fn table(pids: &[i32], args: &[String]) -> Result<Vec<u8>> {
     let mut ps = Command::new("ps");
     if args.is_empty() {
@@ -35,7 +35,7 @@ fn table(pids: &[i32], args: &[String]) -> Result<Vec<u8>> {
     } else {
         ps.args(args);
     }
-    // what it complains about is the caller's to read
+    // its errors go to the caller
     let output = ps.stderr(Stdio::inherit()).output().map_err(|error| {
         if error.kind() == std::io::ErrorKind::NotFound {
             return Error::msg("exec: \"ps\": executable file not found in $PATH");

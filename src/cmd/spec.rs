@@ -7,7 +7,7 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
-/// Writes it into the bundle, or the current directory. One that is there stays as it is.
+/// Writes it into the bundle, or the current directory. An existing file is not overwritten.
 pub(super) fn run(bundle: Option<&Path>, rootless: bool) -> Result<u8> {
     let dir = bundle.unwrap_or(Path::new("."));
     std::fs::metadata(dir).context(|| format!("chdir {}", dir.display()))?;

@@ -1,7 +1,7 @@
-//! `--help`, `help [VERB]` and `--version`.
+//! `--help`, `help [VERB]`, `--version` and `completion SHELL`.
 
-use crate::cli::{Verb, help_text};
-use crate::error::Result;
+use crate::cli::{Verb, completions, help_text};
+use crate::error::{Error, Result};
 use crate::spec;
 use std::path::Path;
 
@@ -11,24 +11,32 @@ pub(super) fn help(name: &str, topic: Option<&'static Verb>) -> Result<u8> {
     Ok(0)
 }
 
+/// Writes the completions for a shell.
+pub(super) fn completion(name: &str, shell: &str) -> Result<u8> {
+    let script = completions(name, shell)
+        .ok_or_else(|| Error::msg(format!("no completions for shell {shell:?}")).with_hint("one of bash, zsh, fish"))?;
+    super::print(&script)?;
+    Ok(0)
+}
+
 /// Shows the version: three lines in runc's form.
 pub(super) fn version(name: &str) -> Result<u8> {
     super::print(&version_text(name))?;
     Ok(0)
 }
 
-/// containerd takes the rest of a first line that begins with `runc version `, and is content with another first line
-/// (its version is then empty); dockerd takes what stands around the word `version`, and what follows `commit:`.
-/// So the first word is what we were called as where that is `runc`, and our own name everywhere else.
+/// containerd reads the rest of a first line that begins with `runc version `, and accepts any other first line with an empty
+/// version; dockerd reads the words around `version`, and what follows `commit:`. So the first word is `runc` if that is what
+/// we were called, and our own name otherwise.
 fn version_text(name: &str) -> String {
     let shown = shown_name(name);
     let version = env!("CARGO_PKG_VERSION");
-    // a build that does not know its commit names its release
+    // a build without a known commit names its release
     let commit = option_env!("ONGGI_COMMIT").unwrap_or(concat!("v", env!("CARGO_PKG_VERSION")));
     format!("{shown} version {version}\ncommit: {commit}\nspec: {}\n", spec::VERSION)
 }
 
-/// What we call ourselves.
+/// The name that we show.
 pub(super) fn shown_name(called_as: &str) -> &'static str {
     let base = Path::new(called_as).file_name().and_then(|base| base.to_str());
     if base == Some("runc") { "runc" } else { "onggi" }

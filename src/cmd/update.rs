@@ -1,4 +1,4 @@
-//! `update ID`: new limits for a container that lives. What is not named stays as it is; device rules always do.
+//! `update ID`: changes the limits of a container. What is not named stays as it is; device rules never change.
 
 use super::Container;
 use crate::cgroup;
@@ -38,7 +38,7 @@ fn document(path: &Path) -> Result<LinuxResources> {
     spec::resources(&bytes).context(|| format!("resources in {}", path.display()))
 }
 
-/// What the flags say.
+/// The resources that the flags name.
 fn flags(update: &Update, log: &Log) -> Result<LinuxResources> {
     if update.kernel_memory {
         log.warn("Kernel memory settings are ignored and will be removed");
@@ -74,14 +74,14 @@ fn flags(update: &Update, log: &Log) -> Result<LinuxResources> {
     Ok(resources)
 }
 
-/// cgroup2 holds quota and period in one file: where only one of them is new, the other is what is there.
+/// cgroup2 has quota and period in one file: if only one of them is given, the other is read from it.
 fn complete(resources: &mut LinuxResources, container: &Container) {
     let Some(path) = container.record.cgroup.unified() else { return };
     let Some(cpu) = resources.cpu().as_ref() else { return };
     if cpu.quota().is_some_and(|quota| quota != 0) == cpu.period().is_some_and(|period| period != 0) {
         return;
     }
-    // without the file the write says so
+    // if it cannot be read, the write fails and says why
     let current = std::fs::read_to_string(path.join("cpu.max")).unwrap_or_default();
     let cpu = merged(cpu.clone(), &current);
     resources.set_cpu(Some(cpu));
