@@ -148,7 +148,7 @@ fn planner<'a>(
 impl Planner<'_> {
     /// Into the namespaces, and names in them.
     fn enter(&mut self, steps: &mut Vec<Step>) -> Result<()> {
-        // first: whoever waits for the end of a pipe that our caller has left open is not to wait for init
+        // first: our caller may have left a pipe open, and its reader, which waits for the end, must not wait for init
         steps.push(Step::CloseInherited { preserve: self.request.options.preserve_fds });
         // ids mean nothing before the maps are written, a cgroup namespace is rooted where the process is, and devices
         // have settings
@@ -161,7 +161,7 @@ impl Planner<'_> {
         }
         // given namespaces first: everything below happens in them
         steps.extend(namespaces::join(&self.chosen));
-        // in a user namespace nobody is root before he becomes it
+        // a new process of a user namespace has the id that its caller has on the host
         if self.chosen.user {
             steps.push(Step::BecomeRoot { alone: !self.facts.unprivileged });
             steps.push(Step::Undumpable);
@@ -176,7 +176,7 @@ impl Planner<'_> {
             steps.push(Step::Keyring(keyring(self.request.id)?));
         }
         steps.extend(namespaces::names(&self.config.spec, &self.chosen)?);
-        // modes of nodes and directories are meant as they are written
+        // nodes and directories get exactly the modes that are given
         steps.push(Step::Umask(0));
         Ok(())
     }
@@ -272,8 +272,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The last looks before the payload. Execve looks for itself; `early`, so that create fails and not start, before hooks
-    /// run, and before a filter forbids to look.
+    /// The last checks before the payload. The program is looked up by execve; with `early`, or for `create`, or before a seccomp
+    /// filter that could block the lookup, it is looked up here: so `create` fails and not `start`, and before hooks run.
     fn go(&self, steps: &mut Vec<Step>, filter: Option<Step>, early: bool) {
         let filtered = filter.is_some() || steps.iter().any(|step| matches!(step, Step::Seccomp { .. }));
         if self.config.spec.process().is_some() && (early || filtered || self.request.options.waits()) {
@@ -319,9 +319,9 @@ impl Planner<'_> {
     }
 }
 
-/// Whether others may see init before it has left the host's mounts, and there is a way to be born without them: in a pid
-/// namespace that it joins. Not where hooks are to find the root at the host's path, or where nothing can be pivoted; nor in a
-/// user namespace, where the kernel mounts a procfs only beside a whole one.
+/// Whether init must begin without the host's mounts, because processes of the pid namespace that it joins could read them in
+/// its `/proc/PID/mountinfo`, and can. It can't with hooks that need the root at the host's path, with `--no-pivot`, or in a
+/// user namespace, where the kernel mounts a procfs only if a full one is visible.
 fn is_seen(config: &Config, chosen: &Chosen, request: &Request<'_>, facts: &Facts) -> bool {
     let joins_pid = chosen.birth.joins(Namespace::Pid);
     let possible = chosen.birth.new.has(Namespace::Mount) && !(chosen.user || facts.nested || facts.foreign_mounts);

@@ -1,4 +1,4 @@
-//! What is hidden from the container, or shown to it read-only; sysctls.
+//! Masked paths, read-only paths, and sysctls.
 
 use super::image::c_string;
 use super::mounts::label;
@@ -8,7 +8,7 @@ use crate::spec::{Sysctl, clean_in_root};
 use oci_spec::runtime::Linux;
 use std::path::Path;
 
-/// What engines hide and the kernel has as a file; a guess that spares a look.
+/// Masked paths that are usually files: the file form is tried first, which saves a stat.
 const FILES: [&[u8]; 9] = [
     b"/proc/interrupts",
     b"/proc/kcore",
@@ -47,8 +47,8 @@ pub(super) fn paths(linux: &Linux, notes: &mut Vec<String>) -> Result<Vec<Step>>
     Ok(steps)
 }
 
-/// A path of the finished root. Cleaned, since `/proc/keys/` and `/proc/keys/.` mean what `/proc/keys` means, which is a file:
-/// looked up as they stand they would not be found.
+/// A path of the finished root. It is cleaned, since `/proc/keys/` and `/proc/keys/.` mean `/proc/keys`, which is a file: with
+/// the slash the lookup would fail.
 fn of_root(at: &str, path: &str, notes: &mut Vec<String>) -> Result<Str> {
     if !path.starts_with('/') {
         notes.push(format!("{at}: {path:?} is not absolute: taken as a path from the root"));

@@ -1,4 +1,4 @@
-//! Mounts with mapped ids: which mapping is meant, and which user namespace stands for it. One for each mapping.
+//! Id-mapped mounts: which mapping is meant, and which user namespace has it.
 
 use super::planner::Planner;
 use super::{IdRange, Mapped, Maps};

@@ -94,7 +94,7 @@ pub struct Birth {
     /// Namespaces of the process in slot `INIT` that the go-between joins in one call, after those of `through`: a child that
     /// appears in a container's pid namespace stands in its other namespaces, too, and shows nothing of the host's.
     pub inside: Namespaces,
-    /// Processors that the host half moves to before the clone; empty means all.
+    /// Processors that the host half moves to before the clone; none means all.
     pub affinity: Box<[u64]>,
     /// Namespaces that a go-between joins before it makes the clone: they decide where the child is born (`pid`), or
     /// must be joined with the host's rights before a user namespace takes them away.
@@ -107,8 +107,8 @@ pub struct Birth {
     pub empty_mounts: bool,
     /// Mappings of a new user namespace.
     pub maps: Option<Maps>,
-    /// The network namespace, the dearest of all, is made by a thread beside everything else, its loopback device is
-    /// brought up there, and the child joins it when it needs it ([`step::Step::JoinNetwork`]).
+    /// A helper thread creates the network namespace, the most expensive one, in parallel and brings its loopback device up;
+    /// init joins it later ([`step::Step::JoinNetwork`]).
     pub network_ahead: bool,
     /// The child shares the memory of the host half until its execve, instead of getting a copy.
     pub shares_memory: bool,

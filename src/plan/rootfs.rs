@@ -1,4 +1,4 @@
-//! The root: how mounts propagate, where the root lies, and how it becomes `/`.
+//! The root: how mounts propagate, where the root is, and how it becomes `/`.
 
 use super::image::c_string;
 use super::namespaces::Chosen;

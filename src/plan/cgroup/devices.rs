@@ -339,7 +339,7 @@ fn bpf(rules: &[Rule]) -> Result<Option<Vec<u64>>> {
     Ok(Some(code))
 }
 
-/// Rules of one verdict; two that differ in the type alone, of which there are two, are one for any.
+/// Merges a char rule and a block rule that are otherwise equal into one rule for any type.
 fn whichever(alike: &[Rule]) -> Vec<Rule> {
     let known: BTreeSet<_> = alike.iter().map(|rule| (rule.node, rule.major, rule.minor)).collect();
     let merged = alike.iter().filter_map(|rule| {

@@ -201,8 +201,8 @@ pub struct CgroupPlan {
     pub owner: Option<u32>,
     /// How bad it is if we may not make the cgroup.
     pub permission: Permission,
-    /// Whether what is refused is forgiven, where `permission` says so; a device filter always: who may not set one may
-    /// not make nodes either.
+    /// Whether EPERM and EACCES on cgroup writes are ignored (subject to `permission`). A refused device filter is always
+    /// ignored: a caller who can't install one can't mknod either.
     pub rootless: Rootless,
     /// The limits need a controller that threaded cgroups lack (memory, io, cpu's, hugetlb).
     pub domain: bool,
