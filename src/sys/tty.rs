@@ -2,6 +2,7 @@
 
 use super::{Answer, Errno, check};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// `TIOCSPTLCK` with 0: the other side may be opened.
 ///
@@ -126,13 +127,22 @@ impl Modes {
 /// `poll(2)` without an end or for `timeout` milliseconds; answers what happened to each descriptor.
 ///
 /// # Errors
-/// The kernel's answer; an interruption counts as nothing happened.
+/// The kernel's answer; an interruption is waited through, and is never taken for the end of the time.
 pub fn poll<const N: usize>(fds: [(Option<BorrowedFd<'_>>, i16); N], timeout: i32) -> Answer<[i16; N]> {
     let mut set = fds.map(|(fd, events)| libc::pollfd { fd: fd.map_or(-1, |fd| fd.as_raw_fd()), events, revents: 0 });
-    // SAFETY: the set lives through the call and the length is its own.
-    let answer = unsafe { libc::poll(set.as_mut_ptr(), N as libc::nfds_t, timeout) };
-    match check(answer) {
-        Ok(_) | Err(Errno::EINTR) => Ok(set.map(|entry| entry.revents)),
-        Err(errno) => Err(errno),
+    let most = u64::try_from(timeout).ok().map(Duration::from_millis);
+    let begun = Instant::now();
+    let mut left = timeout;
+    loop {
+        // SAFETY: the set lives through the call and the length is its own.
+        match check(unsafe { libc::poll(set.as_mut_ptr(), N as libc::nfds_t, left) }) {
+            Ok(_) => return Ok(set.map(|entry| entry.revents)),
+            Err(Errno::EINTR) => {
+                let rest = most.map(|most| most.saturating_sub(begun.elapsed()));
+                // rounded up: the last millisecond is waited for, too
+                left = rest.map_or(-1, |rest| i32::try_from(rest.as_micros().div_ceil(1000)).unwrap_or(i32::MAX));
+            }
+            Err(errno) => return Err(errno),
+        }
     }
 }
