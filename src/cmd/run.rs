@@ -35,14 +35,21 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
         cred::become_subreaper().context(|| "become a subreaper")?;
     }
     let mut launched = launch::launch(&job, view, log)?;
-    if let Err(error) = poststart(&launched, log) {
+    let relay = launched.relay.take();
+    let pid = launched.child.pid;
+    let ready = poststart(&launched, log).and_then(|()| match &relay {
+        Some(relay) if run.detach => relay.wait(pid, launched.child.pidfd.as_fd()),
+        Some(_) | None => Ok(()),
+    });
+    if let Err(error) = ready {
+        // a caller takes a pid file for success
+        if let Some(path) = &create.pid_file {
+            let _ = std::fs::remove_file(path);
+        }
         end(&launched, log);
         return Err(error);
     }
-    let relay = launched.relay.take();
-    let pid = launched.child.pid;
     if run.detach {
-        relay.map(|relay| relay.wait(pid, launched.child.pidfd.as_fd())).transpose()?;
         return Ok(0);
     }
     if let Some(relay) = relay {
@@ -77,7 +84,7 @@ fn poststart(launched: &Launched, log: &Log) -> Result<()> {
     hooks::poststart(&record.poststart, &document, log)
 }
 
-/// Ends a container whose `poststart` hook failed.
+/// Ends a container whose `poststart` hook failed, or whose caller cannot be told that it is ready.
 fn end(launched: &Launched, log: &Log) {
     let _ = signal::send(launched.child.pidfd.as_fd(), libc::SIGKILL);
     let _ = launch::reap(&launched.child);

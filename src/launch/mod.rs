@@ -438,8 +438,7 @@ impl Launch<'_> {
         if self.job.foreground {
             return Ok(());
         }
-        let [gone] = crate::sys::tty::poll([(Some(self.child.pidfd.as_fd()), libc::POLLIN)], 0)?;
-        if gone == 0 || became_payload(self.child.pid) {
+        if became_payload(self.child.pid)? {
             return Ok(());
         }
         Err(sentence::vanished(reap(self.child)?, &record.cgroup))

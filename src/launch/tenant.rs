@@ -292,7 +292,7 @@ impl Launch<'_> {
     /// The end of the stream: the payload runs, or the process is going. Whoever waits for its end learns of that then;
     /// for others the kernel's word counts, which has changed before execve closes the stream.
     fn silence(&self) -> Result<()> {
-        if self.job.foreground || super::became_payload(self.child.pid) {
+        if self.job.foreground || super::became_payload(self.child.pid)? {
             return Ok(());
         }
         Err(lost(self.job.record)(super::reap(self.child)?))
