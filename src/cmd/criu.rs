@@ -54,7 +54,7 @@ pub(super) fn checkpoint(global: &Global, checkpoint: &Checkpoint, log: &Log) ->
     let saving = Saving { memory_only: checkpoint.pre_dump, status_fd: checkpoint.status_fd };
     criu::dump(&container, &job, &asked, &saving)?;
     if !(checkpoint.leave_running || checkpoint.pre_dump) {
-        super::delete::destroy(&container, log)?;
+        super::delete::saved(&root, &container, log)?;
     }
     Ok(0)
 }

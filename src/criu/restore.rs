@@ -41,20 +41,17 @@ pub fn restore(job: &Job<'_>, asked: &Asked, log: &Log) -> Result<Launched> {
     }
     let mut undo = Undo::new(log);
     let claim = job.root.claim(job.id)?;
-    let directory = claim.dir.path().to_owned();
-    undo.push("remove the state directory", move || {
-        std::fs::remove_dir_all(&directory).context(|| format!("remove {}", directory.display()))
-    });
+    undo.push_last("remove the state directory", claim.undo());
     // what was saved may have the directory of a notify socket among its mounts
     let socket = notify::directory(claim.dir.path());
     std::fs::create_dir(&socket).context(|| format!("mkdir {}", socket.display()))?;
     let (plan, cgroups) = launch::plan(&Job { notify: Some(socket), ..job.clone() })?;
     external::refuse(&plan)?;
     plan.notes.iter().for_each(|note| log.warn(note));
-    let announced = claim.dir.announce(&launch::record(job, Handle::planned(&cgroups))?)?;
+    let announced = claim.announce(&launch::record(job, Handle::planned(&cgroups))?)?;
     let made = cgroup::make(&cgroups)?;
-    let leftover = made.handle().clone();
-    undo.push("remove the cgroup", move || leftover.remove());
+    let (leftover, grip) = (made.handle().clone(), claim.grip());
+    undo.push("remove the cgroup", move || if grip.is_gone()? { leftover.remove_unused() } else { leftover.remove() });
 
     let mounts = external::mounts(&plan);
     let record = launch::record(job, made.handle().clone())?;
@@ -84,7 +81,7 @@ pub fn restore(job: &Job<'_>, asked: &Asked, log: &Log) -> Result<Launched> {
     }
     let (record, terminal) = (moments.record, moments.terminal);
     undo.disarm();
-    Ok(Launched { child, container: state::Container::new(claim.dir, record), terminal, relay: None })
+    Ok(Launched { child, container: state::Container::new(claim, record), terminal, relay: None })
 }
 
 /// Starts CRIU where the root is a mount, with everything it inherits, and says so in the options.

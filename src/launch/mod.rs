@@ -191,20 +191,20 @@ pub fn launch(job: &Job<'_>, view: View, log: &Log) -> Result<Launched> {
     let mut undo = Undo::new(log);
     let claiming = log.span("claim the state directory");
     let claim = job.root.claim(job.id)?;
-    let directory = claim.dir.path().to_owned();
-    undo.push("remove the state directory", move || remove_directory(&directory));
+    undo.push_last("remove the state directory", claim.undo());
     let relay = job.notify.as_ref().map(|to| notify::prepare(claim.dir.path(), to, job.gate)).transpose()?.flatten();
     let root = plan.root.as_ref().map(root::detached).transpose()?;
     let root_mount = root.as_ref().map(|root| root.id);
     // whoever kills us from now on leaves word of the cgroup and the root for `delete --force`
-    let announced = claim.dir.announce(&Record { root_mount, ..record(job, Handle::planned(&cgroups))? })?;
+    let announced = claim.announce(&Record { root_mount, ..record(job, Handle::planned(&cgroups))? })?;
     drop(claiming);
     let making = log.span("make the cgroup");
     let made = cgroup::make(&cgroups)?;
     drop(making);
     warn_of_no_grip(&made, plan, log);
-    let leftover = made.handle().clone();
-    undo.push("remove the cgroup", move || leftover.remove());
+    let (leftover, grip) = (made.handle().clone(), claim.grip());
+    // if somebody has deleted the container for good, a newer one may have its cgroup
+    undo.push("remove the cgroup", move || if grip.is_gone()? { leftover.remove_unused() } else { leftover.remove() });
     let mut slots = fds::open(plan)?;
     if let Some(root) = root {
         undo.push("unmount the root", root.attach(&mut slots)?);
@@ -240,7 +240,7 @@ pub fn launch(job: &Job<'_>, view: View, log: &Log) -> Result<Launched> {
     let child = std::rc::Rc::into_inner(child).ok_or_else(|| Error::msg("init is still to be undone"))?;
     // our end closes them, with everything else at once
     std::mem::forget((line, made));
-    Ok(Launched { child, container: state::Container::new(claim.dir, record), terminal, relay })
+    Ok(Launched { child, container: state::Container::new(claim, record), terminal, relay })
 }
 
 /// The clone. Answers the child, our end of the wire to it, and the plan, which is shared from now on.
@@ -297,10 +297,6 @@ fn prepared(job: &Job<'_>, log: &Log) -> Result<(&'static mut Plan, CgroupPlan)>
     plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
     // init may use it for longer than we live
     Ok((Box::leak(Box::new(plan)), cgroups))
-}
-
-fn remove_directory(path: &Path) -> Result<()> {
-    std::fs::remove_dir_all(path).context(|| format!("remove {}", path.display()))
 }
 
 /// The host half beside a living child.
