@@ -58,7 +58,8 @@ fn new(kind: i32) -> Answer<OwnedFd> {
 /// Connects to a listening socket of `SOCK_STREAM`.
 ///
 /// # Errors
-/// `ECONNREFUSED`: nobody listens. `ENAMETOOLONG`: a path of more than 107 bytes.
+/// `ECONNREFUSED`: nobody listens. `ETIMEDOUT`: somebody does, and takes no connections. `ENAMETOOLONG`: a path of more
+/// than 107 bytes.
 pub fn connect_stream(path: &Path) -> Answer<OwnedFd> {
     connect(path, libc::SOCK_STREAM)
 }
@@ -88,9 +89,27 @@ fn connect(path: &Path, kind: i32) -> Answer<OwnedFd> {
         length = (std::mem::offset_of!(libc::sockaddr_un, sun_path) + name) as libc::socklen_t;
     }
     let socket = new(kind)?;
-    // SAFETY: the address lives through the call and the length is no longer than it.
-    check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), length) })?;
-    Ok(socket)
+    limit(&socket)?;
+    loop {
+        // SAFETY: the address lives through the call and the length is no longer than it.
+        match check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), length) }) {
+            Ok(_) => return Ok(socket),
+            // a socket of this family is not connecting meanwhile
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Err(Errno::ETIMEDOUT),
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Has connecting wait for ten seconds at most: whoever listens and takes no connections any more would hold us for ever
+/// (`SO_SNDTIMEO`, socket(7)). The same holds for what is sent then.
+fn limit(socket: &OwnedFd) -> Answer<()> {
+    let most = libc::timeval { tv_sec: 10, tv_usec: 0 };
+    let (value, length) = ((&raw const most).cast(), size_of::<libc::timeval>() as libc::socklen_t);
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_SNDTIMEO);
+    // SAFETY: the value lives through the call and the length is its own.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value, length) }).map(drop)
 }
 
 /// Binds a new `SOCK_SEQPACKET` socket to a path and listens on it.
