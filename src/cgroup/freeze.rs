@@ -3,7 +3,7 @@
 use super::Handle;
 use super::walk::{Visit, walk};
 use crate::error::{Context, Error, Result};
-use crate::sys::cgroupfs::{Watched, open_dir, read_file, read_line_at, write_at, write_file};
+use crate::sys::cgroupfs::{AT_FDCWD, Watched, open_dir, read_file, read_line_at, write_at, write_file};
 use crate::sys::{Answer, Errno};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -87,7 +87,7 @@ impl Handle {
             (None, Some(path)) => (path.join("cgroup.freeze"), "1"),
             (None, None) => return Ok(false),
         };
-        match read_file(&file) {
+        match read_line_at(AT_FDCWD, &file) {
             Ok(text) => Ok(text.trim_end() == yes),
             Err(Errno::ENOENT | Errno::ENODEV) => Ok(false),
             Err(errno) => Err(errno).context(|| format!("read {}", file.display())),

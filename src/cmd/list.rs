@@ -19,7 +19,15 @@ pub(super) fn run(global: &Global, format: std::result::Result<Format, String>, 
             Err(error) => log.warn(&format!("load container {id}: {error}")),
         }
     }
-    let documents = containers.iter().map(document).collect::<Result<Vec<_>>>()?;
+    // once, for all of them
+    let users = std::fs::read("/etc/passwd").unwrap_or_default();
+    let documents: Vec<_> = containers
+        .iter()
+        .filter_map(|container| {
+            let found = document(container, &users);
+            found.inspect_err(|error| log.warn(&format!("load container {}: {error}", container.record.id))).ok()
+        })
+        .collect();
     if quiet {
         let ids = documents.iter().fold(String::new(), |text, document| text + document.id + "\n");
         return super::print(&ids).map(|()| 0);
@@ -34,9 +42,9 @@ pub(super) fn run(global: &Global, format: std::result::Result<Format, String>, 
     super::print(&text).map(|()| 0)
 }
 
-fn document(container: &Container) -> Result<Document<'_>> {
+fn document<'a>(container: &'a Container, users: &[u8]) -> Result<Document<'a>> {
     let status = super::status(container)?;
-    Ok(container.record.document(status, container.dir.owner()))
+    Ok(container.record.document(status, container.dir.owner(users)))
 }
 
 /// Columns at least 12 wide, three blanks between them.

@@ -168,14 +168,13 @@ impl Dir {
         }
     }
 
-    /// The name of the user who made the container, or `#` and his id.
+    /// The name of the user who made the container, or `#` and his id. `users` is the text of `/etc/passwd`: a static program
+    /// has no name service.
     #[must_use]
-    pub fn owner(&self) -> String {
+    pub fn owner(&self, users: &[u8]) -> String {
         let Ok(meta) = std::fs::metadata(&self.path) else { return String::new() };
         let uid = meta.uid();
-        // the file is read as it is: a static program has no name service
-        let users = std::fs::read("/etc/passwd").unwrap_or_default();
-        let name = user_name(&users, uid).map(|name| String::from_utf8_lossy(name).into_owned());
+        let name = user_name(users, uid).map(|name| String::from_utf8_lossy(name).into_owned());
         name.unwrap_or_else(|| format!("#{uid}"))
     }
 }
