@@ -234,3 +234,22 @@ fn an_undo_that_fails_leaves_the_record() {
     bundle.runtime().args(["delete", "--force", &bundle.id]).finish().ok();
     bundle.nothing_left();
 }
+
+/// Who listens and takes no connections any more does not hold a caller for ever.
+#[test]
+fn a_socket_that_nobody_serves_has_a_limit() {
+    if peer_differs(&["runc", "crun"], "waits for ever") {
+        return;
+    }
+    let bundle = Bundle::new("backlog").sees(&["pause"]);
+    let path = bundle.path("deaf");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    // the kernel takes as many as the backlog says, and one more
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+    let _waits = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let path = path.display().to_string();
+    let begun = Instant::now();
+    bundle.launch("create", &["--pidfd-socket", &path]).finish().fails(1, "timed out");
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    bundle.nothing_left();
+}
