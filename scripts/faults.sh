@@ -53,9 +53,9 @@ for part in "${parts[@]}"; do
     sweep) fault sweep.py --eintr ;;
     sweep1) fault sweep.py --bundles spec --verbs run-detached,create,start,delete-force,exec-detached --sample 24 --offset $day ;;
     pairs) fault sweep.py --pairs --verbs run,run-detached,create --bundles spec,userns,hooks ;;
-    pairs1) fault sweep.py --pairs --verbs run --bundles spec --sample 8 --offset $day ;;
+    pairs1) fault sweep.py --pairs --verbs run --bundles spec --sample 16 --offset $day ;;
     races) fault sweep.py --races --verbs run,run-detached,create,start,exec,kill,delete,delete-force --bundles spec,hooks ;;
-    races1) fault sweep.py --races --verbs run-detached,delete-force --bundles spec --sample 24 --offset $day ;;
+    races1) fault sweep.py --races --verbs run-detached,delete-force --bundles spec --sample 48 --offset $day ;;
     hammer) fault hammer.py --seconds 60 --alive 1000 ;;
     hammer1) fault hammer.py --seconds 10 --alive 50 ;;
     esac

@@ -235,6 +235,18 @@ fn an_undo_that_fails_leaves_the_record() {
     bundle.nothing_left();
 }
 
+/// The notify socket of a container whose state directory has a longer path than a socket's address can hold.
+#[test]
+fn a_notify_socket_may_lie_deep() {
+    if peer_differs(&["runc", "crun"], "the path is too long") {
+        return;
+    }
+    let bundle = Bundle::new("deep").sees(&["true"]);
+    let deep = bundle.path(&"d".repeat(120));
+    let call = bundle.runtime().args(["--root"]).args([&deep]).args(["run", "--bundle"]).args([&bundle.path("")]);
+    call.args([&bundle.id]).env("NOTIFY_SOCKET", format!("@{}", bundle.id)).finish().ok();
+}
+
 /// Who listens and takes no connections any more does not hold a caller for ever.
 #[test]
 fn a_socket_that_nobody_serves_has_a_limit() {

@@ -97,11 +97,23 @@ impl<C> Container<C> {
     /// # Errors
     /// When the process or the cgroup cannot be looked at.
     pub fn status(&self, frozen: impl FnOnce() -> Result<bool>) -> Result<Status> {
+        self.status_of(|| self.dir.claimed(), frozen)
+    }
+
+    /// The status, for who knows how to ask whether it is being made.
+    ///
+    /// # Errors
+    /// As [`Container::status`], and those of `claimed`.
+    pub fn status_of(
+        &self,
+        claimed: impl FnOnce() -> Result<bool>,
+        frozen: impl FnOnce() -> Result<bool>,
+    ) -> Result<Status> {
         if self.record.init_process_pid != 0 && self.init()?.is_none() {
             return Ok(Status::Stopped);
         }
         // the record is there before init is done: whoever waits for `running` must not meet half a container
-        if self.dir.claimed()? {
+        if claimed()? {
             return Ok(Status::Creating);
         }
         if self.record.init_process_pid == 0 {

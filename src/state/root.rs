@@ -136,16 +136,29 @@ impl Root {
     /// `Kind::NotFound` when there is none or it has no record yet; when the id is none; when the record cannot be read,
     /// or is broken.
     pub fn open<C: DeserializeOwned>(&self, id: &str) -> Result<Container<C>> {
+        self.look(id).map(|(container, _)| container)
+    }
+
+    /// A container and its open record: who asks for the status too opens nothing twice.
+    ///
+    /// # Errors
+    /// As [`Root::open`].
+    pub fn look<C: DeserializeOwned>(&self, id: &str) -> Result<(Container<C>, Grip)> {
         check_id(id)?;
         let dir = Dir { path: self.path.join(id) };
         let path = dir.record();
-        let text = match file::contents(&path, USUAL) {
-            Ok(text) => text,
+        let read = file::open_path(&path, libc::O_RDONLY, 0).and_then(|mut file| {
+            let text = file::rest(&mut file, USUAL)?;
+            Ok((file, text))
+        });
+        let (file, text) = match read {
+            Ok(read) => read,
             Err(error) if gone(&error) => return Err(absent()),
             Err(error) => return Err(Error::from(error).context(format!("open {}", path.display()))),
         };
         // the first record is being written this moment
-        parse(dir, text)?.ok_or_else(absent)
+        let container = parse(dir, text)?.ok_or_else(absent)?;
+        Ok((container, Grip::new(path, file)))
     }
 
     /// A container for who deletes it: nobody else does so meanwhile, and no other container takes its place.

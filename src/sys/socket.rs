@@ -1,6 +1,6 @@
 //! Unix sockets: pairs, connections, and descriptors sent over them (`unix(7)`).
 
-use super::{Answer, Errno, check};
+use super::{Answer, Errno, check, file};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
@@ -131,7 +131,16 @@ pub fn listen_packets(path: &Path) -> Answer<OwnedFd> {
 /// # Errors
 /// `EADDRINUSE`: the path exists.
 pub fn bind_datagrams(path: &Path) -> Answer<OwnedFd> {
-    let address = address(path)?;
+    // a longer path than an address can hold is bound below its directory's descriptor
+    let (address, _directory) = match (address(path), path.parent(), path.file_name()) {
+        (Err(Errno::ENAMETOOLONG), Some(above), Some(name)) => {
+            let above = file::open_path(above, libc::O_PATH | libc::O_DIRECTORY, 0)
+                .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+            let below = Path::new("/proc/self/fd").join(above.as_raw_fd().to_string()).join(name);
+            (address(&below)?, Some(above))
+        }
+        (address, _, _) => (address?, None),
+    };
     let socket = new(libc::SOCK_DGRAM)?;
     // SAFETY: the address lives through the call and the length is its own.
     check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), ADDRESS) })?;
