@@ -26,6 +26,8 @@ pub enum Kind {
     NotFound,
     /// The id is in use.
     Exists,
+    /// A record that was read and is none.
+    Broken,
     /// The container has no process to act on.
     NotRunning,
     /// The bundle, its `config.json` or a process document is not usable.

@@ -26,6 +26,7 @@ mod exec;
 mod exec_flags;
 mod exec_guard;
 mod exec_place;
+mod faults;
 mod fds;
 mod hide;
 mod hooks;

@@ -297,7 +297,10 @@ fn a_stranger_in_a_sub_cgroup_is_named() {
     for own in &sweep.0 {
         place(chain(own, OsStr::from_bytes(b"\xff"), 2), own, pid);
     }
-    let output = bundle.verb(&["delete", "--force", &bundle.id]);
+    // only force ends a stranger
+    bundle.kill("KILL").ok();
+    bundle.wait_for("stopped");
+    let output = bundle.delete();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
     let output = output.fails(1, "container's cgroup is not empty: 1 process(es) found");
     let place = format!(

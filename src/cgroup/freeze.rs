@@ -3,7 +3,7 @@
 use super::Handle;
 use super::walk::{Visit, walk};
 use crate::error::{Context, Error, Result};
-use crate::sys::cgroupfs::{Watched, open_dir, read_file, read_line_at, write_at, write_file};
+use crate::sys::cgroupfs::{AT_FDCWD, Watched, open_dir, read_file, read_line_at, write_at, write_file};
 use crate::sys::{Answer, Errno};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -78,14 +78,20 @@ impl Handle {
     }
 
     /// Whether it was frozen (rather than one above it). `false` when it is gone.
-    #[must_use]
-    pub fn frozen(&self) -> bool {
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn frozen(&self) -> Result<bool> {
         let (file, yes) = match (self.freezer(), self.unified()) {
             (Some(path), _) => (path.join("freezer.self_freezing"), "1"),
             (None, Some(path)) => (path.join("cgroup.freeze"), "1"),
-            (None, None) => return false,
+            (None, None) => return Ok(false),
         };
-        read_file(&file).is_ok_and(|text| text.trim_end() == yes)
+        match read_line_at(AT_FDCWD, &file) {
+            Ok(text) => Ok(text.trim_end() == yes),
+            Err(Errno::ENOENT | Errno::ENODEV) => Ok(false),
+            Err(errno) => Err(errno).context(|| format!("read {}", file.display())),
+        }
     }
 }
 

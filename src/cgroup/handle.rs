@@ -94,7 +94,8 @@ impl Handle {
     }
 
     /// The hierarchy in which processes are counted.
-    pub(super) fn counted(&self) -> Option<&Path> {
+    #[must_use]
+    pub fn counted(&self) -> Option<&Path> {
         let first = ["", "devices", "freezer", "pids"].iter().find_map(|key| self.cgroup_paths.get(*key));
         first.or_else(|| self.cgroup_paths.values().next()).map(PathBuf::as_path)
     }
@@ -114,7 +115,7 @@ impl Handle {
             let text = format!("container's cgroup is not empty: {} process(es) found", pids.len());
             return Err(Error::new(Kind::Exists, text).fact("path", path));
         }
-        if Self::of(&[(key, path)]).frozen() {
+        if Self::of(&[(key, path)]).frozen()? {
             return Err(Error::msg("container's cgroup unexpectedly frozen").fact("path", path.display().to_string()));
         }
         Ok(())

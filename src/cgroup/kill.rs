@@ -46,7 +46,7 @@ impl Handle {
         if self.cgroup_paths.is_empty() {
             return Ok(());
         }
-        let was_frozen = self.frozen();
+        let was_frozen = self.frozen()?;
         // without the freezer it is still worth a try
         let froze = !was_frozen && self.freeze().is_ok();
         let pids = self.pids();

@@ -40,6 +40,20 @@ impl Handle {
     }
 }
 
+impl Handle {
+    /// Removes it where nothing is in it, without waiting: whoever uses it by now keeps it.
+    ///
+    /// # Errors
+    /// None; a cgroup that somebody uses is his.
+    #[allow(clippy::unnecessary_wraps, reason = "in the place of `remove`")]
+    pub fn remove_unused(&self) -> Result<()> {
+        for path in self.unified().into_iter().chain(self.legacy()) {
+            let _in_use = remove_one(path);
+        }
+        Ok(())
+    }
+}
+
 /// The error for a cgroup that can't be removed, with the processes that are in it.
 fn stays(path: &Path, errno: Errno) -> Error {
     let error = Error::from(errno).context(format!("remove cgroup {}", path.display()));

@@ -11,13 +11,14 @@ use crate::log::Log;
 use crate::plan::cgroup::Rootless;
 use crate::plan::request::StartOptions;
 use crate::spec;
-use crate::state::{Status, check_id};
+use crate::state::{Root, Status, check_id};
 use crate::sys::{Errno, cred};
 use std::path::{Path, PathBuf};
 
 /// Saves a container, and deletes it unless it is left running.
 pub(super) fn checkpoint(global: &Global, checkpoint: &Checkpoint, log: &Log) -> Result<u8> {
-    let container = super::open(global, &checkpoint.criu.id)?;
+    let root = Root::find(global.root.as_deref())?;
+    let container: super::Container = root.open(&checkpoint.criu.id)?;
     let status = super::status(&container)?;
     if matches!(status, Status::Creating | Status::Created | Status::Stopped) {
         return Err(Error::msg(format!("Container cannot be checkpointed in {status} state")));
@@ -46,7 +47,7 @@ pub(super) fn checkpoint(global: &Global, checkpoint: &Checkpoint, log: &Log) ->
     let saving = Saving { memory_only: checkpoint.pre_dump, status_fd: checkpoint.status_fd };
     criu::dump(&container, &input, &asked, &saving)?;
     if !(checkpoint.leave_running || checkpoint.pre_dump) {
-        super::delete::destroy(&container, log)?;
+        super::delete::saved(&root, &container, log)?;
     }
     Ok(0)
 }

@@ -72,7 +72,7 @@ fn size(terminal: BorrowedFd<'_>) -> Option<Window> {
 /// The first process of the container, which must be created or running, and not paused.
 fn running(container: &super::Container, ignore_paused: bool) -> Result<Held> {
     let Some(init) = container.hold()? else { return Err(Error::msg("cannot exec in a stopped container")) };
-    if !ignore_paused && container.record.cgroup.frozen() {
+    if !ignore_paused && container.record.cgroup.frozen()? {
         return Err(Error::msg("cannot exec in a paused container (use --ignore-paused to override)"));
     }
     Ok(init)

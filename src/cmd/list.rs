@@ -4,22 +4,27 @@ use super::Container;
 use crate::cli::{Format, Global};
 use crate::error::{Error, Kind, Result};
 use crate::log::Log;
-use crate::state::{Document, Root};
+use crate::state::{Document, Grip, Root, Status};
 use std::fmt::Write;
 
 /// Shows them. A container that is gone by the time it is looked at is none; one whose record cannot be read gets a
 /// warning, so that one broken record does not hide the others.
 pub(super) fn run(global: &Global, format: std::result::Result<Format, String>, quiet: bool, log: &Log) -> Result<u8> {
     let root = Root::find(global.root.as_deref())?;
-    let mut containers: Vec<Container> = Vec::new();
+    let mut containers: Vec<(Container, Status)> = Vec::new();
     for id in root.ids()? {
-        match root.open(&id) {
-            Ok(container) => containers.push(container),
+        match look(&root, &id) {
+            Ok(found) => containers.push(found),
             Err(error) if error.kind() == Kind::NotFound => {}
             Err(error) => log.warn(&format!("load container {id}: {error}")),
         }
     }
-    let documents = containers.iter().map(document).collect::<Result<Vec<_>>>()?;
+    // once, for all of them
+    let users = std::fs::read("/etc/passwd").unwrap_or_default();
+    let documents: Vec<Document<'_>> = containers
+        .iter()
+        .map(|(container, status)| container.record.document(*status, container.dir.owner(&users)))
+        .collect();
     if quiet {
         let ids = documents.iter().fold(String::new(), |text, document| text + document.id + "\n");
         return super::print(&ids).map(|()| 0);
@@ -34,9 +39,11 @@ pub(super) fn run(global: &Global, format: std::result::Result<Format, String>, 
     super::print(&text).map(|()| 0)
 }
 
-fn document(container: &Container) -> Result<Document<'_>> {
-    let status = super::status(container)?;
-    Ok(container.record.document(status, container.dir.owner()))
+/// A container and what it is doing.
+fn look(root: &Root, id: &str) -> Result<(Container, Status)> {
+    let (container, grip): (Container, Grip) = root.look(id)?;
+    let status = container.status_of(|| grip.claimed(), || container.record.cgroup.frozen())?;
+    Ok((container, status))
 }
 
 /// Columns at least 12 wide, three blanks between them.

@@ -21,11 +21,11 @@ mod update;
 
 use crate::cgroup::Handle;
 use crate::cli::{Call, Command, Global};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::log::Log;
 use crate::spec::Loaded;
 use crate::state::{Root, Status};
-use crate::sys::Errno;
+use crate::sys::{Errno, signal};
 use oci_spec::runtime::Spec;
 
 /// A container and its record, as the verbs see it.
@@ -37,6 +37,7 @@ pub(crate) type Container = crate::state::Container<Handle>;
 /// The verb failed. The caller reports it, once.
 pub fn run(call: Call, log: &Log) -> Result<u8> {
     let Call { name, global, command } = call;
+    undisturbed(&command)?;
     match command {
         Command::Help(topic) => tell::help(&name, topic),
         Command::Version => tell::version(&name),
@@ -68,6 +69,32 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
     }
 }
 
+/// A limit on the size of files, and a fifo that nobody reads any more, are errors that are told and leave nothing, not the
+/// end of a call that is half done. In the foreground all signals are blocked anyway, and verbs that only show something end
+/// with their reader.
+fn undisturbed(command: &Command) -> Result<()> {
+    let block = |number| signal::block(number).context(|| "block a signal");
+    match command {
+        Command::Run(run) if !run.create.start.detach => Ok(()),
+        Command::Create(_) | Command::Run(_) | Command::Exec(_) | Command::Update(_) => block(libc::SIGXFSZ),
+        Command::Delete { .. } | Command::Checkpoint(_) | Command::Restore(_) => block(libc::SIGXFSZ),
+        Command::Start { .. } => block(libc::SIGXFSZ).and_then(|()| block(libc::SIGPIPE)),
+        Command::Help(_)
+        | Command::Version
+        | Command::Completion { .. }
+        | Command::State { .. }
+        | Command::Kill { .. }
+        | Command::List { .. }
+        | Command::Ps { .. }
+        | Command::Pause { .. }
+        | Command::Resume { .. }
+        | Command::Events { .. }
+        | Command::Spec { .. }
+        | Command::Features
+        | Command::Plan { .. } => Ok(()),
+    }
+}
+
 /// Adds which verb of which runtime failed, as runc does. Status 255 is for callers who wait for the payload's own status.
 fn failed(verb: &str, name: &str, foreground: bool, error: Error) -> Error {
     let error = if foreground { error } else { not_launched(error) };
@@ -91,7 +118,7 @@ fn configuration(container: &Container) -> Result<Loaded<Spec>> {
 
 /// What the container is doing now.
 pub(crate) fn status(container: &Container) -> Result<Status> {
-    container.status(|| Ok(container.record.cgroup.frozen()))
+    container.status(|| container.record.cgroup.frozen())
 }
 
 /// The error for a container without a process to act on.

@@ -103,6 +103,13 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
+    /// Removes the pid file: callers take it for success.
+    pub(super) fn remove_pid_file(&self) {
+        if let Some(path) = &self.options.pid_file {
+            let _may_be_gone = std::fs::remove_file(path);
+        }
+    }
+
     /// The job for the launch.
     pub(super) fn job<'a>(&'a self, id: &'a str, global: &Global) -> Job<'a> {
         let input = self.bundle.input(id, global, &self.root, &self.options);
@@ -184,7 +191,7 @@ pub(super) fn protect(log: &Log) -> Result<View> {
 
 /// `--rootless`. With the cgroupfs driver we ask whether we are in a user namespace only when a cgroup write is refused; the
 /// systemd driver must know up front which manager to talk to.
-fn rootless(global: &Global) -> Rootless {
+pub(super) fn rootless(global: &Global) -> Rootless {
     match (global.rootless, global.cgroup) {
         (Some(true), _) => Rootless::Yes,
         (Some(false), _) => Rootless::No,

@@ -19,14 +19,19 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
         cred::become_subreaper().context(|| "become a subreaper")?;
     }
     let mut launched = launch::launch(&prepared.job(&run.create.id, global), view, log)?;
-    if let Err(error) = poststart(&launched, log) {
+    let relay = launched.relay.take();
+    let pid = launched.child.pid;
+    let ready = poststart(&launched, log).and_then(|()| match &relay {
+        Some(relay) if !foreground => relay.wait(pid, launched.child.pidfd.as_fd()),
+        Some(_) | None => Ok(()),
+    });
+    if let Err(error) = ready {
+        // a caller takes a pid file for success
+        prepared.remove_pid_file();
         end(&launched, log);
         return Err(error);
     }
-    let relay = launched.relay.take();
-    let pid = launched.child.pid;
     if !foreground {
-        relay.map(|relay| relay.wait(pid, launched.child.pidfd.as_fd())).transpose()?;
         return Ok(0);
     }
     if let Some(relay) = relay {
@@ -61,7 +66,7 @@ fn poststart(launched: &Launched, log: &Log) -> Result<()> {
     hooks::poststart(&record.poststart, &document, log)
 }
 
-/// Ends a container whose `poststart` hook failed.
+/// Ends a container whose `poststart` hook failed, or whose caller cannot be told that it is ready.
 fn end(launched: &Launched, log: &Log) {
     let _ = signal::send(launched.child.pidfd.as_fd(), libc::SIGKILL);
     let _ = launch::reap(&launched.child);

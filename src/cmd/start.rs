@@ -17,7 +17,7 @@ pub(super) fn run(global: &Global, id: &str, log: &Log) -> Result<u8> {
     let container: super::Container = root.open(id)?;
     match super::status(&container)? {
         Status::Created => {}
-        Status::Stopped => return Err(Error::new(Kind::NotRunning, "cannot start a container that has stopped")),
+        Status::Stopped => return Err(stopped()),
         Status::Paused => return Err(Error::msg("container paused")),
         Status::Running => return Err(Error::msg("cannot start an already running container")),
         Status::Creating => return Err(Error::msg("cannot start a container that is being created")),
@@ -29,9 +29,10 @@ pub(super) fn run(global: &Global, id: &str, log: &Log) -> Result<u8> {
     let state = container.dir.path();
     let relay =
         notify::asked().filter(|_| notify::directory(state).exists()).map(|to| Relay::bind(state, to)).transpose()?;
-    let init = container.hold()?;
-    gate::open(&container.dir, &loaded.spec)?;
     let record = &container.record;
+    let init = container.hold()?.ok_or_else(stopped)?;
+    gate::open(&container.dir, &loaded.spec)?;
+    gate::executed(record, &init)?;
     let document = launch::document(record, "running", record.init_process_pid);
     if let Err(error) = hooks::poststart(&record.poststart, &document, log) {
         // runtime-spec 1.3: the container must be stopped
@@ -40,8 +41,12 @@ pub(super) fn run(global: &Global, id: &str, log: &Log) -> Result<u8> {
         }
         return Err(error);
     }
-    if let (Some(relay), Some(init)) = (relay, init) {
+    if let Some(relay) = relay {
         relay.wait(init.pid.as_raw(), init.fd())?;
     }
     Ok(0)
+}
+
+fn stopped() -> Error {
+    Error::new(Kind::NotRunning, "cannot start a container that has stopped")
 }

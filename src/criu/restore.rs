@@ -74,7 +74,7 @@ pub fn restore(job: &Job<'_>, asked: &Asked, log: &Log) -> Result<Launched> {
     prepare::write_pid_file(job.input.options.pid_file.as_deref(), child.pid)?;
     undo.disarm();
     let Notifications { prepared, terminal, .. } = notifications;
-    let container = state::Container::new(prepared.claim.dir, prepared.record);
+    let container = state::Container::new(prepared.claim, prepared.record);
     Ok(Launched { child, container, terminal, relay: None })
 }
 

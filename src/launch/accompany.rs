@@ -8,8 +8,9 @@ use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::step::{Slot, Step, Sync};
 use crate::sys::exe::View;
-use crate::sys::{task, wait};
+use crate::sys::{proc, task, wait};
 use crate::wire::Message;
+use nix::unistd::Pid;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What the host half needs while init runs.
@@ -106,12 +107,8 @@ impl Accompany<'_> {
         let runs = match self.mode {
             Mode::Create => false,
             Mode::Run | Mode::Exec if self.foreground => true,
-            Mode::Run => {
-                let [ended] = wait::events([(Some(self.child.pidfd.as_fd()), libc::POLLIN)], 0)?;
-                ended == 0 || became_payload(self.child.pid)
-            }
             // execve changes the kernel's flag before it closes the stream
-            Mode::Exec => became_payload(self.child.pid),
+            Mode::Run | Mode::Exec => became_payload(self.child.pid)?,
         };
         if runs { Ok(()) } else { Err(init_error::vanished(self.mode, reap(self.child)?, &record.cgroup)) }
     }
@@ -164,12 +161,16 @@ fn asks_host(step: &Step) -> bool {
     matches!(step, Step::Tell(Sync::Rooted | Sync::Limited) | Step::IdMap { by_host: true, .. })
 }
 
-/// Whether a process that has ended, and is not reaped yet, had executed a program: the kernel's `PF_FORKNOEXEC`
-/// (field 9 of `/proc/PID/stat`, proc(5)) says that it had not.
-pub(super) fn became_payload(pid: i32) -> bool {
-    let stat = procfs::process::Process::new(pid).and_then(|process| process.stat());
-    let flags = stat.ok().and_then(|stat| stat.flags().ok());
-    flags.is_none_or(|flags| !flags.contains(procfs::process::StatFlags::PF_FORKNOEXEC))
+/// Whether a child that is not reaped yet has executed a program (`PF_FORKNOEXEC`, field 9 of `/proc/PID/stat`, proc(5)).
+/// The kernel says so before execve closes the socket to us, so the end of that stream alone is no proof: an init that is
+/// being killed closes it as well, and may not be a zombie yet.
+///
+/// # Errors
+/// The kernel does not say.
+pub(super) fn became_payload(pid: i32) -> Result<bool> {
+    let stat = proc::stat(Pid::from_raw(pid)).context(|| format!("read /proc/{pid}/stat"))?;
+    // without a process there was somebody else who reaped it, and nothing to ask
+    Ok(stat.is_none_or(|stat| stat.executed))
 }
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub fn wait(child: &Child, lost: impl Fn(Option<End>) -> Error) -> Result<End> {
 fn reap_all(child: &Child, lost: impl Fn(Option<End>) -> Error) -> Result<Option<End>> {
     let end = signal::ended(child.pidfd.as_fd()).context(|| "look at the payload")?;
     // an init that exits by itself has reported why
-    if matches!(end, Some(End::Killed(_))) && !child.restored && !super::became_payload(child.pid) {
+    if matches!(end, Some(End::Killed(_))) && !child.restored && !super::became_payload(child.pid)? {
         return Err(lost(super::reap(child)?));
     }
     loop {

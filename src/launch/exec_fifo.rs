@@ -5,13 +5,13 @@
 //! exited. If a step after the exec fifo fails, init writes its failure report, and the output of a hook, into the locked
 //! file, where `start` reads them.
 
-use super::hooks;
+use super::{Mode, Record, hooks, init_error};
 use crate::error::{Context, Error, Kind, Result, reason};
 use crate::plan::step::Slot;
-use crate::state::Dir;
-use crate::sys::Errno;
+use crate::state::{Dir, Held};
 use crate::sys::file::{self, cwd};
 use crate::sys::signal::End;
+use crate::sys::{Errno, proc};
 use crate::wire::{Cause, Message, SIZE};
 use oci_spec::runtime::Spec;
 use std::ffi::CString;
@@ -21,6 +21,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The fifo's name, which is runc's.
 const FIFO: &str = "exec.fifo";
@@ -68,6 +69,32 @@ pub fn open(dir: &Dir, spec: &Spec) -> Result<()> {
     fifo.write_all(&[0]).context(|| format!("write {}", path.display()))?;
     lock.lock_shared().context(|| "wait for the payload")?;
     late_failure(&mut lock, spec)
+}
+
+/// Whether init has executed the payload, now that it has let the lock go: it does so too when it is killed. Of one that was
+/// reaped by its parent meanwhile the kernel only says how it ended (Linux 6.15): one that was not killed is taken for a
+/// payload that was fast.
+///
+/// # Errors
+/// It was killed; the kernel does not say.
+pub fn executed(record: &Record, init: &Held) -> Result<()> {
+    /// How long the kernel may take from closing the files of a process to the end of it.
+    const MOST: Duration = Duration::from_secs(5);
+    let look = || proc::stat(init.pid).context(|| format!("read /proc/{}/stat", init.pid));
+    let own = |stat: &proc::Stat| stat.start == record.init_process_start;
+    let reaped = || proc::pidfd_status(init.fd()).map(End::from_raw);
+    let end = match look()?.filter(own) {
+        Some(stat) if stat.executed => return Ok(()),
+        Some(_) => {
+            init.wait(MOST).context(|| "wait for the end of init")?;
+            look()?.filter(own).and_then(|stat| stat.status).map(End::from_raw).or_else(reaped)
+        }
+        None => match reaped() {
+            killed @ Some(End::Killed(_)) => killed,
+            Some(End::Exited(_)) | None => return Ok(()),
+        },
+    };
+    Err(init_error::vanished(Mode::Run, end, &record.cgroup).with_kind(Kind::Launch).fact("phase", "start"))
 }
 
 fn already() -> Error {

@@ -228,7 +228,7 @@ pub fn launch(job: &Job<'_>, protection: View, log: &Log) -> Result<Launched> {
     let Prepared { claim, record, cgroup, relay, .. } = prepared;
     // process exit closes their descriptors, all at once
     std::mem::forget((socket, cgroup));
-    Ok(Launched { child, container: state::Container::new(claim.dir, record), terminal, relay })
+    Ok(Launched { child, container: state::Container::new(claim, record), terminal, relay })
 }
 
 /// The clone. Returns init, our end of the socket to it, and the plan, which both halves read from now on.

@@ -3,7 +3,7 @@
 
 use super::{Job, PlanInput, Record, Undo, notify, plan, record, settle};
 use crate::cgroup::{self, Handle};
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::cgroup::CgroupPlan;
@@ -51,19 +51,17 @@ pub fn prepare(
 ) -> Result<Prepared> {
     let claiming = log.span("claim the state directory");
     let claim = job.root.claim(job.input.id)?;
-    let directory = claim.dir.path().to_owned();
-    undo.push("remove the state directory", move || {
-        std::fs::remove_dir_all(&directory).context(|| format!("remove {}", directory.display()))
-    });
+    undo.push_last("remove the state directory", claim.undo());
     let relay = notify::prepare(claim.dir.path(), job.input.options)?;
     let mut record = Record { root_mount, ..record(&job.input, Handle::planned(&cgroups))? };
     // from here on the record is on disk, so `delete --force` can clean up even if we are killed by SIGKILL
-    let announced = claim.dir.announce(&record)?;
+    let announced = claim.announce(&record)?;
     drop(claiming);
     let _making = log.span("make the cgroup");
     let cgroup = cgroup::make(&cgroups)?;
-    let leftover = cgroup.handle().clone();
-    undo.push("remove the cgroup", move || leftover.remove());
+    let (leftover, grip) = (cgroup.handle().clone(), claim.grip());
+    // if somebody has deleted the container for good, a newer one may have its cgroup
+    undo.push("remove the cgroup", move || if grip.is_gone()? { leftover.remove_unused() } else { leftover.remove() });
     record.cgroup = cgroup.handle().clone();
     record.rootless |= cgroup.forgiven();
     Ok(Prepared { claim, record, cgroups, cgroup, relay, announced: Some(announced) })

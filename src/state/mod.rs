@@ -5,24 +5,27 @@
 //! kernel each time. A pid is believed only with its start time. Depends on `sys` and the error type.
 //!
 //! ```text
-//! ROOT/ID/              0711   its mkdir decides which of two creates wins; its lock says that the create still runs
+//! ROOT/ID/              0711   its mkdir decides which of two creates wins
 //!        state.json     0600   a line when the claim is made, a line when the container is there: the record; then what
-//!                              config.json of the bundle said
+//!                              config.json of the bundle said. The first file in and the first out. A lock on its
+//!                              first byte says that the create still runs, one on its second that somebody deletes the
+//!                              container; the sticky bit tells the create so
 //!        gate           0600   held locked by init until its execve: created, not yet running
 //! ```
 
 use crate::error::{Context, Error, Result};
 use crate::sys::{Errno, proc, signal};
 use nix::unistd::Pid;
+use serde::de::DeserializeOwned;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 mod dir;
 mod record;
 mod root;
 
-pub use dir::{Announced, Claim, Dir, replace};
+pub use dir::{Announced, Claim, Dir, Grip, replace};
 pub use record::{Document, Record, Status};
-pub use root::{Root, check_id};
+pub use root::{Root, Taken, absent, check_id};
 
 use dir::held;
 
@@ -35,13 +38,27 @@ pub struct Container<C> {
     pub record: Record<C>,
     /// The bundle's configuration, as it was when the container was made.
     pub config: Vec<u8>,
+    /// The open record, where this call made the container or deletes it.
+    pub grip: Option<Grip>,
+}
+
+impl<C: DeserializeOwned> Container<C> {
+    /// The container that a record describes now; `None` if it is not written yet.
+    ///
+    /// # Errors
+    /// `Kind::Broken` when it is broken; the kernel's answer when it cannot be read.
+    pub fn read(dir: &Dir, grip: &Grip) -> Result<Option<Self>> {
+        let container = root::parse(dir.again(), grip.text()?)?;
+        Ok(container.map(|container| Self { grip: Some(grip.clone()), ..container }))
+    }
 }
 
 impl<C> Container<C> {
     /// One that was just made, whose maker knows its configuration.
     #[must_use]
-    pub fn new(dir: Dir, record: Record<C>) -> Self {
-        Self { dir, record, config: Vec::new() }
+    pub fn new(claim: Claim, record: Record<C>) -> Self {
+        let (dir, grip) = claim.release();
+        Self { dir, record, config: Vec::new(), grip: Some(grip) }
     }
 
     /// The first process, as long as it is the one of the record and has not ended.
@@ -80,11 +97,23 @@ impl<C> Container<C> {
     /// # Errors
     /// When the process or the cgroup cannot be looked at.
     pub fn status(&self, frozen: impl FnOnce() -> Result<bool>) -> Result<Status> {
+        self.status_of(|| self.dir.claimed(), frozen)
+    }
+
+    /// The status, for who knows how to ask whether it is being made.
+    ///
+    /// # Errors
+    /// As [`Container::status`], and those of `claimed`.
+    pub fn status_of(
+        &self,
+        claimed: impl FnOnce() -> Result<bool>,
+        frozen: impl FnOnce() -> Result<bool>,
+    ) -> Result<Status> {
         if self.record.init_process_pid != 0 && self.init()?.is_none() {
             return Ok(Status::Stopped);
         }
         // the record is there before init is done: whoever waits for `running` must not meet half a container
-        if self.dir.claimed() {
+        if claimed()? {
             return Ok(Status::Creating);
         }
         if self.record.init_process_pid == 0 {
@@ -93,7 +122,7 @@ impl<C> Container<C> {
         if frozen()? {
             return Ok(Status::Paused);
         }
-        Ok(if held(&self.dir.gate()) { Status::Created } else { Status::Running })
+        Ok(if held(&self.dir.gate())? { Status::Created } else { Status::Running })
     }
 }
 

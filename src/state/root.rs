@@ -1,12 +1,13 @@
 //! The directory with all containers: where it is, who is in it, and how an id is taken.
 
 use super::Container;
-use super::dir::{Claim, Dir, split};
+use super::dir::{Claim, Dir, Grip, gone, split};
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::{cred, file, ns};
 use serde::de::DeserializeOwned;
 use std::ffi::{OsStr, OsString};
 use std::fs::DirBuilder;
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -58,37 +59,47 @@ impl Root {
         &self.path
     }
 
-    /// Makes the directory of a new container. Of two that ask at once, one gets it.
+    /// Makes the directory of a new container and its record. Of two that ask at once, one gets it.
     ///
     /// # Errors
     /// `Kind::Exists` when the id is taken; when the id is none; when the directory cannot be made.
     pub fn claim(&self, id: &str) -> Result<Claim> {
+        /// How often somebody may remove the directory before there is a record in it.
+        const TRIES: u32 = 100;
         check_id(id)?;
         let path = self.path.join(id);
-        let make = || DirBuilder::new().mode(0o711).create(&path);
+        for _ in 0..TRIES {
+            self.make_one(id, &path)?;
+            match Claim::new(Dir { path: path.clone() }) {
+                Ok(claim) => return Ok(claim),
+                // somebody deletes what he takes for the rest of a container
+                Err(error) if gone(&error) => {}
+                // and somebody else was faster than we to make it anew
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(taken(id, &path)),
+                Err(error) => {
+                    // not if anything is in it: then it is not ours
+                    let _keeps_its_error = std::fs::remove_dir(&path);
+                    return Err(Error::from(error).context(format!("make {}/state.json", path.display())));
+                }
+            }
+        }
+        Err(Error::msg("somebody deletes the container again and again").context(format!("mkdir {}", path.display())))
+    }
+
+    /// Makes the directory of a container, and the root if it is not there.
+    fn make_one(&self, id: &str, path: &Path) -> Result<()> {
+        let make = || DirBuilder::new().mode(0o711).create(path);
         let made = match make() {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.make()?;
                 make()
             }
             other => other,
         };
         match made {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Err(Error::new(Kind::Exists, "container with given ID already exists")
-                    .fact("path", path.to_string_lossy())
-                    .with_hint(format!("onggi delete --force {id}")));
-            }
-            Err(error) => return Err(Error::from(error).context(format!("mkdir {}", path.display()))),
-        }
-        let dir = Dir { path };
-        match dir.lock() {
-            Ok(lock) => Ok(Claim { dir, _lock: lock }),
-            Err(error) => {
-                let _keeps_its_error = dir.remove();
-                Err(error)
-            }
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(taken(id, path)),
+            Err(error) => Err(Error::from(error).context(format!("mkdir {}", path.display()))),
         }
     }
 
@@ -114,7 +125,7 @@ impl Root {
         match std::fs::symlink_metadata(&path) {
             Ok(meta) if meta.is_dir() => Ok(Dir { path }),
             Ok(_) => Err(absent()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(absent()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(absent()),
             Err(error) => Err(Error::from(error).context(format!("stat {}", path.display()))),
         }
     }
@@ -122,27 +133,54 @@ impl Root {
     /// A container and its record.
     ///
     /// # Errors
-    /// `Kind::NotFound` when there is none or it has no record yet; when the id is none; when the record is broken.
+    /// `Kind::NotFound` when there is none or it has no record yet; when the id is none; when the record cannot be read,
+    /// or is broken.
     pub fn open<C: DeserializeOwned>(&self, id: &str) -> Result<Container<C>> {
+        self.look(id).map(|(container, _)| container)
+    }
+
+    /// A container and its open record: who asks for the status too opens nothing twice.
+    ///
+    /// # Errors
+    /// As [`Root::open`].
+    pub fn look<C: DeserializeOwned>(&self, id: &str) -> Result<(Container<C>, Grip)> {
         check_id(id)?;
         let dir = Dir { path: self.path.join(id) };
         let path = dir.record();
-        let mut text = match file::contents(&path, USUAL) {
-            Ok(text) => text,
-            Err(error) => {
-                if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) {
-                    return Err(absent());
-                }
-                return Err(Error::from(error).context(format!("open {}", path.display())));
-            }
+        let read = file::open_path(&path, libc::O_RDONLY, 0).and_then(|mut file| {
+            let text = file::rest(&mut file, USUAL)?;
+            Ok((file, text))
+        });
+        let (file, text) = match read {
+            Ok(read) => read,
+            Err(error) if gone(&error) => return Err(absent()),
+            Err(error) => return Err(Error::from(error).context(format!("open {}", path.display()))),
         };
         // the first record is being written this moment
-        let (record, config) = split(&text).ok_or_else(absent)?;
-        let broken =
-            |error: serde_json::Error| Error::msg(error.to_string()).context(format!("read {}", path.display()));
-        let record = serde_json::from_slice(record).map_err(broken)?;
-        let config = text.split_off(text.len() - config.len());
-        Ok(Container { dir, record, config })
+        let container = parse(dir, text)?.ok_or_else(absent)?;
+        Ok((container, Grip::new(path, file)))
+    }
+
+    /// A container for who deletes it: nobody else does so meanwhile, and no other container takes its place.
+    ///
+    /// # Errors
+    /// `Kind::NotFound` when there is none; when the id is none; when the record cannot be opened, locked or read.
+    pub fn take(&self, id: &str) -> Result<Taken> {
+        check_id(id)?;
+        loop {
+            let dir = Dir { path: self.path.join(id) };
+            let path = dir.record();
+            let file = match file::open_path(&path, libc::O_RDWR | libc::O_NOFOLLOW, 0) {
+                Ok(file) => file,
+                Err(error) if gone(&error) => return self.dir(id).map(Taken::Bare),
+                Err(error) => return Err(Error::from(error).context(format!("open {}", path.display()))),
+            };
+            let grip = Grip::new(path, file);
+            // else it was deleted while we waited: there may be a new one
+            if grip.lock_to_delete()? {
+                return Ok(Taken::Recorded(dir, grip));
+            }
+        }
     }
 
     /// The ids below the root, in order; some may be gone by the time they are opened.
@@ -152,7 +190,7 @@ impl Root {
     pub fn ids(&self) -> Result<Vec<String>> {
         let entries = match std::fs::read_dir(&self.path) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.named => return Ok(Vec::new()),
+            Err(error) if error.kind() == ErrorKind::NotFound && !self.named => return Ok(Vec::new()),
             Err(error) => return Err(Error::from(error).context(format!("open {}", self.path.display()))),
         };
         let mut ids = Vec::new();
@@ -166,8 +204,40 @@ impl Root {
     }
 }
 
+/// A container that nobody else deletes.
+#[derive(Debug)]
+pub enum Taken {
+    /// A directory without a record: the rest of one that a killed call made or deleted.
+    Bare(Dir),
+    /// A directory with a record, whatever it says.
+    Recorded(Dir, Grip),
+}
+
+/// The container that a record describes; `None` if it is not written yet.
+///
+/// # Errors
+/// When it is broken.
+pub(super) fn parse<C: DeserializeOwned>(dir: Dir, mut text: Vec<u8>) -> Result<Option<Container<C>>> {
+    let Some((record, config)) = split(&text) else { return Ok(None) };
+    let broken = |error: serde_json::Error| {
+        let error = Error::new(Kind::Broken, error.to_string());
+        error.context(format!("read {}", dir.record().display()))
+    };
+    let record = serde_json::from_slice(record).map_err(broken)?;
+    let config = text.split_off(text.len() - config.len());
+    Ok(Some(Container { dir, record, config, grip: None }))
+}
+
+/// The error for an id that is there already.
+fn taken(id: &str, path: &Path) -> Error {
+    Error::new(Kind::Exists, "container with given ID already exists")
+        .fact("path", path.to_string_lossy())
+        .with_hint(format!("onggi delete --force {id}"))
+}
+
 /// The error for an id that is not there.
-fn absent() -> Error {
+#[must_use]
+pub fn absent() -> Error {
     Error::new(Kind::NotFound, "container does not exist")
 }
 

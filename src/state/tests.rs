@@ -127,7 +127,7 @@ fn a_record_is_stored_and_read_back() {
     stored.annotations.insert("a".into(), "b".into());
     stored.cgroup.cgroup_paths.insert(String::new(), "/x".into());
     stored.poststop = serde_json::from_str(r#"[{"path": "/bin/true", "timeout": 3}]"#).unwrap();
-    let announced = claim.dir.announce(&record("web", 0, 0)).unwrap();
+    let announced = claim.announce(&record("web", 0, 0)).unwrap();
     let read = open(root).unwrap();
     assert_eq!((read.record, read.config), (record("web", 0, 0), Vec::new()));
     let file = claim.dir.record();
@@ -174,7 +174,7 @@ fn the_status_follows_the_process_the_gate_and_the_cgroup() {
     let (mut child, pid) = sleeper();
     let start = proc::stat(pid).unwrap().unwrap().start;
     let gate = claim.dir.make_gate().unwrap();
-    claim.dir.announce(&record("web", pid.as_raw(), start)).unwrap();
+    claim.announce(&record("web", pid.as_raw(), start)).unwrap();
     drop(claim);
     assert_eq!(status(false), Status::Created);
     assert_eq!(status(false), Status::Created, "asking does not open the gate");
@@ -199,7 +199,7 @@ fn a_number_that_was_used_again_is_not_believed() {
     let claim = root.claim("web").unwrap();
     let (mut child, pid) = sleeper();
     let start = proc::stat(pid).unwrap().unwrap().start;
-    let announced = claim.dir.announce(&record("web", pid.as_raw(), start + 1)).unwrap();
+    let announced = claim.announce(&record("web", pid.as_raw(), start + 1)).unwrap();
     let container = open(root).unwrap();
     assert_eq!(container.status(|| Ok(false)).unwrap(), Status::Stopped);
     assert!(container.hold().unwrap().is_none());
@@ -217,7 +217,7 @@ fn a_container_is_being_created_as_long_as_its_creator_lives() {
     if let Some(path) = std::env::var_os(ROLE) {
         let claim = Root { path: path.into(), named: true, sticky: false }.claim("web").unwrap();
         let start = proc::stat(pid).unwrap().unwrap().start;
-        claim.dir.announce(&record("web", pid.as_raw(), start)).unwrap();
+        claim.announce(&record("web", pid.as_raw(), start)).unwrap();
         // the payload outlives its creator and inherits what is not close-on-exec; neither makes it a creator
         println!("claimed");
         std::io::stdin().read_line(&mut String::new()).unwrap();
@@ -244,7 +244,7 @@ fn a_container_is_being_created_as_long_as_its_creator_lives() {
     let status = || open(root).unwrap().status(|| Ok(false)).unwrap();
     until("claimed");
     assert_eq!(status(), Status::Creating);
-    assert!(root.dir("web").unwrap().claimed());
+    assert!(root.dir("web").unwrap().claimed().unwrap());
     let mut stdin = creator.stdin.take().unwrap();
     stdin.write_all(b"\n").unwrap();
     until("released");
@@ -258,7 +258,7 @@ fn a_container_is_being_created_as_long_as_its_creator_lives() {
 fn a_create_that_was_killed_has_stopped() {
     let Scratch(root) = &Scratch::new("killed");
     let claim = root.claim("web").unwrap();
-    claim.dir.announce(&record("web", 0, 0)).unwrap();
+    claim.announce(&record("web", 0, 0)).unwrap();
     drop(claim);
     assert_eq!(open(root).unwrap().status(|| Ok(false)).unwrap(), Status::Stopped);
 }
@@ -286,4 +286,100 @@ fn owners() {
     assert_eq!(user_name(users, 1000), Some(&b"ann"[..]));
     assert_eq!(user_name(users, 9), Some(&b"ren\xe9"[..]));
     assert_eq!(user_name(users, 7), None);
+}
+
+/// Whoever makes a container and whoever deletes it meet at the record: one of them knows of the other.
+#[test]
+fn who_completes_a_record_learns_that_it_was_deleted() {
+    let Scratch(root) = &Scratch::new("deleted");
+    let complete = |announced: Announced| announced.complete(&record("web", 7, 8), b"{}");
+    let claim = root.claim("web").unwrap();
+    let announced = claim.announce(&record("web", 0, 0)).unwrap();
+    let Taken::Recorded(dir, grip) = root.take("web").unwrap() else { panic!("no record") };
+    grip.mark().unwrap();
+    let said = complete(announced).err().map(|error| error.to_string());
+    assert_eq!(said.as_deref(), Some("the container was deleted while it was being created"));
+    let found = Container::<Cgroup>::read(&dir, &grip).unwrap().unwrap();
+    assert_eq!(found.record.init_process_pid, 7, "what was completed is there for who deletes");
+    dir.remove().unwrap();
+
+    let claim = root.claim("web").unwrap();
+    let announced = claim.announce(&record("web", 0, 0)).unwrap();
+    std::fs::remove_file(claim.dir.record()).unwrap();
+    assert!(complete(announced).is_err(), "nobody finds this record");
+    assert!(claim.grip().is_gone().unwrap());
+}
+
+/// Of two that delete one container the second waits, and then knows whether it is still the same one.
+#[test]
+fn who_deletes_meets_no_newer_container() {
+    let Scratch(root) = &Scratch::new("newer");
+    drop(root.claim("web").unwrap().announce(&record("web", 1, 1)).unwrap());
+    let Taken::Recorded(dir, grip) = root.take("web").unwrap() else { panic!("no record") };
+    let second = std::thread::scope(|scope| {
+        let second = scope.spawn(|| {
+            let Taken::Recorded(dir, grip) = root.take("web").unwrap() else { panic!("no record") };
+            Container::<Cgroup>::read(&dir, &grip).unwrap().unwrap().record.init_process_pid
+        });
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert!(!second.is_finished(), "two delete one container at once");
+        dir.remove().unwrap();
+        drop(root.claim("web").unwrap().announce(&record("web", 2, 2)).unwrap());
+        drop(grip);
+        second.join().unwrap()
+    });
+    assert_eq!(second, 2);
+}
+
+/// A call that fails leaves the directory to somebody who deletes the container, and takes it away otherwise.
+#[test]
+fn a_claim_is_undone_once() {
+    let Scratch(root) = &Scratch::new("undone");
+    let claim = root.claim("web").unwrap();
+    claim.undo()().unwrap();
+    assert_eq!(root.ids().unwrap(), Vec::<String>::new());
+
+    let old = root.claim("web").unwrap();
+    std::fs::remove_dir_all(old.dir.path()).unwrap();
+    drop(root.claim("web").unwrap().announce(&record("web", 1, 1)).unwrap());
+    old.undo()().unwrap();
+    assert_eq!(root.ids().unwrap(), ["web"], "a newer container is not the old call's");
+
+    let Taken::Recorded(_, grip) = root.take("web").unwrap() else { panic!("no record") };
+    grip.mark().unwrap();
+    let claim = Claim::again(&root.dir("web").unwrap());
+    claim.undo()().unwrap();
+    assert_eq!(root.ids().unwrap(), ["web"], "who deletes it takes it away");
+}
+
+/// What a killed call left is taken away, but no record that has come meanwhile.
+#[test]
+fn a_rest_is_removed_and_no_newer_container() {
+    let Scratch(root) = &Scratch::new("rest");
+    let path = root.path().join("web");
+    std::fs::create_dir_all(path.join("notify")).unwrap();
+    std::fs::write(path.join("gate"), "").unwrap();
+    let Taken::Bare(dir) = root.take("web").unwrap() else { panic!("a record") };
+    std::fs::write(path.join(RECORD), "{}\n").unwrap();
+    dir.remove_rest().unwrap();
+    assert_eq!(root.ids().unwrap(), ["web"]);
+    std::fs::remove_file(path.join(RECORD)).unwrap();
+    dir.remove_rest().unwrap();
+    assert_eq!(root.ids().unwrap(), Vec::<String>::new());
+}
+
+/// What cannot be looked at is an error: neither absent, nor broken, nor running.
+#[test]
+fn a_record_that_cannot_be_read_is_an_error() {
+    let Scratch(root) = &Scratch::new("unreadable");
+    let path = root.path().join("web").join(RECORD);
+    std::fs::create_dir_all(&path).unwrap();
+    for error in [open(root).err(), root.take("web").err()] {
+        assert!(matches!(error.map(|error| (error.kind(), error.errno())), Some((Kind::Other, Some(_)))));
+    }
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::write(&path, "no record\n").unwrap();
+    assert_eq!(open(root).err().map(|error| error.kind()), Some(Kind::Broken));
+    std::fs::create_dir(path.with_file_name("gate")).unwrap();
+    assert!(!root.dir("web").unwrap().claimed().unwrap());
 }

@@ -2,8 +2,9 @@
 
 use super::signal::{self, End};
 use super::{Answer, Errno, call, close, file, task, wait};
+use nix::fcntl::OFlag;
 use std::ffi::{CStr, CString, c_char};
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Longest string that [`Strings::append`] takes.
 const SPARE: usize = 4200;
@@ -73,11 +74,10 @@ pub fn exec(path: &CStr, argv: &Strings, envp: &Strings) -> Errno {
 }
 
 /// Runs a program with `files` as its descriptors 0, 1 and 2 and nothing else open, and with `umask` if it is not to have
-/// ours, and waits for its end. After `limit` milliseconds it is killed, and the result is `None`. If it can't be executed,
-/// its status is 127.
+/// ours, and waits for its end. After `limit` milliseconds it is killed, and the result is `None`.
 ///
 /// # Errors
-/// The file does not exist or may not be executed, or there can be no more processes.
+/// The file does not exist or cannot be executed, or there can be no more processes.
 pub fn run(
     path: &CStr,
     argv: &Strings,
@@ -89,6 +89,8 @@ pub fn run(
     const CLONE_PIDFD: usize = 0x1000;
     file::may_execute(path)?;
     let mut pidfd: i32 = -1;
+    // carries the errno of an execve that fails. A filter may refuse a pipe: then the status alone says that it failed
+    let said = nix::unistd::pipe2(OFlag::O_CLOEXEC).ok();
     // not clone3(2): most seccomp profiles deny it, because filters can't see its flags, and a startContainer hook is
     // started under the container's profile
     let flags = CLONE_PIDFD | libc::SIGCHLD.cast_unsigned() as usize;
@@ -96,35 +98,62 @@ pub fn run(
     // _exit; both halves are single-threaded here or, in the host half, the child calls only async-signal-safe code.
     let pid = unsafe { call(libc::SYS_clone, [flags, 0, &raw mut pidfd as usize, 0, 0]) }?;
     if pid == 0 {
-        become_program(path, argv, envp, files, umask);
+        let refused = become_program(path, argv, envp, (files, said.as_ref().map(|(_, to)| to.as_fd())), umask);
+        if let Some((_, to)) = &said {
+            let _status_says_less = file::write(to.as_fd(), &(refused as i32).to_ne_bytes());
+        }
+        task::leave(127);
     }
     // SAFETY: the kernel has just stored the number of a new descriptor there.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     let pid = i32::try_from(pid).map_err(|_| Errno::ESRCH)?;
     let limit = limit.map_or(-1, |limit| i32::try_from(limit).unwrap_or(i32::MAX));
+    let from = said.map(|(from, _)| from);
     let [ended] = wait::events([(Some(pidfd.as_fd()), libc::POLLIN)], limit)?;
     if ended == 0 {
         signal::send(pidfd.as_fd(), libc::SIGKILL)?;
         signal::reap(pid, true)?;
         return Ok(None);
     }
-    Ok(signal::reap(pid, true)?.map(|(_, end)| end))
+    let end = signal::reap(pid, true)?.map(|(_, end)| end);
+    let mut word = [0; size_of::<i32>()];
+    match from.map(|from| file::read(from.as_fd(), &mut word)) {
+        Some(Ok(length)) if length == word.len() => Err(Errno::from_raw(i32::from_ne_bytes(word))),
+        Some(Ok(_) | Err(_)) | None => Ok(end),
+    }
 }
 
-fn become_program(path: &CStr, argv: &Strings, envp: &Strings, files: [BorrowedFd<'_>; 3], umask: Option<u32>) -> ! {
+/// Returns only if it fails, with the reason. `said` stays open until execve.
+fn become_program(
+    path: &CStr,
+    argv: &Strings,
+    envp: &Strings,
+    (files, said): ([BorrowedFd<'_>; 3], Option<BorrowedFd<'_>>),
+    umask: Option<u32>,
+) -> Errno {
     let _a_filter_may_refuse = signal::default_all();
     if let Some(umask) = umask {
         file::umask(umask);
     }
     for (number, fd) in files.into_iter().enumerate() {
         let number = i32::try_from(number).unwrap_or_default();
-        if file::dup_to(fd, number).is_err() {
-            task::leave(127);
+        if let Err(errno) = file::dup_to(fd, number) {
+            return errno;
         }
     }
-    // not left to close-on-exec: execve looks the program up before it closes anything
-    if close::close_range(3, u32::MAX).is_ok() {
-        let _ = exec(path, argv, envp);
+    let mut first = 3;
+    if let Some(said) = said {
+        first = said.as_raw_fd().cast_unsigned();
+        if first > 3
+            && let Err(errno) = close::close_range(3, first - 1)
+        {
+            return errno;
+        }
+        first += 1;
     }
-    task::leave(127)
+    // not left to execve, which looks the program up before it closes anything. The end of a pipe leads nowhere
+    match close::close_range(first, u32::MAX) {
+        Ok(()) => exec(path, argv, envp),
+        Err(errno) => errno,
+    }
 }

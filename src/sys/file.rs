@@ -121,7 +121,14 @@ pub fn open(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32) -> Answer<O
 /// # Errors
 /// When it cannot be opened or read.
 pub fn contents(path: &Path, usual: usize) -> std::io::Result<Vec<u8>> {
-    let mut file = open_path(path, libc::O_RDONLY, 0)?;
+    rest(&mut open_path(path, libc::O_RDONLY, 0)?, usual)
+}
+
+/// The same, of an open file.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn rest(file: &mut File, usual: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = vec![0; usual];
     let mut length = 0;
     loop {

@@ -6,18 +6,26 @@ use super::{Errno, call, owned};
 use nix::unistd::Pid;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
+
+/// Of `include/linux/sched.h`: forked, and has not executed a program.
+const PF_FORKNOEXEC: u64 = 0x40;
 
 /// What `/proc/PID/stat` says of a process (proc_pid_stat(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
     /// Field 3: one letter; `Z` and `X` are dead.
     pub state: char,
+    /// Whether it has executed a program since it was cloned: field 9 without `PF_FORKNOEXEC`. The kernel says so before
+    /// execve closes a descriptor.
+    pub executed: bool,
     /// Field 22: when it was started, in clock ticks since boot. With the number it names one process for ever.
     pub start: u64,
+    /// Field 52, of one that has ended: how, as wait(2) says it. 0 for those who may not trace the process.
+    pub status: Option<i32>,
 }
 
 impl Stat {
@@ -64,9 +72,13 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     let behind = text.iter().rposition(|byte| *byte == b')')?;
     let mut fields = text.get(behind + 2..)?.split(|byte| *byte == b' ');
     let state = char::from(*fields.next()?.first()?);
-    // the state is field 3 and consumed; 22 - 4 further ones stand before the start time
-    let start = std::str::from_utf8(fields.nth(18)?).ok()?.parse().ok()?;
-    Some(Stat { state, start })
+    let number = |field: Option<&[u8]>| std::str::from_utf8(field?).ok()?.parse::<u64>().ok();
+    // the state is field 3 and consumed: five stand before the flags, and twelve between them and the start time
+    let flags = number(fields.nth(5))?;
+    let start = number(fields.nth(12))?;
+    let status = matches!(state, 'Z' | 'X').then(|| number(fields.nth(29))).flatten();
+    let status = status.and_then(|status| i32::try_from(status).ok());
+    Some(Stat { state, executed: flags & PF_FORKNOEXEC == 0, start, status })
 }
 
 /// `pidfd_open(pid, 0)`: a descriptor that means this process and no later one of its number. Linux 5.3.
@@ -76,6 +88,28 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
 pub fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
     // SAFETY: the call takes two integers and no pointers
     unsafe { call(libc::SYS_pidfd_open, [pid.as_raw().cast_unsigned() as usize, 0, 0, 0, 0]) }.map(owned)
+}
+
+/// `PIDFD_GET_INFO` with `PIDFD_INFO_EXIT` (Linux 6.15): how a process ended that was reaped, as wait(2) says it. `None` when
+/// it was not, and on older kernels.
+#[must_use]
+pub fn pidfd_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
+    /// `_IOWR(0xFF, 11, struct pidfd_info)`, the structure as it was at first: 64 bytes.
+    const PIDFD_GET_INFO: libc::c_ulong = 0xC040_FF0B;
+    const PIDFD_INFO_EXIT: u64 = 1 << 3;
+    /// `struct pidfd_info`: a mask, a cgroup's number, eleven ids, and the status.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        ids: [u32; 11],
+        status: i32,
+    }
+    let mut info = Info { mask: PIDFD_INFO_EXIT, ..Info::default() };
+    // SAFETY: the structure lives through the call and has the size that the request names
+    let answer = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) };
+    (answer == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.status)
 }
 
 /// Waits until the process has ended, reaped or not; says whether it did in that time.
@@ -98,7 +132,11 @@ mod tests {
         let tail = " S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 201845 2 3\n";
         for name in ["sleep", "a b", ") S 1", "((", "x) Z 9 9"] {
             let text = format!("7 ({name}){tail}");
-            assert_eq!(parse_stat(text.as_bytes()), Some(Stat { state: 'S', start: 201_845 }), "{name}");
+            assert_eq!(
+                parse_stat(text.as_bytes()),
+                Some(Stat { state: 'S', executed: true, start: 201_845, status: None }),
+                "{name}"
+            );
         }
         for broken in ["", "7 (x", "7 (x)", "7 (x) S 1 2"] {
             assert_eq!(parse_stat(broken.as_bytes()), None, "{broken}");

@@ -35,6 +35,17 @@ pub fn block_all() -> Answer<()> {
     set_mask(&Mask::ALL)
 }
 
+/// Blocks a signal, for this thread and those that it starts.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn block(signal: i32) -> Answer<()> {
+    let mask = Mask(1 << (signal - 1));
+    let how = libc::SIG_BLOCK.cast_unsigned() as usize;
+    // SAFETY: the mask lives through the call, and its size is the kernel's.
+    unsafe { call(libc::SYS_rt_sigprocmask, [how, mask.address(), 0, Mask::SIZE, 0]) }.map(drop)
+}
+
 /// Sets the mask.
 ///
 /// # Errors
@@ -136,7 +147,9 @@ impl End {
         }
     }
 
-    fn from_raw(status: i32) -> Self {
+    /// What a status of wait(2) means.
+    #[must_use]
+    pub fn from_raw(status: i32) -> Self {
         if libc::WIFSIGNALED(status) {
             Self::Killed(libc::WTERMSIG(status))
         } else {

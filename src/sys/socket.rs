@@ -2,8 +2,10 @@
 
 #![allow(clippy::undocumented_unsafe_blocks, reason = "see # Safety of `sys`")]
 
-use super::{Answer, Errno, check, owned};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, socketpair};
+use super::{Answer, Errno, check, file, owned};
+use nix::sys::socket::sockopt::SendTimeout;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, setsockopt, socketpair};
+use nix::sys::time::{TimeVal, TimeValLike};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
@@ -38,14 +40,23 @@ fn connect(path: &Path, kind: SockType) -> Answer<OwnedFd> {
         None => UnixAddr::new(path)?,
     };
     let socket = socket(kind)?;
-    nix::sys::socket::connect(socket.as_raw_fd(), &address)?;
-    Ok(socket)
+    // a listener that takes no connections any more would block us for ever (SO_SNDTIMEO, socket(7)); this limits later sends, too
+    setsockopt(&socket, SendTimeout, &TimeVal::seconds(10))?;
+    loop {
+        match nix::sys::socket::connect(socket.as_raw_fd(), &address) {
+            Ok(()) => return Ok(socket),
+            // a Unix socket does not go on connecting after an interruption
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Err(Errno::ETIMEDOUT),
+            Err(errno) => return Err(errno),
+        }
+    }
 }
 
 /// Connects to a listening socket of `SOCK_STREAM`.
 ///
 /// # Errors
-/// `ECONNREFUSED`: nobody listens. `ENAMETOOLONG`: a path of more than 107 bytes.
+/// `ECONNREFUSED`: nobody listens. `ETIMEDOUT`: the listener accepts no connections. `ENAMETOOLONG`: a path of more than 107 bytes.
 pub fn connect_stream(path: &Path) -> Answer<OwnedFd> {
     connect(path, SockType::Stream)
 }
@@ -63,8 +74,18 @@ pub fn connect_datagrams(path: &Path) -> Answer<OwnedFd> {
 /// # Errors
 /// `EADDRINUSE`: the path exists.
 pub fn bind_datagrams(path: &Path) -> Answer<OwnedFd> {
+    // a path that is too long for an address is bound below its directory's descriptor
+    let (address, _directory) = match (UnixAddr::new(path), path.parent(), path.file_name()) {
+        (Err(Errno::ENAMETOOLONG), Some(above), Some(name)) => {
+            let above = file::open_path(above, libc::O_PATH | libc::O_DIRECTORY, 0)
+                .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
+            let below = Path::new("/proc/self/fd").join(above.as_raw_fd().to_string()).join(name);
+            (UnixAddr::new(&below)?, Some(above))
+        }
+        (address, _, _) => (address?, None),
+    };
     let socket = socket(SockType::Datagram)?;
-    nix::sys::socket::bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    nix::sys::socket::bind(socket.as_raw_fd(), &address)?;
     Ok(socket)
 }
 

@@ -23,12 +23,20 @@ pub(super) fn milliseconds(time: Duration) -> i32 {
 /// What happened to each descriptor (`POLLIN`, …) within `timeout` milliseconds, or without an end (-1).
 ///
 /// # Errors
-/// The kernel's answer; an interruption counts as nothing happened.
+/// The kernel's answer; an interruption is waited through, and is never taken for the end of the time.
 pub fn events<const N: usize>(fds: [(Option<BorrowedFd<'_>>, i16); N], timeout: i32) -> Answer<[i16; N]> {
     let mut set = fds.map(|(fd, events)| entry(fd.map_or(-1, |fd| fd.as_raw_fd()), events));
-    match poll(&mut set, timeout) {
-        Ok(_) | Err(Errno::EINTR) => Ok(set.map(|entry| entry.revents)),
-        Err(errno) => Err(errno),
+    let limit = u64::try_from(timeout).ok().map(Duration::from_millis);
+    let begin = Instant::now();
+    let mut left = timeout;
+    loop {
+        match poll(&mut set, left) {
+            Ok(_) => return Ok(set.map(|entry| entry.revents)),
+            Err(Errno::EINTR) => {
+                left = limit.map_or(-1, |limit| milliseconds(limit.saturating_sub(begin.elapsed())));
+            }
+            Err(errno) => return Err(errno),
+        }
     }
 }
 

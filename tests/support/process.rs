@@ -139,8 +139,17 @@ pub(crate) fn without_call(command: &mut Command, number: i64, errno: i32) {
 /// Starts a program for whom a system call with this first argument answers an error.
 #[track_caller]
 pub(crate) fn without_argument(command: &mut Command, number: i64, first: u64, errno: i32) {
+    without_value(command, number, (0, first), errno);
+}
+
+/// Starts a program for whom a system call with this third argument answers an error.
+pub(crate) fn without_third_argument(command: &mut Command, number: i64, third: u64, errno: i32) {
+    without_value(command, number, (2, third), errno);
+}
+
+fn without_value(command: &mut Command, number: i64, (place, value): (u8, u64), errno: i32) {
     use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
-    let condition = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, first).unwrap();
+    let condition = SeccompCondition::new(place, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value).unwrap();
     without(command, (number, vec![SeccompRule::new(vec![condition]).unwrap()]), errno);
 }
 
@@ -187,6 +196,18 @@ pub(crate) fn with_memory(command: &mut Command, bytes: libc::rlim_t) {
         command.pre_exec(move || {
             let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
             libc::setrlimit(libc::RLIMIT_AS, &raw const limit);
+            Ok(())
+        });
+    }
+}
+
+/// Starts a program whose files may not grow beyond so many bytes.
+pub(crate) fn with_file_size(command: &mut Command, bytes: libc::rlim_t) {
+    // SAFETY: setrlimit(2) is async-signal-safe and reads a live local.
+    unsafe {
+        command.pre_exec(move || {
+            let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+            libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit);
             Ok(())
         });
     }
