@@ -19,7 +19,7 @@ export CARGO_BUILD_TARGET
 CARGO_BUILD_TARGET=$(rustc -vV | sed -n 's/^host: //p')
 . scripts/toolchain.sh
 
-tests=(attacks birth binary exec_guard)
+tests=(attacks clone binary exec_security)
 fixed="-C relocation-model=static" static="-C target-feature=+crt-static" bfd="-C link-arg=-fuse-ld=bfd"
 declare -A flags=(
     [pie]=""

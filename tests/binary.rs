@@ -61,7 +61,7 @@ fn is_copy(exe: &str) -> bool {
 }
 
 #[test]
-fn a_program_with_writable_code_is_run_from_a_sealed_copy() {
+fn a_binary_with_writable_code_runs_from_a_sealed_copy() {
     if peer_differs(&["runc", "crun"], "always runs from a copy") {
         return;
     }
@@ -72,7 +72,7 @@ fn a_program_with_writable_code_is_run_from_a_sealed_copy() {
 }
 
 #[test]
-fn a_kernel_that_moves_no_program_runs_a_sealed_copy() {
+fn without_pr_set_mm_map_a_sealed_copy_runs() {
     const PR_SET_MM: u64 = 35;
     if peer_differs(&["runc", "crun"], "always runs from a copy") {
         return;
@@ -89,7 +89,7 @@ fn a_kernel_that_moves_no_program_runs_a_sealed_copy() {
 }
 
 #[test]
-fn a_copy_is_made_to_be_executed_where_memory_files_are_not() {
+fn the_sealed_copy_is_executable_despite_memfd_noexec() {
     if peer_differs(&["runc", "crun"], "is about our copy") {
         return;
     }
@@ -109,7 +109,7 @@ fn a_copy_is_made_to_be_executed_where_memory_files_are_not() {
 }
 
 #[test]
-fn called_through_a_dynamic_loader_it_says_what_to_do() {
+fn called_through_a_dynamic_loader_the_error_says_what_to_do() {
     const INTERPRETER: u32 = 3;
     if peer_differs(&["runc", "crun"], "executes the loader") {
         return;

@@ -10,7 +10,7 @@ use crate::support::{Bundle, Value, World, json, kernel, not_here, peer_differs,
 const CONTROLLERS: [&str; 4] = ["memory", "pids", "cpu", "devices"];
 
 #[test]
-fn the_process_is_in_the_cgroup_of_the_bundle() {
+fn the_process_is_in_the_configured_cgroup() {
     let bundle = Bundle::new("placed").sees(&["pause"]);
     bundle.create().ok();
     let pid = bundle.pid();
@@ -42,7 +42,7 @@ fn on_a_v1_machine_every_hierarchy_is_used() {
 }
 
 #[test]
-fn the_process_is_born_in_its_cgroup() {
+fn the_process_is_created_in_its_cgroup() {
     if (world() == World::V1 && not_here("v1 has no CLONE_INTO_CGROUP"))
         || peer_differs(&["runc", "crun"], "moves the process, which costs a grace period")
     {
@@ -63,7 +63,7 @@ fn the_process_is_born_in_its_cgroup() {
 }
 
 #[test]
-fn the_cgroup_may_lie_deep() {
+fn the_cgroup_path_may_be_deep() {
     let bundle = Bundle::new("deep");
     let path = format!("/{}/a/b/c", bundle.id);
     let bundle = bundle.set("/linux/cgroupsPath", path.as_str()).sees(&["pause"]);
@@ -78,7 +78,7 @@ fn the_cgroup_may_lie_deep() {
 }
 
 #[test]
-fn without_a_path_the_cgroup_has_the_name_of_the_container() {
+fn without_a_path_the_cgroup_is_named_after_the_container() {
     let bundle = Bundle::new("unnamed").without("/linux/cgroupsPath").sees(&["pause"]);
     let pid = bundle.up();
     let path = kernel::cgroup_of(pid, "pids");
@@ -87,7 +87,7 @@ fn without_a_path_the_cgroup_has_the_name_of_the_container() {
 }
 
 #[test]
-fn a_cgroup_below_is_removed_too() {
+fn sub_cgroups_are_removed_too() {
     let bundle = Bundle::new("below").sees(&["pause"]);
     let pid = bundle.up();
     let top = cgroup_dir("pids", &bundle.cgroup());
@@ -160,7 +160,7 @@ fn cpu_limits_are_written() {
 }
 
 #[test]
-fn limits_that_limit_nothing_are_taken_everywhere() {
+fn empty_limits_are_accepted_without_a_controller() {
     let bundle = Bundle::new("unlimited").set("/linux/resources/memory", json!({"disableOOMKiller": false}));
     let bundle = if peer_differs(&["crun"], "takes an empty blockIO for a limit") {
         bundle
@@ -172,7 +172,7 @@ fn limits_that_limit_nothing_are_taken_everywhere() {
 }
 
 #[test]
-fn too_many_processes_are_refused_by_the_kernel() {
+fn the_pids_limit_is_enforced() {
     if !has_controller("pids") {
         return limit("pids", "pids/limit", json!(5), [("", ""), ("", "")]);
     }
@@ -181,7 +181,7 @@ fn too_many_processes_are_refused_by_the_kernel() {
 }
 
 #[test]
-fn too_much_memory_is_death() {
+fn the_memory_limit_is_enforced() {
     if !has_controller("memory") {
         return limit("memory", "memory/limit", json!(33_554_432), [("", ""), ("", "")]);
     }
@@ -192,7 +192,7 @@ fn too_much_memory_is_death() {
 }
 
 #[test]
-fn a_memory_limit_too_small_to_start_is_told_of() {
+fn a_memory_limit_too_small_to_start_is_reported() {
     if !has_controller("memory") {
         return limit("memory", "memory/limit", json!(4096), [("", ""), ("", "")]);
     }
@@ -207,7 +207,7 @@ fn a_memory_limit_too_small_to_start_is_told_of() {
 }
 
 #[test]
-fn the_cgroup_of_a_stopped_container_goes_with_delete() {
+fn delete_removes_the_cgroup_of_a_stopped_container() {
     let bundle = Bundle::new("stopped").sees(&["true"]);
     let pid = bundle.up();
     bundle.exit_code(pid);
@@ -217,7 +217,7 @@ fn the_cgroup_of_a_stopped_container_goes_with_delete() {
 }
 
 #[test]
-fn what_the_first_process_leaves_behind_dies_with_the_container() {
+fn processes_left_by_the_first_process_die_with_the_container() {
     if peer_differs(&["crun"], "waits for the orphan") {
         return;
     }

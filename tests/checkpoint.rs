@@ -70,7 +70,7 @@ impl Bundle {
 }
 
 #[test]
-fn memory_goes_on_where_it_stood() {
+fn memory_is_restored() {
     if not_possible() {
         return;
     }
@@ -92,7 +92,7 @@ fn memory_goes_on_where_it_stood() {
 }
 
 #[test]
-fn a_container_may_run_on_and_be_saved_again() {
+fn leave_running_and_repeated_checkpoints_work() {
     if not_possible() {
         return;
     }
@@ -118,7 +118,7 @@ fn a_container_may_run_on_and_be_saved_again() {
 }
 
 #[test]
-fn a_paused_container_is_saved() {
+fn a_paused_container_can_be_checkpointed() {
     if not_possible() {
         return;
     }
@@ -134,7 +134,7 @@ fn a_paused_container_is_saved() {
 }
 
 #[test]
-fn memory_may_be_saved_ahead() {
+fn pre_dump_saves_memory_in_advance() {
     if not_possible() {
         return;
     }
@@ -162,7 +162,7 @@ fn memory_may_be_saved_ahead() {
 }
 
 #[test]
-fn the_foreground_passes_signals_on_and_a_log_goes_on() {
+fn foreground_restore_forwards_signals_and_output() {
     if not_possible() || peer_differs(&["runc"], "does not save a container whose output goes to a file of the host") {
         return;
     }
@@ -185,7 +185,7 @@ fn the_foreground_passes_signals_on_and_a_log_goes_on() {
 }
 
 #[test]
-fn the_foreground_gives_the_status_of_one_that_was_killed() {
+fn foreground_restore_returns_the_exit_status() {
     if not_possible() || peer_differs(&["runc"], "waits on, though the container has ended") {
         return;
     }
@@ -205,7 +205,7 @@ fn the_foreground_gives_the_status_of_one_that_was_killed() {
 }
 
 #[test]
-fn a_terminal_comes_back_with_another_master() {
+fn a_restored_terminal_has_a_new_master() {
     if not_possible() {
         return;
     }
@@ -227,7 +227,7 @@ fn a_terminal_comes_back_with_another_master() {
 }
 
 #[test]
-fn what_is_bound_and_hidden_is_again() {
+fn bind_mounts_and_masks_are_restored() {
     if not_possible() {
         return;
     }
@@ -266,7 +266,7 @@ fn what_is_bound_and_hidden_is_again() {
 }
 
 #[test]
-fn the_hosts_devices_are_given_again() {
+fn host_devices_are_restored() {
     if not_possible() {
         return;
     }
@@ -284,7 +284,7 @@ fn the_hosts_devices_are_given_again() {
 }
 
 #[test]
-fn limits_and_cgroup_are_those_of_the_bundle() {
+fn cgroup_and_limits_are_restored() {
     if not_possible() {
         return;
     }
@@ -305,7 +305,7 @@ fn limits_and_cgroup_are_those_of_the_bundle() {
 }
 
 #[test]
-fn a_network_that_is_given_is_given_again() {
+fn a_joined_network_namespace_is_restored() {
     if not_possible() {
         return;
     }
@@ -322,7 +322,7 @@ fn a_network_that_is_given_is_given_again() {
 }
 
 #[test]
-fn ids_are_mapped_again() {
+fn id_mappings_are_restored() {
     if not_possible() || peer_differs(&["runc"], "closes the images to who is root in the container") {
         return;
     }
@@ -336,7 +336,7 @@ fn ids_are_mapped_again() {
 }
 
 #[test]
-fn hooks_of_the_runtime_run_at_a_restore() {
+fn runtime_hooks_run_at_restore() {
     if not_possible() {
         return;
     }
@@ -358,7 +358,7 @@ fn hooks_of_the_runtime_run_at_a_restore() {
 }
 
 #[test]
-fn a_hook_that_fails_ends_the_restore() {
+fn a_failing_hook_fails_the_restore() {
     if not_possible() {
         return;
     }
@@ -374,7 +374,7 @@ fn a_hook_that_fails_ends_the_restore() {
 }
 
 #[test]
-fn what_fails_leaves_the_container_as_it_was() {
+fn a_failed_checkpoint_leaves_the_container_running() {
     if not_possible() {
         return;
     }
@@ -414,7 +414,7 @@ fn executable(path: &Path, text: &str) {
 }
 
 #[test]
-fn crius_reason_is_in_the_error() {
+fn crius_error_is_reported() {
     if not_possible() {
         return;
     }
@@ -434,7 +434,7 @@ fn crius_reason_is_in_the_error() {
 }
 
 #[test]
-fn a_restore_that_fails_leaves_nothing() {
+fn a_failed_restore_leaves_nothing() {
     if not_possible() {
         return;
     }
@@ -455,7 +455,7 @@ fn a_restore_that_fails_leaves_nothing() {
 }
 
 #[test]
-fn a_restore_that_was_killed_can_be_removed() {
+fn a_killed_restore_can_be_deleted() {
     if not_possible() || peer_differs(&["runc"], "leaves the root mounted in the state directory") {
         return;
     }
@@ -476,7 +476,7 @@ fn a_restore_that_was_killed_can_be_removed() {
 }
 
 #[test]
-fn only_what_runs_can_be_saved() {
+fn only_a_running_container_can_be_checkpointed() {
     let bundle = Bundle::new("states").sees(&["pause"]);
     bundle.create().ok();
     bundle.checkpoint(&[]).fails(1, "Container cannot be checkpointed in created state");
@@ -488,7 +488,7 @@ fn only_what_runs_can_be_saved() {
 }
 
 #[test]
-fn engines_find_out_what_is_there() {
+fn checkpoint_reports_missing_support_as_engines_expect() {
     let probe = |args: &[&str]| Bundle::new("probe").verb(args);
     assert!(probe(&["checkpoint", "--help"]).ok().stdout.contains("--leave-running"));
     // Podman tells by this whether the flag is known

@@ -37,7 +37,7 @@ fn the_master_comes_through_the_console_socket() {
 }
 
 #[test]
-fn the_terminal_has_the_size_of_the_bundle() {
+fn the_terminal_has_the_configured_size() {
     let size = json!({"height": 33, "width": 111});
     let bundle = with_terminal("size", &["tty", "+", "pause"]).set("/process/consoleSize", size);
     let (mut terminal, _) = create(&bundle);
@@ -58,7 +58,7 @@ fn the_payload_sees_the_terminal_resized() {
 }
 
 #[test]
-fn what_is_typed_arrives() {
+fn input_reaches_the_payload() {
     let bundle = with_terminal("typed", &["stdin", "+", "pause"]);
     let (mut terminal, _) = create(&bundle);
     bundle.start().ok();
@@ -96,7 +96,7 @@ fn without_a_terminal_there_is_no_console() {
 }
 
 #[test]
-fn a_terminal_needs_somebody_who_takes_it() {
+fn create_with_a_terminal_requires_a_console_socket() {
     let phrase = "cannot allocate tty if runc will detach without setting console socket";
     let bundle = with_terminal("nobody", &["true"]);
     bundle.create().fails(1, phrase);
@@ -105,7 +105,7 @@ fn a_terminal_needs_somebody_who_takes_it() {
 }
 
 #[test]
-fn a_socket_needs_a_terminal_to_send() {
+fn a_console_socket_without_a_terminal_is_refused() {
     if peer_differs(&["crun"], "ignores the socket") {
         return;
     }
@@ -118,7 +118,7 @@ fn a_socket_needs_a_terminal_to_send() {
 }
 
 #[test]
-fn a_socket_that_nobody_listens_on_is_an_error() {
+fn a_console_socket_without_a_listener_is_an_error() {
     let bundle = with_terminal("deaf", &["true"]);
     let socket = bundle.path("nobody.sock");
     let output = bundle.launch("create", &["--console-socket", socket.to_str().unwrap()]).finish();
@@ -152,7 +152,7 @@ fn in_the_foreground_the_callers_terminal_is_raw_until_the_end() {
 }
 
 #[test]
-fn in_the_foreground_sizes_are_passed_on() {
+fn in_the_foreground_resizes_are_passed_on() {
     let bundle = with_terminal("foreground-size", &["tty", "+", "wait-size", "50", "120"]);
     let (mut terminal, slave) = Terminal::open();
     terminal.resize(40, 100);
@@ -166,7 +166,7 @@ fn in_the_foreground_sizes_are_passed_on() {
 }
 
 #[test]
-fn in_the_foreground_the_terminal_begins_with_the_callers_size() {
+fn in_the_foreground_the_terminal_starts_with_the_callers_size() {
     if peer_differs(&["crun"], "passes the size on only when it changes") {
         return;
     }
@@ -179,7 +179,7 @@ fn in_the_foreground_the_terminal_begins_with_the_callers_size() {
 }
 
 #[test]
-fn in_the_foreground_output_is_whole() {
+fn in_the_foreground_no_output_is_lost() {
     if peer_differs(&["crun"], "loses what it has not copied when the payload ends") {
         return;
     }

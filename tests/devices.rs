@@ -91,7 +91,7 @@ fn configured_devices_are_made() {
 }
 
 #[test]
-fn a_configured_device_takes_the_place_of_a_default_one() {
+fn a_configured_device_replaces_a_default_one() {
     let device = json!([{"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600, "uid": 5}]);
     let rule = json!({"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"});
     let bundle = Bundle::new("own-null").set("/linux/devices", device).set("/linux/resources/devices/-", rule);
@@ -164,7 +164,7 @@ fn the_later_rule_wins() {
 
 /// `allow` is REQUIRED; Go, and with it runc, reads its absence as false.
 #[test]
-fn a_rule_that_does_not_say_allows_nothing() {
+fn a_rule_without_allow_denies() {
     let rules = json!([{"allow": true, "access": "rwm"}, {"type": "c", "major": 1, "minor": 11, "access": "w"}]);
     let bundle = Bundle::new("no-allow").caps(&["CAP_MKNOD", "CAP_SYSLOG"]).set("/linux/resources/devices", rules);
     let words = ["mknod", "/tmp/kmsg", "c", "1", "11", "+", "open", "/tmp/kmsg", "r", "+", "open", "/tmp/kmsg", "w"];
@@ -172,7 +172,7 @@ fn a_rule_that_does_not_say_allows_nothing() {
 }
 
 #[test]
-fn without_rules_every_device_is_closed_but_the_default_ones() {
+fn without_rules_only_the_default_devices_are_accessible() {
     let words = ["mknod", "/tmp/kmsg", "c", "1", "11", "+", "open", "/tmp/kmsg", "r", "+", "open", "/dev/null", "rw"];
     let bundle = Bundle::new("no-rules").caps(&["CAP_MKNOD", "CAP_SYSLOG"]).without("/linux/resources/devices");
     let output = bundle.run(&words).ok().has("open /dev/null rw", "ok");
@@ -182,7 +182,7 @@ fn without_rules_every_device_is_closed_but_the_default_ones() {
 }
 
 #[test]
-fn in_a_user_namespace_the_devices_are_the_hosts() {
+fn in_a_user_namespace_devices_are_bound_from_the_host() {
     let device = json!([{"path": "/dev/mine", "type": "c", "major": 1, "minor": 5}]);
     let bundle = Bundle::new("userns-devices").user_namespace();
     // the node to be bound is the host's of that path
@@ -209,7 +209,7 @@ fn in_a_user_namespace_the_devices_are_the_hosts() {
 }
 
 #[test]
-fn a_host_dev_bound_as_a_whole_is_left_alone() {
+fn a_bind_mounted_host_dev_is_left_unchanged() {
     let before = std::fs::read_link("/dev/ptmx").map(|l| l.display().to_string()).unwrap_or_default();
     let bundle = Bundle::new("bound-dev");
     for mount in ["/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"] {

@@ -102,7 +102,7 @@ const BROKEN: &[Row] = &[
 ];
 
 #[test]
-fn a_broken_bundle_is_one_clear_error_and_nothing_left() {
+fn a_broken_bundle_gives_one_clear_error_and_leaves_nothing() {
     // every row is tried, so that one run tells of all
     let failed: Vec<&str> =
         BROKEN.iter().filter(|row| std::panic::catch_unwind(|| breaks(row)).is_err()).map(|(name, ..)| *name).collect();
@@ -142,7 +142,7 @@ fn a_failure_begins_with_the_verb() {
 
 /// Only what the kernel has counted as killed for lack of memory is told of as that.
 #[test]
-fn an_init_that_is_killed_is_told_of_with_its_signal() {
+fn a_killed_init_is_reported_with_its_signal() {
     if peer_differs(&["crun", "runc"], "speaks of a closed socket") {
         return;
     }
@@ -162,7 +162,7 @@ fn an_init_that_is_killed_is_told_of_with_its_signal() {
 }
 
 #[test]
-fn a_bundle_that_is_not_there_is_told_of() {
+fn a_missing_bundle_is_reported() {
     let bundle = Bundle::new("no-bundle");
     let verb = |dir: &str| bundle.runtime().args(["create", "--bundle", dir, &bundle.id]).finish();
     verb("/nosuchbundle").fails(1, "/nosuchbundle");
@@ -172,7 +172,7 @@ fn a_bundle_that_is_not_there_is_told_of() {
 }
 
 #[test]
-fn a_document_that_is_no_json_is_told_of() {
+fn invalid_json_is_reported() {
     for text in ["", "{", "[]", "null", "\"text\"", "{\"ociVersion\": }", "{} {}", "\u{feff}{}"] {
         let bundle = Bundle::new("no-json");
         let dir = bundle.host_directory("other");
@@ -184,13 +184,13 @@ fn a_document_that_is_no_json_is_told_of() {
 }
 
 #[test]
-fn what_the_specification_does_not_know_is_passed_over() {
+fn unknown_properties_are_ignored() {
     let bundle = Bundle::new("unknown-keys").set("/unknown", json!({"deep": [1, 2]})).set("/process/newField", 7);
     bundle.set("/linux/newField", Value::Null).set("/mounts/0/newField", "x").run(&["true"]).ok();
 }
 
 #[test]
-fn the_version_of_the_specification_is_not_judged() {
+fn any_spec_version_is_accepted() {
     for version in ["1.0.0", "1.3.0", "9.9.9"] {
         if version != "1.0.0" && peer_differs(&["crun<1.9"], "knows old versions only") {
             continue;
@@ -200,7 +200,7 @@ fn the_version_of_the_specification_is_not_judged() {
 }
 
 #[test]
-fn empty_lists_and_nulls_are_nothing() {
+fn empty_lists_and_nulls_count_as_absent() {
     let bundle = Bundle::new("empty").set("/hooks", json!({})).set("/annotations", json!({}));
     let bundle =
         bundle.set("/linux/sysctl", json!({})).set("/linux/devices", json!([])).set("/linux/maskedPaths", json!([]));
@@ -210,7 +210,7 @@ fn empty_lists_and_nulls_are_nothing() {
 
 /// An unknown profile is an error whether the machine has `AppArmor` or not: it never means no profile.
 #[test]
-fn a_profile_that_cannot_be_applied_is_told_of() {
+fn an_unknown_apparmor_profile_is_an_error() {
     if peer_differs(&["crun"], "goes on without") {
         return;
     }
@@ -241,7 +241,7 @@ fn a_pid_file_that_cannot_be_written_ends_the_container() {
 }
 
 #[test]
-fn a_full_state_root_is_told_of() {
+fn a_full_state_root_is_reported() {
     let bundle = Bundle::new("full").sees(&["true"]);
     std::fs::write(bundle.state_root(), "not a directory").unwrap();
     let output = bundle.run_as_is();
@@ -250,7 +250,7 @@ fn a_full_state_root_is_told_of() {
 }
 
 #[test]
-fn a_mount_that_fails_is_told_of_before_a_limit_that_does() {
+fn a_failing_mount_is_reported_before_a_failing_limit() {
     if world() == World::V1 && not_here("limits are written before init mounts") {
         return;
     }

@@ -65,7 +65,7 @@ fn descriptors_of_socket_activation_are_preserved() {
 /// `sd_listen_fds(3)`: they are not ours if `LISTEN_PID` does not say so, and numbers of a caller's that has kept them to itself
 /// may be anything by now.
 #[test]
-fn descriptors_of_somebody_elses_socket_activation_stay_out() {
+fn socket_activation_for_another_pid_is_ignored() {
     if peer_differs(&["crun"], "takes them") {
         return;
     }
@@ -115,7 +115,7 @@ fn standard_files_belong_to_the_user() {
 }
 
 #[test]
-fn a_closed_standard_file_is_no_mistake() {
+fn closed_standard_streams_are_accepted() {
     if peer_differs(&["crun"], "dies of a segmentation fault") {
         return;
     }
@@ -130,7 +130,7 @@ fn a_closed_standard_file_is_no_mistake() {
 }
 
 #[test]
-fn a_pidfd_is_sent_when_asked() {
+fn a_pidfd_is_sent_to_the_pidfd_socket() {
     if peer_differs(&["runc<1.2", "crun"], "knows no --pidfd-socket") {
         return;
     }
@@ -161,14 +161,14 @@ fn told(socket: &UnixDatagram, word: &str) -> String {
 }
 
 #[test]
-fn a_notification_goes_out_with_the_hosts_pid() {
+fn sd_notify_is_relayed_with_the_host_pid() {
     if !peer_differs(&["crun"], "hands the socket itself to the container") {
         notified("READY=1|STATUS=busy");
     }
 }
 
 #[test]
-fn a_notification_that_is_not_the_first_line_goes_out() {
+fn sd_notify_ready_may_be_on_any_line() {
     if !peer_differs(&["runc", "crun"], "looks at the first line only") {
         notified("STATUS=busy|READY=1");
     }
@@ -194,7 +194,7 @@ fn notified(text: &str) {
 }
 
 #[test]
-fn a_notification_of_a_foreground_run_goes_out() {
+fn sd_notify_is_relayed_in_the_foreground() {
     if peer_differs(&["crun"], "hands the socket itself to the container") {
         return;
     }

@@ -27,7 +27,7 @@ fn log(bundle: &Bundle) -> Vec<String> {
 }
 
 #[test]
-fn hooks_run_in_the_order_of_the_life_cycle() {
+fn hooks_run_in_lifecycle_order() {
     let mut bundle = Bundle::new("order");
     for kind in KINDS.into_iter().rev() {
         bundle = logs(logs(bundle, kind, &format!("{kind} one")), kind, &format!("{kind} two"));
@@ -79,7 +79,7 @@ fn document(bundle: &Bundle, kind: &str) -> Value {
 }
 
 #[test]
-fn hooks_read_the_state_of_the_container() {
+fn hooks_get_the_container_state_on_stdin() {
     if peer_differs(&["crun"], "has status words and a bundle of its own") {
         return;
     }
@@ -139,7 +139,7 @@ fn hooks_run_in_the_namespaces_of_the_spec() {
 }
 
 #[test]
-fn a_hook_has_the_environment_of_the_bundle_and_nothing_else() {
+fn a_hook_has_exactly_the_configured_environment() {
     let bundle = Bundle::new("hook-env");
     let file = bundle.path("env").display().to_string();
     let bundle = bundle.hook("createRuntime", &["save-env", &file], &["A=1", "B=two words"]);
@@ -161,7 +161,7 @@ fn a_hook_without_an_environment_has_none() {
 }
 
 #[test]
-fn a_hook_begins_in_the_bundle() {
+fn a_hook_starts_in_the_bundle_directory() {
     let bundle = Bundle::new("hook-cwd");
     let elsewhere = bundle.host_directory("elsewhere");
     let bundle = bundle.hook("createRuntime", &["write", "hook-was-here", "x"], &[]).sees(&["true"]);
@@ -170,7 +170,7 @@ fn a_hook_begins_in_the_bundle() {
 }
 
 #[test]
-fn a_hook_gets_its_arguments_and_its_path_where_there_are_none() {
+fn without_args_a_hook_gets_its_path_as_argv0() {
     let mut bundle = Bundle::new("hook-args");
     let file = bundle.path("args").display().to_string();
     bundle = bundle.hook("prestart", &["save-args", &file, "one two", ""], &[]);
@@ -179,7 +179,7 @@ fn a_hook_gets_its_arguments_and_its_path_where_there_are_none() {
 }
 
 #[test]
-fn a_failing_hook_ends_everything_and_its_words_are_told() {
+fn a_failing_hook_fails_the_start_and_its_stderr_is_reported() {
     if peer_differs(&["runc<1.2"], "does not name the kind of the hook") {
         return;
     }
@@ -198,7 +198,7 @@ fn a_failing_hook_ends_everything_and_its_words_are_told() {
 }
 
 #[test]
-fn the_second_hook_of_a_kind_is_number_1() {
+fn errors_number_hooks_from_0() {
     if peer_differs(&["runc<1.2"], "does not name the kind of the hook") {
         return;
     }
@@ -207,7 +207,7 @@ fn the_second_hook_of_a_kind_is_number_1() {
 }
 
 #[test]
-fn a_failing_start_hook_keeps_the_payload_from_running() {
+fn a_failing_start_container_hook_prevents_the_payload() {
     if peer_differs(&["runc<1.2"], "returns before it knows") {
         return;
     }
@@ -255,7 +255,7 @@ fn a_failing_poststop_hook_is_a_warning() {
 }
 
 #[test]
-fn a_hook_that_is_not_there_is_an_error() {
+fn a_missing_hook_program_is_an_error() {
     let bundle = Bundle::new("no-hook").set("/hooks/createRuntime/-", json!({"path": "/nosuchhook"}));
     let output = bundle.run_as_is().fails(1, "/nosuchhook");
     let said = output.stderr.to_lowercase().contains("no such file or directory");
@@ -289,14 +289,14 @@ fn a_hook_that_takes_too_long_is_killed() {
 }
 
 #[test]
-fn a_hook_that_does_not_read_is_no_mistake() {
+fn a_hook_need_not_read_its_stdin() {
     // an annotation larger than a pipe: writing it must not wait for ever, nor fail because nobody reads
     let bundle = Bundle::new("deaf-hook").set("/annotations", json!({"big": "x".repeat(200_000)}));
     bundle.hook("createRuntime", &["true"], &[]).run(&["true"]).ok();
 }
 
 #[test]
-fn nothing_of_a_successful_hook_is_printed() {
+fn output_of_a_successful_hook_is_discarded() {
     let output = Bundle::new("quiet")
         .hook("createRuntime", &["echo", "noise", "+", "complain", "noise"], &[])
         .run(&["true"])
@@ -307,7 +307,7 @@ fn nothing_of_a_successful_hook_is_printed() {
 }
 
 #[test]
-fn hooks_have_no_descriptors_but_their_own() {
+fn hooks_have_three_descriptors() {
     let bundle = Bundle::new("hook-fds");
     let file = bundle.path("fds");
     let bundle = bundle.hook("createRuntime", &["save-fds", file.to_str().unwrap()], &[]).sees(&["true"]);

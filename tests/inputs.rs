@@ -22,7 +22,7 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
-fn long_lists_are_no_reason_to_wait() {
+fn long_lists_are_read_quickly() {
     let devices: Vec<_> =
         (0..2000).map(|i| json!({"path": format!("/dev/x{i}"), "type": "c", "major": 1, "minor": 3})).collect();
     let env: Vec<String> = (0..100_000).map(|i| format!("V{i}=x")).collect();
@@ -57,7 +57,7 @@ fn waiting(name: &str) -> Bundle {
 }
 
 #[test]
-fn what_is_no_document_is_refused_by_its_name() {
+fn a_file_that_is_not_a_document_is_refused_by_name() {
     if peer_differs(&["runc", "crun"], "reads devices for ever") {
         return;
     }
@@ -92,7 +92,7 @@ fn fifo(bundle: &Bundle, name: &str, fill: impl FnOnce(File) + Send + 'static) -
 }
 
 #[test]
-fn what_has_no_end_is_refused_at_64_mib() {
+fn endless_input_is_refused_at_64_mib() {
     if peer_differs(&["runc", "crun"], "reads it all") {
         return;
     }
@@ -110,7 +110,7 @@ fn what_has_no_end_is_refused_at_64_mib() {
 }
 
 #[test]
-fn a_document_may_come_in_pieces() {
+fn a_document_may_arrive_through_a_pipe_in_pieces() {
     let pieces = |document: String| {
         move |mut pipe: File| {
             for piece in document.as_bytes().chunks(document.len().div_ceil(3)) {
@@ -137,7 +137,7 @@ fn a_document_may_come_in_pieces() {
 }
 
 #[test]
-fn whoever_reads_can_be_ended() {
+fn a_runtime_that_waits_for_input_can_be_killed() {
     let bundle = waiting("reading");
     let path = bundle.path("nobody-writes");
     nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
@@ -153,7 +153,7 @@ fn whoever_reads_can_be_ended() {
 }
 
 #[test]
-fn numbers_beyond_all_bounds_are_refused_by_their_name() {
+fn out_of_range_numbers_are_refused_by_name() {
     if peer_differs(&["runc", "crun"], "other words") {
         return;
     }
@@ -197,7 +197,7 @@ fn numbers_beyond_all_bounds_are_refused_by_their_name() {
 }
 
 #[test]
-fn listen_fds_beyond_all_bounds_are_refused() {
+fn out_of_range_listen_fds_are_refused() {
     if peer_differs(&["runc", "crun"], "has other words, or none") {
         return;
     }
@@ -272,7 +272,7 @@ fn untouched(place: &Path, precious: &Path, output: &Output) {
 }
 
 #[test]
-fn no_log_goes_where_somebody_else_leads_it() {
+fn the_log_does_not_follow_another_users_links() {
     if peer_differs(&["runc", "crun"], "leaves that to the kernel") {
         return;
     }
@@ -286,7 +286,7 @@ fn no_log_goes_where_somebody_else_leads_it() {
 }
 
 #[test]
-fn no_trace_goes_where_somebody_else_leads_it() {
+fn the_trace_does_not_follow_another_users_links() {
     if peer_differs(&["runc", "crun"], "has none") {
         return;
     }
@@ -301,7 +301,7 @@ fn no_trace_goes_where_somebody_else_leads_it() {
 }
 
 #[test]
-fn no_pid_file_goes_where_somebody_else_leads_it() {
+fn the_pid_file_does_not_follow_another_users_links() {
     for trap in TRAPS {
         let bundle = Bundle::new(trap.0);
         let (place, precious) = laid(&bundle, trap);
@@ -314,7 +314,7 @@ fn no_pid_file_goes_where_somebody_else_leads_it() {
 
 /// What engines rely on: links of the log's owner, streams of the caller's, a FIFO with a reader.
 #[test]
-fn logs_go_where_the_caller_leads_them() {
+fn the_log_follows_trusted_links() {
     if peer_differs(&["crun"], "other words") {
         return;
     }
@@ -375,7 +375,7 @@ fn logs_go_where_the_caller_leads_them() {
 
 /// A program that gives its caller rights does not do what the caller's environment says.
 #[test]
-fn a_trace_is_not_asked_for_by_who_has_less_rights() {
+fn a_set_user_id_binary_ignores_onggi_trace() {
     if peer_differs(&["runc", "crun"], "has none") {
         return;
     }

@@ -106,7 +106,7 @@ fn bind_options_become_flags_of_the_mount() {
 }
 
 #[test]
-fn defaults_is_an_option_that_asks_for_nothing() {
+fn the_option_defaults_sets_nothing() {
     if peer_differs(&["runc"], "passes the word on to the file system") {
         return;
     }
@@ -117,7 +117,7 @@ fn defaults_is_an_option_that_asks_for_nothing() {
 }
 
 #[test]
-fn file_system_options_become_flags_of_the_file_system() {
+fn superblock_options_become_superblock_flags() {
     for (options, has, lacks) in [
         (&["sync"][..], &["sync"][..], &[][..]),
         (&["sync", "async"], &[], &["sync"]),
@@ -138,7 +138,7 @@ fn file_system_options_become_flags_of_the_file_system() {
 }
 
 #[test]
-fn options_without_a_visible_effect_are_known() {
+fn options_without_visible_effect_are_accepted() {
     for option in ["silent", "loud", "iversion", "noiversion", "mand", "nomand", "symfollow"] {
         if option == "symfollow" && peer_differs(&["runc<1.2", "crun"], "knows no symfollow") {
             continue;
@@ -151,7 +151,7 @@ fn options_without_a_visible_effect_are_known() {
 }
 
 #[test]
-fn an_unknown_option_goes_to_the_file_system() {
+fn an_unknown_option_is_passed_to_the_filesystem() {
     let found = stands(Bundle::new("data").mount("/m", "tmpfs", "tmpfs", &["size=12k", "mode=1711", "uid=7"]), "/m");
     assert!(["size=12k", "mode=1711", "uid=7"].iter().all(|option| found.super_has(option)), "{found:?}");
     let bundle = Bundle::new("bad-data").mount("/m", "tmpfs", "tmpfs", &["nosuchoption"]);
@@ -160,7 +160,7 @@ fn an_unknown_option_goes_to_the_file_system() {
 }
 
 #[test]
-fn nosymfollow_is_a_flag() {
+fn nosymfollow_is_a_mount_flag() {
     if !peer_differs(&["runc<1.2", "crun"], "knows no nosymfollow") {
         let found = stands(Bundle::new("nosymfollow").mount("/m", "tmpfs", "tmpfs", &["nosymfollow"]), "/m");
         assert!(found.has("nosymfollow"), "{found:?}");
@@ -222,7 +222,7 @@ fn fell(top: &std::path::Path) {
 }
 
 #[test]
-fn recursive_options_reach_the_mounts_below() {
+fn recursive_options_apply_to_submounts() {
     if peer_differs(&["runc<1.2"], "knows no recursive options") {
         return;
     }
@@ -252,7 +252,7 @@ fn recursive_options_reach_the_mounts_below() {
 }
 
 #[test]
-fn recursive_options_take_flags_away_again() {
+fn recursive_options_clear_flags() {
     if peer_differs(&["runc<1.2"], "knows no recursive options") {
         return;
     }
@@ -285,7 +285,7 @@ fn recursive_options_take_flags_away_again() {
 }
 
 #[test]
-fn recursive_times_are_those_of_the_option() {
+fn recursive_atime_options_are_applied() {
     if peer_differs(&["runc<1.2", "crun"], "knows no such options, or only some") {
         return;
     }
@@ -313,7 +313,7 @@ fn recursive_times_are_those_of_the_option() {
 }
 
 #[test]
-fn a_plain_option_of_a_recursive_bind_stops_at_the_first_mount() {
+fn a_plain_option_of_an_rbind_does_not_reach_submounts() {
     let bundle = Bundle::new("shallow");
     let top = tree(&bundle, MsFlags::empty());
     let bundle = bundle.bind(&top, "/m", &["rbind", "ro"]).sees(&["mountinfo", "+", "write", "/m/sub/x", "x"]);
@@ -340,7 +340,7 @@ fn a_bind_mount_keeps_the_flags_of_its_source() {
 }
 
 #[test]
-fn a_bind_mount_is_as_deep_as_its_option() {
+fn only_rbind_includes_submounts() {
     let bundle = Bundle::new("depth");
     let top = tree(&bundle, MsFlags::empty());
     let bundle = bundle.bind(&top, "/deep", &["rbind"]).bind(&top, "/flat", &["bind"]).sees(&["mountinfo"]);
@@ -350,7 +350,7 @@ fn a_bind_mount_is_as_deep_as_its_option() {
 }
 
 #[test]
-fn propagation_options_are_those_of_the_mount() {
+fn propagation_options_are_applied() {
     if peer_differs(&["crun"], "makes everything private first, where the bundle says nothing of the root") {
         return;
     }
@@ -380,7 +380,7 @@ fn propagation_options_are_those_of_the_mount() {
 }
 
 #[test]
-fn the_roots_propagation_is_that_of_the_bundle() {
+fn rootfs_propagation_is_as_configured() {
     for (value, seen_as) in [
         ("", "private"),
         ("private", "private"),
@@ -411,7 +411,7 @@ fn an_unknown_propagation_is_refused() {
 }
 
 #[test]
-fn the_world_of_cgroups_is_mounted_as_asked() {
+fn the_cgroup_mount_has_the_configured_options() {
     let bundle =
         Bundle::new("cgroup-mount").mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
     let output = bundle.run(&["mountinfo", "+", "ls", "/sys/fs/cgroup", "+", "mkdir", "/sys/fs/cgroup/x"]).ok();
@@ -429,7 +429,7 @@ fn the_world_of_cgroups_is_mounted_as_asked() {
 }
 
 #[test]
-fn below_the_cgroup_mount_the_container_sees_itself() {
+fn the_cgroup_mount_shows_the_containers_own_cgroup() {
     let bundle = Bundle::new("cgroup-self").mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev"]);
     let file = if world() == World::V2 { "/sys/fs/cgroup/cgroup.procs" } else { "/sys/fs/cgroup/pids/cgroup.procs" };
     let output = bundle.run(&["cat", file]).ok();
@@ -437,7 +437,7 @@ fn below_the_cgroup_mount_the_container_sees_itself() {
 }
 
 #[test]
-fn without_a_cgroup_namespace_the_mount_holds_the_containers_cgroup() {
+fn without_a_cgroup_namespace_the_cgroup_mount_contains_the_containers_cgroup() {
     let bundle = Bundle::new("cgroup-shared").without_namespace("cgroup");
     let bundle = bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
     // v1 binds the container's own directories; v2 mounts the whole, in which its own is one
@@ -474,14 +474,14 @@ fn a_read_only_root_is_read_only() {
 }
 
 #[test]
-fn the_root_may_be_moved_instead_of_pivoted() {
+fn no_pivot_moves_the_root() {
     let bundle = Bundle::new("no-pivot").sees(&["ls", "/", "+", "mountinfo"]);
     let output = bundle.launch("run", &["--no-pivot"]).finish().ok();
     assert!(output.get("ls /").is_some_and(|names| names.contains("payload")), "{output}");
 }
 
 #[test]
-fn the_root_may_stand_anywhere() {
+fn the_rootfs_may_be_at_any_path() {
     let elsewhere = Bundle::new("elsewhere");
     let root = elsewhere.rootfs();
     let bundle = Bundle::new("absolute").set("/root/path", root.to_str().unwrap());

@@ -40,7 +40,7 @@ fn a_namespace_without_a_path_is_new() {
 }
 
 #[test]
-fn a_namespace_left_out_is_the_hosts() {
+fn an_omitted_namespace_is_the_hosts() {
     for (kind, name) in KINDS.into_iter().filter(|(kind, _)| *kind != "mount") {
         let bundle = Bundle::new(kind).without_namespace(kind);
         let bundle = if kind == "uts" { bundle.without("/hostname") } else { bundle };
@@ -141,7 +141,7 @@ fn a_mount_namespace_is_joined() {
 }
 
 #[test]
-fn a_path_of_the_wrong_kind_is_refused() {
+fn a_path_of_the_wrong_namespace_type_is_refused() {
     if peer_differs(&["runc<1.2"], "refuses it, and may leave the cgroup") {
         return;
     }
@@ -154,7 +154,7 @@ fn a_path_of_the_wrong_kind_is_refused() {
 }
 
 #[test]
-fn a_path_that_cannot_be_a_namespace_is_refused() {
+fn a_path_that_is_not_a_namespace_is_refused() {
     for path in ["/nosuch", "/etc/passwd", "relative/path"] {
         let bundle = Bundle::new("no-namespace").namespace("network", Some(path));
         let output = bundle.run_as_is();
@@ -164,7 +164,7 @@ fn a_path_that_cannot_be_a_namespace_is_refused() {
 }
 
 #[test]
-fn a_namespace_stands_once_in_the_list() {
+fn a_duplicate_namespace_is_refused() {
     let bundle = Bundle::new("twice").set("/linux/namespaces/-", json!({"type": "pid"}));
     bundle.run_as_is().fails(1, "duplicate");
     let bundle = Bundle::new("bogus").set("/linux/namespaces/-", json!({"type": "bogus"}));
@@ -172,7 +172,7 @@ fn a_namespace_stands_once_in_the_list() {
 }
 
 #[test]
-fn the_first_process_of_a_pid_namespace_is_1() {
+fn the_first_process_of_a_pid_namespace_is_pid_1() {
     let output = Bundle::new("pid-1").run(&["id"]).ok();
     assert_eq!(output.get("Pid"), Some("1"));
     let shared = Bundle::new("host-pid").without_namespace("pid").run(&["id"]).ok();
@@ -180,7 +180,7 @@ fn the_first_process_of_a_pid_namespace_is_1() {
 }
 
 #[test]
-fn a_user_namespace_has_the_mappings_of_the_bundle() {
+fn a_user_namespace_has_the_configured_mappings() {
     let map = json!([
         {"containerID": 0, "hostID": 100_000, "size": 1000},
         {"containerID": 1000, "hostID": 5000, "size": 1},
@@ -210,7 +210,7 @@ fn inside_a_user_namespace_the_process_is_its_root() {
 }
 
 #[test]
-fn a_user_of_a_user_namespace_is_mapped() {
+fn process_user_is_mapped_in_a_user_namespace() {
     let bundle = Bundle::new("inner-user").user_namespace().set("/process/user", json!({"uid": 1000, "gid": 1001}));
     let bundle = bundle.sees(&["id", "+", "pause"]);
     let pid = bundle.up();
@@ -244,7 +244,7 @@ fn clocks(bundle: &Bundle) -> (i128, i128) {
 }
 
 #[test]
-fn names_are_the_containers_own() {
+fn hostname_and_domainname_are_set() {
     let bundle = Bundle::new("names").set("/hostname", "pot").set("/domainname", "kiln");
     let output = bundle.run(&["uname"]).ok().has("hostname", "pot");
     if !peer_differs(&["runc<1.2"], "has no domain names") {
@@ -254,7 +254,7 @@ fn names_are_the_containers_own() {
 }
 
 #[test]
-fn names_need_a_uts_namespace() {
+fn hostname_requires_a_uts_namespace() {
     let bundle = Bundle::new("no-uts").without_namespace("uts").set("/hostname", "pot");
     bundle.run_as_is().fails(1, "unable to set hostname without a private UTS namespace");
     let bundle = Bundle::new("no-uts").without_namespace("uts").without("/hostname").set("/domainname", "kiln");
@@ -264,14 +264,14 @@ fn names_need_a_uts_namespace() {
 }
 
 #[test]
-fn the_loopback_of_a_new_network_is_up() {
+fn loopback_is_up_in_a_new_network_namespace() {
     // IFF_UP | IFF_LOOPBACK | …
     let output = Bundle::new("loopback").run(&["cat", "/sys/class/net/lo/flags", "+", "ls", "/sys/class/net"]).ok();
     assert_eq!(output.stdout.lines().next(), Some("0x9"), "{output}");
 }
 
 #[test]
-fn a_cgroup_namespace_begins_at_the_containers_cgroup() {
+fn a_cgroup_namespace_is_rooted_at_the_containers_cgroup() {
     let output = Bundle::new("cgroup-root").run(&["cgroup"]).ok();
     for line in output.stdout.lines() {
         // v1 hierarchies of a machine that is seen as pure v2 are none of the runtime's business
@@ -282,7 +282,7 @@ fn a_cgroup_namespace_begins_at_the_containers_cgroup() {
 }
 
 #[test]
-fn sysctls_are_set_in_their_namespaces() {
+fn namespaced_sysctls_are_set() {
     let bundle = Bundle::new("sysctl").set(
         "/linux/sysctl",
         json!({"net.ipv4.ip_forward": "1", "net/ipv4/ip_unprivileged_port_start": "80", "kernel.shm_rmid_forced": "1",
@@ -301,7 +301,7 @@ fn sysctls_are_set_in_their_namespaces() {
 }
 
 #[test]
-fn a_sysctl_of_the_host_is_refused() {
+fn a_sysctl_that_is_not_namespaced_is_refused() {
     let refused = |name: &str, bundle: Bundle, phrase: &str| {
         let bundle = bundle.set("/linux/sysctl", json!({name: "1"}));
         bundle.run_as_is().fails(1, phrase);

@@ -89,7 +89,7 @@ const LASTING: [&str; 3] = ["10.7.0.1/24", "10.7.1.1 peer 10.7.1.2/32", "fd00:7:
 const ALL: [&str; 5] = ["10.7.0.1/24", "10.7.1.1 peer 10.7.1.2/32", "10.7.9.9/24", "169.254.7.1/16", "fd00:7::1/64"];
 
 #[test]
-fn a_device_moves_with_what_lasts_of_its_addresses() {
+fn a_device_moves_with_its_permanent_global_addresses() {
     if no_pairs() {
         return;
     }
@@ -119,7 +119,7 @@ fn a_device_moves_with_what_lasts_of_its_addresses() {
 }
 
 #[test]
-fn a_device_gets_the_name_of_the_bundle() {
+fn a_device_gets_the_configured_name() {
     if no_pairs() {
         return;
     }
@@ -136,7 +136,7 @@ fn a_device_gets_the_name_of_the_bundle() {
 }
 
 #[test]
-fn hooks_find_the_device_in_its_place() {
+fn create_container_hooks_see_the_moved_device() {
     if no_pairs() {
         return;
     }
@@ -147,7 +147,7 @@ fn hooks_find_the_device_in_its_place() {
 }
 
 #[test]
-fn a_device_moves_into_a_namespace_that_is_joined() {
+fn a_device_moves_into_a_joined_namespace() {
     if no_pairs() {
         return;
     }
@@ -171,7 +171,7 @@ fn a_device_moves_into_a_namespace_that_is_joined() {
 
 /// Whose namespace it is, he looks after what is in it: nothing that the runtime does later touches the device.
 #[test]
-fn what_is_done_to_a_device_in_the_container_stays() {
+fn later_changes_to_a_device_in_the_container_are_kept() {
     if no_pairs() {
         return;
     }
@@ -206,7 +206,7 @@ fn what_is_done_to_a_device_in_the_container_stays() {
 }
 
 #[test]
-fn a_template_is_filled_with_the_first_free_number() {
+fn a_name_template_takes_the_first_free_number() {
     if no_pairs() {
         return;
     }
@@ -222,7 +222,7 @@ fn a_template_is_filled_with_the_first_free_number() {
 }
 
 #[test]
-fn a_start_that_fails_gives_the_device_back() {
+fn a_failed_start_returns_the_device() {
     if no_pairs() {
         return;
     }
@@ -245,7 +245,7 @@ fn a_start_that_fails_gives_the_device_back() {
 }
 
 #[test]
-fn what_cannot_be_moved_is_refused() {
+fn devices_that_cannot_be_moved_are_refused() {
     if no_pairs() {
         return;
     }

@@ -199,7 +199,7 @@ fn many_sub_cgroups() {
 
 /// Processes that make one cgroup after the other until they are killed.
 #[test]
-fn sub_cgroups_that_grow_all_the_time() {
+fn sub_cgroups_created_without_end() {
     let mut sweep = Sweep::default();
     let bundle = up(Bundle::new("grows").without_namespace("pid"));
     sweep.0 = tops(&bundle);
@@ -239,7 +239,7 @@ fn delegated(bundle: &Bundle) -> (PathBuf, String) {
 /// systemd or Docker in a container: the first process has moved below and given controllers on, so that the cgroup
 /// itself takes nobody. exec follows it there, however the place is called and however deep it lies.
 #[test]
-fn exec_follows_the_first_process_below() {
+fn exec_joins_the_sub_cgroup_of_the_first_process() {
     let long = OsString::from_vec(vec![0xfe; 250]);
     // the kernel cuts a path that is too long: one that is there under the name that is cut must not be taken for it
     for (name, depth) in [(OsStr::from_bytes(b"\xff"), 1), (OsStr::new(" a b"), 2), (&long, 15), (&long, 20)] {
@@ -288,7 +288,7 @@ fn sub_cgroups_with_names_of_files() {
 
 /// Who does not belong to the container is not killed with it, but named.
 #[test]
-fn a_stranger_in_a_sub_cgroup_is_named() {
+fn a_foreign_process_in_a_sub_cgroup_is_reported_not_killed() {
     let mut sweep = Sweep::default();
     let bundle = up(Bundle::new("stranger"));
     sweep.0 = tops(&bundle);

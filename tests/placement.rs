@@ -32,7 +32,7 @@ impl Drop for Made {
 }
 
 #[test]
-fn a_hybrid_host_limits_in_both_kinds_of_tree() {
+fn a_hybrid_host_sets_limits_in_both_hierarchies() {
     let memory = json!({"memory": {"limit": 67_108_864}});
     let huge = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4_194_304}]});
     let of_v2 = [("memory", "memory.max", "67108864", memory), ("hugetlb", "hugetlb.2MB.max", "4194304", huge)];
@@ -66,7 +66,7 @@ fn called_from(bundle: &Bundle, cgroup: &Path) -> Output {
 }
 
 #[test]
-fn without_an_absolute_path_the_cgroup_is_near_the_callers() {
+fn a_relative_cgroup_path_is_resolved_from_the_callers_cgroup() {
     if peer_differs(&["crun"], "takes the top of the tree") {
         return;
     }
@@ -96,7 +96,7 @@ fn without_an_absolute_path_the_cgroup_is_near_the_callers() {
 }
 
 #[test]
-fn in_a_threaded_tree_the_cgroup_is_threaded() {
+fn below_a_threaded_cgroup_the_cgroup_is_threaded() {
     if world() == World::V1 && not_here("v1 has no threaded cgroups") {
         return;
     }
@@ -123,7 +123,7 @@ fn in_a_threaded_tree_the_cgroup_is_threaded() {
 }
 
 #[test]
-fn a_payload_that_may_write_its_cgroups_owns_them() {
+fn a_writable_cgroup_mount_gives_the_payload_ownership() {
     let mount = |bundle: Bundle, options: &[&str]| bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", options);
     let own = if world() == World::V2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
     let (sub, procs) = (format!("{own}/sub"), format!("{own}/cgroup.procs"));
@@ -142,7 +142,7 @@ fn a_payload_that_may_write_its_cgroups_owns_them() {
 }
 
 #[test]
-fn those_who_run_away_are_caught() {
+fn processes_that_keep_forking_are_killed() {
     if peer_differs(&["runc<1.2"], "kills a list of them, once") {
         return;
     }
@@ -157,7 +157,7 @@ fn those_who_run_away_are_caught() {
 }
 
 #[test]
-fn nothing_is_left_of_a_thousand_containers() {
+fn a_thousand_containers_leave_nothing() {
     // one processor that is a process: a tenth of them
     let each = if std::env::var_os("ONGGI_LAB").is_some() { 25 } else { 250 };
     let some = || {

@@ -60,7 +60,7 @@ fn both_ways(bundle: Bundle, flags: &[&str], propagation: &str) {
 }
 
 #[test]
-fn a_shared_volume_shares_both_ways() {
+fn a_shared_volume_propagates_both_ways() {
     if peer_differs(&["crun"], "its root is private unless the bundle says more") {
         return;
     }
@@ -70,7 +70,7 @@ fn a_shared_volume_shares_both_ways() {
 }
 
 #[test]
-fn a_shared_volume_shares_both_ways_without_a_pivot() {
+fn a_shared_volume_propagates_both_ways_with_no_pivot() {
     if peer_differs(&["crun"], "its root is private unless the bundle says more") {
         return;
     }
@@ -78,7 +78,7 @@ fn a_shared_volume_shares_both_ways_without_a_pivot() {
 }
 
 #[test]
-fn a_shared_volume_shares_both_ways_in_a_joined_pid_namespace() {
+fn a_shared_volume_propagates_both_ways_in_a_joined_pid_namespace() {
     if peer_differs(&["crun"], "its root is private unless the bundle says more") {
         return;
     }

@@ -64,7 +64,7 @@ fn a_foreground_run_never_misses_the_end_of_its_payload() {
 }
 
 #[test]
-fn state_never_fails_while_the_container_lives() {
+fn state_never_fails_while_the_container_exists() {
     let bundle = Bundle::new("polled").sees(&["sleep", "30"]);
     for _ in 0..10 {
         bundle.create().ok();

@@ -6,7 +6,7 @@ use crate::support::{kernel, payload, peer_differs};
 /// CRIU restores into a time namespace, which the bundle does not name: who joins the container must be in it, too, or the
 /// container can't be saved again.
 #[test]
-fn who_joins_a_restored_container_has_its_clocks() {
+fn exec_joins_the_time_namespace_of_a_restored_container() {
     if not_possible() {
         return;
     }

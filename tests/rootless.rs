@@ -40,7 +40,7 @@ fn the_bundle_of_spec_rootless_runs() {
 }
 
 #[test]
-fn a_user_s_container_has_a_life() {
+fn all_verbs_work_for_a_user() {
     if refused() {
         return;
     }
@@ -68,7 +68,7 @@ fn a_user_s_container_has_a_life() {
 }
 
 #[test]
-fn what_a_user_can_not_have_is_named_and_leaves_nothing() {
+fn requests_that_need_root_are_refused_and_leave_nothing() {
     if refused() {
         return;
     }
@@ -104,7 +104,7 @@ fn what_a_user_can_not_have_is_named_and_leaves_nothing() {
 }
 
 #[test]
-fn containers_of_a_user_are_remembered_in_his_runtime_directory() {
+fn the_state_root_is_in_xdg_runtime_dir() {
     if refused() {
         return;
     }
@@ -127,7 +127,7 @@ fn containers_of_a_user_are_remembered_in_his_runtime_directory() {
 }
 
 #[test]
-fn devices_are_the_host_s() {
+fn devices_are_bound_from_the_host() {
     if refused() {
         return;
     }
@@ -165,7 +165,7 @@ fn locked(bundle: &Bundle) -> (PathBuf, String) {
 }
 
 #[test]
-fn flags_of_the_host_s_mounts_stay() {
+fn locked_flags_of_host_mounts_stay() {
     if refused() {
         return;
     }
@@ -195,7 +195,7 @@ fn flags_of_the_host_s_mounts_stay() {
 }
 
 #[test]
-fn a_remount_keeps_the_flags_too() {
+fn a_remount_keeps_locked_flags() {
     if refused() || peer_differs(&["runc"], "a bind remount that would clear locked flags fails") {
         return;
     }
@@ -209,7 +209,7 @@ fn a_remount_keeps_the_flags_too() {
 }
 
 #[test]
-fn the_user_s_groups_reach_his_files() {
+fn the_users_groups_give_access_to_files() {
     if refused() {
         return;
     }
@@ -223,7 +223,7 @@ fn the_user_s_groups_reach_his_files() {
 }
 
 #[test]
-fn ranges_of_ids_come_from_newuidmap() {
+fn id_ranges_come_from_newuidmap() {
     if refused() {
         return;
     }
@@ -251,7 +251,7 @@ fn ranges_of_ids_come_from_newuidmap() {
 }
 
 #[test]
-fn a_score_that_may_be_given_is_given() {
+fn a_permitted_oom_score_adj_is_set() {
     if refused() {
         return;
     }
@@ -262,7 +262,7 @@ fn a_score_that_may_be_given_is_given() {
 }
 
 #[test]
-fn a_user_s_container_has_a_terminal() {
+fn a_users_container_has_a_terminal() {
     if refused() {
         return;
     }
@@ -301,7 +301,7 @@ fn namespaces_of_another_container_are_joined() {
 }
 
 #[test]
-fn root_of_a_user_namespace_needs_none_of_the_bundle() {
+fn root_of_a_user_namespace_needs_no_new_user_namespace() {
     if refused() {
         return;
     }
@@ -317,7 +317,7 @@ fn root_of_a_user_namespace_needs_none_of_the_bundle() {
 }
 
 #[test]
-fn root_of_a_user_namespace_may_nest_another() {
+fn user_namespaces_may_be_nested() {
     if refused() {
         return;
     }
@@ -335,7 +335,7 @@ fn root_of_a_user_namespace_may_nest_another() {
 
 /// CVE-2019-5736 where it is easiest: the runtime's binary is the user's own file, and root inside is the user.
 #[test]
-fn the_user_s_own_binary_cannot_be_overwritten_from_inside() {
+fn the_users_own_binary_cannot_be_overwritten_from_inside() {
     if refused() {
         return;
     }

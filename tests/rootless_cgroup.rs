@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// A container that could not get a cgroup.
 #[test]
-fn what_is_refused_is_forgiven_where_nothing_was_asked() {
+fn a_refused_cgroup_is_ignored_without_limits() {
     if refused() {
         return;
     }
@@ -24,7 +24,7 @@ fn what_is_refused_is_forgiven_where_nothing_was_asked() {
 }
 
 #[test]
-fn what_was_asked_for_and_can_not_be_is_a_failure() {
+fn limits_that_cannot_be_set_are_an_error() {
     if refused() {
         return;
     }
@@ -43,7 +43,7 @@ fn what_was_asked_for_and_can_not_be_is_a_failure() {
 }
 
 #[test]
-fn the_caller_decides_what_is_forgiven() {
+fn the_rootless_flag_decides_what_is_ignored() {
     if refused() {
         return;
     }
@@ -66,7 +66,7 @@ fn the_caller_decides_what_is_forgiven() {
 }
 
 #[test]
-fn a_container_nobody_can_grip_is_warned_of() {
+fn without_cgroup_and_pid_namespace_there_is_a_warning() {
     if refused() {
         return;
     }
@@ -79,7 +79,7 @@ fn a_container_nobody_can_grip_is_warned_of() {
 }
 
 #[test]
-fn without_a_cgroup_nothing_of_the_tree_is_seen() {
+fn without_a_cgroup_the_cgroup_mount_is_empty_or_read_only() {
     if refused() || (world() == World::V1 && not_here("v1: each hierarchy is mounted by itself")) {
         return;
     }
@@ -105,7 +105,7 @@ fn without_a_cgroup_nothing_of_the_tree_is_seen() {
 }
 
 #[test]
-fn on_v1_the_caller_s_own_cgroups_are_seen() {
+fn on_v1_the_callers_own_cgroups_are_visible() {
     if refused() || (world() == World::V2 && not_here("v2: there is one tree")) {
         return;
     }
@@ -150,7 +150,7 @@ impl Drop for Delegated {
 }
 
 #[test]
-fn in_his_part_of_the_tree_a_user_has_everything() {
+fn in_a_delegated_subtree_all_verbs_work() {
     if refused() || (world() == World::V1 && not_here("v1: no part of a hierarchy is given to users")) {
         return;
     }
@@ -174,7 +174,7 @@ fn in_his_part_of_the_tree_a_user_has_everything() {
 }
 
 #[test]
-fn in_his_part_of_the_tree_the_container_sees_its_own() {
+fn in_a_delegated_subtree_the_container_sees_its_own_cgroup() {
     if refused() || (world() == World::V1 && not_here("v1: no part of a hierarchy is given to users")) {
         return;
     }
@@ -217,7 +217,7 @@ fn scoped(bundle: Bundle, name: &str, through: &str) -> Bundle {
 }
 
 #[test]
-fn a_user_s_systemd_makes_his_cgroups() {
+fn the_users_systemd_creates_the_cgroup() {
     let Some(variables) = manager() else { return };
     let bundle = scoped(Bundle::rootless("user"), "user", &variables).sees(&["pause"]);
     let call = |args: &[&str]| bundle.runtime().arg("--systemd-cgroup").args(args).finish();
@@ -238,7 +238,7 @@ fn a_user_s_systemd_makes_his_cgroups() {
 }
 
 #[test]
-fn root_of_a_user_namespace_has_the_user_s_systemd() {
+fn root_of_a_user_namespace_uses_the_users_systemd() {
     let Some(variables) = manager() else { return };
     let through = format!("{variables} unshare -Urm");
     let bundle = scoped(Bundle::users("inner"), "inner", &through).sees(&["cat", "/sys/fs/cgroup/pids.max"]);

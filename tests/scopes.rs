@@ -73,7 +73,7 @@ impl Scope {
 const DEFAULT: (&str, &str) = ("", "/system.slice");
 
 #[test]
-fn a_container_is_a_scope() {
+fn a_container_is_a_systemd_scope() {
     let Some(scope) = Scope::new("scope", DEFAULT) else { return };
     let limits = json!({"pids": {"limit": 20}, "cpu": {"shares": 512}});
     let scope = scope.change(|bundle| bundle.set("/linux/resources", limits).sees(&["pause"]));
@@ -104,7 +104,7 @@ fn a_container_is_a_scope() {
 }
 
 #[test]
-fn a_reload_of_systemd_takes_nothing_away() {
+fn limits_survive_a_reload_of_systemd() {
     let Some(scope) = Scope::new("reload", DEFAULT) else { return };
     let limits = json!({"pids": {"limit": 20}, "cpu": {"quota": 30_000, "period": 100_000},
         "devices": [{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}]});
@@ -129,7 +129,7 @@ fn a_reload_of_systemd_takes_nothing_away() {
 }
 
 #[test]
-fn slices_lie_in_each_other() {
+fn slices_are_nested() {
     let Some(scope) = Scope::new("nested", ("onggi-test.slice", "/onggi.slice/onggi-test.slice")) else { return };
     let scope = scope.change(|bundle| bundle.sees(&["pause"]));
     let pid = scope.up();
@@ -139,7 +139,7 @@ fn slices_lie_in_each_other() {
 }
 
 #[test]
-fn nothing_is_left_of_a_scope_whose_payload_ends() {
+fn the_scope_is_removed_when_the_payload_ends() {
     let Some(scope) = Scope::new("ends", DEFAULT) else { return };
     let scope = scope.change(|bundle| bundle.sees(&["exit", "3"]));
     scope.launch("run").code(3);
@@ -153,7 +153,7 @@ fn nothing_is_left_of_a_scope_whose_payload_ends() {
 }
 
 #[test]
-fn a_unit_that_failed_is_not_in_the_way() {
+fn a_failed_unit_of_the_same_name_is_replaced() {
     let Some(scope) = Scope::new("failed", DEFAULT) else { return };
     let unit = scope.unit();
     let words = ["--scope", "--quiet", "--unit", &unit, "--property", "RuntimeMaxSec=100ms", "sleep", "100"];
@@ -166,7 +166,7 @@ fn a_unit_that_failed_is_not_in_the_way() {
 }
 
 #[test]
-fn annotations_are_properties() {
+fn annotations_set_unit_properties() {
     let Some(scope) = Scope::new("annotated", DEFAULT) else { return };
     let annotations: Value = json!({"org.systemd.property.TimeoutStopSec": "7",
         "org.systemd.property.CollectMode": "'inactive-or-failed'"});

@@ -84,7 +84,7 @@ fn dockers_profile_answers_clone3_with_enosys() {
 }
 
 #[test]
-fn a_system_call_newer_than_the_profile_does_not_exist() {
+fn a_system_call_newer_than_the_profile_gives_enosys() {
     // so that a program takes its fallback; EPERM would be an error
     if !peer_differs(&["crun"], "EPERM for what the profile does not know") {
         assert_eq!(answer(with(docker_default()), 999, &[]), "ENOSYS");
@@ -92,7 +92,7 @@ fn a_system_call_newer_than_the_profile_does_not_exist() {
 }
 
 #[test]
-fn an_errno_is_that_of_the_rule() {
+fn the_errno_is_the_rules() {
     let rule = |errno: Option<i32>| {
         let mut rule = json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]);
         if let Some(errno) = errno {
@@ -106,7 +106,7 @@ fn an_errno_is_that_of_the_rule() {
 }
 
 #[test]
-fn the_default_errno_is_that_of_the_profile() {
+fn the_default_errno_is_the_profiles() {
     let mut allow_most = docker_default();
     allow_most["defaultErrnoRet"] = json!(libc::EUSERS);
     assert_eq!(answer(with(allow_most), libc::SYS_kexec_load, &[]), "EUSERS");
@@ -196,7 +196,7 @@ fn rules_of_one_system_call_are_alternatives() {
 }
 
 #[test]
-fn actions_that_kill_are_a_death_by_sigsys() {
+fn kill_actions_end_the_process_with_sigsys() {
     for action in ["SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP"] {
         let rule = json!([{"names": ["mkdir", "mkdirat"], "action": action}]);
         with(profile(rule)).run(&["mkdir", "/made"]).code(128 + libc::SIGSYS);
@@ -204,7 +204,7 @@ fn actions_that_kill_are_a_death_by_sigsys() {
 }
 
 #[test]
-fn actions_that_watch_let_the_call_through() {
+fn log_lets_the_call_through_and_trace_without_a_tracer_gives_enosys() {
     let rule = |action: &str| json!([{"names": ["mkdir", "mkdirat"], "action": action}]);
     with(profile(rule("SCMP_ACT_LOG"))).run(&["mkdir", "/made"]).ok().has("mkdir /made", "ok");
     with(profile(rule("SCMP_ACT_ALLOW"))).run(&["mkdir", "/made"]).ok().has("mkdir /made", "ok");
@@ -213,14 +213,14 @@ fn actions_that_watch_let_the_call_through() {
 }
 
 #[test]
-fn unknown_names_are_passed_over() {
+fn unknown_system_call_names_are_ignored() {
     let rule =
         json!([{"names": ["no_such_call", "mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EXDEV}]);
     with(profile(rule)).run(&["mkdir", "/made"]).ok().has("mkdir /made", "EXDEV");
 }
 
 #[test]
-fn unknown_words_are_refused() {
+fn unknown_seccomp_values_are_refused() {
     for broken in [
         json!({"defaultAction": "SCMP_ACT_BOGUS"}),
         json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_BOGUS"]}),
@@ -241,7 +241,7 @@ fn unknown_words_are_refused() {
 }
 
 #[test]
-fn with_no_new_privileges_the_filter_comes_last() {
+fn with_no_new_privileges_the_filter_is_loaded_last() {
     // what the runtime itself still needs after an early filter may be denied: it is all done by then
     let names = ["capset", "setuid", "setgid", "setgroups", "setresuid", "setresgid", "chdir", "fchdir", "unshare"];
     let rule = json!([{"names": names, "action": "SCMP_ACT_ERRNO"}]);
@@ -253,13 +253,13 @@ fn with_no_new_privileges_the_filter_comes_last() {
 }
 
 #[test]
-fn without_no_new_privileges_the_filter_comes_while_there_is_a_privilege() {
+fn without_no_new_privileges_the_filter_is_loaded_while_privileged() {
     let bundle = with(docker_default()).set("/process/noNewPrivileges", false);
     let output = bundle.set("/process/user", json!({"uid": 1000, "gid": 1000})).run(&["id"]).ok();
     output.has("Seccomp", "2").has("NoNewPrivs", "0").has("CapEff", "0000000000000000");
 }
 
 #[test]
-fn a_profile_without_rules_is_its_default() {
+fn a_profile_without_rules_applies_its_default_action() {
     Bundle::new("allow-all").set("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"})).run(&["true"]).ok();
 }

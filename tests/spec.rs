@@ -4,7 +4,7 @@ use crate::support::process::{bind, heeding};
 use crate::support::{Bundle, Value, json, kernel, not_here, peer_differs, until};
 
 #[test]
-fn what_is_not_supported_is_refused() {
+fn unsupported_properties_are_refused() {
     let rows = [
         ("/linux/intelRdt", json!({"closID": "guaranteed"}), "intelRdt is specified in config"),
         (
@@ -43,13 +43,13 @@ fn a_container_without_a_process_is_created_and_not_started() {
 }
 
 #[test]
-fn a_size_without_a_terminal_is_passed_over() {
+fn a_console_size_without_a_terminal_is_ignored() {
     let size = json!({"height": 10, "width": 20});
     Bundle::new("size").set("/process/consoleSize", size).run(&["true"]).ok();
 }
 
 #[test]
-fn annotations_reach_the_state_as_they_are() {
+fn annotations_appear_in_the_state_unchanged() {
     let mut annotations = json!({"com.example.unknown": "", "org.opencontainers.none": "reserved"});
     for key in ["os", "os.version", "os.features", "architecture", "variant", "author", "created", "stopSignal"] {
         // their values are for those who made the image to get right
@@ -62,7 +62,7 @@ fn annotations_reach_the_state_as_they_are() {
 }
 
 #[test]
-fn wrong_annotations_are_refused() {
+fn invalid_annotations_are_refused() {
     if peer_differs(&["runc", "crun"], "takes an empty key") {
         return;
     }
@@ -72,7 +72,7 @@ fn wrong_annotations_are_refused() {
 }
 
 #[test]
-fn a_document_is_utf_8_and_its_last_word_holds() {
+fn documents_are_utf_8_and_the_last_duplicate_key_wins() {
     if peer_differs(&["runc", "crun"], "puts something in the place of what it cannot read") {
         return;
     }
@@ -94,7 +94,7 @@ fn a_document_is_utf_8_and_its_last_word_holds() {
 }
 
 #[test]
-fn a_node_in_the_place_of_a_device_must_be_that_device() {
+fn an_existing_node_must_be_the_configured_device() {
     // on the bundle's own /dev: a fresh one is empty
     let device = json!([{"path": "/there", "type": "c", "major": 1, "minor": 3}]);
     let bundle = Bundle::new("occupied").file("/there", "a file").set("/linux/devices", device.clone());
@@ -111,7 +111,7 @@ fn a_node_in_the_place_of_a_device_must_be_that_device() {
 }
 
 #[test]
-fn one_device_may_have_two_names() {
+fn one_device_may_have_two_paths() {
     let node = |path: &str| json!({"path": path, "type": "c", "major": 1, "minor": 3});
     let devices = json!([node("/dev/first"), node("/else/where")]);
     let output = Bundle::new("twice").set("/linux/devices", devices).run(&["stat", "/dev/first", "/else/where"]).ok();
@@ -119,7 +119,7 @@ fn one_device_may_have_two_names() {
 }
 
 #[test]
-fn an_access_that_is_none_is_refused() {
+fn an_invalid_device_access_is_refused() {
     if peer_differs(&["runc", "crun"], "passes over letters that mean nothing") {
         return;
     }
@@ -131,7 +131,7 @@ fn an_access_that_is_none_is_refused() {
 
 /// runc's own tests have it, and it gives nothing.
 #[test]
-fn an_access_of_a_beside_others_is_passed_over() {
+fn device_access_a_is_ignored_beside_others() {
     let rule = json!({"allow": true, "type": "c", "major": 1, "minor": 11, "access": "wa"});
     let node = json!({"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11});
     let bundle = Bundle::new("access-a").set("/linux/resources/devices/-", rule).set("/linux/devices", json!([node]));
@@ -151,7 +151,7 @@ fn files_keep_their_owners_where_ids_are_mapped() {
 }
 
 #[test]
-fn each_version_that_features_name_is_taken() {
+fn spec_versions_listed_by_features_are_accepted() {
     let features = Bundle::new("features").verb(&["features"]).ok().json();
     for bound in ["ociVersionMin", "ociVersionMax"] {
         let version = features[bound].as_str().unwrap().to_owned();
@@ -165,7 +165,7 @@ fn each_version_that_features_name_is_taken() {
 }
 
 #[test]
-fn annotations_of_features_are_texts_under_names() {
+fn annotations_of_features_are_a_string_map() {
     let features = Bundle::new("features").verb(&["features"]).ok().json();
     let annotations = features["annotations"].as_object().unwrap();
     assert!(annotations.iter().all(|(key, value)| !key.is_empty() && value.is_string()), "{annotations:?}");
@@ -178,7 +178,7 @@ fn words(features: &Value, place: &str) -> Vec<String> {
 }
 
 #[test]
-fn each_word_that_features_list_for_seccomp_is_taken() {
+fn seccomp_values_listed_by_features_are_accepted() {
     if peer_differs(&["runc", "crun"], "lists what only some machines have") {
         return;
     }
@@ -220,7 +220,7 @@ fn each_word_that_features_list_for_seccomp_is_taken() {
 }
 
 #[test]
-fn each_capability_and_namespace_that_features_list_is_taken() {
+fn capabilities_and_namespaces_listed_by_features_are_accepted() {
     let features = Bundle::new("features").verb(&["features"]).ok().json();
     let capabilities = words(&features, "/linux/capabilities");
     let bundle = Bundle::new("capabilities").caps(&capabilities.iter().map(String::as_str).collect::<Vec<_>>());
@@ -237,7 +237,7 @@ fn each_capability_and_namespace_that_features_list_is_taken() {
 }
 
 #[test]
-fn hooks_of_every_kind_that_features_list_are_run() {
+fn hooks_listed_by_features_are_run() {
     let features = Bundle::new("features").verb(&["features"]).ok().json();
     for kind in words(&features, "/hooks") {
         let bundle = Bundle::new(&kind).sees(&["pause"]);
@@ -264,7 +264,7 @@ fn hooks_of_every_kind_that_features_list_are_run() {
 }
 
 #[test]
-fn start_hooks_run_under_the_filter_of_the_payload() {
+fn start_container_hooks_run_under_the_payloads_filter() {
     for no_new_privileges in [false, true] {
         let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
             {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL_PROCESS"},
@@ -282,7 +282,7 @@ fn start_hooks_run_under_the_filter_of_the_payload() {
 }
 
 #[test]
-fn a_profile_older_than_the_runtimes_calls_is_no_obstacle() {
+fn a_profile_without_new_system_calls_does_not_break_the_start() {
     // what it does not name, it denies: https://github.com/opencontainers/runtime-tools has such a profile
     for no_new_privileges in [false, true] {
         let denied = ["clone3", "close_range", "openat2", "faccessat2", "mount_setattr", "open_tree", "pidfd_open"];
@@ -298,7 +298,7 @@ fn a_profile_older_than_the_runtimes_calls_is_no_obstacle() {
 }
 
 #[test]
-fn a_start_hook_without_an_environment_has_the_payloads() {
+fn a_start_container_hook_without_env_gets_the_payloads() {
     let bundle = Bundle::new("inherits").file("/etc/passwd", "seven:x:7:7::/home/seven:/bin/sh\n").env("NAME=value");
     let bundle = bundle.set("/process/user", json!({"uid": 0, "gid": 0})).sees(&["pause"]);
     let hook = json!([{"path": "/payload", "args": ["payload", "save-env", "/env"]}]);
@@ -314,7 +314,7 @@ fn a_start_hook_without_an_environment_has_the_payloads() {
 }
 
 #[test]
-fn a_link_that_leads_nowhere_is_made_inside_the_root() {
+fn a_dangling_symlink_target_is_created_inside_the_root() {
     let source = |bundle: &Bundle| bundle.host_file("source", "bound");
     for (link, says, target, made) in [
         ("/etc/dangling", "/tmp/made", "/etc/dangling", "tmp/made"),
@@ -332,7 +332,7 @@ fn a_link_that_leads_nowhere_is_made_inside_the_root() {
 }
 
 #[test]
-fn where_the_caller_is_bound_to_is_not_where_the_payload_runs() {
+fn the_callers_cpu_affinity_is_not_inherited() {
     let allowed = || kernel::status_field(std::process::id().cast_signed(), "Cpus_allowed").unwrap();
     let all = allowed();
     if u64::from_str_radix(&all.replace(',', ""), 16).is_ok_and(u64::is_power_of_two) {
@@ -359,7 +359,7 @@ fn an_ambient_capability_that_cannot_be_raised_is_a_warning() {
 }
 
 #[test]
-fn create_hooks_stand_in_the_root_that_is_not_pivoted_yet() {
+fn create_container_hooks_run_before_the_pivot() {
     if peer_differs(&["crun"], "leaves them in the bundle") {
         return;
     }
@@ -371,7 +371,7 @@ fn create_hooks_stand_in_the_root_that_is_not_pivoted_yet() {
 }
 
 #[test]
-fn memory_is_had_as_the_policy_says() {
+fn the_memory_policy_is_applied() {
     if peer_differs(&["runc<1.4", "crun"], "has no memory policies") {
         return;
     }
@@ -400,7 +400,7 @@ fn memory_is_had_as_the_policy_says() {
 }
 
 #[test]
-fn paths_to_hide_are_taken_as_absolute() {
+fn relative_masked_paths_are_taken_as_absolute() {
     let bundle = Bundle::new("relative").set("/linux/maskedPaths", json!(["proc/keys"]));
     let output = bundle.run(&["read", "/proc/keys"]).ok().has("read /proc/keys", "0 \"\"");
     if !peer_differs(&["runc", "crun"], "says nothing") {
@@ -409,7 +409,7 @@ fn paths_to_hide_are_taken_as_absolute() {
 }
 
 #[test]
-fn the_last_home_counts_and_an_empty_one_is_looked_up() {
+fn the_last_home_wins_and_an_empty_one_is_looked_up() {
     let bundle = |name: &str| {
         let bundle = Bundle::new(name).file("/etc/passwd", "root:x:0:0::/root:/bin/sh\n");
         bundle.set("/process/env", json!([]))
@@ -420,7 +420,7 @@ fn the_last_home_counts_and_an_empty_one_is_looked_up() {
 }
 
 #[test]
-fn a_deadline_and_a_set_of_processors_exclude_each_other() {
+fn sched_deadline_and_a_cpuset_conflict() {
     let bundle = Bundle::new("deadline").set("/linux/resources/cpu", json!({"cpus": "0"}));
     let scheduler = json!({"policy": "SCHED_DEADLINE", "runtime": 42000, "deadline": 1_000_000, "period": 1_000_000});
     if peer_differs(&["crun", "runc<1.2"], "leaves it to the kernel") {
@@ -431,7 +431,7 @@ fn a_deadline_and_a_set_of_processors_exclude_each_other() {
 }
 
 #[test]
-fn who_asks_a_created_container_to_end_is_heeded() {
+fn a_created_container_ends_on_sigterm() {
     if peer_differs(&["crun"], "waits in a process that heeds nothing") {
         return;
     }
@@ -445,7 +445,7 @@ fn who_asks_a_created_container_to_end_is_heeded() {
 }
 
 #[test]
-fn a_source_may_be_what_an_earlier_mount_has_put_into_the_root() {
+fn a_bind_source_may_be_an_earlier_mount_in_the_root() {
     for user in [false, true] {
         let bundle = Bundle::new("order");
         let bundle = if user { bundle.user_namespace() } else { bundle };
@@ -462,7 +462,7 @@ fn a_source_may_be_what_an_earlier_mount_has_put_into_the_root() {
 }
 
 #[test]
-fn a_user_namespace_is_not_given_what_a_mount_of_the_host_forbids() {
+fn locked_flags_of_host_mounts_hold_in_a_user_namespace() {
     use nix::mount::{MsFlags, mount, umount};
     if peer_differs(&["crun", "runc<1.2"], "has rules of its own") {
         return;

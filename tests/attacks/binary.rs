@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// CVE-2019-5736: a neighbour in the pid namespace holds the runtime's binary and writes to it when nobody runs it.
 #[test]
-fn the_runtimes_binary_cannot_be_overwritten_from_inside() {
+fn the_binary_cannot_be_overwritten_during_run_and_create() {
     let caps = ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN", "CAP_KILL"];
     let thief = Bundle::new("thief").caps(&caps).directory("/x").sees(&["steal-exe", "/x"]);
     let pid = thief.up();
@@ -52,7 +52,7 @@ fn the_runtimes_binary_cannot_be_overwritten_from_inside() {
 
 /// CVE-2019-5736, by way of exec: the container itself waits for the runtime to come in.
 #[test]
-fn execs_binary_cannot_be_overwritten_from_inside() {
+fn the_binary_cannot_be_overwritten_during_exec() {
     let caps = ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_SYS_ADMIN"];
     let mut thief = Bundle::new("thief").caps(&caps).directory("/x").sees(&["steal-exe", "/x"]);
     let binary = thief.path("runtime");
@@ -83,7 +83,7 @@ fn mount_of(path: &Path) -> Option<String> {
 /// CVE-2019-5736 (move t23): no handle of a waiting first process, neither `exe` nor what is mapped, is on the mount through
 /// which the host's binary is written.
 #[test]
-fn no_handle_of_the_binary_is_on_a_mount_that_can_be_written() {
+fn no_handle_of_the_binary_is_on_a_writable_mount() {
     let mut found = Vec::new();
     for birth in Birth::all_with("sealed", |bundle| bundle.sees(&["true"])) {
         if birth.way == "rootless" {

@@ -61,7 +61,7 @@ fn the_interpreter_is_not_found_through_a_descriptor() {
 
 /// CVE-2024-21626, third attack (move t3): the image's entry point is a link that does; the bundle looks like any other.
 #[test]
-fn an_entry_point_does_not_lead_through_a_descriptor() {
+fn a_symlinked_entry_point_is_not_resolved_through_a_descriptor() {
     nothing_runs("entry", ALL, |bundle, path| {
         put_link(bundle, "entry", path);
         bundle.config["process"]["args"] = json!(["/entry", "echo", HostProgram::RUNS]);
@@ -71,7 +71,7 @@ fn an_entry_point_does_not_lead_through_a_descriptor() {
 
 /// CVE-2024-21626, by the search: directories of `PATH` lead through every descriptor there may be.
 #[test]
-fn the_search_for_the_program_does_not_lead_through_a_descriptor() {
+fn the_path_lookup_does_not_go_through_a_descriptor() {
     let mut hits = Vec::new();
     for mut birth in Birth::all("search") {
         HostProgram::of(&birth.bundle);
@@ -104,7 +104,7 @@ fn the_home_is_not_read_through_a_descriptor() {
 
 /// CVE-2024-21626, by `process.cwd` (move t20): a directory is made through a descriptor where a profile denies openat2.
 #[test]
-fn no_directory_is_made_through_a_descriptor() {
+fn no_directory_is_created_through_a_descriptor() {
     let profile = json!({"defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{"names": ["openat2"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EPERM}]});
     for set in [true, false] {
@@ -143,7 +143,7 @@ fn the_working_directory_cannot_be_a_leaked_descriptor() {
 
 /// CVE-2024-21626, third attack by `exec` (move t5): the program, its interpreter, an entry point, and `HOME`.
 #[test]
-fn exec_looks_nothing_up_through_a_descriptor() {
+fn exec_resolves_nothing_through_a_descriptor() {
     let mut hits = Vec::new();
     for birth in Birth::all_with("enter", |bundle| bundle.sees(&["pause"])) {
         let bundle = &birth.bundle;
@@ -176,7 +176,7 @@ fn exec_looks_nothing_up_through_a_descriptor() {
 
 /// CVE-2024-21626, third attack by `exec --detach`: the program writes a file, for nobody hears what it says.
 #[test]
-fn a_detached_exec_looks_nothing_up_through_a_descriptor() {
+fn a_detached_exec_resolves_nothing_through_a_descriptor() {
     let birth = Birth::of("plain", Bundle::new("enter-detached").sees(&["pause"]));
     let bundle = &birth.bundle;
     let program = HostProgram::of(bundle);
@@ -196,7 +196,7 @@ fn a_detached_exec_looks_nothing_up_through_a_descriptor() {
 
 /// CVE-2024-21626, third attack by a hook: `startContainer` names a program of the image, which is a link.
 #[test]
-fn a_hook_of_the_image_does_not_lead_through_a_descriptor() {
+fn a_hook_in_the_image_is_not_resolved_through_a_descriptor() {
     let mut hits = Vec::new();
     for kind in ["createContainer", "startContainer"] {
         let hook = json!([{"path": "/hook", "args": ["hook", "write", "/hit", "x"]}]);

@@ -36,7 +36,7 @@ fn leads_on(pid: i32, state: &Path, preserved: &[i32]) -> Vec<String> {
 
 /// CVE-2024-21626: at the gate a created container's first process holds nothing that leads to a file system of the host.
 #[test]
-fn at_the_gate_nothing_leads_on() {
+fn at_the_gate_no_descriptor_leads_to_the_host() {
     let mut found = Vec::new();
     for birth in Birth::all_with("gate", |bundle| bundle.sees(&["true"])) {
         birth.create().ok();
@@ -61,7 +61,7 @@ fn reports_execve(birth: &mut Birth) -> Agent {
 /// CVE-2024-21626: at the very call of execve, of `start` and of `exec`, nothing leads on: the kernel resolves the program's
 /// path, the interpreter's and every link before it closes what is close-on-exec.
 #[test]
-fn at_execve_nothing_leads_on() {
+fn at_execve_no_descriptor_leads_to_the_host() {
     if peer_differs(&["runc", "crun"], "holds the agent's connection as long") {
         return;
     }
@@ -93,7 +93,7 @@ fn at_execve_nothing_leads_on() {
 /// CVE-2024-21626: a hook in the container, and init while it waits for one, hold nothing that leads on; and so does what
 /// is executed by `start` and `exec`.
 #[test]
-fn hooks_and_payloads_hold_three_descriptors() {
+fn hooks_and_payloads_have_three_descriptors() {
     let three =
         |text: &str| text.lines().map(|line| line.split([' ', ':']).next().unwrap()).collect::<Vec<_>>().join(" ");
     let mut found = Vec::new();
@@ -157,7 +157,7 @@ fn at_the_gate_the_first_process_is_not_dumpable() {
 /// CVE-2024-21626: what a caller forgot to close is closed at the start: who waits for the other end of a pipe hears its end
 /// as soon as `create`, a detached `run` or a detached `exec` is over.
 #[test]
-fn forgotten_descriptors_of_the_caller_are_closed_at_once() {
+fn inherited_descriptors_of_the_caller_are_closed_at_once() {
     for birth in Birth::all_with("forgotten", |bundle| bundle.sees(&["pause"])) {
         let bundle = &birth.bundle;
         let ends_with = |call: crate::support::runtime::Call| {
@@ -182,7 +182,7 @@ fn forgotten_descriptors_of_the_caller_are_closed_at_once() {
 
 /// CVE-2024-21626: a log file of the caller's and a preserved descriptor: the first is not the container's, the second is.
 #[test]
-fn of_log_and_preserved_descriptors_only_the_latter_come_along() {
+fn preserved_descriptors_are_kept_and_the_log_is_closed() {
     let bundle = Bundle::new("preserved").sees(&["true"]);
     let log = bundle.path("log");
     let meant = bundle.host_file("meant", "meant");
@@ -202,7 +202,7 @@ fn of_log_and_preserved_descriptors_only_the_latter_come_along() {
 
 /// CVE-2024-21626: what CRIU has brought back holds nothing of the runtime's, of CRIU's or of the host's.
 #[test]
-fn a_restored_container_holds_nothing_that_leads_on() {
+fn a_restored_container_has_no_descriptor_that_leads_to_the_host() {
     if crate::checkpoint::not_possible() {
         return;
     }

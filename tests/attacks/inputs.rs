@@ -69,7 +69,7 @@ const ODD: [&str; 17] = [
 /// CVE-2016-3697's file (move t12): `/etc/passwd` of the image is a device, a fifo, endless, huge: the start ends soon, by `run`
 /// and by `exec`, whose caller can't be held up either.
 #[test]
-fn odd_files_of_the_image_do_not_hold_the_runtime() {
+fn special_files_in_the_image_do_not_block_the_runtime() {
     let waits = peer_differs(&["runc", "crun"], "waits for a writer, or reads to the end");
     for what in ODD.into_iter().filter(|_| !waits) {
         let bundle = Bundle::new("odd").sees(&["env", "+", "wait-file", "/go"]);
@@ -89,7 +89,7 @@ fn odd_files_of_the_image_do_not_hold_the_runtime() {
 
 /// Issue 13 section 3: a user's groups, too, are looked up by some runtimes.
 #[test]
-fn an_odd_group_file_does_not_hold_the_runtime() {
+fn a_special_group_file_does_not_block_the_runtime() {
     let waits = peer_differs(&["runc", "crun"], "reads it");
     for what in ["fifo", "/dev/zero", "sparse"].into_iter().filter(|_| !waits) {
         let bundle = Bundle::new("odd-group").set("/process/user", json!({"uid": 1000, "gid": 1000})).sees(&["true"]);
@@ -122,7 +122,7 @@ fn an_endless_configuration_is_refused() {
 
 /// CVE-2016-3697: a name of the image's that looks like the number of a user is not that user.
 #[test]
-fn a_user_is_a_number_and_no_name_of_the_image() {
+fn a_numeric_user_is_not_looked_up_by_name() {
     let passwd = "1000:x:0:0:root:/EVIL:/bin/sh\nroot:x:0:0:root:/root:/bin/sh\n";
     let bundle =
         Bundle::new("numeric").file("/etc/passwd", passwd).set("/process/user", json!({"uid": 1000, "gid": 1000}));
@@ -138,7 +138,7 @@ fn a_user_is_a_number_and_no_name_of_the_image() {
 
 /// CVE-2026-30892: half a number, an empty one or a name is no user: never root by mistake.
 #[test]
-fn half_a_user_is_nobody() {
+fn a_partly_numeric_user_is_refused() {
     let bundle = up(Bundle::new("half"));
     for user in [
         "1000x",
@@ -167,7 +167,7 @@ fn half_a_user_is_nobody() {
 /// CVE-2021-43784: lists longer than 64 KiB, whose length a message of netlink can't hold: nothing in them becomes a field of
 /// its own. They take effect whole, or the start fails.
 #[test]
-fn long_lists_are_lists() {
+fn long_lists_do_not_overflow_into_other_fields() {
     let groups: Vec<u32> = (10_000..30_000).collect();
     let bundle = Bundle::new("groups").set("/process/user/additionalGids", json!(groups)).sees(&["id"]);
     let output = bundle.run_as_is().ok().has("Uid", "0\t0\t0\t0");
@@ -185,7 +185,7 @@ fn long_lists_are_lists() {
 /// CVE-2022-24769, CVE-2022-29162, CVE-2022-27650, CVE-2025-27612: nothing is inherited that was not asked for, by `run`, by
 /// `exec`, and by `exec` with capabilities of its own.
 #[test]
-fn inheritable_capabilities_are_those_that_are_asked_for() {
+fn inheritable_capabilities_are_only_those_configured() {
     let none = "0000000000000000";
     let user = |bundle: Bundle, id: u32| bundle.set("/process/user", json!({"uid": id, "gid": id}));
     for id in [0, 1000] {
@@ -232,7 +232,7 @@ fn too_many_preserved_descriptors_are_refused() {
 /// Move t15: the record of a container as a crash leaves it: cut anywhere: every verb ends, with an error at worst, and `delete
 /// --force` cleans up.
 #[test]
-fn a_broken_record_holds_nobody() {
+fn a_truncated_state_file_blocks_no_verb() {
     if peer_differs(&["runc", "crun"], "has records of its own") {
         return;
     }

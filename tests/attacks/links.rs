@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// CVE-2023-27561, CVE-2023-28642, CVE-2025-54867: `/proc` or `/sys` of the image is a link.
 #[test]
-fn a_link_in_the_place_of_proc_or_sys_leads_nowhere() {
+fn a_symlink_at_proc_or_sys_is_not_followed_to_the_host() {
     for (path, elsewhere) in [("/proc", "/fake"), ("/sys", "/fake")] {
         let bundle = Bundle::new("linked-proc").directory("/fake");
         let victim = Victim::of(&bundle);
@@ -30,7 +30,7 @@ fn a_link_in_the_place_of_proc_or_sys_leads_nowhere() {
 
 /// CVE-2026-41579, CVE-2026-47766, CVE-2026-88264, CVE-2026-88265: `/dev` of the image is a link, and devices and links land outside.
 #[test]
-fn a_link_in_the_place_of_dev_leads_nowhere() {
+fn a_symlink_at_dev_is_not_followed_to_the_host() {
     for with_mounts in [true, false] {
         let bundle = Bundle::new("linked-dev");
         let victim = Victim::of(&bundle);
@@ -87,7 +87,7 @@ fn nothing_may_be_mounted_inside_proc() {
 
 /// CVE-2019-16884, CVE-2019-19921: a volume over `/proc` itself takes what is written for the kernel.
 #[test]
-fn proc_is_the_kernels_own() {
+fn a_volume_cannot_be_mounted_over_proc() {
     let bundle = Bundle::new("over-proc");
     let fake = bundle.host_directory("fake");
     let bundle = bundle.bind(fake, "/proc", &["bind"]).sees(&["true"]);
@@ -159,7 +159,7 @@ fn the_hosts_dev_is_not_written_to_however_its_destination_is_spelled() {
 
 /// CVE-2026-47766 by spelling: `/dev` of the image is a link, and what is mounted on it is called by another name.
 #[test]
-fn devices_do_not_follow_a_link_that_another_name_hides() {
+fn devices_do_not_follow_a_symlinked_dev_that_is_also_a_mount_target() {
     for destination in ["/dev/", "//dev", "/x/../dev"] {
         let bundle = Bundle::new("dev-link");
         let victim = Victim::of(&bundle);
@@ -203,7 +203,7 @@ fn nothing_is_mounted_inside_proc_through_a_link() {
 /// CVE-2025-24965, CVE-2026-84042: the handler for virtual machines follows a link of the image, or executes its program, as
 /// root of the host: an annotation does not choose one.
 #[test]
-fn an_annotation_chooses_no_handler_that_trusts_the_image() {
+fn annotations_do_not_select_a_virtual_machine_handler() {
     let bundle = Bundle::new("krun").set("/annotations", json!({"run.oci.handler": "krun", "krun.cpus": "1"}));
     let victim = Victim::of(&bundle);
     let bundle = bundle.symlink("/.krun_config.json", victim.dir.join("kept")).sees(&["ns"]);

@@ -4,7 +4,7 @@ use crate::support::{Bundle, Output, json, peer_differs};
 
 /// CVE-2025-31133: masking binds whatever the image's `/dev/null` leads to, for writing.
 #[test]
-fn a_masked_file_is_masked_by_the_real_null() {
+fn a_masked_file_is_covered_by_a_real_null_device() {
     let bundle = Bundle::new("null-link").file("/bait", "bait").file("/secret", "secret");
     let bundle = bundle.directory("/dev").symlink("/dev/null", "/bait").set("/linux/maskedPaths", json!(["/secret"]));
     let bundle = ["/dev/mqueue", "/dev/shm", "/dev/pts", "/dev"].iter().fold(bundle, |b, m| b.without_mount(m));
@@ -32,7 +32,7 @@ fn hidden_or_refused(output: &Output) -> bool {
 /// CVE-2025-31133 by another name (move t8): the image's `/data` is a link to `/dev`, and the volume that is mounted on it has
 /// no `null`, or one that is a link, a file, another device.
 #[test]
-fn a_volume_on_dev_by_another_name_takes_no_mask_off() {
+fn a_volume_mounted_on_dev_through_a_link_does_not_disable_masks() {
     use nix::sys::stat::{Mode, SFlag, makedev, mknod};
     let mut shown = Vec::new();
     for null in ["none", "link", "file", "zero"] {
@@ -63,7 +63,7 @@ fn a_volume_on_dev_by_another_name_takes_no_mask_off() {
 
 /// CVE-2025-31133, CVE-2025-62161 by spelling: a slash or a dot at the end takes no mask off; nor does a link that leads on.
 #[test]
-fn a_mask_holds_however_its_path_is_spelled() {
+fn a_masked_path_is_masked_however_it_is_spelled() {
     let mut shown = Vec::new();
     let spelled = [
         "/secret/",
@@ -91,7 +91,7 @@ fn a_mask_holds_however_its_path_is_spelled() {
 
 /// CVE-2025-31133 by spelling, of `readonlyPaths`.
 #[test]
-fn a_read_only_path_holds_however_it_is_spelled() {
+fn a_read_only_path_is_read_only_however_it_is_spelled() {
     let mut written = Vec::new();
     for path in ["/secret/", "/secret/.", "//secret", "/./secret", "/x/../secret", "/link/"] {
         let bundle = with_secrets("readonly").symlink("/link", "/secret");

@@ -111,21 +111,21 @@ fn create_and_start(bundle: &Bundle, token: &str) {
 
 /// CVE-2016-9962 (case 70): a `run` that joins the neighbour's pid namespace.
 #[test]
-fn a_run_that_joins_shows_nothing_of_the_host() {
+fn a_run_that_joins_a_pid_namespace_shows_nothing_of_the_host() {
     let place = Neighbourhood::new(Sees::ThePod);
     place.with_bundle("run", |victim, pids| victim.namespace("pid", Some(pids)), run);
 }
 
 /// CVE-2016-9962 (case 70): `create` and `start` that join it: the first process waits there in between.
 #[test]
-fn a_create_that_joins_shows_nothing_of_the_host() {
+fn a_create_that_joins_a_pid_namespace_shows_nothing_of_the_host() {
     let place = Neighbourhood::new(Sees::ThePod);
     place.with_bundle("create", |victim, pids| victim.namespace("pid", Some(pids)), create_and_start);
 }
 
 /// CVE-2016-9962 (case 70), with little memory: init is a copy of the runtime then.
 #[test]
-fn a_copy_that_joins_shows_nothing_of_the_host() {
+fn an_init_with_copied_memory_shows_nothing_of_the_host() {
     if !has_controller("memory") && not_here("there is no memory controller: no start with little memory") {
         return;
     }
@@ -164,21 +164,21 @@ fn a_create_seen_from_the_hosts_pid_namespace_shows_nothing() {
 /// CVE-2016-9962 (case 70): root of the host without `CAP_SYS_PTRACE` owns user namespaces that root made: he has every right
 /// over a process in one that is dumpable.
 #[test]
-fn a_user_namespace_seen_from_the_hosts_pid_namespace_shows_nothing() {
+fn a_run_with_a_user_namespace_seen_from_the_hosts_pid_namespace_shows_nothing() {
     let place = Neighbourhood::new(Sees::TheHost);
     place.with_bundle("run", |victim, _| victim.user_namespace(), run);
 }
 
 /// CVE-2016-9962 (case 70): the same of `create` and `start`.
 #[test]
-fn a_created_user_namespace_seen_from_the_hosts_pid_namespace_shows_nothing() {
+fn a_created_container_with_a_user_namespace_seen_from_the_hosts_pid_namespace_shows_nothing() {
     let place = Neighbourhood::new(Sees::TheHost);
     place.with_bundle("create", |victim, _| victim.user_namespace(), create_and_start);
 }
 
 /// CVE-2016-9962 (case 70): a copy with little memory, seen from the host's pid namespace.
 #[test]
-fn a_copy_seen_from_the_hosts_pid_namespace_shows_nothing() {
+fn an_init_with_copied_memory_seen_from_the_hosts_pid_namespace_shows_nothing() {
     if !has_controller("memory") && not_here("there is no memory controller: no start with little memory") {
         return;
     }

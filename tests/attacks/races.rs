@@ -58,7 +58,7 @@ fn races(name: &str, change: impl Fn(Bundle) -> Bundle) {
 
 /// CVE-2021-30465, CVE-2024-45310: targets of bind mounts, which are made where they are missing: directories and files.
 #[test]
-fn bind_targets_lead_nowhere() {
+fn bind_targets_do_not_reach_the_host() {
     if peer_differs(&["runc<1.1.14"], "makes the targets outside") {
         return;
     }
@@ -71,7 +71,7 @@ fn bind_targets_lead_nowhere() {
 
 /// CVE-2021-30465: a tmpfs on the directory that is exchanged, and below it.
 #[test]
-fn tmpfs_targets_lead_nowhere() {
+fn tmpfs_targets_do_not_reach_the_host() {
     if peer_differs(&["runc<1.1.14"], "makes the targets outside") {
         return;
     }
@@ -82,7 +82,7 @@ fn tmpfs_targets_lead_nowhere() {
 
 /// CVE-2019-19921, CVE-2021-30465: procfs and sysfs where a label or a sysctl would be written.
 #[test]
-fn proc_and_sysfs_targets_lead_nowhere() {
+fn proc_and_sysfs_targets_do_not_reach_the_host() {
     if peer_differs(&["runc<1.1.14"], "makes the targets outside") {
         return;
     }
@@ -91,7 +91,7 @@ fn proc_and_sysfs_targets_lead_nowhere() {
 
 /// CVE-2021-30465: cgroups, on v1 a tmpfs with a directory for each hierarchy.
 #[test]
-fn cgroup_targets_lead_nowhere() {
+fn cgroup_targets_do_not_reach_the_host() {
     if peer_differs(&["runc<1.1.14"], "makes the targets outside") {
         return;
     }
@@ -101,7 +101,7 @@ fn cgroup_targets_lead_nowhere() {
 
 /// CVE-2021-30465: message queues and terminals.
 #[test]
-fn mqueue_and_devpts_targets_lead_nowhere() {
+fn mqueue_and_devpts_targets_do_not_reach_the_host() {
     if peer_differs(&["runc<1.1.14"], "makes the targets outside") {
         return;
     }
@@ -123,7 +123,7 @@ fn flags_are_set_on_no_other_mount() {
 
 /// CVE-2026-41579, CVE-2026-88264: device nodes, a fifo, and their owners.
 #[test]
-fn devices_are_made_nowhere_else() {
+fn devices_are_not_created_on_the_host() {
     races("race-devices", |bundle| {
         let device = |path: &str, kind: &str| json!({"path": path, "type": kind, "major": 1, "minor": 3, "fileMode": 438, "uid": 1234, "gid": 1234});
         bundle.set("/linux/devices", json!([device("/vol/dir/d/null", "c"), device("/vol/dir/f", "p")]))
@@ -132,7 +132,7 @@ fn devices_are_made_nowhere_else() {
 
 /// CVE-2025-31133, CVE-2025-62161: what is masked and what is made read-only.
 #[test]
-fn masks_are_placed_nowhere_else() {
+fn masks_are_not_placed_on_the_host() {
     races("race-masks", |bundle| {
         let paths = json!(["/vol/dir/s", "/vol/dir/kept", "/vol/dir"]);
         bundle.set("/linux/maskedPaths", paths.clone()).set("/linux/readonlyPaths", paths)
@@ -141,13 +141,13 @@ fn masks_are_placed_nowhere_else() {
 
 /// CVE-2026-55686: the working directory that is made.
 #[test]
-fn the_working_directory_is_made_nowhere_else() {
+fn the_working_directory_is_not_created_on_the_host() {
     races("race-cwd", |bundle| bundle.set("/process/cwd", "/vol/dir/new/cwd"));
 }
 
 /// CVE-2024-21626 by a race (move t21): the working directory is made where a link leads through a descriptor.
 #[test]
-fn the_working_directory_is_not_made_through_a_descriptor() {
+fn the_working_directory_is_not_created_through_a_descriptor() {
     for number in 3..14 {
         let (bundle, victim, volume) = with_volume("race-descriptor");
         std::fs::remove_file(volume.join("link")).unwrap();
@@ -167,7 +167,7 @@ fn the_working_directory_is_not_made_through_a_descriptor() {
 
 /// CVE-2021-30465 by `tmpcopyup` (move t13): what was below the mount is copied into it by path, and a mode follows a link.
 #[test]
-fn what_is_copied_up_lands_nowhere_else() {
+fn tmpcopyup_does_not_write_to_the_host() {
     use std::os::unix::fs::PermissionsExt;
     let (bundle, victim, volume) = with_volume("race-copy");
     let (dir, other) = (volume.join("dir"), volume.join("other"));
@@ -204,7 +204,7 @@ fn what_is_copied_up_lands_nowhere_else() {
 
 /// CVE-2025-52565: `/dev/console` of a shared `/dev` is exchanged with a link to the host while the terminal is bound on it.
 #[test]
-fn the_console_is_bound_nowhere_else() {
+fn the_console_is_not_bound_on_the_host() {
     let bundle = Bundle::new("race-console");
     let victim = Victim::of(&bundle);
     let dev = bundle.host_directory("dev");

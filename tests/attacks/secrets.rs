@@ -63,7 +63,7 @@ fn a_keyring_that_cannot_be_joined_is_an_error() {
 
 /// Case 26: whoever asks for no keyring of the container's own starts all the same, and keeps the caller's.
 #[test]
-fn without_a_new_keyring_no_room_is_needed() {
+fn no_new_keyring_needs_no_quota() {
     if refused() {
         return;
     }

@@ -27,7 +27,7 @@ fn terminal_of_exec(birth: &Birth, number: usize) -> String {
 /// CVE-2024-21626 by `/dev/ptmx` (move t25): the link leads through a descriptor of the runtime to the host's multiplexer, or
 /// elsewhere: whoever gets a terminal gets one of the container's own file system.
 #[test]
-fn exec_takes_no_terminal_of_the_host() {
+fn exec_does_not_take_a_host_terminal() {
     let mut foreign = Vec::new();
     for birth in Birth::all_with("ptmx", |bundle| bundle.sees(&["pause"])) {
         if birth.way == "no mount namespace" {
@@ -55,7 +55,7 @@ fn exec_takes_no_terminal_of_the_host() {
 
 /// CVE-2025-52565 (move t25): `/dev/ptmx` is a fifo, a file, a directory, another device: nobody waits and nobody is misled.
 #[test]
-fn exec_takes_its_terminal_from_a_multiplexer() {
+fn exec_accepts_only_a_real_ptmx() {
     use nix::sys::stat::{Mode, SFlag, makedev, mknod};
     let birth = Birth::of("plain", Bundle::new("no-ptmx").sees(&["pause"]));
     birth.create().ok();
@@ -126,7 +126,7 @@ fn the_console_is_the_containers_terminal() {
 
 /// CVE-2025-52565: `process.terminal` with a profile of the container's that can't be had: no descriptor of the host is handed out.
 #[test]
-fn a_terminal_that_cannot_be_had_is_an_error() {
+fn a_terminal_that_cannot_be_allocated_is_an_error() {
     let bundle =
         Bundle::new("no-pts").set("/process/terminal", true).set("/mounts", json!([])).without("/linux/maskedPaths");
     let bundle = bundle

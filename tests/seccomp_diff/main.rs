@@ -2,7 +2,7 @@
 //! interpreter over every number of every architecture with arguments around the bounds of the conditions.
 //!
 //! A third opinion is read off the profile itself (`naive`). Ours is always one that the profile gives; libseccomp's is the same,
-//! but for two intended differences: calls newer than libseccomp's tables (`tables_agree`), and calls on which libseccomp is
+//! but for two intended differences: calls newer than libseccomp's tables (`system_call_numbers_agree_with_libseccomp`), and calls on which libseccomp is
 //! known to err (`profiles::intricate`).
 
 // all of this is test code: a panic is a failure
@@ -191,7 +191,7 @@ fn compare(profile: &LinuxSeccomp, machine: Machine, ours: &[Instruction], their
 }
 
 #[test]
-fn tables_agree() {
+fn system_call_numbers_agree_with_libseccomp() {
     let mut oracle = oracle();
     let mut newer = Vec::new();
     for row in profiles::table() {
@@ -217,7 +217,7 @@ fn tables_agree() {
 }
 
 #[test]
-fn real_profiles() {
+fn engine_profiles_agree() {
     let mut oracle = oracle();
     for (name, profile) in profiles::fixtures() {
         let mut profile = profiles::known_to(&mut oracle, &profile);
@@ -280,17 +280,17 @@ fn random_profiles(kind: random::Kind) {
 }
 
 #[test]
-fn random_clear_profiles() {
+fn random_profiles_without_conflicts_agree() {
     random_profiles(random::Kind::Clear);
 }
 
 #[test]
-fn random_profiles_of_all_kinds() {
+fn random_profiles_of_all_kinds_agree() {
     random_profiles(random::Kind::Any);
 }
 
 #[test]
-fn large_profiles() {
+fn large_profiles_agree() {
     let mut oracle = oracle();
     let newer = profiles::newer(&mut oracle);
     let names: Vec<&str> = profiles::table().iter().map(|row| row.name).filter(|name| !newer.contains(name)).collect();

@@ -29,7 +29,7 @@ fn namespace(pid: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn mounts_lie_in_the_callers_namespace_until_delete() {
+fn mounts_are_in_the_callers_namespace_until_delete() {
     if leaves_its_mounts() {
         return;
     }
@@ -53,7 +53,7 @@ fn mounts_lie_in_the_callers_namespace_until_delete() {
 }
 
 #[test]
-fn a_run_takes_its_mounts_with_it() {
+fn a_run_unmounts_its_mounts() {
     if leaves_its_mounts() {
         return;
     }
@@ -70,7 +70,7 @@ fn others() -> std::collections::BTreeMap<String, String> {
 }
 
 #[test]
-fn no_mount_of_the_host_is_touched() {
+fn no_host_mount_is_changed() {
     if leaves_its_mounts() {
         return;
     }
@@ -89,7 +89,7 @@ fn no_mount_of_the_host_is_touched() {
 }
 
 #[test]
-fn what_somebody_else_has_mounted_over_the_root_stays() {
+fn foreign_mounts_over_the_root_stay() {
     if leaves_its_mounts() {
         return;
     }
@@ -108,7 +108,7 @@ fn what_somebody_else_has_mounted_over_the_root_stays() {
 }
 
 #[test]
-fn a_start_that_fails_takes_its_mounts_with_it() {
+fn a_failed_start_unmounts_its_mounts() {
     if leaves_its_mounts() {
         return;
     }
@@ -155,7 +155,7 @@ impl Drop for Shared<'_> {
 }
 
 #[test]
-fn a_shared_mount_around_the_root_passes_nothing_on() {
+fn a_root_on_a_shared_mount_propagates_nothing() {
     if leaves_its_mounts() {
         return;
     }
@@ -176,7 +176,7 @@ fn a_shared_mount_around_the_root_passes_nothing_on() {
 }
 
 #[test]
-fn what_is_mounted_in_a_bind_does_not_reach_its_source() {
+fn mounts_inside_a_bind_do_not_reach_its_source() {
     if leaves_its_mounts() {
         return;
     }
@@ -211,7 +211,7 @@ fn links_are_resolved_inside_the_root() {
 }
 
 #[test]
-fn a_readonly_root_is_one_and_the_hosts_stays_writable() {
+fn a_readonly_root_leaves_the_host_directory_writable() {
     if leaves_its_mounts() {
         return;
     }
@@ -233,7 +233,7 @@ fn without_mounts_nothing_is_mounted() {
 }
 
 #[test]
-fn a_killed_create_is_cleaned_up_by_force() {
+fn delete_by_force_cleans_up_a_killed_create() {
     if !Runtime::get().is_onggi() {
         return;
     }
@@ -253,7 +253,7 @@ fn a_killed_create_is_cleaned_up_by_force() {
 }
 
 #[test]
-fn a_user_namespace_cannot_mount_there() {
+fn a_user_namespace_needs_a_mount_namespace_to_mount() {
     if peer_differs(&["runc", "crun"], "fails with the kernel's answer") {
         return;
     }
@@ -263,7 +263,7 @@ fn a_user_namespace_cannot_mount_there() {
 }
 
 #[test]
-fn it_cannot_be_checkpointed() {
+fn checkpoint_is_refused() {
     if peer_differs(&["runc", "crun"], "leaves the answer to CRIU") {
         return;
     }

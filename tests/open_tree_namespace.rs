@@ -89,7 +89,7 @@ fn fell(top: &Path) {
 }
 
 #[test]
-fn the_namespace_is_made_of_the_root_alone_where_the_kernel_can() {
+fn the_mount_namespace_is_created_from_the_root_if_the_kernel_can() {
     if peer_differs(&["runc", "crun"], "has no plan to show") {
         return;
     }
@@ -110,7 +110,7 @@ fn the_namespace_is_made_of_the_root_alone_where_the_kernel_can() {
 }
 
 #[test]
-fn what_is_mounted_is_the_same_either_way() {
+fn the_mounts_are_the_same_either_way() {
     let bundle = Bundle::new("either");
     let top = tree(&bundle);
     let beside = bundle.host_directory("beside");
@@ -155,7 +155,7 @@ fn propagation_of_the_root_is_the_same_either_way() {
 }
 
 #[test]
-fn a_root_that_others_share_is_the_same_either_way() {
+fn a_shared_root_is_the_same_either_way() {
     let bundle = Bundle::new("shared-root");
     let root = bundle.rootfs();
     mount(Some(&root), &root, NONE, MsFlags::MS_BIND, NONE).unwrap();
@@ -167,7 +167,7 @@ fn a_root_that_others_share_is_the_same_either_way() {
 }
 
 #[test]
-fn what_is_unbindable_can_be_bound_either_way() {
+fn an_unbindable_mount_can_be_bound_either_way() {
     let bundle = Bundle::new("unbindable");
     let top = tree(&bundle);
     mount(NONE, &top, NONE, MsFlags::MS_UNBINDABLE, NONE).unwrap();
@@ -177,7 +177,7 @@ fn what_is_unbindable_can_be_bound_either_way() {
 }
 
 #[test]
-fn a_mount_namespace_that_is_mounted_somewhere_does_not_come_along() {
+fn a_bound_mount_namespace_file_is_not_copied_either_way() {
     let bundle = Bundle::new("pinned");
     let top = bundle.host_directory("tree");
     mount(Some("tree"), &top, Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
@@ -199,7 +199,7 @@ fn a_mount_namespace_that_is_mounted_somewhere_does_not_come_along() {
 }
 
 #[test]
-fn nodes_that_may_not_be_made_are_the_hosts_either_way() {
+fn without_mknod_devices_are_bound_from_the_host_either_way() {
     if peer_differs(&["runc", "crun"], "only in user namespaces") {
         return;
     }

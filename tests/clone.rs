@@ -28,7 +28,7 @@ fn birth(calls: &str) -> usize {
 const CALLS: [&str; 2] = ["-e", "trace=clone3,prctl,setns,unshare,mount,execve,execveat,getpid"];
 
 #[test]
-fn init_shares_memory_only_out_of_everybodys_reach() {
+fn init_shares_memory_only_in_a_new_pid_namespace_and_undumpable() {
     if peer_differs(&["runc", "crun"], "makes copies") {
         return;
     }
@@ -65,7 +65,7 @@ fn init_shares_memory_only_out_of_everybodys_reach() {
 }
 
 #[test]
-fn the_network_namespace_is_made_meanwhile() {
+fn the_network_namespace_is_created_by_a_parallel_thread() {
     if peer_differs(&["runc", "crun"], "makes it with the others") {
         return;
     }
@@ -98,7 +98,7 @@ fn the_network_namespace_is_made_meanwhile() {
 }
 
 #[test]
-fn a_network_namespace_that_can_not_be_had_is_told_of() {
+fn a_network_namespace_that_cannot_be_created_is_reported() {
     if refused() || peer_differs(&["runc", "crun"], "names the whole clone") {
         return;
     }
@@ -115,7 +115,7 @@ fn a_network_namespace_that_can_not_be_had_is_told_of() {
 }
 
 #[test]
-fn the_score_of_the_oom_killer_stays_the_containers() {
+fn oom_score_adj_of_init_does_not_affect_the_runtime() {
     let bundle = Bundle::new("own-score").set("/process/oomScoreAdj", 300).sees(&["pause"]);
     let run = bundle.launch("run", &[]).start();
     until("the container", || (bundle.verb(&["state", &bundle.id]).code == 0).then_some(()));
@@ -132,7 +132,7 @@ fn the_score_of_the_oom_killer_stays_the_containers() {
 }
 
 #[test]
-fn kernels_without_open_tree_attr_do_it_in_two_calls() {
+fn without_open_tree_attr_two_calls_are_used() {
     const OPEN_TREE_ATTR: i64 = 467;
     let paths = json!(["/proc/sys", "/proc/bus"]);
     let bundle = Bundle::new("two-calls").set("/linux/readonlyPaths", paths).sees(&["cat", "/proc/self/mountinfo"]);
