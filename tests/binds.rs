@@ -1,4 +1,4 @@
-//! Where mounts come from and where they go: sources, missing targets, links, order, tmpfs and what it copies.
+//! Mount sources and targets: missing ones, symlinks, order, and tmpfs with tmpcopyup.
 
 use crate::support::kernel::{mount_at, mounts};
 use crate::support::{Bundle, peer_differs};

@@ -1,7 +1,7 @@
-//! cgroups: made where the bundle says, the process in it, limits written and felt, removed at the end.
+//! cgroups: created at the configured path, the process in it, limits written and enforced, removed at the end.
 //!
-//! A limit can only be felt where its controller is: in the pure v2 view of a machine whose controllers are v1's it must
-//! be refused instead, clearly and with nothing left.
+//! A limit needs its controller. In the pure v2 view of a machine whose controllers are on v1, the runtime must refuse the
+//! limit with a clear error and leave nothing.
 
 use crate::support::runtime::Call;
 use crate::support::world::{cgroup_dir, has_controller, hierarchies, home};
@@ -34,7 +34,7 @@ fn on_a_v1_machine_every_hierarchy_is_used() {
         if ["unified", "systemd"].contains(&name.as_str()) {
             continue;
         }
-        // controllers that are mounted together name their directory together
+        // controllers that are mounted together share a directory name, such as cpu,cpuacct
         let controller = name.split(',').next().unwrap_or_default();
         assert_eq!(kernel::cgroup_of(pid, controller), bundle.cgroup(), "{name}");
     }
@@ -57,7 +57,7 @@ fn the_process_is_created_in_its_cgroup() {
     Call::new(command, &bundle.path("strace")).args(["run", &bundle.id]).finish().ok();
     let calls = std::fs::read_to_string(&trace).unwrap();
     assert!(calls.contains("CLONE_INTO_CGROUP"), "{calls}");
-    // nor is it moved later
+    // and it is not moved later
     let moved = calls.lines().find(|line| line.contains("cgroup.procs") && !line.contains("O_RDONLY"));
     assert_eq!(moved, None);
 }
@@ -70,7 +70,7 @@ fn the_cgroup_path_may_be_deep() {
     let pid = bundle.up();
     assert_eq!(kernel::cgroup_of(pid, "pids"), path);
     bundle.down();
-    // the container's own is gone; what leads to it may be shared with others, and stays
+    // the container's own directory is removed; its parents may be shared and stay
     assert!(!cgroup_dir("pids", &path).exists());
     for cgroup in kernel::cgroups_with(&bundle.id) {
         std::fs::remove_dir(cgroup).unwrap();
@@ -113,7 +113,7 @@ fn a_cgroup_in_use_is_refused() {
     first.down();
 }
 
-/// Sets a limit; reads it back where its controller is, and sees it refused elsewhere.
+/// Sets a limit and reads it back; without the controller it must be refused.
 fn limit(controller: &str, pointer: &str, value: Value, files: [(&str, &str); 2]) {
     let bundle = Bundle::new(controller).set(&format!("/linux/resources/{pointer}"), value).sees(&["pause"]);
     if !has_controller(controller) {
@@ -221,7 +221,7 @@ fn processes_left_by_the_first_process_die_with_the_container() {
     if peer_differs(&["crun"], "waits for the orphan") {
         return;
     }
-    // the payload's child outlives it in the host's pid namespace
+    // in the host's pid namespace the payload's child outlives the payload
     let bundle = Bundle::new("orphans").without_namespace("pid").sees(&["background", "pause", "+", "true"]);
     let run = bundle.launch("run", &[]).start();
     run.finish().ok();

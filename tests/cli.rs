@@ -43,7 +43,7 @@ fn help_exits_with_0() {
     }
 }
 
-/// Scripts look for the program and the verb behind the first heading.
+/// Scripts look for the program and the verb after the first heading.
 #[test]
 fn help_has_runcs_layout() {
     if !onggi_or_runc() {
@@ -115,7 +115,7 @@ fn list_fails_on_a_missing_state_root() {
     }
 }
 
-/// A failing call with a log file; gives the records.
+/// A failing call with a log file; returns its output and the log.
 fn logged(format: &str, words: &[&str]) -> (Output, String) {
     let bundle = Bundle::new("log");
     let file = bundle.path("log");
@@ -139,7 +139,7 @@ fn a_failing_call_logs_one_json_record() {
     let time = record["time"].as_str().unwrap();
     assert_eq!(time.len(), "2026-11-20T23:49:41Z".len(), "{time}: RFC 3339 in seconds");
     assert!(time.ends_with('Z') && time.as_bytes()[10] == b'T', "{time}");
-    // said on standard error as well, for people
+    // standard error has the message too
     assert!(output.stderr.contains("container does not exist"), "{output}");
 }
 
@@ -204,7 +204,7 @@ fn debug_logs_more_and_changes_nothing_else() {
     if peer_differs(&["crun"], "says no more") {
         return;
     }
-    // where a stage is runc's, so are its words
+    // stages that runc also has are logged with runc's text
     for stage in ["nsexec container setup", "child process in init()", "init: closing the pipe to signal completion"] {
         let said = log.lines().any(|line| line.contains("level=debug") && line.contains(stage));
         assert!(said, "{stage}: {log}");
@@ -258,7 +258,7 @@ fn spec_writes_a_bundle_that_runs() {
     if onggi_or_runc() {
         call().finish().fails(1, "File config.json exists. Remove it first");
     }
-    // as a user goes on: another program, no terminal
+    // as a user continues: another program, no terminal
     let mut own = bundle;
     own.config = config;
     let path = format!("/{}", own.id);

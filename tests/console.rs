@@ -1,4 +1,4 @@
-//! Terminals: through `--console-socket`, and in the foreground of a terminal of the caller's.
+//! Terminals: sent through `--console-socket`, and relayed to the caller's terminal in the foreground.
 
 use crate::support::tty::{Receiver, Terminal};
 use crate::support::{Bundle, json, peer_differs, until};
@@ -8,7 +8,7 @@ fn with_terminal(name: &str, words: &[&str]) -> Bundle {
     Bundle::new(name).set("/process/terminal", true).sees(words)
 }
 
-/// Creates the container with a console socket, and takes the terminal's master.
+/// Creates the container with a console socket, and receives the terminal's master.
 fn create(bundle: &Bundle) -> (Terminal, String) {
     let receiver = Receiver::new(&bundle.path("c.sock"));
     bundle.launch("create", &["--console-socket", receiver.path.to_str().unwrap()]).finish().ok();
@@ -20,7 +20,7 @@ fn create(bundle: &Bundle) -> (Terminal, String) {
 fn the_master_comes_through_the_console_socket() {
     let bundle = with_terminal("socket", &["tty", "+", "stat", "/dev/console", "+", "echo", "done", "+", "pause"]);
     let (mut terminal, name) = create(&bundle);
-    // a receiver may not depend on the text, but some text must come with a descriptor
+    // receivers do not depend on the text, but a descriptor cannot be sent without any
     assert!(!name.is_empty());
     bundle.start().ok();
     let seen = terminal.wait_for("done").replace("\r\n", "\n");
@@ -126,7 +126,7 @@ fn a_console_socket_without_a_listener_is_an_error() {
     bundle.nothing_left();
 }
 
-/// What of a terminal's line discipline a raw mode takes away.
+/// Whether the terminal is in cooked mode.
 fn cooked(slave: &std::os::fd::OwnedFd) -> bool {
     tcgetattr(slave).unwrap().local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG)
 }
@@ -159,7 +159,7 @@ fn in_the_foreground_resizes_are_passed_on() {
     let run = bundle.launch("run", &[]).stdio(&slave).start();
     terminal.wait_for("isatty.0: true");
     terminal.resize(50, 120);
-    // the terminal is nobody's controlling one, so the kernel tells nobody
+    // it is no controlling terminal of the runtime, so the kernel sends it no SIGWINCH
     run.kill(libc::SIGWINCH);
     terminal.wait_for("size: 50 120");
     run.finish().ok();

@@ -1,6 +1,6 @@
-//! What the payload is: user, groups, capabilities, limits, scheduling, keyring, signals.
+//! Attributes of the payload's process: user, groups, capabilities, rlimits, scheduling, keyring, signals.
 
-use crate::support::process::{self, nicer};
+use crate::support::process::{self, with_nice};
 use crate::support::runtime::Call;
 use crate::support::{Bundle, Output, json, peer_differs};
 
@@ -24,7 +24,7 @@ fn the_five_capability_sets_are_as_configured() {
             "ambient": ["CAP_KILL"]
         }),
     );
-    // with an exec in between a root user's sets follow the bounding set: what the runtime set is seen as another user
+    // execve recomputes the sets of root from the bounding set, so another user shows what the runtime has set
     let output = bundle.set("/process/user", json!({"uid": 1000, "gid": 1000})).run(&["id"]).ok();
     let output = output.has("CapBnd", &bits(&[CHOWN, KILL, NET_RAW])).has("CapInh", &bits(&[KILL]));
     output.has("CapAmb", &bits(&[KILL])).has("CapEff", &bits(&[KILL])).has("CapPrm", &bits(&[KILL]));
@@ -140,7 +140,7 @@ fn oom_score_adj_is_as_configured() {
     Bundle::new("oom").set("/process/oomScoreAdj", 500).run(&["sched"]).ok().has("oom_score_adj", "500");
     let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
     Bundle::new("oom").run(&["sched"]).ok().has("oom_score_adj", own.trim());
-    // lowering it needs a capability that the tests may not have: then it is an error, not a silence
+    // lowering it needs a capability that the tests may lack: then it must be an error
     let lower = Bundle::new("oom-lower").set("/process/oomScoreAdj", -900).run(&["sched"]);
     if lower.code == 0 {
         lower.has("oom_score_adj", "-900");
@@ -162,8 +162,8 @@ fn the_scheduler_is_as_configured() {
     see(json!({"policy": "SCHED_IDLE"})).has("sched.policy", "5");
     let flags = json!({"policy": "SCHED_OTHER", "nice": 3, "flags": ["SCHED_FLAG_RESET_ON_FORK"]});
     see(flags).has("sched.flags", "1").has("sched.nice", "3");
-    // what is not named is 0, and not the caller's
-    let from_nice = |bundle: &Bundle| bundle.launch("run", &[]).with(|command| nicer(command, 5)).finish().ok();
+    // unset values are 0, not the caller's
+    let from_nice = |bundle: &Bundle| bundle.launch("run", &[]).with(|command| with_nice(command, 5)).finish().ok();
     for policy in ["SCHED_OTHER", "SCHED_BATCH"] {
         let bundle = Bundle::new("scheduler").set("/process/scheduler", json!({"policy": policy})).sees(&["sched"]);
         from_nice(&bundle).has("sched.nice", "0").has("sched.priority", "0").has("sched.flags", "0");
@@ -176,7 +176,7 @@ fn real_time_scheduling_is_as_configured_or_an_error() {
     if peer_differs(&["runc<1.2"], "knows no scheduler") {
         return;
     }
-    // a v1 cpu cgroup without a real-time budget refuses; then the error must name the call
+    // a v1 cpu cgroup without a real-time budget refuses it: then the error must name the call
     let output =
         Bundle::new("fifo").set("/process/scheduler", json!({"policy": "SCHED_FIFO", "priority": 10})).run(&["sched"]);
     if output.code == 0 {
@@ -228,7 +228,7 @@ fn the_personality_is_as_configured() {
     }
     let value = json!({"domain": "LINUX32"});
     let bundle = Bundle::new("linux32").set("/linux/personality", value);
-    // User Mode Linux keeps the word and changes no name
+    // User Mode Linux stores the personality, but uname does not change
     let told = Call::new(std::process::Command::new("setarch"), &bundle.path("host"))
         .args(["linux32", "uname", "-m"])
         .finish()
@@ -263,8 +263,8 @@ fn no_new_keyring_keeps_the_callers_session_keyring() {
     assert!(!seen.ends_with(&name), "{seen}");
 }
 
-/// Whatever its caller ignores and blocks (conmon ignores SIGPIPE, nohup SIGHUP), a payload, a process of `exec` and a hook begin
-/// with the usual effect of every signal, and none blocked.
+/// Whatever the caller ignores or blocks (conmon ignores SIGPIPE, nohup SIGHUP), a payload, a process of `exec` and a hook
+/// start with every signal at its default action and unblocked.
 #[test]
 fn signals_start_with_default_dispositions_and_unblocked() {
     if peer_differs(&["runc"], "hands on what its caller ignores") {
@@ -276,23 +276,24 @@ fn signals_start_with_default_dispositions_and_unblocked() {
                 text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_else(|| panic!("no {key} in {text}"));
             u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
         };
-        // the payload's own start ignores SIGPIPE, and glibc's posix_spawn leaves its two private signals ignored
+        // Rust's startup code in the payload ignores SIGPIPE, and glibc's posix_spawn leaves its two private signals ignored
         let known = (1 << (libc::SIGPIPE - 1)) | (1 << 31) | (1 << 32);
         assert_eq!((of("SigBlk"), of("SigIgn") & !known), (0, 0), "{text}");
     };
     let bundle = Bundle::new("signal-state").sees(&["id"]);
     let said = bundle.path("hook.said");
-    let status = |verb: &[&str]| bundle.launch(verb[0], &verb[1..]).with(process::polluted).finish().ok().stdout;
+    let status =
+        |verb: &[&str]| bundle.launch(verb[0], &verb[1..]).with(process::with_odd_signals).finish().ok().stdout;
     judge(&status(&["run"]));
     let running = Bundle::new("signal-exec").sees(&["pause"]);
     running.up();
-    let call = running.runtime().args(["exec", &running.id, "/payload", "id"]).with(process::polluted);
+    let call = running.runtime().args(["exec", &running.id, "/payload", "id"]).with(process::with_odd_signals);
     judge(&call.finish().ok().stdout);
     running.down();
     let hook =
         json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("grep Sig /proc/self/status > {}", said.display())]}]);
     let hooked = Bundle::new("signal-hook").set("/hooks/createRuntime", hook).sees(&["true"]);
-    hooked.launch("run", &[]).with(process::polluted).finish().ok();
+    hooked.launch("run", &[]).with(process::with_odd_signals).finish().ok();
     judge(&std::fs::read_to_string(&said).unwrap());
 }
 

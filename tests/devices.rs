@@ -22,7 +22,7 @@ fn the_default_links_are_there() {
     let output = output.has("/dev/fd.link", "/proc/self/fd").has("/dev/stdin.link", "/proc/self/fd/0");
     let output = output.has("/dev/stdout.link", "/proc/self/fd/1").has("/dev/stderr.link", "/proc/self/fd/2");
     let output = output.has("/dev/ptmx.link", "pts/ptmx");
-    // a kernel may come without it
+    // only if the kernel has it
     if std::path::Path::new("/proc/kcore").exists() {
         output.has("/dev/core.link", "/proc/kcore");
     } else if !peer_differs(&["crun"], "links /dev/core to a file that is not there") {
@@ -64,7 +64,7 @@ fn the_default_devices_work() {
     let output = Bundle::new("devices-work").run(&words).ok();
     let output = output.has("write /dev/null", "ok").has("write /dev/full", "ENOSPC").has("open /dev/zero r", "ok");
     let output = output.has("open /dev/urandom r", "ok").has("open /dev/random r", "ok");
-    // without a controlling terminal there is none to open; the device itself is allowed
+    // ENXIO: there is no controlling terminal, but the device is allowed
     output.has("open /dev/ptmx rw", "ok").has("open /dev/tty r", "ENXIO");
 }
 
@@ -114,7 +114,7 @@ fn a_device_of_an_unknown_type_is_refused() {
 
 #[test]
 fn devices_that_no_rule_allows_cannot_be_opened() {
-    // kmsg, 1:11: no default rule knows it; making nodes is allowed, opening them is not
+    // kmsg, 1:11, is in no default rule: mknod is allowed, open is not
     let words = [
         "mknod",
         "/tmp/kmsg",
@@ -162,7 +162,7 @@ fn the_later_rule_wins() {
     bundle.run(&words).ok().has("open /tmp/kmsg r", "ok").has("open /tmp/kmsg w", "EPERM");
 }
 
-/// `allow` is REQUIRED; Go, and with it runc, reads its absence as false.
+/// `allow` is REQUIRED in the spec; runc (Go) reads a missing one as false.
 #[test]
 fn a_rule_without_allow_denies() {
     let rules = json!([{"allow": true, "access": "rwm"}, {"type": "c", "major": 1, "minor": 11, "access": "w"}]);
@@ -185,7 +185,7 @@ fn without_rules_only_the_default_devices_are_accessible() {
 fn in_a_user_namespace_devices_are_bound_from_the_host() {
     let device = json!([{"path": "/dev/mine", "type": "c", "major": 1, "minor": 5}]);
     let bundle = Bundle::new("userns-devices").user_namespace();
-    // the node to be bound is the host's of that path
+    // the source of the bind mount is the host's node at that path
     let bundle = if std::path::Path::new("/dev/mine").exists() { bundle.set("/linux/devices", device) } else { bundle };
     let words = [
         "stat",
@@ -213,7 +213,7 @@ fn a_bind_mounted_host_dev_is_left_unchanged() {
     let before = std::fs::read_link("/dev/ptmx").map(|l| l.display().to_string()).unwrap_or_default();
     let bundle = Bundle::new("bound-dev");
     for mount in ["/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"] {
-        // all of the container's own
+        // everything on it that the default configuration mounts
         assert!(bundle.config["mounts"].as_array().unwrap().iter().any(|m| m["destination"] == mount));
     }
     let bundle = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"].iter().fold(bundle, |b, m| b.without_mount(m));

@@ -1,8 +1,8 @@
-//! What goes wrong: broken bundles and steps that fail. One clear sentence, the right status, nothing left.
+//! Failures: broken bundles and failing steps give one clear error and the right status, and leave nothing.
 
 use crate::support::{Bundle, Runtime, Value, World, json, not_here, peer_differs, world};
 
-/// A broken bundle: its name, the change that breaks it, what the error must say, and the peers that see it otherwise.
+/// A broken bundle: its name, the change that breaks it, the expected error, and runtimes known to differ.
 type Row = (&'static str, fn(Bundle) -> Bundle, &'static str, &'static [&'static str]);
 
 const BROKEN: &[Row] = &[
@@ -103,7 +103,7 @@ const BROKEN: &[Row] = &[
 
 #[test]
 fn a_broken_bundle_gives_one_clear_error_and_leaves_nothing() {
-    // every row is tried, so that one run tells of all
+    // try every row, so that one run reports all failures
     let failed: Vec<&str> =
         BROKEN.iter().filter(|row| std::panic::catch_unwind(|| breaks(row)).is_err()).map(|(name, ..)| *name).collect();
     assert!(failed.is_empty(), "rows that failed: {failed:?}");
@@ -123,7 +123,7 @@ fn breaks((name, broken, phrase, peers): &Row) {
     bundle.verb(&["state", &bundle.id]).fails(1, "container does not exist");
 }
 
-/// An error is said once: callers take the last record for the reason.
+/// An error is reported once: callers take the last record as the reason.
 fn one_error(text: &str, name: &str) {
     let said = text.lines().filter(|line| line.contains("level=error") || line.contains("level=fatal")).count();
     assert!(said <= 1 || peer_differs(&["runc"], &format!("{name}: says it {said} times")), "{name}: {text}");
@@ -140,14 +140,14 @@ fn a_failure_begins_with_the_verb() {
     bundle.run_as_is().fails(1, &format!("{name} run failed: unable to start container process: "));
 }
 
-/// Only what the kernel has counted as killed for lack of memory is told of as that.
+/// "OOM-killed" is reported only if the kernel counted an OOM kill.
 #[test]
 fn a_killed_init_is_reported_with_its_signal() {
     if peer_differs(&["crun", "runc"], "speaks of a closed socket") {
         return;
     }
     for (signal, verb) in [("SEGV", "run"), ("SEGV", "create"), ("KILL", "run"), ("KILL", "create")] {
-        // the first process of a pid namespace is spared such a signal
+        // the kernel does not deliver such a signal to the first process of a pid namespace
         let bundle = Bundle::new("killed").without_namespace("pid").sees(&["true"]);
         let script = format!("kill -{signal} $(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/')");
         let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
@@ -208,7 +208,7 @@ fn empty_lists_and_nulls_count_as_absent() {
     bundle.set("/linux/seccomp", Value::Null).set("/process/user", json!({})).run(&["true"]).ok();
 }
 
-/// An unknown profile is an error whether the machine has `AppArmor` or not: it never means no profile.
+/// An unknown profile is an error with or without `AppArmor`; it never means "unconfined".
 #[test]
 fn an_unknown_apparmor_profile_is_an_error() {
     if peer_differs(&["crun"], "goes on without") {

@@ -1,34 +1,34 @@
-//! exec: the process that joins, its status, what the flags and the process document say of it, and how it fails.
+//! exec: exit status, flags, process.json, and failures.
 
 use crate::support::process::members;
 use crate::support::runtime::Call;
 use crate::support::{Bundle, Output, Value, json, kernel, payload, peer_differs, reaper, until};
 use std::time::Instant;
 
-/// A container that stays, as a fixture for those who enter it.
+/// Starts a container that keeps running, for `exec` into it.
 pub(crate) fn up(bundle: Bundle) -> Bundle {
     let bundle = bundle.sees(&["pause"]);
     bundle.up();
     bundle
 }
 
-/// A call of exec: flags, then the payload's words.
+/// A call of exec: flags, then the payload's sub-commands.
 pub(crate) fn exec(bundle: &Bundle, flags: &[&str], words: &[&str]) -> Call {
     bundle.runtime().arg("exec").args(flags).args([&bundle.id, payload::INSIDE]).args(words)
 }
 
-/// exec in the foreground.
+/// Runs exec in the foreground and returns its output.
 pub(crate) fn sees(bundle: &Bundle, flags: &[&str], words: &[&str]) -> Output {
     exec(bundle, flags, words).finish()
 }
 
-/// exec of a process document.
+/// A call of exec with this process.json.
 fn document(bundle: &Bundle, document: &Value) -> Call {
     let file = bundle.host_file("process.json", &document.to_string());
     bundle.runtime().args(["exec", "--process"]).arg(file).arg(&bundle.id)
 }
 
-/// What comes through a pipe can be read once, also where the kernel makes us execute ourselves a second time.
+/// A pipe can be read only once; the process document must survive our re-execution as a sealed copy.
 #[test]
 fn takes_a_process_document_through_a_pipe() {
     let bundle = up(Bundle::new("pipe"));
@@ -115,7 +115,7 @@ fn failures_exit_with_255_and_give_the_reason() {
         if user.is_empty() && peer_differs(&["runc"], "takes an empty user for none") {
             continue;
         }
-        // CVE-2026-30892 was crun's: what is no number must not become root
+        // CVE-2026-30892 (crun): an invalid number must not become root
         if user == "4294967296" && peer_differs(&["runc"], "cuts the number, and becomes root") {
             continue;
         }
@@ -157,7 +157,7 @@ fn works_in_paused_containers_only_with_ignore_paused() {
     bundle.verb(&["pause", &bundle.id]).ok();
     let phrase = "exec failed: cannot exec in a paused container (use --ignore-paused to override)";
     sees(&bundle, &[], &["true"]).fails(255, phrase);
-    // it freezes with the others, and goes on with them
+    // the new process is frozen with the others and resumes with them
     let run = exec(&bundle, &["--ignore-paused"], &["echo", "thawed"]).start();
     std::thread::sleep(std::time::Duration::from_millis(150));
     assert_eq!(run.stdout(), "", "it ran in a frozen container");
@@ -177,7 +177,7 @@ fn detaches_and_writes_a_pid_file() {
     assert_eq!(kernel::namespace(pid, "pid"), kernel::namespace(bundle.pid(), "pid"));
     let status = reaper::status_of(pid, born, crate::support::patience()).expect("the end of the process");
     assert_eq!(reaper::code(status), 7);
-    // in the foreground too
+    // also in the foreground
     std::fs::remove_file(&file).unwrap();
     sees(&bundle, &flags[1..], &["exit", "5"]).code(5);
     assert!(file.exists());
@@ -193,7 +193,7 @@ fn leaves_no_pid_file_and_no_process_when_it_fails() {
         call.finish().fails(255, "executable file not found in $PATH");
         assert!(!file.exists(), "a caller takes a pid file for success");
     }
-    // a pid file that can't be written is a failure, and ends the process
+    // a pid file that cannot be written is an error and kills the process
     let call = exec(&bundle, &["--detach", "--pid-file", "/no/such/dir/pid"], &["pause"]);
     call.finish().fails(255, "no such file or directory");
     until("the process to be gone", || (members(&bundle.cgroup()).len() == 1).then_some(()));
@@ -280,7 +280,7 @@ fn process_json_without_capabilities_gets_the_containers() {
 
 #[test]
 fn added_capabilities_are_not_inheritable() {
-    // CVE-2022-24769, CVE-2022-29162: what is inheritable comes back with every file that has capabilities
+    // CVE-2022-24769, CVE-2022-29162: inheritable capabilities are regained by executing files with file capabilities
     let bundle = up(Bundle::new("cap"));
     let output = sees(&bundle, &["-c", "CAP_NET_ADMIN", "-c", "CAP_CHOWN"], &["id"]).ok();
     let output = output.has("CapBnd", "0000000020001421").has("CapPrm", "0000000020001421");

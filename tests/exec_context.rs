@@ -1,5 +1,5 @@
-//! exec: where the process is: in the container's namespaces, cgroups, keyring and root, with the terminal and the
-//! descriptors it was given.
+//! exec: the process is in the container's namespaces, cgroups, keyring and root, with the configured terminal,
+//! descriptors, CPU affinity and rlimits.
 
 use crate::exec::{exec, sees, up};
 use crate::support::process::{bind, give, members, signal_through};
@@ -8,7 +8,7 @@ use crate::support::{Bundle, Output, World, json, kernel, payload, peer_differs,
 
 const NAMES: [&str; 8] = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
 
-/// The process is in every namespace of the container's first one.
+/// Asserts that the process is in every namespace of the container's first process.
 fn is_inside(bundle: &Bundle, output: &Output) {
     let init = bundle.pid();
     for name in NAMES {
@@ -39,7 +39,7 @@ fn joins_all_namespaces_of_the_container() {
         }
         let bundle = up(make(Bundle::new(name)));
         if name == "user-no-pid" {
-            // without a procfs inside, the process is looked at from outside
+            // there is no procfs in the container, so look at the process from outside
             let run = exec(&bundle, &[], &["stdin", "+", "sleep", "100000"]).start();
             let own = until("the process", || members(&bundle.cgroup()).into_iter().find(|p| *p != bundle.pid()));
             until("its root", || {
@@ -127,7 +127,7 @@ fn cgroup_flag_selects_a_sub_cgroup_only() {
     let bundle = up(Bundle::new("sub"));
     let sub = world::cgroup_dir("pids", &bundle.cgroup()).join("sub");
     std::fs::create_dir(&sub).unwrap();
-    // a name that the container's own begins
+    // a sibling with the container's cgroup name as a prefix
     let sibling = format!("{}x", bundle.cgroup());
     let beside = world::cgroup_dir("pids", &sibling);
     std::fs::create_dir(&beside).unwrap();
@@ -164,7 +164,8 @@ fn cgroup_flag_selects_a_sub_cgroup_only() {
 
 #[test]
 fn joins_the_sub_cgroup_that_the_payload_moved_to() {
-    // Docker in Docker, systemd: init has moved below and given controllers on, so that its old cgroup takes nobody
+    // Docker in Docker, systemd: init has moved to a sub-cgroup and enabled controllers there, so that the kernel refuses
+    // processes in its old cgroup
     let top = std::path::Path::new(if world() == World::V2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/unified" });
     let controllers = std::fs::read_to_string(top.join("cgroup.controllers")).unwrap_or_default();
     let Some(controller) = controllers.split_whitespace().next() else {

@@ -1,15 +1,15 @@
-//! The command line of `exec`: where its flags end, what is a user, which flag changes what; and its filter.
+//! The command line of `exec`: where flags end, valid users, what each flag changes; and its seccomp filter.
 
 use crate::support::{Bundle, Output, Value, json, payload, peer_differs};
 
-/// A container that waits.
+/// Starts a container that keeps running.
 fn waiting(bundle: Bundle) -> Bundle {
     let bundle = bundle.sees(&["pause"]);
     bundle.up();
     bundle
 }
 
-/// `exec`, its flags, the id, and the payload with its words.
+/// Runs `exec FLAGS ID /payload WORDS`.
 fn exec(bundle: &Bundle, flags: &[&str], words: &[&str]) -> Output {
     let call = bundle.runtime().args(["exec"]).args(flags).args([bundle.id.as_str(), payload::INSIDE]);
     call.args(words).finish()
@@ -36,7 +36,7 @@ fn flags_override_the_process() {
 fn a_non_numeric_user_is_refused() {
     let bundle = waiting(Bundle::new("bad-user"));
     for user in ["root", "1000:", "1000x", ":5", "-1", "1:2:3", "4294967295", "4294967296", "0:4294967295"] {
-        // CVE-2026-30892: half a number is no number
+        // CVE-2026-30892: a partly numeric user is refused
         let output = exec(&bundle, &["--user", user], &["id"]);
         let refused = output.code != 0 && output.stdout.is_empty();
         assert!(refused || peer_differs(&["runc", "crun"], &format!("takes {user:?}")), "{user}: {output}");

@@ -1,11 +1,11 @@
-//! exec: what the container may do to the process that comes in, and what filters and labels it comes in with.
+//! exec: what the container can do to the new process before execve, and the process's seccomp filter, labels and terminal.
 
 use crate::exec::{exec, sees, up};
 use crate::support::agent::Agent;
 use crate::support::tty::Receiver;
 use crate::support::{Bundle, Runtime, Value, json, peer_differs};
 
-/// A profile that reports these system calls to an agent.
+/// A bundle with a profile that reports these system calls to an agent.
 fn reports(bundle: Bundle, calls: &[&str]) -> (Bundle, Agent) {
     let path = bundle.path("a.sock");
     let agent = Agent::new(&path);
@@ -50,7 +50,7 @@ fn each_process_has_its_own_seccomp_listener() {
 
 #[test]
 fn the_container_cannot_inspect_the_process_before_execve() {
-    // CVE-2016-9962: the runtime's descriptors are in it, and it may do more than the container
+    // CVE-2016-9962: the process has the runtime's descriptors and more privileges than the container
     nobody_looks(Bundle::new("spy"));
 }
 
@@ -70,7 +70,7 @@ fn nobody_looks(bundle: Bundle) {
         bundle.start().ok();
     });
     bundle.hears("spy: ready");
-    // it has done all it has to do and is about to be the payload: it holds now what the container holds, no more
+    // the process is at its execve: it may have only the descriptors that the payload gets
     let run = exec(&bundle, &[], &["true"]).start();
     let guest = agent.take();
     let notice = guest.next();
@@ -101,7 +101,7 @@ fn the_filter_is_loaded_with_and_without_no_new_privileges() {
 
 #[test]
 fn the_working_directory_is_inside_the_container() {
-    // CVE-2024-21626: a descriptor of the host's that is still open when the directory is chosen
+    // CVE-2024-21626: a host descriptor that is still open at chdir
     let bundle = up(Bundle::new("cwd"));
     for number in 3..20 {
         for path in [format!("/proc/self/fd/{number}"), format!("/proc/self/fd/{number}/../..")] {
@@ -146,7 +146,7 @@ fn the_terminal_comes_from_devpts_whatever_ptmx_is() {
         let socket = receiver.path.to_str().unwrap().to_owned();
         let output = sees(&bundle, &["--tty", "--detach", "--console-socket", &socket], &["true"]);
         if Runtime::get().is_onggi() {
-            // the container's devpts has a multiplexer that nobody can replace
+            // ptmx of the container's devpts cannot be replaced
             output.ok();
         } else {
             assert_eq!(output.code, 255, "{output}");

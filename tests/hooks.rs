@@ -1,11 +1,11 @@
-//! Hooks: their order, place, input, environment, time limit, and what their failure does.
+//! Hooks: order, namespaces, input, environment, timeout, and the effect of failures.
 
 use crate::support::{Bundle, Value, json, kernel, payload, peer_differs, until};
 use std::time::{Duration, Instant};
 
 const KINDS: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
-/// A hook that appends its kind to the log; the payload is reached at its path on the host, in the container as well.
+/// Adds a hook that appends a word to the log.
 fn logs(bundle: Bundle, kind: &str, word: &str) -> Bundle {
     let log =
         if kind == "startContainer" { "/log".to_owned() } else { bundle.rootfs().join("log").display().to_string() };
@@ -13,7 +13,7 @@ fn logs(bundle: Bundle, kind: &str, word: &str) -> Bundle {
     inside(bundle, kind)
 }
 
-/// The hooks that run inside find the payload where the container has it.
+/// startContainer hooks are looked up in the container: uses the payload's path there.
 fn inside(mut bundle: Bundle, kind: &str) -> Bundle {
     if kind == "startContainer" {
         bundle.config["hooks"][kind].as_array_mut().unwrap().last_mut().unwrap()["path"] = json!(payload::INSIDE);
@@ -43,7 +43,7 @@ fn hooks_run_in_lifecycle_order() {
         expected.extend([format!("{kind} one"), format!("{kind} two")]);
     }
     let mut seen = log(&bundle);
-    // poststart and the payload run at the same time
+    // poststart hooks and the payload run concurrently
     seen.sort_by_key(|line| expected.iter().position(|wanted| wanted == line));
     assert_eq!(seen, expected, "{:?}", log(&bundle));
     let place = |word: &str| log(&bundle).iter().position(|line| line == word).unwrap();
@@ -62,7 +62,7 @@ fn each_verb_runs_its_hooks() {
     bundle.create().ok();
     assert_eq!(log(&bundle), KINDS[..3]);
     bundle.start().ok();
-    // start may return before the hook in the container has run
+    // start may return before the hook has run in the container
     until("startContainer", || log(&bundle).contains(&"startContainer".to_owned()).then_some(()));
     let mut seen = log(&bundle);
     seen.sort_by_key(|line| KINDS.iter().position(|kind| kind == line));
@@ -215,7 +215,7 @@ fn a_failing_start_container_hook_prevents_the_payload() {
     let bundle = bundle.sees(&["write", "/ran", "x"]);
     let output = bundle.run_as_is();
     assert_ne!(output.code, 0, "{output}");
-    // 255: the launch failed after init was let go
+    // 255: the start failed after init had continued
     assert!(output.code == 255 || peer_differs(&["crun"], "another status"), "{output}");
     assert!(!bundle.rootfs().join("ran").exists());
     bundle.nothing_left();
@@ -267,7 +267,7 @@ fn a_missing_hook_program_is_an_error() {
 fn a_hook_with_a_relative_path_is_refused() {
     for kind in KINDS {
         let bundle = Bundle::new(kind).set(&format!("/hooks/{kind}/-"), json!({"path": "bin/hook"}));
-        // before anything is made, whatever its time is
+        // refused before anything is created, whenever the hook would run
         if !peer_differs(&["runc", "crun"], "looks when its time comes, or does not look") {
             bundle.create().fails(1, &format!("hooks.{kind}[0].path: \"bin/hook\" must be an absolute path"));
         } else if kind == "createRuntime" {
@@ -290,7 +290,7 @@ fn a_hook_that_takes_too_long_is_killed() {
 
 #[test]
 fn a_hook_need_not_read_its_stdin() {
-    // an annotation larger than a pipe: writing it must not wait for ever, nor fail because nobody reads
+    // the state is larger than a pipe's buffer: writing it must neither block nor fail if the hook does not read
     let bundle = Bundle::new("deaf-hook").set("/annotations", json!({"big": "x".repeat(200_000)}));
     bundle.hook("createRuntime", &["true"], &[]).run(&["true"]).ok();
 }

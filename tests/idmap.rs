@@ -1,4 +1,4 @@
-//! Mounts with mapped ids: by which mapping, how deep, and what can't be mapped.
+//! ID-mapped mounts: which mapping applies, submounts, and what cannot be mapped.
 
 use crate::support::kernel::{mount_at, mounts};
 use crate::support::{Bundle, Output, Value, json, peer_differs};
@@ -9,7 +9,7 @@ fn range(inside: u32, outside: u32, count: u32) -> Value {
     json!({"containerID": inside, "hostID": outside, "size": count})
 }
 
-/// A directory of the host with a file of an owner.
+/// Creates a host directory with a file of this owner.
 fn source(bundle: &Bundle, name: &str, owner: (u32, u32)) -> String {
     let directory = bundle.host_directory(name);
     std::fs::write(directory.join("file"), "text").unwrap();
@@ -17,7 +17,7 @@ fn source(bundle: &Bundle, name: &str, owner: (u32, u32)) -> String {
     directory.to_str().unwrap().to_owned()
 }
 
-/// Adds a bind mount whose ids are mapped: users by the first list, groups by the second.
+/// Adds a bind mount with these uidMappings and gidMappings.
 fn mapped(bundle: Bundle, (source, at): (&str, &str), options: &[&str], uids: &[Value], gids: &[Value]) -> Bundle {
     let mount =
         json!({"destination": at, "source": source, "options": options, "uidMappings": uids, "gidMappings": gids});
@@ -37,7 +37,7 @@ fn ids_are_mapped_without_a_user_namespace() {
     let bundle = bundle.bind(&tree, "/plain", &["bind"]);
     let bundle = bundle.sees(&["stat", "/m/file", "/plain/file", "/m"]);
     let output = bundle.run_as_is().ok();
-    // 0 has no group in the mapping: 65534, as the kernel shows it
+    // gid 0 is not mapped, so the kernel shows 65534
     output.has("/m/file.owner", "1005:3007").has("/plain/file.owner", "5:17").has("/m.owner", "1000:65534");
     assert_eq!(owner(Path::new(&tree).join("file")), (5, 17));
 }
@@ -206,7 +206,7 @@ fn a_container_with_a_mapped_mount_is_not_checkpointed() {
     bundle.down();
 }
 
-/// A bundle with a mount, which must be refused with these words and leave nothing.
+/// Asserts that the bundle is refused with this error and leaves nothing.
 fn refused(bundle: &Bundle, words: &str) -> Output {
     let output = bundle.run_as_is().fails(1, words);
     bundle.nothing_left();
@@ -227,7 +227,7 @@ fn invalid_mappings_are_refused() {
     let mount =
         json!({"destination": "/m", "source": "tmpfs", "type": "tmpfs", "uidMappings": one, "gidMappings": one});
     refused(&bundle("idmap-tmpfs").set("/mounts/-", mount), only);
-    // ranges that overlap are the kernel's to refuse
+    // the kernel refuses overlapping ranges
     let words = "failed to fulfil mount request: failed to create userns";
     refused(&mapped(bundle("idmap-overlap"), ("/tmp", "/m"), &["bind"], &pair, &one), words);
 }
@@ -242,7 +242,7 @@ fn a_filesystem_without_idmap_support_is_named_in_the_error() {
         let words = "failed to set MOUNT_ATTR_IDMAP on /sys/kernel: invalid argument \
                      (maybe the filesystem used doesn't support idmap mounts on this kernel?)";
         refused(&bundle, words);
-        // one that lies in the root: init asks the host for it
+        // a source inside the root: init asks the host half for the mapped mount
         let bundle = Bundle::new("idmap-sysfs-inside");
         let bundle = if user { bundle.user_namespace() } else { bundle };
         let bundle = bundle.bind("/sys/kernel", "/first", &["bind"]).sees(&["true"]);

@@ -1,5 +1,5 @@
-//! What callers hand over: long lists, documents that are devices or have no end, numbers beyond all bounds, and files to
-//! write in directories where others may have laid something.
+//! Input of callers: long lists, documents that are devices or endless, numbers that are out of range, and output files in
+//! directories where other users may have placed links.
 
 use crate::support::runtime::Call;
 use crate::support::user::USER;
@@ -14,7 +14,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// More than any of these calls may take, also of a debug build on a busy machine.
+/// The limit for each of these calls, for a debug build on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
 
 fn text(path: &Path) -> &str {
@@ -35,7 +35,7 @@ fn long_lists_are_read_quickly() {
     assert!(took < SOON, "{took:?}");
 }
 
-/// The three verbs that read a document: the flags in front of the file, and the words behind it.
+/// Calls of the three verbs that read a document, and the arguments after the file.
 fn readers(bundle: &Bundle) -> [(Call, &'static str); 3] {
     [
         (bundle.runtime().args(["run", "--config"]), "second"),
@@ -44,7 +44,7 @@ fn readers(bundle: &Bundle) -> [(Call, &'static str); 3] {
     ]
 }
 
-/// Has each of them read a file of the container that waits.
+/// Makes each of them read `path`; `bundle` is a running container.
 fn read(bundle: &Bundle, path: &Path, each: impl Fn(Call) -> Output) -> Vec<Output> {
     let read = |(call, id): (Call, &str)| each(call.arg(path).arg(if id.is_empty() { &bundle.id } else { id }));
     readers(bundle).into_iter().map(read).collect()
@@ -74,7 +74,7 @@ fn a_file_that_is_not_a_document_is_refused_by_name() {
     ] {
         for output in read(&bundle, path, |call| call.start().finish_within(SOON)) {
             assert!([1, 255].contains(&output.code), "{output}");
-            // runc's words for a configuration that is not there
+            // runc's text for a missing configuration
             let missing = output.stderr.contains("JSON specification file nonexistent not found");
             assert!(missing || output.stderr.contains(&format!("open {}: {why}", path.display())), "{output}");
         }
@@ -142,7 +142,7 @@ fn a_runtime_that_waits_for_input_can_be_killed() {
     let path = bundle.path("nobody-writes");
     nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
     for output in read(&bundle, &path, |call| {
-        let running = call.with(process::heeding).start();
+        let running = call.with(process::with_default_signals).start();
         std::thread::sleep(Duration::from_millis(300));
         running.kill(libc::SIGTERM);
         running.finish_within(SOON)
@@ -216,15 +216,15 @@ fn out_of_range_listen_fds_are_refused() {
     with("1", &[]).fails(1, "LISTEN_FDS 1: descriptor 3: bad file");
 }
 
-/// A directory where everybody may make files, as `/tmp`.
+/// Creates a sticky directory that is writable by all users, like `/tmp`.
 fn shared(bundle: &Bundle) -> PathBuf {
     let path = bundle.host_directory("shared");
     set_permissions(&path, Permissions::from_mode(0o1777)).unwrap();
     path
 }
 
-/// What the user `nobody` may have laid in a directory for root to write to: its name and how it is laid. `precious` is a
-/// file of root's.
+/// What the user `nobody` may have placed in a directory where root is going to write: a name and how to create it.
+/// `precious` is a file of root's.
 type Trap = (&'static str, fn(&Path, &Path));
 
 const TRAPS: &[Trap] = &[
@@ -253,8 +253,7 @@ const TRAPS: &[Trap] = &[
     }),
 ];
 
-/// Lays it in a shared directory. Where the kernel protects such directories itself (`fs.protected_*`), it is the kernel that
-/// refuses some of them.
+/// Places it in a shared directory. Some of them the kernel refuses to open itself if `fs.protected_*` are set.
 fn laid(bundle: &Bundle, trap: &Trap) -> (PathBuf, PathBuf) {
     let (name, lay) = trap;
     let precious = bundle.host_file(&format!("precious-{name}"), "precious");
@@ -312,7 +311,7 @@ fn the_pid_file_does_not_follow_another_users_links() {
     }
 }
 
-/// What engines rely on: links of the log's owner, streams of the caller's, a FIFO with a reader.
+/// What engines rely on: the caller's own links, the caller's streams, and a FIFO with a reader.
 #[test]
 fn the_log_follows_trusted_links() {
     if peer_differs(&["crun"], "other words") {
@@ -332,13 +331,13 @@ fn the_log_follows_trusted_links() {
         says(&link);
         assert!(std::fs::read_to_string(&place).unwrap().contains(record), "{name}");
     }
-    // outside of shared directories a link may be anybody's
+    // outside shared directories a link may belong to any user
     let theirs = bundle.path("theirs");
     symlink("place", &theirs).unwrap();
     lchown(&theirs, Some(USER), Some(USER)).unwrap();
     says(&theirs);
     assert_eq!(std::fs::read_to_string(&place).unwrap().matches(record).count(), 2);
-    // a file of our own in a shared one
+    // a file of our own in a shared directory
     let own = shared.join("own");
     std::fs::write(&own, "").unwrap();
     says(&own);
@@ -360,7 +359,7 @@ fn the_log_follows_trusted_links() {
     nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
     let from = fifo.clone();
     let reader = std::thread::spawn(move || std::fs::read_to_string(from).unwrap());
-    // until the reader is there, nobody reads
+    // fails until the reader has opened the FIFO
     let began = Instant::now();
     while began.elapsed() < SOON {
         let call = bundle.runtime().arg("--log").arg(&fifo).args(["--log-format", "json", "state", "nobody"]);
@@ -373,7 +372,7 @@ fn the_log_follows_trusted_links() {
     output.fails(1, &format!("open {}: is a FIFO that nobody reads", fifo.display()));
 }
 
-/// A program that gives its caller rights does not do what the caller's environment says.
+/// A set-user-id binary does not obey the environment of its less privileged caller.
 #[test]
 fn a_set_user_id_binary_ignores_onggi_trace() {
     if peer_differs(&["runc", "crun"], "has none") {

@@ -2,7 +2,7 @@
 
 use crate::support::{Bundle, Value, kernel, peer_differs, until};
 
-/// Starts a foreground `run` and waits until its payload is there.
+/// Starts a foreground `run` and waits until the container is running.
 fn running(bundle: &Bundle) -> crate::support::runtime::Running {
     let run = bundle.launch("run", &[]).start();
     until("the container to run", || bundle.verb(&["state", &bundle.id]).stdout.contains("running").then_some(()));
@@ -18,7 +18,7 @@ fn run_returns_the_status_of_the_payload() {
 
 #[test]
 fn run_returns_128_and_the_signal() {
-    // inside, a process 1 hears only faults; from outside, SIGKILL
+    // pid 1 cannot be killed from inside, except by a fault; from outside SIGKILL works
     Bundle::new("fault").run(&["die", "11"]).code(128 + 11);
     let bundle = Bundle::new("killed").sees(&["pause"]);
     let run = running(&bundle);
@@ -86,7 +86,7 @@ fn run_with_no_subreaper_adopts_no_orphans() {
     {
         return;
     }
-    // the payload's own child outlives it only where the container shares the host's processes
+    // the payload's child outlives the payload only in the host's pid namespace
     let bundle = Bundle::new("no-subreaper").without_namespace("pid").sees(&["background", "pause", "+", "exit", "4"]);
     bundle.launch("run", &["--no-subreaper"]).finish().code(4);
 }

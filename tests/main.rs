@@ -1,9 +1,9 @@
 //! The integration tests: the real binary, real containers, and what the kernel says about them.
 //!
-//! One test program. Run as root: `cargo test --test integration`. `ONGGI_RUNTIME=/usr/sbin/runc` points it at another
-//! runtime, `ONGGI_CGROUP=v2` gives it a view in which only cgroup2 is mounted, `ONGGI_TEST_RUNS=2000` makes the test
-//! of lost wake-ups long, `ONGGI_KEEP_BUNDLES=1` keeps the bundles for a look. Each test has its own state root, id and
-//! cgroup, and fails when a process, a cgroup, a mount or a state directory is left behind.
+//! One test program. Run as root: `cargo test --test integration`. `ONGGI_RUNTIME=/usr/sbin/runc` tests another runtime,
+//! `ONGGI_CGROUP=v2` runs the tests in a mount namespace in which only cgroup2 is mounted, `ONGGI_TEST_RUNS=2000` sets the
+//! number of rounds of race tests, `ONGGI_KEEP_BUNDLES=1` keeps the bundles for inspection. Each test has its own state
+//! root, id and cgroup, and fails if it leaves behind a process, a cgroup, a mount or a state directory.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that panics is a test that fails")]
 #![allow(clippy::zombie_processes, reason = "one thread reaps every child: support/reaper.rs")]
 #![allow(clippy::print_stderr, clippy::exit, reason = "a world that cannot be made must stop the run, loudly")]

@@ -1,4 +1,4 @@
-//! Masked and read-only paths.
+//! `linux.maskedPaths` and `linux.readonlyPaths`.
 
 use crate::support::kernel::{mount_at, mounts};
 use crate::support::{Bundle, json, peer_differs};
@@ -54,7 +54,7 @@ fn masked_directories_of_proc_and_sys_share_one_tmpfs() {
 
 #[test]
 fn paths_of_another_type_than_the_kernels_are_masked_too() {
-    // directories where the kernel has files, and a file where it has a directory
+    // directories at paths that usually are files, and a file at a path that usually is a directory
     let bundle = Bundle::new("masked-unusual").without_mount("/proc").file("/proc/keys/key", "secret");
     let bundle = bundle.file("/proc/acpi", "secret").file("/proc/kcore", "").without("/linux/readonlyPaths");
     let paths = json!(["/proc/acpi", "/proc/keys"]);
@@ -62,8 +62,8 @@ fn paths_of_another_type_than_the_kernels_are_masked_too() {
     output.has("ls /proc/keys", "").has("read /proc/acpi", "0 \"\"");
 }
 
-/// Only what does not exist is passed over: a file on the way, a loop of links or a directory that may not be entered say
-/// nothing about what the container may reach one day.
+/// Only a path that does not exist is ignored. ENOTDIR, ELOOP and EACCES are errors: the container may be able to reach the
+/// path later.
 #[test]
 fn a_path_that_cannot_be_resolved_is_an_error() {
     for (path, why) in [("/file/deeper", "not a directory"), ("/loop/x", "symbolic links")] {
@@ -79,7 +79,7 @@ fn a_path_that_cannot_be_resolved_is_an_error() {
     }
 }
 
-/// The spelling of a path does not take its mask off.
+/// The spelling of a path does not disable its mask.
 #[test]
 fn a_trailing_slash_or_dot_does_not_prevent_masking() {
     for end in ["/", "/.", "//", "/./"] {
@@ -166,7 +166,7 @@ fn a_read_only_path_includes_submounts() {
         bundle.set("/linux/readonlyPaths", json!(["/top"])).run(&["write", "/top/x", "x", "+", "mountinfo"]).ok();
     let all = mounts(&output.has("write /top/x", "EROFS").stdout);
     assert!(mount_at(&all, "/top").has("ro"), "{all:?}");
-    // the bind is recursive: what was mounted below is still there
+    // the bind mount is recursive: submounts are still visible
     mount_at(&all, "/top/sub");
 }
 
@@ -188,8 +188,8 @@ fn masked_paths_require_a_mount_namespace() {
     bundle.nothing_left();
 }
 
-/// The kernel lets a user namespace mount a procfs of its own where one stands in its mount namespace whole: what is
-/// masked would be to be seen in it.
+/// The kernel lets a user namespace mount a new procfs only if a fully visible one is in its mount namespace
+/// (`mount_too_revealing()`). A new one would show what is masked.
 #[test]
 fn with_no_pivot_no_unmasked_procfs_can_be_mounted() {
     const USER_MOUNT_PID: &str = "30020000";

@@ -1,16 +1,16 @@
-//! Mounts: every option of the specification, propagation, bind mounts and their targets, the root itself.
+//! Mounts: every option of the spec, propagation, bind mounts, cgroup mounts, and the root.
 
 use crate::support::kernel::{Mount, mount_at, mounts};
 use crate::support::{Bundle, Output, World, peer_differs, world};
 use nix::mount::{MsFlags, mount};
 
-/// The mounts that a payload saw.
+/// The mounts that the payload printed.
 fn seen(output: &Output) -> Vec<Mount> {
     mounts(&output.stdout)
 }
 
-/// What stands at `point` once the payload runs.
-fn stands(bundle: Bundle, point: &str) -> Mount {
+/// The mount at `point` as the payload sees it.
+fn mount_seen_at(bundle: Bundle, point: &str) -> Mount {
     mount_at(&seen(&bundle.run(&["mountinfo"]).ok()), point)
 }
 
@@ -45,7 +45,7 @@ fn no_mount_of_the_host_is_seen() {
     assert!(all.iter().all(|m| m.point == "/" || ["/proc", "/dev", "/sys"].iter().any(|p| m.point.starts_with(p))));
 }
 
-/// Options, the flags that the mount must show, and those that it must not.
+/// Options, the flags that the mount must have, and those that it must not have.
 type Row = (&'static [&'static str], &'static [&'static str], &'static [&'static str]);
 
 const VFS_OPTIONS: &[Row] = &[
@@ -131,7 +131,7 @@ fn superblock_options_become_superblock_flags() {
         if options.contains(&"lazytime") && peer_differs(&["runc<1.2"], "knows no lazytime") {
             continue;
         }
-        let found = stands(Bundle::new("super").mount("/m", "tmpfs", "tmpfs", options), "/m");
+        let found = mount_seen_at(Bundle::new("super").mount("/m", "tmpfs", "tmpfs", options), "/m");
         assert!(has.iter().all(|option| found.super_has(option)), "{options:?}: {found:?}");
         assert!(!lacks.iter().any(|option| found.super_has(option)), "{options:?}: {found:?}");
     }
@@ -152,7 +152,8 @@ fn options_without_visible_effect_are_accepted() {
 
 #[test]
 fn an_unknown_option_is_passed_to_the_filesystem() {
-    let found = stands(Bundle::new("data").mount("/m", "tmpfs", "tmpfs", &["size=12k", "mode=1711", "uid=7"]), "/m");
+    let found =
+        mount_seen_at(Bundle::new("data").mount("/m", "tmpfs", "tmpfs", &["size=12k", "mode=1711", "uid=7"]), "/m");
     assert!(["size=12k", "mode=1711", "uid=7"].iter().all(|option| found.super_has(option)), "{found:?}");
     let bundle = Bundle::new("bad-data").mount("/m", "tmpfs", "tmpfs", &["nosuchoption"]);
     bundle.run_as_is().fails(1, "invalid argument");
@@ -162,10 +163,10 @@ fn an_unknown_option_is_passed_to_the_filesystem() {
 #[test]
 fn nosymfollow_is_a_mount_flag() {
     if !peer_differs(&["runc<1.2", "crun"], "knows no nosymfollow") {
-        let found = stands(Bundle::new("nosymfollow").mount("/m", "tmpfs", "tmpfs", &["nosymfollow"]), "/m");
+        let found = mount_seen_at(Bundle::new("nosymfollow").mount("/m", "tmpfs", "tmpfs", &["nosymfollow"]), "/m");
         assert!(found.has("nosymfollow"), "{found:?}");
         let undone = Bundle::new("symfollow").mount("/m", "tmpfs", "tmpfs", &["nosymfollow", "symfollow"]);
-        let found = stands(undone, "/m");
+        let found = mount_seen_at(undone, "/m");
         assert!(!found.has("nosymfollow"), "{found:?}");
     }
 }
@@ -208,7 +209,7 @@ fn a_remount_changes_the_mount_before_it() {
     }
 }
 
-/// A directory with a tmpfs in it, both with flags of the test's choice.
+/// Mounts a tmpfs and a second one in it, both with these flags.
 fn tree(bundle: &Bundle, flags: MsFlags) -> std::path::PathBuf {
     let top = bundle.host_directory("tree");
     mount(Some("top"), &top, Some("tmpfs"), flags, None::<&str>).unwrap();
@@ -217,7 +218,7 @@ fn tree(bundle: &Bundle, flags: MsFlags) -> std::path::PathBuf {
     top
 }
 
-fn fell(top: &std::path::Path) {
+fn unmount_tree(top: &std::path::Path) {
     nix::mount::umount2(top, nix::mount::MntFlags::MNT_DETACH).unwrap();
 }
 
@@ -247,7 +248,7 @@ fn recursive_options_apply_to_submounts() {
         for point in ["/m", "/m/sub"] {
             assert!(mount_at(&all, point).has(flag), "{option} at {point}: {all:?}");
         }
-        fell(&top);
+        unmount_tree(&top);
     }
 }
 
@@ -277,10 +278,10 @@ fn recursive_options_clear_flags() {
             let found = mount_at(&all, point);
             let kept = ["ro", "nosuid", "nodev", "noexec", "nosymfollow"].iter().filter(|kept| **kept != flag);
             assert!(!found.has(flag) && kept.clone().count() == 4, "{option} at {point}: {all:?}");
-            // of the first mount a bind says the rest, too
+            // at the top the bundle's options determine all flags; submounts keep the others
             assert!(point == "/m" || kept.clone().all(|kept| found.has(kept)), "{option} at {point}: {all:?}");
         }
-        fell(&top);
+        unmount_tree(&top);
     }
 }
 
@@ -289,7 +290,7 @@ fn recursive_atime_options_are_applied() {
     if peer_differs(&["runc<1.2", "crun"], "knows no such options, or only some") {
         return;
     }
-    // what the tree has before, the option, and what its mounts must show and not show
+    // flags of the tree before, the option, and the flags that its mounts must have and must not have
     let no_atime = MsFlags::MS_NOATIME | MsFlags::MS_NODIRATIME;
     for (before, option, has, lacks) in [
         (MsFlags::empty(), "rstrictatime", &[][..], &["relatime", "noatime"][..]),
@@ -297,13 +298,13 @@ fn recursive_atime_options_are_applied() {
         (no_atime, "ratime", &["relatime"], &["noatime"]),
         (no_atime, "rdiratime", &["noatime"], &["nodiratime"]),
         (MsFlags::MS_STRICTATIME, "rnostrictatime", &["relatime"], &["noatime"]),
-        // as for runc: back to what the kernel does by itself
+        // as with runc: back to the kernel's default
         (no_atime, "rnorelatime", &["relatime"], &["noatime"]),
     ] {
         let bundle = Bundle::new(option);
         let top = tree(&bundle, before);
         let bundle = bundle.bind(&top, "/m", &["rbind", option]).sees(&["mountinfo"]);
-        let all = seen(&bundle.run_then(|| fell(&top)).ok());
+        let all = seen(&bundle.run_then(|| unmount_tree(&top)).ok());
         for point in ["/m", "/m/sub"] {
             let found = mount_at(&all, point);
             assert!(has.iter().all(|flag| found.has(flag)), "{option}: {found:?}");
@@ -320,7 +321,7 @@ fn a_plain_option_of_an_rbind_does_not_reach_submounts() {
     let output = bundle.run_as_is().ok().has("write /m/sub/x", "ok");
     let all = seen(&output);
     assert!(mount_at(&all, "/m").has("ro") && !mount_at(&all, "/m/sub").has("ro"), "{all:?}");
-    fell(&top);
+    unmount_tree(&top);
 }
 
 #[test]
@@ -328,7 +329,7 @@ fn a_bind_mount_keeps_the_flags_of_its_source() {
     let bundle = Bundle::new("kept");
     let top = tree(&bundle, MsFlags::MS_NOSUID | MsFlags::MS_NODEV);
     let bundle = bundle.bind(&top, "/kept", &["rbind"]).bind(&top, "/cleared", &["bind", "dev", "ro"]);
-    let all = seen(&bundle.sees(&["mountinfo"]).run_then(|| fell(&top)).ok());
+    let all = seen(&bundle.sees(&["mountinfo"]).run_then(|| unmount_tree(&top)).ok());
     let kept = mount_at(&all, "/kept");
     if !peer_differs(&["crun"], "a recursive bind loses the flags of its source") {
         assert!(kept.has("nosuid") && kept.has("nodev"), "{kept:?}");
@@ -344,7 +345,7 @@ fn only_rbind_includes_submounts() {
     let bundle = Bundle::new("depth");
     let top = tree(&bundle, MsFlags::empty());
     let bundle = bundle.bind(&top, "/deep", &["rbind"]).bind(&top, "/flat", &["bind"]).sees(&["mountinfo"]);
-    let all = seen(&bundle.run_then(|| fell(&top)).ok());
+    let all = seen(&bundle.run_then(|| unmount_tree(&top)).ok());
     assert!(all.iter().any(|m| m.point == "/deep/sub"), "{all:?}");
     assert!(!all.iter().any(|m| m.point == "/flat/sub"), "{all:?}");
 }
@@ -368,9 +369,9 @@ fn propagation_options_are_applied() {
         let top = tree(&bundle, MsFlags::empty());
         mount(None::<&str>, &top, None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>).unwrap();
         let bundle = bundle.bind(&top, "/m", &["rbind", option]).sees(&["mountinfo"]);
-        let all = seen(&bundle.run_then(|| fell(&top)).ok());
+        let all = seen(&bundle.run_then(|| unmount_tree(&top)).ok());
         let of = |point: &str| mount_at(&all, point).propagation();
-        // a master in the host's namespace shows as a slave here; what the whole tree was before does not matter
+        // a peer group of the host shows as a master here, so compare only what the option sets
         let same =
             |seen: &str, wanted: &str| seen.trim_start_matches("shared ") == wanted.trim_start_matches("shared ");
         assert!(same(&of("/m"), top_is), "{option}: {}, not {top_is}: {all:?}", of("/m"));
@@ -394,7 +395,7 @@ fn rootfs_propagation_is_as_configured() {
         }
         let bundle = Bundle::new("root-propagation");
         let bundle = if value.is_empty() { bundle } else { bundle.set("/linux/rootfsPropagation", value) };
-        let root = stands(bundle, "/");
+        let root = mount_seen_at(bundle, "/");
         let is = root.propagation();
         assert!(is == seen_as || (seen_as == "private" && is == "slave"), "{value}: {is}: {root:?}");
     }
@@ -440,7 +441,7 @@ fn the_cgroup_mount_shows_the_containers_own_cgroup() {
 fn without_a_cgroup_namespace_the_cgroup_mount_contains_the_containers_cgroup() {
     let bundle = Bundle::new("cgroup-shared").without_namespace("cgroup");
     let bundle = bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
-    // v1 binds the container's own directories; v2 mounts the whole, in which its own is one
+    // on v1 the container's own directories are bound; on v2 the whole hierarchy is mounted
     let own = bundle.cgroup();
     let file = match world() {
         World::V2 => format!("/sys/fs/cgroup{own}/cgroup.procs"),

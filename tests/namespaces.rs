@@ -3,7 +3,7 @@
 use crate::support::runtime::Call;
 use crate::support::{Bundle, Output, json, kernel, payload, peer_differs, until};
 
-/// The word of `config.json` and the name in `/proc/PID/ns`.
+/// The type in `config.json` and the name in `/proc/PID/ns`.
 const KINDS: [(&str, &str); 8] = [
     ("cgroup", "cgroup"),
     ("ipc", "ipc"),
@@ -44,7 +44,7 @@ fn an_omitted_namespace_is_the_hosts() {
     for (kind, name) in KINDS.into_iter().filter(|(kind, _)| *kind != "mount") {
         let bundle = Bundle::new(kind).without_namespace(kind);
         let bundle = if kind == "uts" { bundle.without("/hostname") } else { bundle };
-        // sysfs and mqueue belong to namespaces: what is mounted must not need one that is shared
+        // sysfs and mqueue belong to namespaces, so the bundle must not mount them if the namespace is shared
         let bundle = bundle.without_mount("/dev/mqueue");
         let output = bundle.run(&["ns"]).ok();
         assert_eq!(inside(&output, name), kernel::namespace("self", name), "{kind} is not the host's");
@@ -53,7 +53,7 @@ fn an_omitted_namespace_is_the_hosts() {
 
 #[test]
 fn a_namespace_with_a_path_is_joined() {
-    // as in a pod: the second container joins what the first one made
+    // as in a pod: the second container joins the first one's namespaces
     let first = Bundle::new("pod").sees(&["pause"]);
     let pid = first.up();
     for (kind, name) in KINDS.into_iter().filter(|(kind, _)| !["mount", "user", "time"].contains(kind)) {
@@ -97,8 +97,8 @@ fn a_time_namespace_is_joined() {
     first.down();
 }
 
-/// Clocks that were moved belong to the user namespace of whoever moved them, and a process that shares its memory may join
-/// none: they are joined with the host's rights, before the user namespace takes these away.
+/// A time namespace belongs to the user namespace of its creator, and a process that shares memory cannot join one. So it is
+/// joined with the host's privileges, before the user namespace.
 #[test]
 fn a_time_namespace_is_joined_with_a_user_namespace() {
     if peer_differs(&["runc<1.2", "crun"], "cannot join one") {
@@ -124,14 +124,14 @@ fn a_time_namespace_is_joined_with_a_user_namespace() {
 #[test]
 fn a_mount_namespace_is_joined() {
     let holder = Bundle::new("holder").sees(&["pause"]);
-    // a copy of the host's mounts, private to the holder
+    // a private copy of the host's mounts
     let holds = on_the_host(&holder, &["unshare", "0x20000", "+", "pause"]).start();
     until("a mount namespace", || holds.stdout().contains("unshare: ok").then_some(()));
     let path = format!("/proc/{}/ns/mnt", holds.pid);
     let guest = Bundle::new("guest").namespace("mount", Some(&path)).sees(&["pause"]);
     let pid = guest.up();
     assert_eq!(kernel::namespace(pid, "mnt"), kernel::namespace(holds.pid, "mnt"));
-    // other tests mount on the host meanwhile
+    // other tests mount on the host at the same time
     let mut of_host = kernel::mounts_of(std::process::id().cast_signed());
     of_host.retain(|mount| mount.point.contains(&guest.id));
     assert!(of_host.is_empty(), "{of_host:?}");
@@ -236,7 +236,7 @@ fn time_offsets_move_the_clocks() {
     }
 }
 
-/// What the payload sees of the clocks outside.
+/// The clocks outside the container, read by the payload.
 fn clocks(bundle: &Bundle) -> (i128, i128) {
     let output = on_the_host(bundle, &["clock"]).finish().ok();
     let clock = |name: &str| output.get(name).unwrap().parse().unwrap();
@@ -274,7 +274,7 @@ fn loopback_is_up_in_a_new_network_namespace() {
 fn a_cgroup_namespace_is_rooted_at_the_containers_cgroup() {
     let output = Bundle::new("cgroup-root").run(&["cgroup"]).ok();
     for line in output.stdout.lines() {
-        // v1 hierarchies of a machine that is seen as pure v2 are none of the runtime's business
+        // in the pure v2 view the runtime ignores the machine's v1 hierarchies
         let (hierarchy, path) = line.split_once(':').and_then(|(n, rest)| Some((n, rest.split_once(':')?.1))).unwrap();
         let seen = crate::support::world() == crate::support::World::V1 || hierarchy == "0";
         assert!(!seen || path == "/", "{line}");

@@ -1,4 +1,4 @@
-//! Containers in the mount namespace of their caller: what is mounted there, how far it reaches, and that all of it goes.
+//! Containers without a mount namespace of their own: which mounts they make in the caller's, and that all are removed.
 
 use crate::support::kernel::{mount_at, mounts, mounts_of};
 use crate::support::runtime::Call;
@@ -7,18 +7,18 @@ use nix::mount::{MsFlags, mount, umount};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// A bundle without a mount namespace; nothing is hidden in it, for that needs one.
+/// A bundle without a mount namespace, and without masked and read-only paths, which need one.
 fn beside(name: &str) -> Bundle {
     let bundle = Bundle::new(name).without_namespace("mount");
     bundle.without("/linux/maskedPaths").without("/linux/readonlyPaths")
 }
 
-/// Whether the runtime leaves its mounts there, and makes all mounts of the host slaves.
+/// Whether the runtime leaves its mounts behind and makes all mounts of the host slaves.
 fn leaves_its_mounts() -> bool {
     peer_differs(&["runc", "crun"], "changes mounts of the host, and leaves its own")
 }
 
-/// Where something is mounted at or below a path, as this process sees it.
+/// The mount points at or below a path in our mount namespace.
 fn mounted_below(path: &Path) -> Vec<String> {
     let all = mounts_of(i32::try_from(std::process::id()).unwrap());
     all.into_iter().map(|mount| mount.point).filter(|point| Path::new(point).starts_with(path)).collect()
@@ -62,7 +62,7 @@ fn a_run_unmounts_its_mounts() {
     assert_eq!(mounted_below(&bundle.rootfs()), [""; 0]);
 }
 
-/// The lines of our mountinfo that are not of the tests, by the number of the mount.
+/// The lines of our mountinfo that do not belong to tests, by mount id.
 fn others() -> std::collections::BTreeMap<String, String> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let others = text.lines().filter(|line| !line.contains("onggi-test"));
@@ -102,7 +102,7 @@ fn foreign_mounts_over_the_root_stay() {
     umount(&root).unwrap();
     deleted.ok();
     assert_eq!(on_top.fstype, "tmpfs");
-    // what was ours underneath comes to light, and is taken away here
+    // the runtime's mount underneath is visible again; remove it
     nix::mount::umount2(&root, nix::mount::MntFlags::MNT_DETACH).unwrap();
     bundle.nothing_left();
 }
@@ -124,7 +124,7 @@ fn a_failed_start_unmounts_its_mounts() {
     }
 }
 
-/// A directory of the bundle that is a shared mount, and a second one of its peer group, for whoever propagation reaches.
+/// A directory of the bundle that is a shared mount, and a peer of it that shows what propagates.
 struct Shared<'a> {
     bundle: &'a Bundle,
 }
@@ -138,7 +138,7 @@ impl<'a> Shared<'a> {
         mount(Some(&one), &two, none, MsFlags::MS_BIND, none).unwrap();
         let shared = Self { bundle };
         std::fs::create_dir(one.join("probe")).unwrap();
-        // it is what it is meant to be
+        // check that the two are peers
         mount(Some("tmpfs"), &one.join("probe"), Some("tmpfs"), MsFlags::empty(), none).unwrap();
         assert_eq!(mounted_below(&two.join("probe")).len(), 1);
         umount(&one.join("probe")).unwrap();
@@ -245,7 +245,7 @@ fn delete_by_force_cleans_up_a_killed_create() {
     crate::support::until("its mounts", || (mounted_below(&bundle.rootfs()).len() > 5).then_some(()));
     call.kill(libc::SIGKILL);
     let _killed = call.finish();
-    // a hook that has begun outlives its caller: it waits for somebody who writes
+    // the hook outlives its caller: it waits for a writer
     let _nobody_may_read = std::fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&fifo);
     std::fs::remove_file(&fifo).unwrap();
     bundle.down();

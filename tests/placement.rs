@@ -1,4 +1,4 @@
-//! Where a container's cgroup lies in less usual trees, whose it is, and that nothing of it stays.
+//! The path and owner of a container's cgroup in unusual hierarchies, and its removal.
 
 use crate::support::runtime::Call;
 use crate::support::world::{has_controller, hierarchies, home, unified};
@@ -6,7 +6,7 @@ use crate::support::{Bundle, Output, World, json, kernel, not_here, peer_differs
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// cgroups that a test makes for itself; they go with it, last one first.
+/// cgroups that a test creates; removed on drop, last one first.
 struct Made(Vec<PathBuf>);
 
 impl Made {
@@ -24,7 +24,7 @@ impl Made {
 impl Drop for Made {
     fn drop(&mut self) {
         for path in self.0.iter().rev() {
-            // whoever ended a moment ago may still be counted
+            // a process that has just ended may still be counted
             let busy = || std::fs::remove_dir(path).is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY));
             (0..200).any(|_| !busy() || (std::thread::sleep(std::time::Duration::from_millis(5)), false).1);
         }
@@ -56,7 +56,7 @@ fn a_hybrid_host_sets_limits_in_both_hierarchies() {
     bundle.down();
 }
 
-/// A runtime called from a cgroup of its own.
+/// Runs the runtime in this cgroup.
 fn called_from(bundle: &Bundle, cgroup: &Path) -> Output {
     bundle.verb(&["--version"]).ok();
     let mut command = Command::new("sh");
@@ -80,7 +80,7 @@ fn a_relative_cgroup_path_is_resolved_from_the_callers_cgroup() {
         let outer = made.make(&top.join(format!("{}-caller", bundle.id)));
         let caller = made.make(&outer.join("own"));
         called_from(&bundle, &caller).ok();
-        // v1 goes below; on v2 a cgroup with processes can't have children with controllers, so it goes beside
+        // v1: below the caller's; v2: next to it, since a cgroup with processes cannot have children with controllers
         let near = if world() == World::V2 { outer.clone() } else { caller.clone() };
         let near = Path::new("/").join(near.strip_prefix(&top).unwrap());
         let place = near.join(relative.unwrap_or(&bundle.id));
@@ -114,7 +114,7 @@ fn below_a_threaded_cgroup_the_cgroup_is_threaded() {
     bundle.verb(&["pause", &bundle.id]).ok();
     bundle.verb(&["resume", &bundle.id]).ok();
     bundle.down();
-    // limits that threads can't have
+    // domain controllers are not available in a threaded cgroup
     let bundle = bundle.set("/linux/resources/memory/limit", 67_108_864);
     let output = bundle.create();
     assert_ne!(output.code, 0, "{output}");
@@ -132,7 +132,7 @@ fn a_writable_cgroup_mount_gives_the_payload_ownership() {
     let open = |options: &[&str]| mount(Bundle::new("owner").user_namespace(), options).run(&words).ok();
     let output = open(&["nosuid", "noexec", "nodev"]);
     if world() == World::V1 {
-        // root of another user namespace owns no hierarchy of v1
+        // v1 hierarchies are not delegated to other user namespaces
         assert_eq!(output.get(&made), Some("EACCES"), "{output}");
     } else if !peer_differs(&["runc"], "gives away what systemd made only") {
         let owner = output.get(&format!("{procs}.owner")).unwrap_or_default();
@@ -146,7 +146,7 @@ fn processes_that_keep_forking_are_killed() {
     if peer_differs(&["runc<1.2"], "kills a list of them, once") {
         return;
     }
-    // in a pid namespace of their own the kernel would end them with init
+    // with a pid namespace the kernel would kill them with init
     for _ in 0..10 {
         let bundle = Bundle::new("runaways").without_namespace("pid").sees(&["runaways", "16", "+", "pause"]);
         bundle.up();
@@ -158,7 +158,7 @@ fn processes_that_keep_forking_are_killed() {
 
 #[test]
 fn a_thousand_containers_leave_nothing() {
-    // one processor that is a process: a tenth of them
+    // User Mode Linux is slow: use a tenth
     let each = if std::env::var_os("ONGGI_LAB").is_some() { 25 } else { 250 };
     let some = || {
         let bundle = Bundle::new("thousand").sees(&["true"]);

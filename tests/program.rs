@@ -1,4 +1,4 @@
-//! What is executed and with what: arguments, environment, HOME, working directory, and how a program is found.
+//! The program that is executed: arguments, environment, HOME, working directory, and lookup in PATH.
 
 use crate::support::{Bundle, json, peer_differs};
 use std::os::unix::fs::PermissionsExt;
@@ -81,7 +81,7 @@ fn cwd_is_unaffected_by_the_last_mount() {
 
 #[test]
 fn cwd_may_be_accessible_to_root_only() {
-    // only root may enter, the payload is another user: entered before the user changes
+    // only root may enter the directory and the payload is another user, so chdir must come before setuid
     let bundle = Bundle::new("cwd-root").directory("/closed").set("/process/cwd", "/closed");
     std::fs::set_permissions(bundle.rootfs().join("closed"), PermissionsExt::from_mode(0o700)).unwrap();
     bundle.set("/process/user", json!({"uid": 1000, "gid": 1000})).run(&["cwd"]).ok().has("cwd", "/closed");
@@ -128,7 +128,7 @@ fn a_name_with_a_slash_is_a_path() {
     bundle.args(&["./tool", "exit", "6"]).run_as_is().code(6);
 }
 
-/// Both verbs must say it: the program is looked for at create.
+/// Asserts that both `run` and `create` fail with this phrase: the program is looked up at create.
 fn refused(bundle: &Bundle, phrase: &str) {
     for verb in ["create", "run"] {
         let output = bundle.launch(verb, &[]).finish().fails(1, phrase);
@@ -169,7 +169,7 @@ fn an_executable_of_unknown_format_fails_at_start() {
 fn a_script_is_executed_by_its_interpreter() {
     let bundle = Bundle::new("script").file("/script", "#!/payload exit\n").args(&["/script"]);
     std::fs::set_permissions(bundle.rootfs().join("script"), PermissionsExt::from_mode(0o755)).unwrap();
-    // `/payload exit /script`: the payload complains about the number
+    // executes `/payload exit /script`, and the payload reports that /script is no number
     let output = bundle.run_as_is();
     assert!(output.stderr.contains("not a number: /script"), "{output}");
 }

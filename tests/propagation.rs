@@ -1,4 +1,4 @@
-//! How mounts propagate between host and container, as the host sees it.
+//! Mount propagation between host and container, as seen on the host.
 
 use crate::support::{Bundle, kernel, peer_differs, until};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 const NONE: Option<&str> = None;
 
-/// A directory of the host that shares its mounts.
+/// A host directory that is a shared mount.
 fn shared(bundle: &Bundle) -> PathBuf {
     let top = bundle.host_directory("shared");
     mount(Some("top"), &top, Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
@@ -22,7 +22,7 @@ fn mounted(place: &Path) -> bool {
     own.iter().any(|mount| Path::new(&mount.point) == place)
 }
 
-/// Mounts made on either side come to the other, where the bundle asks for it; and the host keeps its own.
+/// Mounts made on either side propagate to the other if configured so; the host's mounts stay.
 fn both_ways(bundle: Bundle, flags: &[&str], propagation: &str) {
     let top = shared(&bundle);
     let bundle = bundle.set("/linux/rootfsPropagation", propagation).caps(&["CAP_SYS_ADMIN"]);

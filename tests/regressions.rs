@@ -1,4 +1,4 @@
-//! What went wrong for users of runtimes before, and for callers of an odd kind; each named after what it was.
+//! Bugs that users of runtimes have met, and unusual callers.
 
 use crate::support::runtime::Call;
 use crate::support::{Bundle, json, kernel, payload, peer_differs, process, until};
@@ -23,7 +23,7 @@ fn of_two_concurrent_starts_one_wins() {
     }
 }
 
-/// A caller that does not reap: docker's shim of old, an init that is no init.
+/// A caller that does not reap, such as an old Docker shim or a pid 1 that is no real init.
 #[test]
 fn an_unreaped_container_is_stopped() {
     let bundle = Bundle::new("zombie").sees(&["wait-file", "/go"]);
@@ -46,7 +46,7 @@ fn an_unreaped_container_is_stopped() {
     adopts.finish();
 }
 
-/// A container that lost its init but not its other processes must not be forgotten with them.
+/// `delete` of a container without a pid namespace whose init has ended: it kills the other processes or refuses.
 #[test]
 fn delete_does_not_lose_processes_that_outlive_init() {
     let bundle = Bundle::new("go-on").without_namespace("pid").sees(&["background", "pause", "+", "true"]);
@@ -108,7 +108,7 @@ fn a_run_that_waits_for_its_configuration_can_be_killed() {
     let bundle = Bundle::new("config-pipe");
     let pipe = bundle.path("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let run = bundle.launch("run", &["--config", pipe.to_str().unwrap()]).with(process::heeding).start();
+    let run = bundle.launch("run", &["--config", pipe.to_str().unwrap()]).with(process::with_default_signals).start();
     until("it waits", || kernel::status_field(run.pid, "State").filter(|state| state.starts_with('S')));
     run.kill(libc::SIGTERM);
     run.finish_within(std::time::Duration::from_secs(20)).code(128 + libc::SIGTERM);
@@ -122,7 +122,7 @@ fn the_callers_umask_has_no_effect() {
         .set("/linux/devices", json!([{"path": "/dev/mine", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666}]));
     let words = ["stat", "/dev/null", "/dev/mine", "/new", "/job", "/job/dir", "+", "umask"];
     let run = bundle.sees(&words);
-    let output = run.launch("run", &[]).with(|command| process::masking(command, 0o077)).finish().ok();
+    let output = run.launch("run", &[]).with(|command| process::with_umask(command, 0o077)).finish().ok();
     let output = output.has("/dev/null.mode", "0666").has("/dev/mine.mode", "0666").has("umask", "0022");
     if !peer_differs(&["runc", "crun"], "makes directories under the caller's mask") {
         output.has("/new.mode", "0755").has("/job.mode", "0755").has("/job/dir.mode", "0755");
@@ -157,7 +157,7 @@ fn long_arguments_and_environments_are_passed_whole() {
     let output =
         Bundle::new("long").set("/process/env/-", format!("LONG={long}")).run(&["echo", &long, "+", "env"]).ok();
     assert!(output.stdout.starts_with(&long) && output.stdout.contains(&format!("LONG={long}\n")));
-    // the kernel takes no string of more than 32 pages
+    // execve accepts no string of more than 32 pages
     let bundle = Bundle::new("too-long").sees(&["echo", &"x".repeat(200_000)]);
     let output = bundle.run_as_is();
     assert!(output.code != 0 && output.stderr.to_lowercase().contains("argument list too long"), "{}", output.stderr);

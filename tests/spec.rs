@@ -1,6 +1,6 @@
-//! What the runtime spec demands and no other file of tests proves; `spec.md` beside this names the proof of every demand.
+//! Requirements of the runtime spec that no other test file covers; `spec.md` names the tests for every requirement.
 
-use crate::support::process::{bind, heeding};
+use crate::support::process::{bind, with_default_signals};
 use crate::support::{Bundle, Value, json, kernel, not_here, peer_differs, until};
 
 #[test]
@@ -52,7 +52,7 @@ fn a_console_size_without_a_terminal_is_ignored() {
 fn annotations_appear_in_the_state_unchanged() {
     let mut annotations = json!({"com.example.unknown": "", "org.opencontainers.none": "reserved"});
     for key in ["os", "os.version", "os.features", "architecture", "variant", "author", "created", "stopSignal"] {
-        // their values are for those who made the image to get right
+        // values are not validated: they come from the image
         annotations[format!("org.opencontainers.image.{key}")] = json!("nonsense");
     }
     let bundle = Bundle::new("annotations").sees(&["pause"]).set("/annotations", annotations.clone());
@@ -88,14 +88,14 @@ fn documents_are_utf_8_and_the_last_duplicate_key_wins() {
     let (before, behind) = text.split_once("NAME").unwrap();
     write([before.as_bytes(), "König".as_bytes(), behind.as_bytes()].concat().as_slice()).ok();
     write([before.as_bytes(), b"K\xf6nig", behind.as_bytes()].concat().as_slice()).fails(1, "config.json");
-    // as for Go: of two that have one name, the last
+    // as in Go: of two keys with the same name the last one wins
     let twice = text.replacen('{', "{\"hostname\": \"first\", ", 1);
     write(twice.as_bytes()).ok().has("hostname", "last");
 }
 
 #[test]
 fn an_existing_node_must_be_the_configured_device() {
-    // on the bundle's own /dev: a fresh one is empty
+    // in the rootfs's own /dev, because a tmpfs would be empty
     let device = json!([{"path": "/there", "type": "c", "major": 1, "minor": 3}]);
     let bundle = Bundle::new("occupied").file("/there", "a file").set("/linux/devices", device.clone());
     bundle.create().fails(1, "/there");
@@ -129,7 +129,7 @@ fn an_invalid_device_access_is_refused() {
     }
 }
 
-/// runc's own tests have it, and it gives nothing.
+/// runc's own tests use it; it grants nothing.
 #[test]
 fn device_access_a_is_ignored_beside_others() {
     let rule = json!({"allow": true, "type": "c", "major": 1, "minor": 11, "access": "wa"});
@@ -171,7 +171,7 @@ fn annotations_of_features_are_a_string_map() {
     assert!(annotations.iter().all(|(key, value)| !key.is_empty() && value.is_string()), "{annotations:?}");
 }
 
-/// The words of a list in the features document.
+/// The strings of a list in the features document.
 fn words(features: &Value, place: &str) -> Vec<String> {
     let list = features.pointer(place).and_then(Value::as_array).unwrap_or_else(|| panic!("{place}"));
     list.iter().map(|word| word.as_str().unwrap().to_owned()).collect()
@@ -187,7 +187,7 @@ fn seccomp_values_listed_by_features_are_accepted() {
     for action in words(&features, "/linux/seccomp/actions") {
         let mut profile = profile(json!({"names": ["pivot_root"], "action": action}));
         if action == "SCMP_ACT_NOTIFY" {
-            // it has an agent, which is not there
+            // this action needs an agent, and there is none
             profile["listenerPath"] = json!("/onggi-nobody");
             Bundle::new(&action).set("/linux/seccomp", profile).create().fails(1, "/onggi-nobody");
         } else {
@@ -204,13 +204,13 @@ fn seccomp_values_listed_by_features_are_accepted() {
     all["architectures"] = json!(archs);
     Bundle::new("archs").set("/linux/seccomp", all).run(&["true"]).ok();
     let known = words(&features, "/linux/seccomp/knownFlags");
-    // those that are supported are among those that are tried below
+    // supported flags are a subset of the known flags, which are tried below
     assert!(words(&features, "/linux/seccomp/supportedFlags").iter().all(|flag| known.contains(flag)), "{known:?}");
     for flag in known {
         let mut flagged = profile(json!({"names": ["pivot_root"], "action": "SCMP_ACT_ERRNO"}));
         flagged["flags"] = json!([flag]);
         let output = Bundle::new(&flag).set("/linux/seccomp", flagged).run(&["true"]);
-        // the kernel knows it together with a listener only
+        // the kernel accepts this flag only with a listener
         if flag == "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" {
             output.fails(1, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")
         } else {
@@ -268,7 +268,7 @@ fn start_container_hooks_run_under_the_payloads_filter() {
     for no_new_privileges in [false, true] {
         let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
             {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL_PROCESS"},
-            // as profiles that are older than these calls do
+            // as a profile that is older than these system calls
             {"names": ["clone3", "close_range", "openat2", "faccessat2"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1},
         ]});
         let bundle = Bundle::new("filtered-hook").sees(&["true"]).set("/linux/seccomp", profile);
@@ -283,7 +283,7 @@ fn start_container_hooks_run_under_the_payloads_filter() {
 
 #[test]
 fn a_profile_without_new_system_calls_does_not_break_the_start() {
-    // what it does not name, it denies: https://github.com/opencontainers/runtime-tools has such a profile
+    // a profile that denies by default, such as that of https://github.com/opencontainers/runtime-tools
     for no_new_privileges in [false, true] {
         let denied = ["clone3", "close_range", "openat2", "faccessat2", "mount_setattr", "open_tree", "pidfd_open"];
         for errno in [libc::EPERM, libc::ENOSYS] {
@@ -366,7 +366,7 @@ fn create_container_hooks_run_before_the_pivot() {
     let bundle = Bundle::new("stand").hook("createContainer", &["append", "here", "x"], &[]);
     let bundle = bundle.sees(&["cat", "/here"]);
     bundle.run_as_is().ok().says("x");
-    // the host's files are still to be seen: that is where the hook's program came from
+    // the host's files are still visible, as the hook's program is looked up there
     assert!(bundle.rootfs().join("here").exists());
 }
 
@@ -380,7 +380,7 @@ fn the_memory_policy_is_applied() {
         let nodes = if ["MPOL_DEFAULT", "MPOL_LOCAL"].contains(&mode.as_str()) { "" } else { "0" };
         let output =
             Bundle::new(&mode).set("/linux/memoryPolicy", json!({"mode": mode, "nodes": nodes})).run(&["true"]);
-        // a kernel without NUMA, or older than the mode, has none: then that is an error
+        // on a kernel without NUMA, or older than the mode, it must be an error
         assert!(output.code == 0 || output.stderr.contains("set_mempolicy"), "{output}");
     }
     for flag in words(&features, "/linux/memoryPolicy/flags") {
@@ -437,7 +437,7 @@ fn a_created_container_ends_on_sigterm() {
     }
     for signal in ["TERM", "INT", "HUP", "QUIT"] {
         let bundle = Bundle::new(signal).sees(&["pause"]);
-        bundle.launch("create", &[]).with(heeding).finish().ok();
+        bundle.launch("create", &[]).with(with_default_signals).finish().ok();
         bundle.kill(signal).ok();
         bundle.wait_for("stopped");
         bundle.down();
@@ -453,7 +453,7 @@ fn a_bind_source_may_be_an_earlier_mount_in_the_root() {
         std::fs::write(first.join("file"), "first").unwrap();
         let inside = bundle.rootfs().join("one");
         let bundle = bundle.bind(first, "/one", &["rbind"]).bind(&inside, "/two", &["rbind"]);
-        // as runc: the root's path in front of a destination is passed over
+        // as in runc, a destination that starts with the rootfs path has that prefix removed
         let three = bundle.rootfs().join("three");
         let bundle = bundle.bind(&inside, three.to_str().unwrap(), &["rbind"]);
         let output = bundle.run(&["cat", "/two/file", "+", "cat", "/three/file"]).ok();
@@ -489,7 +489,7 @@ fn locked_flags_of_host_mounts_hold_in_a_user_namespace() {
             }
             let all = kernel::mounts(&output.ok().stdout);
             let seen = kernel::mount_at(&all, "/m");
-            // what nobody asked for is the host's to say in a user namespace, and ours without
+            // flags that the bundle does not mention are kept in a user namespace, and cleared without one
             assert_eq!(seen.has("ro"), user, "{options:?}: {seen:?}");
         }
     }

@@ -121,7 +121,7 @@ fn a_paused_container_can_be_killed_and_deleted() {
     bundle.nothing_left();
 }
 
-/// A file of the container's cgroup in either world.
+/// A file of the container's cgroup on v1 or v2.
 fn limit(bundle: &Bundle, controller: &str, v1: &str, v2: &str) -> String {
     bundle.cgroup_file(controller, if home(controller) == Some(World::V2) { v2 } else { v1 })
 }
@@ -147,7 +147,7 @@ fn update_changes_limits_by_flag() {
     assert!(both == "30000" || both == "30000 60000", "{both}");
     update(&["--cpu-share", "200"]).ok();
     assert_eq!(limit(&bundle, "cpu", "cpu.shares", "cpu.weight"), if world() == World::V2 { "29" } else { "200" });
-    // what was not named stays
+    // other limits are unchanged
     assert_eq!(limit(&bundle, "pids", "pids.max", "pids.max"), "20");
     bundle.down();
 }
