@@ -1,4 +1,4 @@
-# mirror.sh: sourced by the scripts that fetch from Debian's archive. No address stands in this tree.
+# mirror.sh: sourced by the scripts that fetch from Debian's archive. No mirror address is in this tree.
 # shellcheck shell=bash
 
 # mirror [APT-OPTION...]: prints the Debian mirror in the machine's apt lists, or nothing

@@ -8,7 +8,7 @@
  *   quiet MS       sleep so long before each turn: nobody starts containers back to back (default 0)
  *   parallel N     keep N turns in flight at once (default 1; above 1 a turn must be a single step)
  *   group NAME     opens a turn; a round runs one turn of every group, in an order that is drawn anew: what a runtime leaves to
- *                  the kernel (namespaces to take down) goes on beside whoever comes next, and that must not always be the same
+ *                  the kernel (namespaces to take down) overlaps with the next turn, which must not always be the same
  *   step NAME ARGV...   one command; NAME "-" is run but not recorded; "%n" in ARGV becomes a number unique to the turn
  *   reap           waits until every orphan that came to us (an init whose runtime has returned) is gone
  *

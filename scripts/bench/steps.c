@@ -3,7 +3,7 @@
  *   steps SEEN PROGRAM ARG...
  *
  * Follows every thread and process that executes PROGRAM's own file, until it executes another one or ends, and appends to
- * SEEN the address of each instruction of it that ran, in hexadecimal, one a line, in the order in which they first ran.
+ * SEEN the address of each instruction of it that ran, in hexadecimal, one per line, in the order of their first execution.
  * Exits with the command's status when no process is left to follow. It also waits for a child that waits (init at the gate), so
  * start this in the background to use the command's output meanwhile.
  *
