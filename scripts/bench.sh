@@ -1,6 +1,6 @@
 #!/bin/sh
-# bench.sh [AXIS...] [--rounds N] [--only NAME,NAME...]: startup latency and cost of onggi, the floor and every peer on PATH.
-# bench.sh order                                       writes scripts/bench/start-path.ld anew: which functions a start runs (scripts/bench/order.py); minutes.
+# bench.sh [AXIS...] [--rounds N] [--only NAME,NAME...]: measures startup latency and cost of onggi, the floor and every peer on PATH.
+# bench.sh order                                       regenerates scripts/bench/start-path.ld, the order of functions (scripts/bench/order.py); takes minutes.
 #
 # Axes are the files of scripts/bench/axes (default: run; `all` for each; `--list` names them), and `seccomp` (scripts/bench/seccomp.sh). Results: a table on stdout and
 # target/bench/AXIS.json; for run also a chart, target/bench/run.svg. Needs root, a C compiler (gcc) and python3; strace for the counts of system calls.
@@ -21,7 +21,7 @@ main=bench.py
 if [ "${1:-}" = order ]; then
     shift
     main=order.py
-    # the map has to be that of the program
+    # the map must be that of this program
     : "${ONGGI_MAP:=$out/onggi.map}"
     export ONGGI_MAP
 fi
@@ -45,15 +45,15 @@ src=$tree/scripts/bench
         -Wl,-z,noseparate-code -o "$out/true" "$src/payload.c"
 }
 
-# The same floor on a C library that starts without asking the processor about itself (see scripts/bench/NOTES.md).
+# The same floor with musl, which starts without cpuid instructions (see scripts/bench/NOTES.md).
 rm -f "$out/floor-musl"
 if command -v musl-gcc >/dev/null; then
     musl-gcc -O2 -static -idirafter /usr/include -idirafter "/usr/include/$(gcc -dumpmachine)" -o "$out/floor-musl" "$src/floor.c"
 fi
 
-# A view of the machine with nothing but cgroup2 on /sys/fs/cgroup (crun refuses the hybrid layout), and state directories
-# on a tmpfs as /run is one on real hosts. Both live in a mount namespace that ends with this run.
-# Descriptor 9 leads back to the machine's own view, for the axis `engines`.
+# A mount namespace for this run, with only cgroup2 on /sys/fs/cgroup (crun refuses the hybrid layout), and state directories
+# on a tmpfs, as /run is on real hosts.
+# Descriptor 9 is the machine's own mount namespace, for the axis `engines`.
 exec 9< /proc/self/ns/mnt
 # shellcheck disable=SC2016 # $1 belongs to the inner shell
 exec unshare --mount --propagation private sh -euc '

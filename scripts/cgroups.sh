@@ -1,8 +1,8 @@
 #!/bin/bash
-# cgroups.sh: cgroups in every world, as root. The tests of cgroup effects run on this machine's own, in a private view with nothing
-# but cgroup2 mounted, and under kernels of their own (scripts/lab.sh) on cgroup v2 bare, with systemd, and on v1 with systemd; the last
-# two also take the integration tests that speak of cgroups and of systemd's scopes, and on v2 real engines drive the systemd driver.
-# Fails if a test failed in one of the worlds, or one could not run.
+# cgroups.sh: the cgroup tests in every cgroup layout ("world"), as root. The unit tests of cgroups run on this machine, in a private view
+# with only cgroup2 mounted, and in User Mode Linux (scripts/lab.sh) with cgroup v2, with cgroup v2 and systemd, and with v1 and systemd. The
+# last two also run the integration tests of cgroups and systemd scopes, and on v2 real engines use the systemd driver.
+# Fails if a test failed in one of them, or one could not run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "cgroups.sh: needs root: the tests make cgroups" >&2; exit 1; }
@@ -14,13 +14,13 @@ integration=$(test_program --test integration)
 cargo build --quiet --example payload
 
 failed=0
-# world NAME COMMAND...: the tests in one world
+# world NAME COMMAND...: runs the tests in one cgroup layout
 world() {
     echo "== cgroups: $1"
     shift
     "$@" || { echo "cgroups.sh: failed with status $?"; failed=1; }
 }
-# one after the other, whatever the earlier one says; several reload systemd, so one test at a time
+# runs all three, even if one fails; some tests reload systemd, so one test at a time
 # shellcheck disable=SC2016 # the inner shell's own arguments
 under_systemd='
     "$1" cgroup:: --test-threads 1; one=$?

@@ -1,19 +1,19 @@
 #!/bin/sh
-# check.sh: everything about this tree that a machine can check without running a container. No privileges, under a minute when warm.
+# check.sh: all checks of this tree that need no container and no privileges. Takes less than a minute once everything is built.
 #
 #   fmt       cargo fmt --check
 #   clippy    with warnings denied, all targets
-#   doc       the documentation, of what is public and of all, with warnings denied; the examples in it compile and run
-#   layers    who may use whom (scripts/check/layers.py)
+#   doc       the documentation, public and private, with warnings denied; examples in it compile and run
+#   layers    which module may use which (scripts/check/layers.py)
 #   budgets   sizes of files and functions (scripts/check/budgets.py; `--exempt` lists what is exempt and why)
-#   words     loose ends, unsafe outside its rooms, allocation in init, empty names (scripts/check/words.py)
-#   spec      each proof that tests/spec.md names is there (scripts/check/spec.py)
-#   attacks   each published attack has a test that makes its move (scripts/check/attacks.py, tests/attacks.md)
-#   goldens   each bundles/*/plan.txt is the bundle's plan (a unit test; ONGGI_BLESS=1 cargo test goldens writes them anew)
+#   words     unfinished code, unsafe outside its modules, allocation in init, meaningless names (scripts/check/words.py)
+#   spec      each test that tests/spec.md names exists (scripts/check/spec.py)
+#   attacks   each published attack has a test (scripts/check/attacks.py, tests/attacks.md)
+#   goldens   each bundles/*/plan.txt is the bundle's plan (a unit test; ONGGI_BLESS=1 cargo test goldens rewrites them)
 #   shell     shellcheck, where it is installed
-#   deny      licences, sources and doubles of what comes from others (deny.toml): cargo-deny, where it is installed
+#   deny      licences, sources and duplicates of dependencies (deny.toml): cargo-deny, where it is installed
 #
-# With names as arguments only those run. Prints one line per check; the output of a failing one stands above its line.
+# With names as arguments only those checks run. Prints one line per check, after the output of a failed one.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 . scripts/toolchain.sh
@@ -32,7 +32,7 @@ words() { python3 scripts/check/words.py; }
 spec() { python3 scripts/check/spec.py; }
 attacks() { python3 scripts/check/attacks.py; }
 
-# a filter that fits no test would pass
+# a filter that matches no test would pass
 goldens() { cargo test --lib plan::goldens 2>&1 | tee target/goldens.log | grep -q 'ok. [1-9]' || { cat target/goldens.log; return 1; }; }
 
 shell() {

@@ -1,19 +1,19 @@
 #!/bin/bash
-# conformance.sh [RUNTIME] [--suite NAME]... [--world native|v2|lab]: other people's suites against onggi (built here), or against any
-# runtime with runc's command line. As root, on Debian or Ubuntu; what is missing is installed and fetched from the distribution.
+# conformance.sh [RUNTIME] [--suite NAME]... [--world native|v2|lab]: runs other projects' suites on onggi (built here), or on another
+# runtime with runc's command line. As root, on Debian or Ubuntu; missing programs are installed and sources fetched from the distribution.
 #
 #   --suite runtime-tools   OCI's validation programs, 58 of them
 #           runc-1.1.5      runc's integration tests, of the version in Debian 12
 #           runc-1.3.6      the same of the version in Debian unstable
-#           schema          OCI's JSON schemas: what the runtime writes, and what it takes
-#           Without: all but runc-1.3.6.
+#           schema          OCI's JSON schemas: documents that the runtime writes and accepts
+#           Default: all but runc-1.3.6.
 #   --world native          the cgroups of this machine
-#           v2              a private view with nothing but cgroup2 mounted
-#           lab             a kernel of its own (scripts/lab.sh) with all controllers of cgroup2
+#           v2              a private view with only cgroup2 mounted
+#           lab             User Mode Linux (scripts/lab.sh) with all controllers of cgroup2
 #
-# Prints a line a test and a line a suite. scripts/conformance/known-SUITE.txt lists the tests that onggi does not pass, each with the
-# reason: the command fails if another test fails, and if a listed one passes. Another runtime is shown and not judged.
-# Everything is kept under target/conformance; what each test said is in logs/WORLD-SUITE there.
+# Prints one line per test and one per suite. scripts/conformance/known-SUITE.txt lists the tests that onggi does not pass, with the
+# reasons: the command fails if another test fails, or if a listed one passes. Results of another runtime are only shown.
+# Everything is kept under target/conformance; the output of each test is in logs/WORLD-SUITE there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rooms=scripts/conformance
@@ -41,11 +41,11 @@ fi
 runtime=$(realpath "$(command -v "$runtime")") || { echo "conformance.sh: no such runtime" >&2; exit 2; }
 mkdir -p "$kept"
 
-# the lab has one processor, and system calls cost it ten times as much
+# the lab has one processor, and its system calls are ten times as slow
 most=2400
 [ "$world" != lab ] || most=6000
 
-# suite NAME: its results, a line a test. Without a limit of time one test that hangs would hang everybody.
+# suite NAME: prints its results, one line per test. The time limit keeps a test that hangs from hanging the run.
 suite() {
     export RUNTIME=$runtime LOGS=$kept/logs/$world-$1
     case $1 in
@@ -56,14 +56,14 @@ suite() {
     esac
 }
 
-# what is fetched and built is the same in every world, and not every world has a network
+# fetch and build here: it is the same for every world, and not every world has a network
 if [ -z "$inside" ]; then
     for name in "${suites[@]}"; do BUILD_ONLY=1 suite "$name" >&2; done
-    # without a CRIU that works on this kernel the suites pass over checkpoint and restore, or fail at it with every runtime
+    # without a CRIU that works on this kernel the suites skip checkpoint and restore, or fail with every runtime
     case " ${suites[*]}" in *' runc-'*) criu=$(scripts/criu.sh) && export PATH="$criu:$PATH" ;; esac
     again=("$PWD/scripts/conformance.sh" "$runtime" --world "$world" --inside)
     for name in "${suites[@]}"; do again+=(--suite "$name"); done
-    # what failing tests leave behind goes with the namespaces
+    # leftovers of failing tests disappear with these namespaces
     private=(unshare -m -p --fork --kill-child --mount-proc --propagation private)
     # shellcheck disable=SC2016 # the inner shell's own arguments
     only_v2=(sh -c 'umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"' sh)
@@ -76,7 +76,7 @@ fi
 
 judged=()
 "$runtime" --version | grep -q '^onggi ' || judged=(--peer)
-# runc's tests make directories beside the hierarchies of v1
+# runc's tests create directories next to the v1 hierarchies
 beside() { [ "$(stat -f -c %T /sys/fs/cgroup)" = cgroup2fs ] || find /sys/fs/cgroup -mindepth 1 -maxdepth 1; }
 before=$(beside)
 status=0

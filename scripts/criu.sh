@@ -1,9 +1,9 @@
 #!/bin/bash
 # criu.sh: prints a directory with a `criu` that works on this kernel, for the tests' PATH. As root on Debian or Ubuntu.
 #
-# Takes the machine's, or installs the distribution's package. Where that one is too old for the kernel (bookworm's 3.17 does not know
-# the vdso of 6.18), a newer Debian suite's is unpacked under target/criu with its own libraries; nothing of it is installed and nothing
-# of the machine's apt is changed. Says on standard error what it did; fails if there is none that works.
+# Uses the machine's, or installs the distribution's package. If that is too old for the kernel (bookworm's 3.17 does not know the vdso of
+# 6.18), it unpacks a newer Debian suite's with its own libraries under target/criu, without installing it or changing the machine's apt.
+# Prints on standard error what it did; fails if none works.
 set -eu -o pipefail
 cd "$(dirname "$0")/.."
 . scripts/mirror.sh
@@ -11,10 +11,10 @@ own=${CARGO_TARGET_DIR:-$PWD/target}/criu
 
 die() { echo "criu.sh: $*" >&2; exit 1; }
 
-# what CRIU itself says of this kernel
+# CRIU's own check of this kernel
 works() { [ -x "$1" ] && "$1" check >/dev/null 2>&1; }
 
-# unpack SUITE: criu and everything below it, for a machine that has nothing yet
+# unpack SUITE: fetches and unpacks criu with all of its dependencies
 unpack() {
     local suite=$1 state=$own/$1 uri loader root=$own/root
     uri=$(mirror)

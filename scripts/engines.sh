@@ -1,19 +1,19 @@
 #!/bin/bash
-# engines.sh [RUNTIME] [--only REGEX] [--engines "ctr docker podman rootless"] [--keep] [--peer NAME=PATH]... [--run COMMAND]: the runtime
-# under real engines.
+# engines.sh [RUNTIME] [--only REGEX] [--engines "ctr docker podman rootless"] [--keep] [--peer NAME=PATH]... [--run COMMAND]: tests the
+# runtime with real engines.
 #
 # Takes containerd, Docker and Podman from the distribution's packages, starts private instances of them that call RUNTIME (default:
 # the release build of this tree), and runs short checks on what their users do. One line per check; last `N passed, N failed`.
 #
-# Nothing of this machine is changed. The packages are only unpacked (those that are not installed), into a directory under /var/tmp
-# that lies over /usr and /etc in a mount namespace of our own; the engines also have network, pid, ipc and uts namespaces, /run, data
-# roots and sockets of their own, and die with the pid namespace. The image is made here from busybox-static: nothing is pulled.
-# They are configured with the blocks that README.md shows to users.
+# This machine is not changed. Packages that are not installed are only unpacked, into a directory under /var/tmp that is an overlay on
+# /usr and /etc in a private mount namespace. The engines also have their own network, pid, ipc and uts namespaces, /run, data roots and
+# sockets, and end with the pid namespace. The image is built here from busybox-static: nothing is pulled.
+# The engines are configured with the blocks that README.md shows to users.
 #
-#   --only REGEX   checks whose name fits        --engines ...  only these        --keep  leave the directory with the daemons' logs
-#   --run COMMAND  a command beside the engines in the place of the checks (scripts/bench/axes/engines.py); its status is ours
-#   --peer NAME=PATH  another runtime, which Docker knows as peer-NAME
-# Needs root and a Debian or Ubuntu with apt. As many as 80 MB are fetched; ENGINES_CACHE=DIR keeps the packages for the next time.
+#   --only REGEX   checks whose name matches     --engines ...  only these        --keep  keep the directory with the daemons' logs
+#   --run COMMAND  runs a command with the engines instead of the checks (scripts/bench/axes/engines.py) and returns its status
+#   --peer NAME=PATH  another runtime, called peer-NAME in Docker
+# Needs root and a Debian or Ubuntu with apt. Fetches up to 80 MB; ENGINES_CACHE=DIR keeps the packages for the next time.
 set -uo pipefail
 tree=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -40,12 +40,12 @@ runtime=$(readlink -f "$(command -v "$runtime")") || { echo "engines.sh: no such
 
 dir=$(mktemp -d /var/tmp/onggi-engines.XXXXXX)
 chmod 755 "$dir"
-# cgroups that the engines make at the top, and ours; those that are there already are not touched
+# top-level cgroups that the engines create, and ours; existing ones are not touched
 cgroups=(docker default moby libpod_parent buildkit onggi-engines)
 roots() { printf '%s\n' /sys/fs/cgroup /sys/fs/cgroup/*/ | sed 's,/$,,'; }
 before=$(for root in $(roots); do for name in "${cgroups[@]}"; do ls -d "$root/$name" 2>/dev/null; done; done)
 
-# the pid namespace is gone by now; its processes may take a moment to leave their cgroups
+# the pid namespace has ended; its processes may take a moment to leave their cgroups
 clean_up() {
     for root in $(roots); do
         for name in "${cgroups[@]}"; do

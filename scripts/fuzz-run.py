@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""fuzz-run.py RUNTIME [--seconds N] [--runs N] [--seed N] [--keep DIR] [SEEDS...]: configurations changed at random, through the runtime
+"""fuzz-run.py RUNTIME [--seconds N] [--runs N] [--seed N] [--keep DIR] [SEEDS...]: runs randomly changed configurations with the runtime
 
-Takes bundles/*/config.json and the *.json of further folders, changes them (scripts/fuzz/mutate.py), and has each run, or created, started
-and deleted, in namespaces of its own: mounts, processes, network, host name, ipc. Nothing of the machine is within reach of a changed
-value: the root and what is bound are private copies, programs, hooks and sysctls come from a list of harmless ones, and the cgroup is
-/onggi-fuzz-PID/N. A run must end in time, the runtime must not die of a signal or panic, a failure must be told in words, and no
-process, cgroup, mount or state may be left. As root. What failed is kept in DIR (target/fuzz-run) with the reason; the seed, which is
-printed, repeats a run. The last line is `N runs, N clean, N failed`.
+Takes bundles/*/config.json and the *.json of further folders, changes them (scripts/fuzz/mutate.py), and either runs each or creates, starts
+and deletes it, in private mount, pid, network, uts and ipc namespaces. A changed configuration cannot harm the machine: the root and bind
+sources are private copies, programs, hooks and sysctls come from a list of harmless ones, and the cgroup is /onggi-fuzz-PID/N. A run must
+end in time, the runtime must not panic or be killed by a signal, a failure must have an error message, and no process, cgroup, mount or
+state may be left. As root. Failed configurations are kept in DIR (target/fuzz-run) with the reason; the printed seed repeats a run. The
+last line is `N runs, N clean, N failed`.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def arguments():
 
 
 def enter(args):
-    """calls itself again, as the first process of namespaces of its own"""
+    """executes this script again as the first process of new namespaces"""
     if os.getuid() != 0:
         sys.exit("fuzz-run.py: needs root: containers are made")
     seed = args.seed if args.seed is not None else random.randrange(2**32)
@@ -54,7 +54,7 @@ def enter(args):
     try:
         return subprocess.call(inside)
     finally:
-        # what was mounted on it went with the namespace
+        # mounts on it ended with the namespace
         os.rmdir(work)
         for path in cgroups(name):
             path.rmdir()
@@ -83,7 +83,7 @@ class World:
             (root / name).mkdir(parents=True)
         busybox = os.environ.get("BUSYBOX") or shutil.which("busybox")
         if not busybox:
-            sys.exit("fuzz-run.py: there is no static busybox: install busybox-static, or say BUSYBOX=PATH")
+            sys.exit("fuzz-run.py: there is no static busybox: install busybox-static, or set BUSYBOX=PATH")
         shutil.copy(busybox, root / "bin/busybox")
         for applet in APPLETS:
             (root / "bin" / applet).symlink_to("busybox")
@@ -97,7 +97,7 @@ class World:
 
     @staticmethod
     def processes():
-        """all but ourselves; those that have ended are taken leave of"""
+        """all other processes of the pid namespace; reaps those that have ended"""
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -106,7 +106,7 @@ class World:
         return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
 
     def call(self, bundle, words, failures):
-        """a call of the runtime: its status and words"""
+        """calls the runtime; returns its status and output"""
         with open(self.work / "said", "w+b") as said:
             command = [self.runtime, "--root", str(self.work / "state"), *words]
             child = subprocess.Popen(command, cwd=bundle, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
@@ -134,7 +134,7 @@ class World:
             return str(pid)
 
     def judge(self, number, config, status, dice):
-        """runs one configuration; answers what was wrong"""
+        """runs one configuration; returns what was wrong"""
         failures, bundle, identity = [], self.work / "bundle", f"c{number}"
         subprocess.check_call(["cp", "-a", self.work / "seed", bundle / "rootfs"])
         (bundle / "config.json").write_text(config)
@@ -144,7 +144,7 @@ class World:
             ended, told = self.call(bundle, ["run", *flags, identity], failures)
             silent = [status, 128 + signal.SIGSYS, 128 + signal.SIGKILL, 128 + signal.SIGSEGV, 128 + signal.SIGXCPU, 128 + signal.SIGXFSZ]
             self.through += not told.strip() or "level=error" not in told
-            # a payload of which nothing is known may fail without a word of ours
+            # an unknown payload may fail without an error of the runtime
             if ended and not told.strip() and status is not None and ended not in silent:
                 failures.append(f"status {ended} and not a word; the payload's own is {status}")
         else:
@@ -198,11 +198,11 @@ def main():
     if args.inside is None:
         return enter(args)
     world, known = World(args), seeds(args.seeds)
-    print(f"seed {args.seed}, {len(known)} configurations to begin with")
+    print(f"seed {args.seed}, {len(known)} initial configurations")
     begun, runs, failed, good = time.monotonic(), 0, 0, 0
     while runs < args.runs if args.runs else time.monotonic() - begun < args.seconds:
         runs += 1
-        # each run has dice of its own: it can be repeated alone
+        # each run has its own random generator, so that it can be repeated alone
         dice = random.Random(f"{args.seed}/{runs}")
         config = mutate(dice, known)
         status = tame(config, dice, f"/{world.name}/{runs}", str(world.private))

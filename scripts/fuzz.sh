@@ -1,8 +1,8 @@
 #!/bin/bash
-# fuzz.sh [--seconds N]: the fuzz targets (fuzz/run.sh), N seconds each, and changed configurations through the real runtime
-# (scripts/fuzz-run.py), three times as long. As root. 20 seconds by default: enough for what a change breaks at once; by hand, longer.
+# fuzz.sh [--seconds N]: runs the fuzz targets (fuzz/run.sh), N seconds each, and changed configurations with the real runtime
+# (scripts/fuzz-run.py), three times as long. As root. The default of 20 seconds finds only obvious faults of a change.
 #
-# Prints what each did, and fails if one found something or could not run.
+# Prints the result of each, and fails if one found a fault or could not run.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 seconds=20
@@ -15,7 +15,7 @@ esac
 need g++ busybox-static || exit 1
 
 failed=0
-# libFuzzer is linked with the C++ library of the machine
+# libFuzzer needs the machine's C++ library
 (unset CARGO_BUILD_TARGET; fuzz/run.sh "$seconds") || failed=1
 # a debug build: it checks its arithmetic, and that init allocates nothing
 runtime=$(built onggi --bin onggi) || exit 1

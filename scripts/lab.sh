@@ -1,14 +1,14 @@
 #!/bin/bash
-# lab.sh [--systemd [--v1]] [--fetch] COMMAND...: runs a command as root under a kernel of its own and passes its exit status.
+# lab.sh [--systemd [--v1]] [--fetch] COMMAND...: runs a command as root in User Mode Linux and returns its exit status.
 #
-# The kernel is User Mode Linux, an ordinary process: it needs no privileges and no virtualisation. It has cgroup v2 with
+# User Mode Linux is a kernel in an ordinary process: it needs no privileges and no virtualisation. It has cgroup v2 with
 # cpu, io, memory and pids, all namespaces, seccomp and BPF, whatever the machine itself has. The command sees the
-# machine's own files at the same paths (hostfs, writable) with fresh /tmp and /run, a block device /dev/ubda and one
-# processor; its standard input is empty, its output comes out here.
+# machine's files at the same paths (hostfs, writable), with new /tmp and /run, a block device /dev/ubda and one
+# processor; its standard input is empty, its output is printed here.
 #   --systemd   boots a small Debian with systemd as init from an image instead; the machine's files are under /host and
 #               the current directory is at its own path. The command runs as a service. Making the image needs root.
-#   --v1        with cgroup v1, as systemd's hybrid: controllers in hierarchies of their own beside a cgroup2 tree.
-#   --fetch     only fetches what is needed; no command.
+#   --v1        with cgroup v1 in systemd's hybrid layout: v1 hierarchies beside a cgroup2 mount without controllers.
+#   --fetch     only fetches what is needed; runs no command.
 # Environment: LAB_MEM (memory of the machine, 2G), LAB_TIMEOUT (seconds, 1800), LAB_KERNEL (more kernel arguments).
 # Everything is kept under target/lab. Status 125: the lab itself failed.
 set -eu -o pipefail
@@ -20,8 +20,8 @@ die() { echo "lab: $*" >&2; exit 125; }
 
 usage() { sed -n '2,15s/^# \{0,1\}//p' "$0" >&2; exit 125; }
 
-# The machine's own Debian mirror: no address stands in this tree. Whose it is stands in the lists; a machine that has none yet
-# gets some of its own below target.
+# Finds the machine's own Debian mirror in its apt lists, so that no address is in this tree; a machine without lists gets some below
+# target.
 mirror=
 find_mirror() {
   [ -z "$mirror" ] || return 0
@@ -34,7 +34,7 @@ find_mirror() {
   attempt fetch_lists || die "no Debian mirror in this machine's apt sources"
 }
 
-# apt with sources and state of its own: nothing of the machine's apt is changed, nothing is installed.
+# Runs apt with private sources and state: the machine's apt is not changed, and nothing is installed.
 private_apt() {
   local suite=$1 state=$lab/apt-$1
   shift
@@ -48,13 +48,13 @@ private_apt() {
     -o Debug::NoLocking=1 -q "$@"
 }
 
-# attempt COMMAND...: a few times: a mirror that is being updated, or a network that hiccups, is no reason to fail.
+# attempt COMMAND...: retries a few times, since a mirror may be in the middle of an update and networks fail.
 attempt() {
   local pause
   for pause in ${pauses:-5 15 30}; do
-    # no `set -e` holds in a condition: the command's last status counts
+    # `set -e` has no effect in a condition: the command's last status counts
     "$@" && return
-    echo "lab: again in $pause s: $*" >&2
+    echo "lab: retrying in $pause s: $*" >&2
     sleep "$pause"
   done
   "$@"
@@ -82,12 +82,12 @@ fetch() {
   rm -rf "$new"
 }
 
-# The kernel is built against a newer C library than most machines have. It is loaded with its own, from a relative
-# path (the program header's place for it is short), so it is started in $lab.
+# The kernel needs a newer C library than most machines have. It gets its own by a relative path (the path in the program header
+# must be short), so it is started in $lab.
 get_kernel() {
   [ -x "$lab/linux" ] && return
   local nul libc=$lab/sid/libc6/usr/lib/x86_64-linux-gnu
-  [ "$(dpkg --print-architecture)" = amd64 ] || die "there is no such kernel but for amd64"
+  [ "$(dpkg --print-architecture)" = amd64 ] || die "Debian has User Mode Linux for amd64 only"
   find_mirror
   fetch sid user-mode-linux libc6 || die "could not fetch the kernel (Debian's user-mode-linux)"
   ln -sfn "$libc/ld-linux-x86-64.so.2" "$lab/ld.so"
@@ -97,10 +97,10 @@ get_kernel() {
   mv "$lab/linux.new" "$lab/linux"
 }
 
-# The image's root: the machine's own stable release, smallest variant, systemd and a bus, and two engines.
+# The image's root: the machine's own Debian release, smallest variant, with systemd, D-Bus and two engines.
 make_tree() {
   local codename=$1 tree=$2 include
-  # debootstrap chooses no package for a virtual one: netavark is podman's network
+  # debootstrap does not resolve virtual packages: netavark provides podman's network
   include=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,procps,iproute2,uidmap,strace,containerd,podman,netavark
   rm -rf "$tree"
   DEBOOTSTRAP_DIR=$lab/$codename/debootstrap/usr/share/debootstrap \
@@ -110,7 +110,7 @@ make_tree() {
 
 get_image() {
   local codename tree=$lab/systemd.tree
-  # an image that another version of this file made is not this one's
+  # an image made by another version of this file is not used
   image=$lab/systemd-$(declare -f make_tree get_image | cksum | cut -d' ' -f1).ext4
   [ -e "$image" ] && return
   [ "$(id -u)" = 0 ] || die "making the systemd image needs root"
@@ -122,16 +122,16 @@ get_image() {
   case $codename in "debian "?*) codename=${codename#debian } ;; *) codename=bookworm ;; esac
   echo "lab: making the systemd image, once" >&2
   fetch "$codename" debootstrap || die "could not fetch debootstrap"
-  # which repeats its downloads itself
+  # debootstrap retries downloads itself
   pauses=10 attempt make_tree "$codename" "$tree" || { tail -5 "$lab/debootstrap.log" >&2; die "could not make the systemd image"; }
   echo lab > "$tree/etc/hostname"
   : > "$tree/etc/machine-id"
   mkdir -p "$tree/host"
-  # what is particular to a run lies on the machine's side
+  # files that belong to one run are on the machine
   printf '%s\n' '#!/bin/sh' 'mount -t proc proc /proc && mount -t hostfs none /host' \
     'exec /bin/sh "/host$(sed "s/.*lab_run=\([^ ]*\).*/\1/" /proc/cmdline)/init"' > "$tree/lab-init"
   chmod +x "$tree/lab-init"
-  # what a test machine does not need and what takes time
+  # disable what a test machine does not need and what takes time
   ln -sf /dev/null "$tree/etc/systemd/system/getty.target"
   for unit in systemd-udev-trigger systemd-networkd systemd-timesyncd e2scrub_reap systemd-pstore ldconfig containerd podman \
     podman-auto-update podman-restart podman-clean-transient; do
@@ -149,7 +149,7 @@ get_image() {
   mv "$image.new" "$image"
 }
 
-# The command and its surroundings as a line of shell. Written out before anything is mounted over the files it names.
+# Prints the command and its environment as a line of shell, before anything is mounted over the files that it names.
 quoted() {
   printf 'cd %q && export HOME=/root PATH=%q LANG=C.UTF-8 ONGGI_LAB=1' "$PWD" "$PATH"
   local name
@@ -164,7 +164,7 @@ quoted() {
 boot() {
   local status=$run/status
   : > "$status"
-  # not into the environment of `timeout`, which uses the machine's own C library
+  # not in the environment of `timeout`, which uses the machine's own C library
   (cd "$lab" && exec timeout --foreground "${LAB_TIMEOUT:-1800}" env -i HOME="$run" TMPDIR="$run" \
     LD_LIBRARY_PATH="$lab/sid/libc6/usr/lib/x86_64-linux-gnu" \
     ./linux mem="${LAB_MEM:-2G}" uml_dir="$run/" ${LAB_KERNEL:-} rw quiet con=null con0=null,fd:2 con1=null,fd:1 "$@" < /dev/null 2> "$run/kernel.log") ||
@@ -185,7 +185,7 @@ mountpoint -q /dev || mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts -o newinstance,ptmxmode=0666 devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
-# a current directory below one of these stays in sight
+# keep the current directory visible if it is below one of these
 mount --bind '$PWD' /mnt
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /tmp
@@ -193,7 +193,7 @@ mkdir -p '$PWD' && mount --bind /mnt '$PWD' && umount /mnt
 mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup
 ip link set lo up 2> /dev/null
 stty -F /dev/tty1 raw -echo 2> /dev/null
-# through a pipe, so that nobody takes this for a terminal
+# through a pipe, so that the output is no terminal
 { (
   exec 9>&- < /dev/null
   $(quoted "$@")
@@ -219,7 +219,7 @@ EOF
   chmod +x "$run/command"
   cat > "$run/init" <<EOF
 mount -t tmpfs tmpfs /run
-# the tests make device nodes: systemd's own would be without devices
+# the tests create device nodes: systemd's own /tmp is mounted nodev
 mount -t tmpfs -o mode=1777 tmpfs /tmp
 mkdir -p '$PWD'
 mount --bind '/host$PWD' '$PWD'
@@ -243,7 +243,7 @@ systemd=
 while :; do
   case ${1:-} in
     --systemd) systemd=1; shift ;;
-    # the second word spares half a minute in which a new systemd deplores v1
+    # the second parameter avoids a 30-second warning of newer systemd about cgroup v1
     --v1) LAB_KERNEL="${LAB_KERNEL:-} systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"; shift ;;
     --fetch) fetch_only=1; shift ;;
     -h | --help) usage ;;
@@ -252,7 +252,7 @@ while :; do
 done
 [ $# -gt 0 ] || [ -n "${fetch_only:-}" ] || usage
 mkdir -p "$lab"
-# two at once must not fetch the same thing
+# two instances must not fetch at the same time
 exec 8> "$lab/lock"
 flock 8
 get_kernel
@@ -260,7 +260,7 @@ get_kernel
 flock -u 8
 exec 8>&-
 [ -z "${fetch_only:-}" ] || exit 0
-# a path without blanks, for the kernel's command line
+# a path without spaces, for the kernel's command line
 run=$(mktemp -d "${TMPDIR:-/tmp}/onggi-lab.XXXXXX")
 trap 'rm -rf "$run"' EXIT
 if [ -n "$systemd" ]; then with_systemd "$@"; else on_hostfs "$@"; fi

@@ -1,5 +1,5 @@
 #!/bin/bash
-# oldest-toolchain.sh: checks that everything compiles with the oldest Rust that Cargo.toml promises (rust-version). rustup fetches it.
+# oldest-toolchain.sh: checks that everything compiles with Cargo.toml's rust-version, which rustup fetches.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 . scripts/toolchain.sh

@@ -1,25 +1,26 @@
 #!/bin/bash
-# other-builds.sh [BUILD]...: the runtime as others may build it, with flags that are not those of .cargo/config.toml, under the tests of
-# how init is born and of the attacks on the runtime's own binary. As root.
+# other-builds.sh [BUILD]...: builds the runtime with other flags than those of .cargo/config.toml, as packagers may, and runs the tests of
+# how init is cloned, of the attacks, and of the protection of the runtime's own binary. As root.
 #
-#   pie         what RUSTFLAGS in the environment makes: a dynamic, position-independent program with glibc
+#   pie         what RUSTFLAGS in the environment produces: a dynamic, position-independent program with glibc
 #   pie-bfd     the same, linked by GNU ld
 #   dynamic     dynamic, at a fixed address
 #   static-pie  static, position-independent
-#   bfd         static, at a fixed address, linked by GNU ld: its program headers do not say where they are
-#   separate    the same with code in pages of its own, and without constants that are protected after relocation
+#   bfd         static, at a fixed address, linked by GNU ld: it has no PT_PHDR header
+#   separate    the same with code in separate pages (-z separate-code) and without RELRO
 #   large       pie for pages of 2 MiB
-#   writable    code and data in one segment that may be written to (ld -N)
+#   writable    code and data in one writable segment (ld -N)
 #
-# Without arguments: all of them, in debug builds that share their dependencies under target/other-builds. The first takes two minutes on two
-# processors, each other one ten seconds; the tests take twenty seconds a build. Prints a line a build, and `N builds, N passed` at the end.
+# Without arguments it makes all of them, as debug builds that share their dependencies under target/other-builds. The first takes two
+# minutes on two processors, each other one ten seconds; the tests take twenty seconds per build. Prints one line per build, then
+# `N builds, N passed`.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 export CARGO_BUILD_TARGET
 CARGO_BUILD_TARGET=$(rustc -vV | sed -n 's/^host: //p')
 . scripts/toolchain.sh
 
-tests=(attacks birth binary exec_guard)
+tests=(attacks clone binary exec_security)
 fixed="-C relocation-model=static" static="-C target-feature=+crt-static" bfd="-C link-arg=-fuse-ld=bfd"
 declare -A flags=(
     [pie]=""
@@ -33,7 +34,7 @@ declare -A flags=(
 )
 [ $# -gt 0 ] || set -- pie pie-bfd dynamic static-pie bfd separate large writable
 
-# build NAME: prints where the program is. The flags are those of the program alone: what it is made of is compiled as cargo does by itself
+# build NAME: builds the program and prints its path. The flags apply to the program alone; dependencies are compiled with cargo's defaults
 build() {
     local made
     # shellcheck disable=SC2086 # flags are words
@@ -51,7 +52,7 @@ for name; do
     said=$(ONGGI_RUNTIME=$runtime "$program" "${tests[@]/%/::}" 2>&1)
     status=$?
     [ $status = 0 ] || printf '%s\n' "$said"
-    # a filter that fits no test would pass
+    # a filter that matches no test would pass
     verdict=$(grep '^test result: ' <<< "$said")
     case $verdict in
     *" 0 passed;"*) status=1 ;;

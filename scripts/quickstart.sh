@@ -1,9 +1,9 @@
 #!/bin/bash
-# quickstart.sh: builds onggi, runs the sample bundle bundles/hello with it and shows what the container saw.
+# quickstart.sh: builds onggi, runs the sample bundle bundles/hello and shows what the container sees.
 #
 # For Debian 12, 13 and Ubuntu 24.04 with a Rust toolchain, as root. Installs a C linker (gcc) with apt if there is none, and nothing
 # else. Needs no image and no registry: the container's program is built from this tree.
-# ONGGI_RUNTIME=PATH shows the same with another runtime (runc, crun).
+# ONGGI_RUNTIME=PATH does the same with another runtime (runc, crun).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,7 +36,7 @@ for namespace in pid mnt net ipc uts cgroup user time; do
     echo "$namespace ${inode%]}"
 done > $bundle/rootfs/host-namespaces
 
-# microseconds from the call to the return of a whole container's life
+# microseconds from the call to the return of `run`
 run() {
     local start=$EPOCHREALTIME
     "$runtime" run --bundle $bundle "quickstart-$$" || return

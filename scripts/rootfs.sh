@@ -3,21 +3,21 @@
 #
 # Without PROGRAM the root holds the distribution's busybox-static with a link for each of its applets (BUSYBOX=PATH takes another
 # static busybox); the package is installed with apt when it is missing. With PROGRAM, a static executable, the root holds only that,
-# as /bin/NAME. Both get /etc/passwd, /etc/group and the usual empty directories. What DIR already holds stays.
+# as /bin/NAME. Both get /etc/passwd, /etc/group and the usual empty directories. Existing files in DIR stay.
 set -eu
 [ $# = 1 ] || [ $# = 2 ] || { sed -n 2,6p "$0"; exit 2; }
 root=$1
 
 say() { echo "rootfs.sh: $*" >&2; }
 
-# prints the path of a static busybox; a plain user gets it unpacked into $scratch, nothing is installed
+# prints the path of a static busybox; for users other than root it is unpacked into $scratch and not installed
 find_busybox() {
     if [ -n "${BUSYBOX:-}" ]; then
         echo "$BUSYBOX"
         return
     fi
     if ! command -v dpkg-query >/dev/null; then
-        say "this is no Debian or Ubuntu: say where a static busybox is with BUSYBOX=PATH"
+        say "this is not Debian or Ubuntu: set BUSYBOX=PATH to the path of a static busybox"
         return 1
     fi
     if ! dpkg-query -W -f '${Status}' busybox-static 2>/dev/null | grep -q 'ok installed'; then

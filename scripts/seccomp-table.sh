@@ -1,7 +1,7 @@
 #!/bin/bash
-# seccomp-table.sh [SUITE]: writes src/plan/seccomp/table.rs, the names and numbers of system calls, from the kernel's
-# own headers: Debian's linux-libc-dev of SUITE (default sid: the newest kernel), which holds those of all architectures.
-# The mirror's address and key are those of the machine's own apt sources; nothing is installed, no root is needed.
+# seccomp-table.sh [SUITE]: generates src/plan/seccomp/table.rs, the names and numbers of system calls, from the kernel's
+# headers: Debian's linux-libc-dev of SUITE (default sid: the newest kernel), which has those of all architectures.
+# Uses the mirror and key of the machine's apt sources; installs nothing and needs no root.
 set -euo pipefail
 suite=${1:-sid}
 out=$(cd "$(dirname "$0")/.." && pwd)/src/plan/seccomp/table.rs

@@ -1,11 +1,11 @@
 #!/bin/bash
 # test.sh: everything that must pass before a change is done. As root on Debian or Ubuntu with a Rust toolchain.
 #
-# Installs what the tests need, then runs scripts/check.sh, and `cargo test` (unit, golden, seccomp and integration tests) in the cgroup
-# mode of this machine and in a private view with nothing but cgroup2 mounted; then real engines (scripts/engines.sh), other people's
-# suites (scripts/conformance.sh) and the cgroup tests in every world (scripts/cgroups.sh), and beside these three the whole integration
-# suite in User Mode Linux (scripts/lab.sh), which has all controllers of cgroup v2. Ends with the closing line of every part and the time it took.
-# Fails if a test failed, if one was ignored, and if one could not run in any of the worlds (scripts/check/ran.py).
+# Installs what the tests need, then runs scripts/check.sh, `cargo test` (unit, golden, seccomp and integration tests) in the cgroup mode
+# of this machine, and the integration tests in a private view with only cgroup2 mounted; then other builds, fuzzing, other projects' suites
+# (scripts/conformance.sh), real engines (scripts/engines.sh) and the cgroup tests in every cgroup layout (scripts/cgroups.sh). In parallel
+# with these the whole integration suite runs in User Mode Linux (scripts/lab.sh), which has all controllers of cgroup v2. Prints the closing
+# line and the duration of every part. Fails if a test failed, was ignored, or could run in none of these layouts (scripts/check/ran.py).
 #
 #   --quick   only scripts/check.sh and `cargo test`: three minutes where everything is built
 set -uo pipefail
@@ -17,24 +17,24 @@ packages=(
     shellcheck     # scripts/check.sh
     busybox-static # scripts/rootfs.sh
     procps         # the verb ps
-    iproute2       # network devices to be moved
-    strace         # that the process is born in its cgroup
+    iproute2       # creates network devices to be moved
+    strace         # shows how init is cloned
     uidmap         # ranges of ids for users without privileges
     iptables       # CRIU locks the network with it while it saves connections
-    libseccomp-dev # what our seccomp programs are compared with
-    wget e2fsprogs debian-archive-keyring # scripts/lab.sh makes a machine with systemd
+    libseccomp-dev # our seccomp programs are compared with libseccomp's
+    wget e2fsprogs debian-archive-keyring # scripts/lab.sh builds an image with systemd
 )
 
 quick=
 case "${1:-}" in
 "") ;;
 --quick) quick=1 ;;
-*) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | head -n -1 >&2; exit 2 ;;
+*) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 [ "$(id -u)" = 0 ] || { echo "test.sh: needs root: the integration tests make containers" >&2; exit 1; }
 . scripts/toolchain.sh
 need "${packages[@]}" || exit 1
-# checkpoint and restore; not every distribution has one that knows this kernel
+# for checkpoint and restore; not every distribution's CRIU works on this kernel
 criu=$(scripts/criu.sh) || exit 1
 export PATH="$criu:$PATH"
 
@@ -43,7 +43,7 @@ mkdir -p $logs
 rm -f $logs/*.log
 closing=() failed=0
 
-# judge NAME STATUS LOG SECONDS: keeps the closing lines of a part
+# judge NAME STATUS LOG SECONDS: collects the closing lines of a part
 judge() {
     local name=$1 status=$2 log=$3 took=$4 line ran=0
     while IFS= read -r line; do
@@ -59,7 +59,7 @@ judge() {
     closing+=("$name: $took s")
 }
 
-# part NAME COMMAND...: shows its output, keeps its closing lines
+# part NAME COMMAND...: shows its output and collects its closing lines
 part() {
     local name=$1 begin=$SECONDS log="$logs/$1.log"
     shift
@@ -85,25 +85,25 @@ else
 fi
 
 part "start path" scripts/bench.sh guard --rounds 30 --only onggi,floor
-# under a kernel of its own with all controllers of cgroup v2, which has one processor: beside what follows
+# in User Mode Linux, in the background: its kernel has all controllers of cgroup v2, but uses only one processor
 program=$(test_program --test integration) || exit 1
 aside=$SECONDS
-# a start takes long there: the moves that take hundreds of them are made above, and what they rest on (attacks::held) is looked at in both
+# starts are slow there, so skip attacks that take hundreds of them; attacks::held, which checks the same descriptors, runs in both
 skip="--skip attacks::descriptors --skip attacks::races --skip attacks::links --skip attacks::masks"
 # shellcheck disable=SC2086 # the words are several
 LAB_MEM=6G LAB_TIMEOUT=3000 setsid scripts/lab.sh env ONGGI_TEST_SLOW=1 "$program" --test-threads 4 $skip > "$logs/integration, lab.log" 2>&1 &
 lab=$!
 trap 'kill -- -$lab 2> /dev/null' EXIT
 
-# exchanges of directories and links, many times
+# races of directories that are exchanged with symlinks, with many rounds
 part "races" env ONGGI_TEST_RUNS=500 cargo test --test integration -- attacks::races
-# as a packager's RUSTFLAGS make it
+# as with a packager's RUSTFLAGS
 part "other builds" scripts/other-builds.sh pie
 part "oldest toolchain" scripts/oldest-toolchain.sh
 part fuzz scripts/fuzz.sh --seconds 10
 part conformance scripts/conformance.sh
 part engines scripts/engines.sh
-# kernels of their own, too: with systemd, with v1
+# also in User Mode Linux, with systemd and with cgroup v1
 part "cgroups, every world" scripts/cgroups.sh
 
 echo "== integration, lab"

@@ -1,4 +1,4 @@
-# toolchain.sh: sourced by the scripts that build: where cargo is, how packages come in, where a built program went.
+# toolchain.sh: sourced by the scripts that build: finds cargo, installs packages, and prints paths of built programs.
 # shellcheck shell=sh
 
 # under sudo the toolchain is often the calling user's
@@ -11,9 +11,9 @@ if ! command -v cargo >/dev/null; then
     exit 1
 fi
 
-# musl's start asks the processor nothing, glibc's some eighty questions, each of which leaves a virtual machine: half a
-# millisecond of every start (scripts/bench/NOTES.md). So what these scripts build is linked with musl where the toolchain has
-# it, or rustup can get it; else with glibc, which works as well and starts later. CARGO_BUILD_TARGET decides otherwise.
+# Before main glibc executes some eighty cpuid instructions, each of which exits a virtual machine: half a millisecond of every
+# start (scripts/bench/NOTES.md). musl does not. So these scripts build with musl if the toolchain has it or rustup can get it,
+# otherwise with glibc, which also works. CARGO_BUILD_TARGET overrides this.
 if [ -z "${CARGO_BUILD_TARGET:-}" ]; then
     musl=$(uname -m)-unknown-linux-musl
     has_musl() { [ -d "$(rustc --print sysroot)/lib/rustlib/$musl/lib" ]; }
@@ -24,7 +24,7 @@ if [ -z "${CARGO_BUILD_TARGET:-}" ]; then
     fi
 fi
 
-# need PACKAGE...: installs those that are missing, with apt, and says so
+# need PACKAGE...: installs missing packages with apt, and says so
 need() {
     missing=
     for package; do
@@ -41,7 +41,7 @@ need() {
     }
 }
 
-# built NAME CARGO-ARGUMENT...: builds and prints where the program NAME is; the target directory depends on the tree's configuration
+# built NAME CARGO-ARGUMENT...: builds the program NAME and prints its path, since the target directory can be configured
 built() {
     name=$1
     shift
@@ -53,7 +53,7 @@ built() {
     echo "$found"
 }
 
-# test_program ARGUMENT...: builds the one test program that these name and prints where it is
+# test_program ARGUMENT...: builds the test program that the arguments select and prints its path
 test_program() {
     found=$(cargo test "$@" --no-run --message-format json-render-diagnostics |
         sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | grep '/deps/') || {

@@ -1,7 +1,7 @@
-//! The runtime's own program, built with other flags or called in another way than usual: where its process can't be moved
-//! onto a read-only view of the file, it executes a sealed copy of itself.
+//! The runtime's binary, built with unusual flags or called in an unusual way: if the process cannot be moved onto a
+//! read-only mount of the file (CVE-2019-5736), it executes a sealed copy of itself.
 //!
-//! `scripts/other-builds.sh` runs these and the attacks on programs that were built otherwise.
+//! `scripts/other-builds.sh` runs these tests and the attacks with binaries built with other flags.
 
 use crate::support::process::without_argument;
 use crate::support::runtime::Call;
@@ -9,7 +9,7 @@ use crate::support::{Bundle, not_here, peer_differs};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Program headers of an ELF64 file (`elf(5)`): where each stands, its type and flags.
+/// Program headers of an ELF64 file (`elf(5)`): offset, type and flags of each.
 fn headers(file: &[u8]) -> Vec<(usize, u32, u32)> {
     let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap());
     let first = usize::try_from(u64::from_le_bytes(file[32..40].try_into().unwrap())).unwrap();
@@ -17,8 +17,8 @@ fn headers(file: &[u8]) -> Vec<(usize, u32, u32)> {
     (0..count).map(|i| first + i * 56).map(|at| (at, word(at), word(at + 4))).collect()
 }
 
-/// A copy of the runtime in the bundle. Programs of their own write it: what this one has open for writing its other
-/// children have too, for a moment.
+/// A copy of the runtime in the bundle. Other processes write it: children of ours would inherit a descriptor that is open
+/// for writing (ETXTBSY).
 fn copied(bundle: &Bundle) -> PathBuf {
     let path = bundle.path("runtime");
     let mut copy = Command::new("cp");
@@ -27,7 +27,7 @@ fn copied(bundle: &Bundle) -> PathBuf {
     path
 }
 
-/// A bundle whose runtime has code that may be written to, as old linkers make it (`ld -N`).
+/// A bundle whose runtime has a writable code segment, as `ld -N` makes it.
 fn with_writable_code(name: &str) -> Bundle {
     const LOAD: u32 = 1;
     const EXECUTE: u32 = 1;
@@ -45,8 +45,8 @@ fn with_writable_code(name: &str) -> Bundle {
     bundle
 }
 
-/// The container, from its making to its end, and a guest in it.
-fn lives(bundle: Bundle) -> String {
+/// Creates a container, runs `exec` in it and deletes it; returns what `/proc/PID/exe` of init was.
+fn run_and_exec(bundle: Bundle) -> String {
     let bundle = bundle.sees(&["pause"]);
     bundle.create().ok();
     let exe = std::fs::read_link(format!("/proc/{}/exe", bundle.pid())).unwrap();
@@ -61,18 +61,18 @@ fn is_copy(exe: &str) -> bool {
 }
 
 #[test]
-fn a_program_with_writable_code_is_run_from_a_sealed_copy() {
+fn a_binary_with_writable_code_runs_from_a_sealed_copy() {
     if peer_differs(&["runc", "crun"], "always runs from a copy") {
         return;
     }
-    let exe = lives(with_writable_code("writable-code"));
+    let exe = run_and_exec(with_writable_code("writable-code"));
     assert!(is_copy(&exe), "{exe}");
-    let exe = lives(with_writable_code("writable-code-user").user_namespace());
+    let exe = run_and_exec(with_writable_code("writable-code-user").user_namespace());
     assert!(is_copy(&exe), "{exe}");
 }
 
 #[test]
-fn a_kernel_that_moves_no_program_runs_a_sealed_copy() {
+fn without_pr_set_mm_map_a_sealed_copy_runs() {
     const PR_SET_MM: u64 = 35;
     if peer_differs(&["runc", "crun"], "always runs from a copy") {
         return;
@@ -89,7 +89,7 @@ fn a_kernel_that_moves_no_program_runs_a_sealed_copy() {
 }
 
 #[test]
-fn a_copy_is_made_to_be_executed_where_memory_files_are_not() {
+fn the_sealed_copy_is_executable_despite_memfd_noexec() {
     if peer_differs(&["runc", "crun"], "is about our copy") {
         return;
     }
@@ -97,7 +97,7 @@ fn a_copy_is_made_to_be_executed_where_memory_files_are_not() {
     if std::fs::metadata(switch).is_err() && not_here("this kernel executes every memory file (before Linux 6.3)") {
         return;
     }
-    // the switch is of a pid namespace
+    // the sysctl belongs to a pid namespace
     let mut bundle = with_writable_code("noexec-memory");
     let script = format!("echo 1 > {switch} && exec {:?} \"$@\"", bundle.binary);
     std::fs::write(bundle.path("inside"), script).unwrap();
@@ -109,7 +109,7 @@ fn a_copy_is_made_to_be_executed_where_memory_files_are_not() {
 }
 
 #[test]
-fn called_through_a_dynamic_loader_it_says_what_to_do() {
+fn called_through_a_dynamic_loader_the_error_says_what_to_do() {
     const INTERPRETER: u32 = 3;
     if peer_differs(&["runc", "crun"], "executes the loader") {
         return;

@@ -1,4 +1,4 @@
-//! Where mounts come from and where they go: sources, missing targets, links, order, tmpfs and what it copies.
+//! Mount sources and targets: missing ones, symlinks, order, and tmpfs with tmpcopyup.
 
 use crate::support::kernel::{mount_at, mounts};
 use crate::support::{Bundle, peer_differs};
@@ -25,7 +25,7 @@ fn a_bind_mount_can_be_written_through() {
 }
 
 #[test]
-fn the_type_of_a_bind_mount_does_not_matter() {
+fn the_type_of_a_bind_mount_is_ignored() {
     for fstype in ["none", "", "bind", "tmpfs"] {
         let bundle = Bundle::new("bind-type");
         let file = bundle.host_file("file", "text");
@@ -39,14 +39,14 @@ fn the_type_of_a_bind_mount_does_not_matter() {
 }
 
 #[test]
-fn a_relative_source_is_below_the_bundle() {
+fn a_relative_source_is_relative_to_the_bundle() {
     let bundle = Bundle::new("relative");
     bundle.host_file("beside", "beside");
     bundle.bind("beside", "/file", &["bind"]).run(&["read", "/file"]).ok().has("read /file", "6 \"beside\"");
 }
 
 #[test]
-fn a_missing_source_is_named() {
+fn a_missing_source_is_named_in_the_error() {
     let bundle = Bundle::new("no-source").bind("/nosuchsource", "/m", &["bind"]);
     let output = bundle.run_as_is().fails(1, "no such file or directory");
     assert!(output.stderr.contains("/nosuchsource"), "{output}");
@@ -54,7 +54,7 @@ fn a_missing_source_is_named() {
 }
 
 #[test]
-fn missing_targets_are_made() {
+fn missing_targets_are_created() {
     let bundle = Bundle::new("targets");
     let (file, directory) = (bundle.host_file("file", "x"), bundle.host_directory("directory"));
     let bundle = bundle.bind(file, "/a/b/file", &["bind"]).bind(directory, "/a/c/dir", &["bind"]);
@@ -65,7 +65,7 @@ fn missing_targets_are_made() {
 }
 
 #[test]
-fn a_target_of_another_kind_is_refused() {
+fn a_target_of_another_type_is_refused() {
     let bundle = Bundle::new("file-on-directory").directory("/target");
     let file = bundle.host_file("file", "x");
     let bundle = bundle.bind(file, "/target", &["bind"]);
@@ -102,7 +102,7 @@ fn a_link_through_a_mount_is_resolved_inside_the_root() {
 }
 
 #[test]
-fn mounts_are_made_in_the_order_of_the_bundle() {
+fn mounts_are_made_in_the_configured_order() {
     let bundle = Bundle::new("order");
     let file = bundle.host_file("file", "x");
     let bundle = bundle.mount("/m", "tmpfs", "tmpfs", &[]).bind(&file, "/m/below", &["bind"]);
@@ -140,7 +140,7 @@ fn an_unknown_file_system_is_refused() {
 }
 
 #[test]
-fn a_tmpfs_takes_the_mode_of_what_it_covers() {
+fn a_tmpfs_takes_the_mode_of_its_target() {
     let bundle = Bundle::new("tmpfs-mode").directory("/covered");
     std::fs::set_permissions(bundle.rootfs().join("covered"), PermissionsExt::from_mode(0o751)).unwrap();
     let bundle = bundle.mount("/covered", "tmpfs", "tmpfs", &[]).mount("/said", "tmpfs", "tmpfs", &["mode=0700"]);
@@ -152,7 +152,7 @@ fn a_tmpfs_takes_the_mode_of_what_it_covers() {
 }
 
 #[test]
-fn tmpcopyup_copies_what_the_tmpfs_covers() {
+fn tmpcopyup_copies_the_target_into_the_tmpfs() {
     let bundle = Bundle::new("copy-up").file("/full/file", "text").file("/full/sub/inner", "deep");
     let bundle = bundle.symlink("/full/link", "file");
     let full = bundle.rootfs().join("full");
@@ -181,7 +181,7 @@ fn tmpcopyup_copies_what_the_tmpfs_covers() {
 }
 
 #[test]
-fn the_covered_files_stay_as_they_were() {
+fn tmpcopyup_does_not_change_the_covered_files() {
     let bundle = Bundle::new("copy-up-below").file("/full/file", "text");
     let bundle = bundle.mount("/full", "tmpfs", "tmpfs", &["tmpcopyup"]).sees(&["write", "/full/file", "changed"]);
     bundle.run_as_is().ok().has("write /full/file", "ok");

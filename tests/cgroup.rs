@@ -1,7 +1,7 @@
-//! cgroups: made where the bundle says, the process in it, limits written and felt, removed at the end.
+//! cgroups: created at the configured path, the process in it, limits written and enforced, removed at the end.
 //!
-//! A limit can only be felt where its controller is: in the pure v2 view of a machine whose controllers are v1's it must
-//! be refused instead, clearly and with nothing left.
+//! A limit needs its controller. In the pure v2 view of a machine whose controllers are on v1, the runtime must refuse the
+//! limit with a clear error and leave nothing.
 
 use crate::support::runtime::Call;
 use crate::support::world::{cgroup_dir, has_controller, hierarchies, home};
@@ -10,7 +10,7 @@ use crate::support::{Bundle, Value, World, json, kernel, not_here, peer_differs,
 const CONTROLLERS: [&str; 4] = ["memory", "pids", "cpu", "devices"];
 
 #[test]
-fn the_process_is_in_the_cgroup_of_the_bundle() {
+fn the_process_is_in_the_configured_cgroup() {
     let bundle = Bundle::new("placed").sees(&["pause"]);
     bundle.create().ok();
     let pid = bundle.pid();
@@ -34,7 +34,7 @@ fn on_a_v1_machine_every_hierarchy_is_used() {
         if ["unified", "systemd"].contains(&name.as_str()) {
             continue;
         }
-        // controllers that are mounted together name their directory together
+        // controllers that are mounted together share a directory name, such as cpu,cpuacct
         let controller = name.split(',').next().unwrap_or_default();
         assert_eq!(kernel::cgroup_of(pid, controller), bundle.cgroup(), "{name}");
     }
@@ -42,7 +42,7 @@ fn on_a_v1_machine_every_hierarchy_is_used() {
 }
 
 #[test]
-fn the_process_is_born_in_its_cgroup() {
+fn the_process_is_created_in_its_cgroup() {
     if (world() == World::V1 && not_here("v1 has no CLONE_INTO_CGROUP"))
         || peer_differs(&["runc", "crun"], "moves the process, which costs a grace period")
     {
@@ -57,20 +57,20 @@ fn the_process_is_born_in_its_cgroup() {
     Call::new(command, &bundle.path("strace")).args(["run", &bundle.id]).finish().ok();
     let calls = std::fs::read_to_string(&trace).unwrap();
     assert!(calls.contains("CLONE_INTO_CGROUP"), "{calls}");
-    // nor is it moved later
+    // and it is not moved later
     let moved = calls.lines().find(|line| line.contains("cgroup.procs") && !line.contains("O_RDONLY"));
     assert_eq!(moved, None);
 }
 
 #[test]
-fn the_cgroup_may_lie_deep() {
+fn the_cgroup_path_may_be_deep() {
     let bundle = Bundle::new("deep");
     let path = format!("/{}/a/b/c", bundle.id);
     let bundle = bundle.set("/linux/cgroupsPath", path.as_str()).sees(&["pause"]);
     let pid = bundle.up();
     assert_eq!(kernel::cgroup_of(pid, "pids"), path);
     bundle.down();
-    // the container's own is gone; what leads to it may be shared with others, and stays
+    // the container's own directory is removed; its parents may be shared and stay
     assert!(!cgroup_dir("pids", &path).exists());
     for cgroup in kernel::cgroups_with(&bundle.id) {
         std::fs::remove_dir(cgroup).unwrap();
@@ -78,7 +78,7 @@ fn the_cgroup_may_lie_deep() {
 }
 
 #[test]
-fn without_a_path_the_cgroup_has_the_name_of_the_container() {
+fn without_a_path_the_cgroup_is_named_after_the_container() {
     let bundle = Bundle::new("unnamed").without("/linux/cgroupsPath").sees(&["pause"]);
     let pid = bundle.up();
     let path = kernel::cgroup_of(pid, "pids");
@@ -87,7 +87,7 @@ fn without_a_path_the_cgroup_has_the_name_of_the_container() {
 }
 
 #[test]
-fn a_cgroup_below_is_removed_too() {
+fn sub_cgroups_are_removed_too() {
     let bundle = Bundle::new("below").sees(&["pause"]);
     let pid = bundle.up();
     let top = cgroup_dir("pids", &bundle.cgroup());
@@ -113,7 +113,7 @@ fn a_cgroup_in_use_is_refused() {
     first.down();
 }
 
-/// Sets a limit; reads it back where its controller is, and sees it refused elsewhere.
+/// Sets a limit and reads it back; without the controller it must be refused.
 fn limit(controller: &str, pointer: &str, value: Value, files: [(&str, &str); 2]) {
     let bundle = Bundle::new(controller).set(&format!("/linux/resources/{pointer}"), value).sees(&["pause"]);
     if !has_controller(controller) {
@@ -160,7 +160,7 @@ fn cpu_limits_are_written() {
 }
 
 #[test]
-fn limits_that_limit_nothing_are_taken_everywhere() {
+fn empty_limits_are_accepted_without_a_controller() {
     let bundle = Bundle::new("unlimited").set("/linux/resources/memory", json!({"disableOOMKiller": false}));
     let bundle = if peer_differs(&["crun"], "takes an empty blockIO for a limit") {
         bundle
@@ -172,7 +172,7 @@ fn limits_that_limit_nothing_are_taken_everywhere() {
 }
 
 #[test]
-fn too_many_processes_are_refused_by_the_kernel() {
+fn the_pids_limit_is_enforced() {
     if !has_controller("pids") {
         return limit("pids", "pids/limit", json!(5), [("", ""), ("", "")]);
     }
@@ -181,7 +181,7 @@ fn too_many_processes_are_refused_by_the_kernel() {
 }
 
 #[test]
-fn too_much_memory_is_death() {
+fn the_memory_limit_is_enforced() {
     if !has_controller("memory") {
         return limit("memory", "memory/limit", json!(33_554_432), [("", ""), ("", "")]);
     }
@@ -192,7 +192,7 @@ fn too_much_memory_is_death() {
 }
 
 #[test]
-fn a_memory_limit_too_small_to_start_is_told_of() {
+fn a_memory_limit_too_small_to_start_is_reported() {
     if !has_controller("memory") {
         return limit("memory", "memory/limit", json!(4096), [("", ""), ("", "")]);
     }
@@ -207,7 +207,7 @@ fn a_memory_limit_too_small_to_start_is_told_of() {
 }
 
 #[test]
-fn the_cgroup_of_a_stopped_container_goes_with_delete() {
+fn delete_removes_the_cgroup_of_a_stopped_container() {
     let bundle = Bundle::new("stopped").sees(&["true"]);
     let pid = bundle.up();
     bundle.exit_code(pid);
@@ -217,11 +217,11 @@ fn the_cgroup_of_a_stopped_container_goes_with_delete() {
 }
 
 #[test]
-fn what_the_first_process_leaves_behind_dies_with_the_container() {
+fn processes_left_by_the_first_process_die_with_the_container() {
     if peer_differs(&["crun"], "waits for the orphan") {
         return;
     }
-    // the payload's child outlives it in the host's pid namespace
+    // in the host's pid namespace the payload's child outlives the payload
     let bundle = Bundle::new("orphans").without_namespace("pid").sees(&["background", "pause", "+", "true"]);
     let run = bundle.launch("run", &[]).start();
     run.finish().ok();

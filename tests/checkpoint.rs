@@ -1,6 +1,6 @@
-//! Checkpoint and restore through CRIU: what is saved goes on where it stood, with all that belongs to a container.
+//! Checkpoint and restore with CRIU: a restored container continues where it was, with everything that belongs to it.
 //!
-//! `scripts/criu.sh` finds or fetches a CRIU that works on this kernel; its directory must be on the PATH.
+//! `scripts/criu.sh` finds or fetches a CRIU that works on this kernel; its directory must be on PATH.
 
 use crate::support::tty::{Receiver, Terminal};
 use crate::support::{Bundle, Output, Value, json, kernel, not_here, payload, peer_differs, until, world};
@@ -8,7 +8,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// The program that a container counts in, in memory; the host reads how far it has come.
+/// A container that counts in memory and writes the count to a file that the host reads.
 pub(crate) fn counting(name: &str) -> Bundle {
     Bundle::new(name).sees(&["tally", "/tmp/n"])
 }
@@ -17,7 +17,7 @@ pub(crate) fn count(bundle: &Bundle) -> u64 {
     until("a number", || std::fs::read_to_string(bundle.rootfs().join("tmp/n")).ok()?.parse().ok())
 }
 
-/// It counts on from what it had, and does not begin anew.
+/// Asserts that the container continues to count from `from` and does not start again.
 pub(crate) fn counts_on(bundle: &Bundle, from: u64) {
     until("the count to go on", || (count(bundle) != from).then_some(()));
     let now = count(bundle);
@@ -28,7 +28,7 @@ pub(crate) fn nothing() -> OwnedFd {
     File::options().read(true).write(true).open("/dev/null").unwrap().into()
 }
 
-/// Whether CRIU has nothing to work with: User Mode Linux keeps the registers of its processes to itself.
+/// Whether CRIU cannot work here: User Mode Linux does not let it read the registers of processes.
 pub(crate) fn not_possible() -> bool {
     let uml = std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("User Mode Linux"));
     uml && not_here("CRIU does not work in User Mode Linux")
@@ -59,7 +59,7 @@ impl Bundle {
         self.restore(&["--detach"]).finish().ok();
     }
 
-    /// Counts, is saved, and is gone.
+    /// Starts the container, checkpoints it, and checks that it is gone; returns the count.
     pub(crate) fn saved(&self) -> u64 {
         self.go();
         until("some counting", || (count(self) > 20).then_some(()));
@@ -70,7 +70,7 @@ impl Bundle {
 }
 
 #[test]
-fn memory_goes_on_where_it_stood() {
+fn memory_is_restored() {
     if not_possible() {
         return;
     }
@@ -92,7 +92,7 @@ fn memory_goes_on_where_it_stood() {
 }
 
 #[test]
-fn a_container_may_run_on_and_be_saved_again() {
+fn leave_running_and_repeated_checkpoints_work() {
     if not_possible() {
         return;
     }
@@ -108,7 +108,7 @@ fn a_container_may_run_on_and_be_saved_again() {
     let before = count(&bundle);
     bundle.back();
     counts_on(&bundle, before);
-    // what was restored is saved like any other
+    // a restored container can be checkpointed again
     std::fs::remove_dir_all(bundle.images()).unwrap();
     bundle.checkpoint(&["--manage-cgroups-mode", "ignore", "--file-locks", "--tcp-established", "--ext-unix-sk"]).ok();
     let before = count(&bundle);
@@ -118,7 +118,7 @@ fn a_container_may_run_on_and_be_saved_again() {
 }
 
 #[test]
-fn a_paused_container_is_saved() {
+fn a_paused_container_can_be_checkpointed() {
     if not_possible() {
         return;
     }
@@ -134,7 +134,7 @@ fn a_paused_container_is_saved() {
 }
 
 #[test]
-fn memory_may_be_saved_ahead() {
+fn pre_dump_saves_memory_in_advance() {
     if not_possible() {
         return;
     }
@@ -145,7 +145,7 @@ fn memory_may_be_saved_ahead() {
     let call =
         bundle.runtime().args(["checkpoint", "--pre-dump", "--image-path"]).arg(&parent).arg(&bundle.id).finish();
     if call.code != 0 {
-        // the kernel tells which pages were written only where it is built with CONFIG_MEM_SOFT_DIRTY
+        // tracking of written pages needs CONFIG_MEM_SOFT_DIRTY
         let call = call.fails(1, "criu is missing features: [MemTrack]");
         assert!(!parent.join("pages-1.img").exists(), "{call}");
         assert!(not_here("the kernel does not track written pages: pre-dump is refused"));
@@ -162,7 +162,7 @@ fn memory_may_be_saved_ahead() {
 }
 
 #[test]
-fn the_foreground_passes_signals_on_and_a_log_goes_on() {
+fn foreground_restore_forwards_signals_and_output() {
     if not_possible() || peer_differs(&["runc"], "does not save a container whose output goes to a file of the host") {
         return;
     }
@@ -178,14 +178,14 @@ fn the_foreground_passes_signals_on_and_a_log_goes_on() {
     running.kill(libc::SIGTERM);
     running.finish().code(42);
     let said = said();
-    // a wait that the checkpoint has interrupted may be among it
+    // the output may also report a wait that the checkpoint interrupted
     let ends = format!("signal: {}\n", libc::SIGTERM);
     assert!(said.starts_with("begin\ntrap: ready\nsignal: ") && said.ends_with(&ends), "{said}");
     bundle.nothing_left();
 }
 
 #[test]
-fn the_foreground_gives_the_status_of_one_that_was_killed() {
+fn foreground_restore_returns_the_exit_status() {
     if not_possible() || peer_differs(&["runc"], "waits on, though the container has ended") {
         return;
     }
@@ -205,7 +205,7 @@ fn the_foreground_gives_the_status_of_one_that_was_killed() {
 }
 
 #[test]
-fn a_terminal_comes_back_with_another_master() {
+fn a_restored_terminal_has_a_new_master() {
     if not_possible() {
         return;
     }
@@ -227,7 +227,7 @@ fn a_terminal_comes_back_with_another_master() {
 }
 
 #[test]
-fn what_is_bound_and_hidden_is_again() {
+fn bind_mounts_and_masks_are_restored() {
     if not_possible() {
         return;
     }
@@ -242,7 +242,7 @@ fn what_is_bound_and_hidden_is_again() {
         .bind(&file, "/scratch/one", &["bind"]);
     bundle = bundle.set("/linux/maskedPaths/-", "/nowhere").set("/linux/maskedPaths/-", "/etc/secret");
     let before = bundle.saved();
-    // other contents, on what looks like another machine: places that mounts had made are missing
+    // as on another machine: other contents, and mount points that the runtime created are missing
     std::fs::write(&file, "second").unwrap();
     std::fs::remove_dir_all(directory.join("deep")).unwrap();
     std::fs::remove_file(bundle.rootfs().join("tmp/linked")).unwrap();
@@ -266,7 +266,7 @@ fn what_is_bound_and_hidden_is_again() {
 }
 
 #[test]
-fn the_hosts_devices_are_given_again() {
+fn host_devices_are_restored() {
     if not_possible() {
         return;
     }
@@ -284,7 +284,7 @@ fn the_hosts_devices_are_given_again() {
 }
 
 #[test]
-fn limits_and_cgroup_are_those_of_the_bundle() {
+fn cgroup_and_limits_are_restored() {
     if not_possible() {
         return;
     }
@@ -305,7 +305,7 @@ fn limits_and_cgroup_are_those_of_the_bundle() {
 }
 
 #[test]
-fn a_network_that_is_given_is_given_again() {
+fn a_joined_network_namespace_is_restored() {
     if not_possible() {
         return;
     }
@@ -322,7 +322,7 @@ fn a_network_that_is_given_is_given_again() {
 }
 
 #[test]
-fn ids_are_mapped_again() {
+fn id_mappings_are_restored() {
     if not_possible() || peer_differs(&["runc"], "closes the images to who is root in the container") {
         return;
     }
@@ -336,7 +336,7 @@ fn ids_are_mapped_again() {
 }
 
 #[test]
-fn hooks_of_the_runtime_run_at_a_restore() {
+fn runtime_hooks_run_at_restore() {
     if not_possible() {
         return;
     }
@@ -358,7 +358,7 @@ fn hooks_of_the_runtime_run_at_a_restore() {
 }
 
 #[test]
-fn a_hook_that_fails_ends_the_restore() {
+fn a_failing_hook_fails_the_restore() {
     if not_possible() {
         return;
     }
@@ -374,7 +374,7 @@ fn a_hook_that_fails_ends_the_restore() {
 }
 
 #[test]
-fn what_fails_leaves_the_container_as_it_was() {
+fn a_failed_checkpoint_leaves_the_container_running() {
     if not_possible() {
         return;
     }
@@ -393,7 +393,7 @@ fn what_fails_leaves_the_container_as_it_was() {
     let path = bundle.host_directory("bin");
     let call = bundle.runtime().env("PATH", &path).args(["checkpoint", "--image-path"]).arg(bundle.images());
     call.arg(&bundle.id).finish().fails(1, "exec: \"criu\": executable file not found in $PATH");
-    // one that is too old, and one that says no more
+    // a criu that exits without an answer, as one that is too old does, and one that is killed
     for (script, phrase) in [("exit 0", "criu ended without an answer"), ("kill -KILL $$", "criu ended without")] {
         executable(&path.join("criu"), &format!("#!/bin/sh\n{script}\n"));
         let call = bundle.runtime().env("PATH", &path).args(["checkpoint", "--image-path"]).arg(bundle.images());
@@ -414,11 +414,11 @@ fn executable(path: &Path, text: &str) {
 }
 
 #[test]
-fn crius_reason_is_in_the_error() {
+fn crius_error_is_reported() {
     if not_possible() {
         return;
     }
-    // a file of a mount that the container does not see
+    // a file on a mount that is not in the container
     let bundle = counting("reason");
     let secret = File::open(bundle.host_file("secret", "")).unwrap();
     let call = bundle.launch("run", &["--detach", "--preserve-fds", "1"]).stdio(&nothing());
@@ -434,7 +434,7 @@ fn crius_reason_is_in_the_error() {
 }
 
 #[test]
-fn a_restore_that_fails_leaves_nothing() {
+fn a_failed_restore_leaves_nothing() {
     if not_possible() {
         return;
     }
@@ -455,7 +455,7 @@ fn a_restore_that_fails_leaves_nothing() {
 }
 
 #[test]
-fn a_restore_that_was_killed_can_be_removed() {
+fn a_killed_restore_can_be_deleted() {
     if not_possible() || peer_differs(&["runc"], "leaves the root mounted in the state directory") {
         return;
     }
@@ -476,7 +476,7 @@ fn a_restore_that_was_killed_can_be_removed() {
 }
 
 #[test]
-fn only_what_runs_can_be_saved() {
+fn only_a_running_container_can_be_checkpointed() {
     let bundle = Bundle::new("states").sees(&["pause"]);
     bundle.create().ok();
     bundle.checkpoint(&[]).fails(1, "Container cannot be checkpointed in created state");
@@ -488,10 +488,10 @@ fn only_what_runs_can_be_saved() {
 }
 
 #[test]
-fn engines_find_out_what_is_there() {
+fn checkpoint_reports_missing_support_as_engines_expect() {
     let probe = |args: &[&str]| Bundle::new("probe").verb(args);
     assert!(probe(&["checkpoint", "--help"]).ok().stdout.contains("--leave-running"));
-    // Podman tells by this whether the flag is known
+    // Podman uses this to find out whether the flag is supported
     let said = probe(&["restore", "--lsm-mount-context"]);
     assert!(said.code != 0 && said.stderr.contains("flag needs an argument"), "{said}");
     let features = probe(&["features"]).ok().json();

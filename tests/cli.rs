@@ -7,7 +7,7 @@ fn onggi_or_runc() -> bool {
 }
 
 #[test]
-fn the_version_begins_as_containerd_wants_it() {
+fn the_version_output_is_as_containerd_parses_it() {
     let bundle = Bundle::new("version");
     for flag in ["--version", "-v"] {
         let output = bundle.verb(&[flag]).ok();
@@ -23,7 +23,7 @@ fn the_version_begins_as_containerd_wants_it() {
 }
 
 #[test]
-fn called_as_runc_it_says_runc() {
+fn called_as_runc_the_version_says_runc() {
     let bundle = Bundle::new("argv0");
     let mut command = std::process::Command::new(&crate::support::Runtime::get().path);
     std::os::unix::process::CommandExt::arg0(&mut command, "/usr/bin/runc");
@@ -32,7 +32,7 @@ fn called_as_runc_it_says_runc() {
 }
 
 #[test]
-fn help_is_no_mistake() {
+fn help_exits_with_0() {
     let bundle = Bundle::new("help");
     for args in [&[][..], &["--help"], &["-h"], &["create", "--help"], &["help"]] {
         if (args.len() != 2 && args != ["--help"]) && !onggi_or_runc() {
@@ -43,7 +43,7 @@ fn help_is_no_mistake() {
     }
 }
 
-/// Scripts look for the program and the verb behind the first heading.
+/// Scripts look for the program and the verb after the first heading.
 #[test]
 fn help_has_runcs_layout() {
     if !onggi_or_runc() {
@@ -65,7 +65,7 @@ fn help_has_runcs_layout() {
 }
 
 #[test]
-fn mistakes_of_usage_have_runcs_statuses_and_words() {
+fn usage_errors_have_runcs_statuses_and_texts() {
     if !onggi_or_runc() {
         return;
     }
@@ -82,7 +82,7 @@ fn mistakes_of_usage_have_runcs_statuses_and_words() {
 }
 
 #[test]
-fn flags_are_taken_as_go_takes_them() {
+fn flags_follow_gos_syntax() {
     if !onggi_or_runc() {
         return;
     }
@@ -99,7 +99,7 @@ fn flags_are_taken_as_go_takes_them() {
 }
 
 #[test]
-fn the_root_of_the_state_is_not_the_root_of_all() {
+fn the_state_root_cannot_be_the_root_directory() {
     if onggi_or_runc() && !peer_differs(&["runc<1.2"], "takes it") {
         let bundle = Bundle::new("slash");
         let output = bundle.runtime().args(["--root", "/", "list"]).finish();
@@ -108,14 +108,14 @@ fn the_root_of_the_state_is_not_the_root_of_all() {
 }
 
 #[test]
-fn a_root_that_is_not_there_is_an_error_for_list() {
+fn list_fails_on_a_missing_state_root() {
     if onggi_or_runc() && !peer_differs(&["runc<1.2"], "shows an empty table") {
         let bundle = Bundle::new("list-root");
         bundle.verb(&["list"]).fails(1, "no such file or directory");
     }
 }
 
-/// A failing call with a log file; gives the records.
+/// A failing call with a log file; returns its output and the log.
 fn logged(format: &str, words: &[&str]) -> (Output, String) {
     let bundle = Bundle::new("log");
     let file = bundle.path("log");
@@ -139,12 +139,12 @@ fn a_failing_call_logs_one_json_record() {
     let time = record["time"].as_str().unwrap();
     assert_eq!(time.len(), "2026-11-20T23:49:41Z".len(), "{time}: RFC 3339 in seconds");
     assert!(time.ends_with('Z') && time.as_bytes()[10] == b'T', "{time}");
-    // said on standard error as well, for people
+    // standard error has the message too
     assert!(output.stderr.contains("container does not exist"), "{output}");
 }
 
 #[test]
-fn a_text_record_is_as_logrus_has_it() {
+fn text_log_records_have_logrus_format() {
     if !onggi_or_runc() {
         return;
     }
@@ -154,7 +154,7 @@ fn a_text_record_is_as_logrus_has_it() {
 }
 
 #[test]
-fn without_a_log_the_error_is_a_record_on_standard_error() {
+fn without_a_log_file_the_record_goes_to_stderr() {
     if onggi_or_runc() {
         let output = Bundle::new("stderr").verb(&["state", "nosuch"]).code(1);
         assert!(output.stderr.contains("level=error msg=\"container does not exist\""), "{output}");
@@ -166,7 +166,7 @@ fn without_a_log_the_error_is_a_record_on_standard_error() {
 }
 
 #[test]
-fn a_log_is_appended_to_and_a_success_leaves_it_empty() {
+fn the_log_is_appended_to_and_success_writes_nothing() {
     let bundle = Bundle::new("append").sees(&["true"]);
     let file = bundle.host_file("log", "");
     let logged = || bundle.runtime().args(["--log"]).args([&file]).args(["--log-format", "json"]);
@@ -180,7 +180,7 @@ fn a_log_is_appended_to_and_a_success_leaves_it_empty() {
 }
 
 #[test]
-fn the_record_of_a_failed_launch_holds_the_whole_sentence() {
+fn the_log_record_of_a_failed_start_contains_the_whole_error() {
     let bundle = Bundle::new("launch-log").args(&["nosuchcmd"]);
     let file = bundle.path("log");
     let call = bundle.runtime().args(["--log"]).args([&file]).args(["--log-format", "json", "create", "--bundle"]);
@@ -194,7 +194,7 @@ fn the_record_of_a_failed_launch_holds_the_whole_sentence() {
 }
 
 #[test]
-fn debug_says_more_and_changes_nothing() {
+fn debug_logs_more_and_changes_nothing_else() {
     let bundle = Bundle::new("debug").sees(&["exit", "3"]);
     let file = bundle.path("log");
     let call = bundle.runtime().args(["--debug", "--log"]).args([&file]).args(["run", "--bundle"]);
@@ -204,7 +204,7 @@ fn debug_says_more_and_changes_nothing() {
     if peer_differs(&["crun"], "says no more") {
         return;
     }
-    // where a stage is runc's, so are its words
+    // stages that runc also has are logged with runc's text
     for stage in ["nsexec container setup", "child process in init()", "init: closing the pipe to signal completion"] {
         let said = log.lines().any(|line| line.contains("level=debug") && line.contains(stage));
         assert!(said, "{stage}: {log}");
@@ -212,7 +212,7 @@ fn debug_says_more_and_changes_nothing() {
 }
 
 #[test]
-fn debug_says_what_exec_does() {
+fn debug_logs_the_stages_of_exec() {
     if peer_differs(&["crun"], "says no more") {
         return;
     }
@@ -231,7 +231,7 @@ fn debug_says_what_exec_does() {
 }
 
 #[test]
-fn global_flags_that_callers_always_give_are_taken() {
+fn global_flags_of_engines_are_accepted() {
     let bundle = Bundle::new("globals").sees(&["exit", "3"]);
     for flags in
         [&["--rootless=false"][..], &["--rootless", "false"], &["--rootless=auto"], &["--log-format=text", "--debug"]]
@@ -258,7 +258,7 @@ fn spec_writes_a_bundle_that_runs() {
     if onggi_or_runc() {
         call().finish().fails(1, "File config.json exists. Remove it first");
     }
-    // as a user goes on: another program, no terminal
+    // as a user continues: another program, no terminal
     let mut own = bundle;
     own.config = config;
     let path = format!("/{}", own.id);
@@ -282,7 +282,7 @@ fn spec_for_a_user_has_a_user_namespace() {
 }
 
 #[test]
-fn crun_callers_may_name_the_document() {
+fn cruns_config_flag_is_accepted() {
     if peer_differs(&["runc"], "knows no --config") {
         return;
     }
@@ -296,7 +296,7 @@ fn crun_callers_may_name_the_document() {
 }
 
 #[test]
-fn crun_callers_may_name_who_makes_cgroups() {
+fn cruns_cgroup_manager_flag_is_accepted() {
     if peer_differs(&["runc"], "knows no --cgroup-manager") {
         return;
     }

@@ -1,4 +1,4 @@
-//! Terminals: through `--console-socket`, and in the foreground of a terminal of the caller's.
+//! Terminals: sent through `--console-socket`, and relayed to the caller's terminal in the foreground.
 
 use crate::support::tty::{Receiver, Terminal};
 use crate::support::{Bundle, json, peer_differs, until};
@@ -8,7 +8,7 @@ fn with_terminal(name: &str, words: &[&str]) -> Bundle {
     Bundle::new(name).set("/process/terminal", true).sees(words)
 }
 
-/// Creates the container with a console socket, and takes the terminal's master.
+/// Creates the container with a console socket, and receives the terminal's master.
 fn create(bundle: &Bundle) -> (Terminal, String) {
     let receiver = Receiver::new(&bundle.path("c.sock"));
     bundle.launch("create", &["--console-socket", receiver.path.to_str().unwrap()]).finish().ok();
@@ -20,7 +20,7 @@ fn create(bundle: &Bundle) -> (Terminal, String) {
 fn the_master_comes_through_the_console_socket() {
     let bundle = with_terminal("socket", &["tty", "+", "stat", "/dev/console", "+", "echo", "done", "+", "pause"]);
     let (mut terminal, name) = create(&bundle);
-    // a receiver may not depend on the text, but some text must come with a descriptor
+    // receivers do not depend on the text, but a descriptor cannot be sent without any
     assert!(!name.is_empty());
     bundle.start().ok();
     let seen = terminal.wait_for("done").replace("\r\n", "\n");
@@ -37,7 +37,7 @@ fn the_master_comes_through_the_console_socket() {
 }
 
 #[test]
-fn the_terminal_has_the_size_of_the_bundle() {
+fn the_terminal_has_the_configured_size() {
     let size = json!({"height": 33, "width": 111});
     let bundle = with_terminal("size", &["tty", "+", "pause"]).set("/process/consoleSize", size);
     let (mut terminal, _) = create(&bundle);
@@ -58,7 +58,7 @@ fn the_payload_sees_the_terminal_resized() {
 }
 
 #[test]
-fn what_is_typed_arrives() {
+fn input_reaches_the_payload() {
     let bundle = with_terminal("typed", &["stdin", "+", "pause"]);
     let (mut terminal, _) = create(&bundle);
     bundle.start().ok();
@@ -96,7 +96,7 @@ fn without_a_terminal_there_is_no_console() {
 }
 
 #[test]
-fn a_terminal_needs_somebody_who_takes_it() {
+fn create_with_a_terminal_requires_a_console_socket() {
     let phrase = "cannot allocate tty if runc will detach without setting console socket";
     let bundle = with_terminal("nobody", &["true"]);
     bundle.create().fails(1, phrase);
@@ -105,7 +105,7 @@ fn a_terminal_needs_somebody_who_takes_it() {
 }
 
 #[test]
-fn a_socket_needs_a_terminal_to_send() {
+fn a_console_socket_without_a_terminal_is_refused() {
     if peer_differs(&["crun"], "ignores the socket") {
         return;
     }
@@ -118,7 +118,7 @@ fn a_socket_needs_a_terminal_to_send() {
 }
 
 #[test]
-fn a_socket_that_nobody_listens_on_is_an_error() {
+fn a_console_socket_without_a_listener_is_an_error() {
     let bundle = with_terminal("deaf", &["true"]);
     let socket = bundle.path("nobody.sock");
     let output = bundle.launch("create", &["--console-socket", socket.to_str().unwrap()]).finish();
@@ -126,7 +126,7 @@ fn a_socket_that_nobody_listens_on_is_an_error() {
     bundle.nothing_left();
 }
 
-/// What of a terminal's line discipline a raw mode takes away.
+/// Whether the terminal is in cooked mode.
 fn cooked(slave: &std::os::fd::OwnedFd) -> bool {
     tcgetattr(slave).unwrap().local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG)
 }
@@ -152,21 +152,21 @@ fn in_the_foreground_the_callers_terminal_is_raw_until_the_end() {
 }
 
 #[test]
-fn in_the_foreground_sizes_are_passed_on() {
+fn in_the_foreground_resizes_are_passed_on() {
     let bundle = with_terminal("foreground-size", &["tty", "+", "wait-size", "50", "120"]);
     let (mut terminal, slave) = Terminal::open();
     terminal.resize(40, 100);
     let run = bundle.launch("run", &[]).stdio(&slave).start();
     terminal.wait_for("isatty.0: true");
     terminal.resize(50, 120);
-    // the terminal is nobody's controlling one, so the kernel tells nobody
+    // it is no controlling terminal of the runtime, so the kernel sends it no SIGWINCH
     run.kill(libc::SIGWINCH);
     terminal.wait_for("size: 50 120");
     run.finish().ok();
 }
 
 #[test]
-fn in_the_foreground_the_terminal_begins_with_the_callers_size() {
+fn in_the_foreground_the_terminal_starts_with_the_callers_size() {
     if peer_differs(&["crun"], "passes the size on only when it changes") {
         return;
     }
@@ -179,7 +179,7 @@ fn in_the_foreground_the_terminal_begins_with_the_callers_size() {
 }
 
 #[test]
-fn in_the_foreground_output_is_whole() {
+fn in_the_foreground_no_output_is_lost() {
     if peer_differs(&["crun"], "loses what it has not copied when the payload ends") {
         return;
     }

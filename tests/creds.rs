@@ -1,6 +1,6 @@
-//! What the payload is: user, groups, capabilities, limits, scheduling, keyring, signals.
+//! Attributes of the payload's process: user, groups, capabilities, rlimits, scheduling, keyring, signals.
 
-use crate::support::process::{self, nicer};
+use crate::support::process::{self, with_nice};
 use crate::support::runtime::Call;
 use crate::support::{Bundle, Output, json, peer_differs};
 
@@ -13,7 +13,7 @@ const KILL: u32 = 5;
 const NET_RAW: u32 = 13;
 
 #[test]
-fn the_five_sets_of_capabilities_are_those_of_the_bundle() {
+fn the_five_capability_sets_are_as_configured() {
     let bundle = Bundle::new("caps").set(
         "/process/capabilities",
         json!({
@@ -24,7 +24,7 @@ fn the_five_sets_of_capabilities_are_those_of_the_bundle() {
             "ambient": ["CAP_KILL"]
         }),
     );
-    // with an exec in between a root user's sets follow the bounding set: what the runtime set is seen as another user
+    // execve recomputes the sets of root from the bounding set, so another user shows what the runtime has set
     let output = bundle.set("/process/user", json!({"uid": 1000, "gid": 1000})).run(&["id"]).ok();
     let output = output.has("CapBnd", &bits(&[CHOWN, KILL, NET_RAW])).has("CapInh", &bits(&[KILL]));
     output.has("CapAmb", &bits(&[KILL])).has("CapEff", &bits(&[KILL])).has("CapPrm", &bits(&[KILL]));
@@ -75,14 +75,14 @@ fn an_unknown_capability_is_a_warning() {
 }
 
 #[test]
-fn the_bit_of_no_new_privileges_is_that_of_the_bundle() {
+fn no_new_privileges_is_as_configured() {
     Bundle::new("nnp").set("/process/noNewPrivileges", true).run(&["id"]).ok().has("NoNewPrivs", "1");
     Bundle::new("nnp").set("/process/noNewPrivileges", false).run(&["id"]).ok().has("NoNewPrivs", "0");
     Bundle::new("nnp").without("/process/noNewPrivileges").run(&["id"]).ok().has("NoNewPrivs", "0");
 }
 
 #[test]
-fn user_and_groups_are_those_of_the_bundle() {
+fn user_and_groups_are_as_configured() {
     let user = json!({"uid": 1000, "gid": 1001, "additionalGids": [5, 1002, 65533]});
     let output = Bundle::new("user").set("/process/user", user).run(&["id"]).ok();
     let output = output.has("Uid", "1000\t1000\t1000\t1000").has("Gid", "1001\t1001\t1001\t1001");
@@ -92,14 +92,14 @@ fn user_and_groups_are_those_of_the_bundle() {
 }
 
 #[test]
-fn the_umask_is_022_or_that_of_the_bundle() {
+fn the_umask_is_022_or_as_configured() {
     Bundle::new("umask").run(&["umask"]).ok().has("umask", "0022");
     Bundle::new("umask").set("/process/user/umask", 0o77).run(&["umask"]).ok().has("umask", "0077");
     Bundle::new("umask").set("/process/user/umask", 0).run(&["umask"]).ok().has("umask", "0000");
 }
 
 #[test]
-fn limits_are_those_of_the_bundle() {
+fn rlimits_are_as_configured() {
     let limits = json!([
         {"type": "RLIMIT_NOFILE", "soft": 512, "hard": 1024},
         {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
@@ -115,14 +115,14 @@ fn limits_are_those_of_the_bundle() {
 }
 
 #[test]
-fn a_limit_that_is_not_named_is_the_callers() {
+fn an_unset_rlimit_is_the_callers() {
     let (soft, hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap();
     let output = Bundle::new("callers-limit").without("/process/rlimits").run(&["rlimits"]).ok();
     assert_eq!(output.get("RLIMIT_NOFILE"), Some(format!("{soft} {hard}").as_str()), "{output}");
 }
 
 #[test]
-fn a_wrong_limit_is_refused() {
+fn an_invalid_rlimit_is_refused() {
     let bundle =
         Bundle::new("bogus-limit").set("/process/rlimits", json!([{"type": "RLIMIT_BOGUS", "soft": 1, "hard": 1}]));
     bundle.run_as_is().fails(1, "RLIMIT_BOGUS");
@@ -136,11 +136,11 @@ fn a_wrong_limit_is_refused() {
 }
 
 #[test]
-fn the_score_of_the_oom_killer_is_that_of_the_bundle() {
+fn oom_score_adj_is_as_configured() {
     Bundle::new("oom").set("/process/oomScoreAdj", 500).run(&["sched"]).ok().has("oom_score_adj", "500");
     let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
     Bundle::new("oom").run(&["sched"]).ok().has("oom_score_adj", own.trim());
-    // lowering it needs a capability that the tests may not have: then it is an error, not a silence
+    // lowering it needs a capability that the tests may lack: then it must be an error
     let lower = Bundle::new("oom-lower").set("/process/oomScoreAdj", -900).run(&["sched"]);
     if lower.code == 0 {
         lower.has("oom_score_adj", "-900");
@@ -152,7 +152,7 @@ fn the_score_of_the_oom_killer_is_that_of_the_bundle() {
 }
 
 #[test]
-fn scheduling_is_that_of_the_bundle() {
+fn the_scheduler_is_as_configured() {
     if peer_differs(&["runc<1.2"], "knows no scheduler") {
         return;
     }
@@ -162,8 +162,8 @@ fn scheduling_is_that_of_the_bundle() {
     see(json!({"policy": "SCHED_IDLE"})).has("sched.policy", "5");
     let flags = json!({"policy": "SCHED_OTHER", "nice": 3, "flags": ["SCHED_FLAG_RESET_ON_FORK"]});
     see(flags).has("sched.flags", "1").has("sched.nice", "3");
-    // what is not named is 0, and not the caller's
-    let from_nice = |bundle: &Bundle| bundle.launch("run", &[]).with(|command| nicer(command, 5)).finish().ok();
+    // unset values are 0, not the caller's
+    let from_nice = |bundle: &Bundle| bundle.launch("run", &[]).with(|command| with_nice(command, 5)).finish().ok();
     for policy in ["SCHED_OTHER", "SCHED_BATCH"] {
         let bundle = Bundle::new("scheduler").set("/process/scheduler", json!({"policy": policy})).sees(&["sched"]);
         from_nice(&bundle).has("sched.nice", "0").has("sched.priority", "0").has("sched.flags", "0");
@@ -172,11 +172,11 @@ fn scheduling_is_that_of_the_bundle() {
 }
 
 #[test]
-fn real_time_scheduling_is_that_of_the_bundle_or_an_error() {
+fn real_time_scheduling_is_as_configured_or_an_error() {
     if peer_differs(&["runc<1.2"], "knows no scheduler") {
         return;
     }
-    // a v1 cpu cgroup without a real-time budget refuses; then the error must name the call
+    // a v1 cpu cgroup without a real-time budget refuses it: then the error must name the call
     let output =
         Bundle::new("fifo").set("/process/scheduler", json!({"policy": "SCHED_FIFO", "priority": 10})).run(&["sched"]);
     if output.code == 0 {
@@ -195,7 +195,7 @@ fn an_unknown_scheduler_is_refused() {
 }
 
 #[test]
-fn the_priority_of_input_and_output_is_that_of_the_bundle() {
+fn the_io_priority_is_as_configured() {
     if peer_differs(&["runc<1.2"], "knows no ioPriority") {
         return;
     }
@@ -222,13 +222,13 @@ fn the_priority_of_input_and_output_is_that_of_the_bundle() {
 }
 
 #[test]
-fn the_personality_is_that_of_the_bundle() {
+fn the_personality_is_as_configured() {
     if peer_differs(&["runc<1.2"], "knows no personality") {
         return;
     }
     let value = json!({"domain": "LINUX32"});
     let bundle = Bundle::new("linux32").set("/linux/personality", value);
-    // User Mode Linux keeps the word and changes no name
+    // User Mode Linux stores the personality, but uname does not change
     let told = Call::new(std::process::Command::new("setarch"), &bundle.path("host"))
         .args(["linux32", "uname", "-m"])
         .finish()
@@ -246,7 +246,7 @@ fn keyring(output: &Output) -> String {
 }
 
 #[test]
-fn the_session_keyring_is_new_and_the_containers() {
+fn the_container_has_a_session_keyring_of_its_own() {
     let bundle = Bundle::new("keyring");
     let name = format!("_ses.{}", bundle.id);
     let seen = keyring(&bundle.run(&["keyring"]).ok());
@@ -256,17 +256,17 @@ fn the_session_keyring_is_new_and_the_containers() {
 }
 
 #[test]
-fn the_session_keyring_is_the_callers_when_told_so() {
+fn no_new_keyring_keeps_the_callers_session_keyring() {
     let bundle = Bundle::new("callers-keyring").sees(&["keyring"]);
     let name = format!("_ses.{}", bundle.id);
     let seen = keyring(&bundle.launch("run", &["--no-new-keyring"]).finish().ok());
     assert!(!seen.ends_with(&name), "{seen}");
 }
 
-/// Whatever its caller ignores and blocks (conmon ignores SIGPIPE, nohup SIGHUP), a payload, a process of `exec` and a hook begin
-/// with the usual effect of every signal, and none blocked.
+/// Whatever the caller ignores or blocks (conmon ignores SIGPIPE, nohup SIGHUP), a payload, a process of `exec` and a hook
+/// start with every signal at its default action and unblocked.
 #[test]
-fn signals_are_as_a_program_expects_them() {
+fn signals_start_with_default_dispositions_and_unblocked() {
     if peer_differs(&["runc"], "hands on what its caller ignores") {
         return;
     }
@@ -276,29 +276,30 @@ fn signals_are_as_a_program_expects_them() {
                 text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_else(|| panic!("no {key} in {text}"));
             u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
         };
-        // the payload's own start ignores SIGPIPE, and glibc's posix_spawn leaves its two private signals ignored
+        // Rust's startup code in the payload ignores SIGPIPE, and glibc's posix_spawn leaves its two private signals ignored
         let known = (1 << (libc::SIGPIPE - 1)) | (1 << 31) | (1 << 32);
         assert_eq!((of("SigBlk"), of("SigIgn") & !known), (0, 0), "{text}");
     };
     let bundle = Bundle::new("signal-state").sees(&["id"]);
     let said = bundle.path("hook.said");
-    let status = |verb: &[&str]| bundle.launch(verb[0], &verb[1..]).with(process::polluted).finish().ok().stdout;
+    let status =
+        |verb: &[&str]| bundle.launch(verb[0], &verb[1..]).with(process::with_odd_signals).finish().ok().stdout;
     judge(&status(&["run"]));
     let running = Bundle::new("signal-exec").sees(&["pause"]);
     running.up();
-    let call = running.runtime().args(["exec", &running.id, "/payload", "id"]).with(process::polluted);
+    let call = running.runtime().args(["exec", &running.id, "/payload", "id"]).with(process::with_odd_signals);
     judge(&call.finish().ok().stdout);
     running.down();
     let hook =
         json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("grep Sig /proc/self/status > {}", said.display())]}]);
     let hooked = Bundle::new("signal-hook").set("/hooks/createRuntime", hook).sees(&["true"]);
-    hooked.launch("run", &[]).with(process::polluted).finish().ok();
+    hooked.launch("run", &[]).with(process::with_odd_signals).finish().ok();
     judge(&std::fs::read_to_string(&said).unwrap());
 }
 
 /// Kubernetes' `readOnlyRootFilesystem` with a `workingDir` that the image does not have.
 #[test]
-fn a_working_directory_is_made_before_the_root_becomes_read_only() {
+fn a_missing_cwd_is_created_before_the_root_becomes_read_only() {
     let bundle = Bundle::new("cwd-ro").set("/root/readonly", true).set("/process/cwd", "/made/for/it").sees(&["cwd"]);
     let output = bundle.run_as_is().ok();
     assert!(output.stdout.contains("/made/for/it"), "{output}");

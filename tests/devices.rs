@@ -22,7 +22,7 @@ fn the_default_links_are_there() {
     let output = output.has("/dev/fd.link", "/proc/self/fd").has("/dev/stdin.link", "/proc/self/fd/0");
     let output = output.has("/dev/stdout.link", "/proc/self/fd/1").has("/dev/stderr.link", "/proc/self/fd/2");
     let output = output.has("/dev/ptmx.link", "pts/ptmx");
-    // a kernel may come without it
+    // only if the kernel has it
     if std::path::Path::new("/proc/kcore").exists() {
         output.has("/dev/core.link", "/proc/kcore");
     } else if !peer_differs(&["crun"], "links /dev/core to a file that is not there") {
@@ -64,7 +64,7 @@ fn the_default_devices_work() {
     let output = Bundle::new("devices-work").run(&words).ok();
     let output = output.has("write /dev/null", "ok").has("write /dev/full", "ENOSPC").has("open /dev/zero r", "ok");
     let output = output.has("open /dev/urandom r", "ok").has("open /dev/random r", "ok");
-    // without a controlling terminal there is none to open; the device itself is allowed
+    // ENXIO: there is no controlling terminal, but the device is allowed
     output.has("open /dev/ptmx rw", "ok").has("open /dev/tty r", "ENXIO");
 }
 
@@ -91,7 +91,7 @@ fn configured_devices_are_made() {
 }
 
 #[test]
-fn a_configured_device_takes_the_place_of_a_default_one() {
+fn a_configured_device_replaces_a_default_one() {
     let device = json!([{"path": "/dev/null", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600, "uid": 5}]);
     let rule = json!({"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rwm"});
     let bundle = Bundle::new("own-null").set("/linux/devices", device).set("/linux/resources/devices/-", rule);
@@ -114,7 +114,7 @@ fn a_device_of_an_unknown_type_is_refused() {
 
 #[test]
 fn devices_that_no_rule_allows_cannot_be_opened() {
-    // kmsg, 1:11: no default rule knows it; making nodes is allowed, opening them is not
+    // kmsg, 1:11, is in no default rule: mknod is allowed, open is not
     let words = [
         "mknod",
         "/tmp/kmsg",
@@ -162,9 +162,9 @@ fn the_later_rule_wins() {
     bundle.run(&words).ok().has("open /tmp/kmsg r", "ok").has("open /tmp/kmsg w", "EPERM");
 }
 
-/// `allow` is REQUIRED; Go, and with it runc, reads its absence as false.
+/// `allow` is REQUIRED in the spec; runc (Go) reads a missing one as false.
 #[test]
-fn a_rule_that_does_not_say_allows_nothing() {
+fn a_rule_without_allow_denies() {
     let rules = json!([{"allow": true, "access": "rwm"}, {"type": "c", "major": 1, "minor": 11, "access": "w"}]);
     let bundle = Bundle::new("no-allow").caps(&["CAP_MKNOD", "CAP_SYSLOG"]).set("/linux/resources/devices", rules);
     let words = ["mknod", "/tmp/kmsg", "c", "1", "11", "+", "open", "/tmp/kmsg", "r", "+", "open", "/tmp/kmsg", "w"];
@@ -172,7 +172,7 @@ fn a_rule_that_does_not_say_allows_nothing() {
 }
 
 #[test]
-fn without_rules_every_device_is_closed_but_the_default_ones() {
+fn without_rules_only_the_default_devices_are_accessible() {
     let words = ["mknod", "/tmp/kmsg", "c", "1", "11", "+", "open", "/tmp/kmsg", "r", "+", "open", "/dev/null", "rw"];
     let bundle = Bundle::new("no-rules").caps(&["CAP_MKNOD", "CAP_SYSLOG"]).without("/linux/resources/devices");
     let output = bundle.run(&words).ok().has("open /dev/null rw", "ok");
@@ -182,10 +182,10 @@ fn without_rules_every_device_is_closed_but_the_default_ones() {
 }
 
 #[test]
-fn in_a_user_namespace_the_devices_are_the_hosts() {
+fn in_a_user_namespace_devices_are_bound_from_the_host() {
     let device = json!([{"path": "/dev/mine", "type": "c", "major": 1, "minor": 5}]);
     let bundle = Bundle::new("userns-devices").user_namespace();
-    // the node to be bound is the host's of that path
+    // the source of the bind mount is the host's node at that path
     let bundle = if std::path::Path::new("/dev/mine").exists() { bundle.set("/linux/devices", device) } else { bundle };
     let words = [
         "stat",
@@ -209,11 +209,11 @@ fn in_a_user_namespace_the_devices_are_the_hosts() {
 }
 
 #[test]
-fn a_host_dev_bound_as_a_whole_is_left_alone() {
+fn a_bind_mounted_host_dev_is_left_unchanged() {
     let before = std::fs::read_link("/dev/ptmx").map(|l| l.display().to_string()).unwrap_or_default();
     let bundle = Bundle::new("bound-dev");
     for mount in ["/dev", "/dev/pts", "/dev/shm", "/dev/mqueue"] {
-        // all of the container's own
+        // everything on it that the default configuration mounts
         assert!(bundle.config["mounts"].as_array().unwrap().iter().any(|m| m["destination"] == mount));
     }
     let bundle = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev"].iter().fold(bundle, |b, m| b.without_mount(m));

@@ -1,8 +1,8 @@
-//! What goes wrong: broken bundles and steps that fail. One clear sentence, the right status, nothing left.
+//! Failures: broken bundles and failing steps give one clear error and the right status, and leave nothing.
 
 use crate::support::{Bundle, Runtime, Value, World, json, not_here, peer_differs, world};
 
-/// A broken bundle: its name, the change that breaks it, what the error must say, and the peers that see it otherwise.
+/// A broken bundle: its name, the change that breaks it, the expected error, and runtimes known to differ.
 type Row = (&'static str, fn(Bundle) -> Bundle, &'static str, &'static [&'static str]);
 
 const BROKEN: &[Row] = &[
@@ -102,8 +102,8 @@ const BROKEN: &[Row] = &[
 ];
 
 #[test]
-fn a_broken_bundle_is_one_clear_error_and_nothing_left() {
-    // every row is tried, so that one run tells of all
+fn a_broken_bundle_gives_one_clear_error_and_leaves_nothing() {
+    // try every row, so that one run reports all failures
     let failed: Vec<&str> =
         BROKEN.iter().filter(|row| std::panic::catch_unwind(|| breaks(row)).is_err()).map(|(name, ..)| *name).collect();
     assert!(failed.is_empty(), "rows that failed: {failed:?}");
@@ -123,7 +123,7 @@ fn breaks((name, broken, phrase, peers): &Row) {
     bundle.verb(&["state", &bundle.id]).fails(1, "container does not exist");
 }
 
-/// An error is said once: callers take the last record for the reason.
+/// An error is reported once: callers take the last record as the reason.
 fn one_error(text: &str, name: &str) {
     let said = text.lines().filter(|line| line.contains("level=error") || line.contains("level=fatal")).count();
     assert!(said <= 1 || peer_differs(&["runc"], &format!("{name}: says it {said} times")), "{name}: {text}");
@@ -140,14 +140,14 @@ fn a_failure_begins_with_the_verb() {
     bundle.run_as_is().fails(1, &format!("{name} run failed: unable to start container process: "));
 }
 
-/// Only what the kernel has counted as killed for lack of memory is told of as that.
+/// "OOM-killed" is reported only if the kernel counted an OOM kill.
 #[test]
-fn an_init_that_is_killed_is_told_of_with_its_signal() {
+fn a_killed_init_is_reported_with_its_signal() {
     if peer_differs(&["crun", "runc"], "speaks of a closed socket") {
         return;
     }
     for (signal, verb) in [("SEGV", "run"), ("SEGV", "create"), ("KILL", "run"), ("KILL", "create")] {
-        // the first process of a pid namespace is spared such a signal
+        // the kernel does not deliver such a signal to the first process of a pid namespace
         let bundle = Bundle::new("killed").without_namespace("pid").sees(&["true"]);
         let script = format!("kill -{signal} $(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/')");
         let hook = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
@@ -162,7 +162,7 @@ fn an_init_that_is_killed_is_told_of_with_its_signal() {
 }
 
 #[test]
-fn a_bundle_that_is_not_there_is_told_of() {
+fn a_missing_bundle_is_reported() {
     let bundle = Bundle::new("no-bundle");
     let verb = |dir: &str| bundle.runtime().args(["create", "--bundle", dir, &bundle.id]).finish();
     verb("/nosuchbundle").fails(1, "/nosuchbundle");
@@ -172,7 +172,7 @@ fn a_bundle_that_is_not_there_is_told_of() {
 }
 
 #[test]
-fn a_document_that_is_no_json_is_told_of() {
+fn invalid_json_is_reported() {
     for text in ["", "{", "[]", "null", "\"text\"", "{\"ociVersion\": }", "{} {}", "\u{feff}{}"] {
         let bundle = Bundle::new("no-json");
         let dir = bundle.host_directory("other");
@@ -184,13 +184,13 @@ fn a_document_that_is_no_json_is_told_of() {
 }
 
 #[test]
-fn what_the_specification_does_not_know_is_passed_over() {
+fn unknown_properties_are_ignored() {
     let bundle = Bundle::new("unknown-keys").set("/unknown", json!({"deep": [1, 2]})).set("/process/newField", 7);
     bundle.set("/linux/newField", Value::Null).set("/mounts/0/newField", "x").run(&["true"]).ok();
 }
 
 #[test]
-fn the_version_of_the_specification_is_not_judged() {
+fn any_spec_version_is_accepted() {
     for version in ["1.0.0", "1.3.0", "9.9.9"] {
         if version != "1.0.0" && peer_differs(&["crun<1.9"], "knows old versions only") {
             continue;
@@ -200,7 +200,7 @@ fn the_version_of_the_specification_is_not_judged() {
 }
 
 #[test]
-fn empty_lists_and_nulls_are_nothing() {
+fn empty_lists_and_nulls_count_as_absent() {
     let bundle = Bundle::new("empty").set("/hooks", json!({})).set("/annotations", json!({}));
     let bundle =
         bundle.set("/linux/sysctl", json!({})).set("/linux/devices", json!([])).set("/linux/maskedPaths", json!([]));
@@ -208,9 +208,9 @@ fn empty_lists_and_nulls_are_nothing() {
     bundle.set("/linux/seccomp", Value::Null).set("/process/user", json!({})).run(&["true"]).ok();
 }
 
-/// An unknown profile is an error whether the machine has `AppArmor` or not: it never means no profile.
+/// An unknown profile is an error with or without `AppArmor`; it never means "unconfined".
 #[test]
-fn a_profile_that_cannot_be_applied_is_told_of() {
+fn an_unknown_apparmor_profile_is_an_error() {
     if peer_differs(&["crun"], "goes on without") {
         return;
     }
@@ -241,7 +241,7 @@ fn a_pid_file_that_cannot_be_written_ends_the_container() {
 }
 
 #[test]
-fn a_full_state_root_is_told_of() {
+fn a_full_state_root_is_reported() {
     let bundle = Bundle::new("full").sees(&["true"]);
     std::fs::write(bundle.state_root(), "not a directory").unwrap();
     let output = bundle.run_as_is();
@@ -250,7 +250,7 @@ fn a_full_state_root_is_told_of() {
 }
 
 #[test]
-fn a_mount_that_fails_is_told_of_before_a_limit_that_does() {
+fn a_failing_mount_is_reported_before_a_failing_limit() {
     if world() == World::V1 && not_here("limits are written before init mounts") {
         return;
     }

@@ -1,34 +1,34 @@
-//! exec: the process that joins, its status, what the flags and the process document say of it, and how it fails.
+//! exec: exit status, flags, process.json, and failures.
 
 use crate::support::process::members;
 use crate::support::runtime::Call;
 use crate::support::{Bundle, Output, Value, json, kernel, payload, peer_differs, reaper, until};
 use std::time::Instant;
 
-/// A container that stays, as a fixture for those who enter it.
+/// Starts a container that keeps running, for `exec` into it.
 pub(crate) fn up(bundle: Bundle) -> Bundle {
     let bundle = bundle.sees(&["pause"]);
     bundle.up();
     bundle
 }
 
-/// A call of exec: flags, then the payload's words.
+/// A call of exec: flags, then the payload's sub-commands.
 pub(crate) fn exec(bundle: &Bundle, flags: &[&str], words: &[&str]) -> Call {
     bundle.runtime().arg("exec").args(flags).args([&bundle.id, payload::INSIDE]).args(words)
 }
 
-/// exec in the foreground.
+/// Runs exec in the foreground and returns its output.
 pub(crate) fn sees(bundle: &Bundle, flags: &[&str], words: &[&str]) -> Output {
     exec(bundle, flags, words).finish()
 }
 
-/// exec of a process document.
+/// A call of exec with this process.json.
 fn document(bundle: &Bundle, document: &Value) -> Call {
     let file = bundle.host_file("process.json", &document.to_string());
     bundle.runtime().args(["exec", "--process"]).arg(file).arg(&bundle.id)
 }
 
-/// What comes through a pipe can be read once, also where the kernel makes us execute ourselves a second time.
+/// A pipe can be read only once; the process document must survive our re-execution as a sealed copy.
 #[test]
 fn takes_a_process_document_through_a_pipe() {
     let bundle = up(Bundle::new("pipe"));
@@ -56,7 +56,7 @@ fn returns_the_status_of_the_process() {
 }
 
 #[test]
-fn gives_the_standard_streams_on() {
+fn passes_standard_streams_through() {
     let bundle = up(Bundle::new("streams"));
     let output = sees(&bundle, &[], &["echo", "to the one", "+", "complain", "to the other"]).ok();
     assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("to the one\n", "to the other\n"));
@@ -79,7 +79,7 @@ fn forwards_signals() {
 }
 
 #[test]
-fn fails_with_255_and_says_why() {
+fn failures_exit_with_255_and_give_the_reason() {
     let bundle = up(Bundle::new("failures").file("/etc/passwd", "root:x:0:0::/:/bin/sh\n"));
     let id = bundle.id.as_str();
     let rows: [(&[&str], &str); 9] = [
@@ -115,7 +115,7 @@ fn fails_with_255_and_says_why() {
         if user.is_empty() && peer_differs(&["runc"], "takes an empty user for none") {
             continue;
         }
-        // CVE-2026-30892 was crun's: what is no number must not become root
+        // CVE-2026-30892 (crun): an invalid number must not become root
         if user == "4294967296" && peer_differs(&["runc"], "cuts the number, and becomes root") {
             continue;
         }
@@ -127,7 +127,7 @@ fn fails_with_255_and_says_why() {
 }
 
 #[test]
-fn wants_a_command() {
+fn requires_a_command() {
     if peer_differs(&["runc<1.2"], "says it in other words") {
         return;
     }
@@ -137,7 +137,7 @@ fn wants_a_command() {
 }
 
 #[test]
-fn enters_created_containers_and_no_stopped_ones() {
+fn works_in_created_but_not_in_stopped_containers() {
     let bundle = Bundle::new("created").sees(&["pause"]);
     bundle.create().ok();
     sees(&bundle, &[], &["exit", "3"]).code(3);
@@ -152,12 +152,12 @@ fn enters_created_containers_and_no_stopped_ones() {
 }
 
 #[test]
-fn enters_paused_containers_only_when_told() {
+fn works_in_paused_containers_only_with_ignore_paused() {
     let bundle = up(Bundle::new("paused"));
     bundle.verb(&["pause", &bundle.id]).ok();
     let phrase = "exec failed: cannot exec in a paused container (use --ignore-paused to override)";
     sees(&bundle, &[], &["true"]).fails(255, phrase);
-    // it freezes with the others, and goes on with them
+    // the new process is frozen with the others and resumes with them
     let run = exec(&bundle, &["--ignore-paused"], &["echo", "thawed"]).start();
     std::thread::sleep(std::time::Duration::from_millis(150));
     assert_eq!(run.stdout(), "", "it ran in a frozen container");
@@ -167,7 +167,7 @@ fn enters_paused_containers_only_when_told() {
 }
 
 #[test]
-fn detaches_and_leaves_a_pid_file() {
+fn detaches_and_writes_a_pid_file() {
     let bundle = up(Bundle::new("detach"));
     let (born, file) = (Instant::now(), bundle.path("pid"));
     let flags = ["--detach", "--pid-file", file.to_str().unwrap()];
@@ -177,7 +177,7 @@ fn detaches_and_leaves_a_pid_file() {
     assert_eq!(kernel::namespace(pid, "pid"), kernel::namespace(bundle.pid(), "pid"));
     let status = reaper::status_of(pid, born, crate::support::patience()).expect("the end of the process");
     assert_eq!(reaper::code(status), 7);
-    // in the foreground too
+    // also in the foreground
     std::fs::remove_file(&file).unwrap();
     sees(&bundle, &flags[1..], &["exit", "5"]).code(5);
     assert!(file.exists());
@@ -193,7 +193,7 @@ fn leaves_no_pid_file_and_no_process_when_it_fails() {
         call.finish().fails(255, "executable file not found in $PATH");
         assert!(!file.exists(), "a caller takes a pid file for success");
     }
-    // a pid file that can't be written is a failure, and ends the process
+    // a pid file that cannot be written is an error and kills the process
     let call = exec(&bundle, &["--detach", "--pid-file", "/no/such/dir/pid"], &["pause"]);
     call.finish().fails(255, "no such file or directory");
     until("the process to be gone", || (members(&bundle.cgroup()).len() == 1).then_some(()));
@@ -201,7 +201,7 @@ fn leaves_no_pid_file_and_no_process_when_it_fails() {
 }
 
 #[test]
-fn takes_the_process_of_the_container_and_changes_what_is_asked() {
+fn starts_from_the_containers_process_and_applies_flags() {
     let bundle = Bundle::new("flags").env("OF=container").env("BOTH=container").directory("/job");
     let bundle = up(bundle.set("/process/cwd", "/etc").set("/process/user/additionalGids", json!([5])));
     let output = sees(&bundle, &[], &["cwd", "+", "id", "+", "env"]).ok().has("cwd", "/etc").has("Groups", "5");
@@ -216,7 +216,7 @@ fn takes_the_process_of_the_container_and_changes_what_is_asked() {
 }
 
 #[test]
-fn asks_for_no_new_privileges_where_the_container_does_not() {
+fn no_new_privs_can_be_set_for_one_exec() {
     let bundle = up(Bundle::new("nnp").set("/process/noNewPrivileges", false));
     sees(&bundle, &[], &["id"]).ok().has("NoNewPrivs", "0");
     sees(&bundle, &["--no-new-privs"], &["id"]).ok().has("NoNewPrivs", "1");
@@ -224,7 +224,7 @@ fn asks_for_no_new_privileges_where_the_container_does_not() {
 }
 
 #[test]
-fn home_is_that_of_the_user() {
+fn home_comes_from_the_users_passwd_entry() {
     let bundle = Bundle::new("home").file("/etc/passwd", "root:x:0:0::/root:/bin/sh\nweb:x:33:33::/var/www:/bin/sh\n");
     let bundle = up(bundle);
     sees(&bundle, &["--user", "33"], &["env"]).ok().says("HOME=/var/www");
@@ -235,7 +235,7 @@ fn home_is_that_of_the_user() {
 }
 
 #[test]
-fn a_document_is_the_whole_process() {
+fn process_json_replaces_the_whole_process() {
     let bundle = up(Bundle::new("document").env("OF=container").set("/process/cwd", "/etc"));
     let process = json!({
         "terminal": false, "cwd": "/tmp", "args": words(&["cwd", "+", "id", "+", "umask", "+", "env", "+", "exit", "6"]),
@@ -261,7 +261,7 @@ fn a_document_is_the_whole_process() {
 }
 
 #[test]
-fn a_document_that_is_silent_about_it_is_confined_like_the_container() {
+fn process_json_without_capabilities_gets_the_containers() {
     let bundle = up(Bundle::new("silent").set("/process/oomScoreAdj", 77));
     let own = sees(&bundle, &[], &["id", "+", "sched"]).ok();
     let process = json!({"cwd": "/", "args": words(&["id", "+", "sched"])});
@@ -280,7 +280,7 @@ fn a_document_that_is_silent_about_it_is_confined_like_the_container() {
 
 #[test]
 fn added_capabilities_are_not_inheritable() {
-    // CVE-2022-24769, CVE-2022-29162: what is inheritable comes back with every file that has capabilities
+    // CVE-2022-24769, CVE-2022-29162: inheritable capabilities are regained by executing files with file capabilities
     let bundle = up(Bundle::new("cap"));
     let output = sees(&bundle, &["-c", "CAP_NET_ADMIN", "-c", "CAP_CHOWN"], &["id"]).ok();
     let output = output.has("CapBnd", "0000000020001421").has("CapPrm", "0000000020001421");
@@ -303,7 +303,7 @@ fn added_capabilities_are_ambient_where_they_were_inheritable() {
 }
 
 #[test]
-fn scheduling_is_that_of_the_document() {
+fn scheduling_comes_from_process_json() {
     if peer_differs(&["runc<1.3"], "has no scheduling for exec") {
         return;
     }
@@ -316,7 +316,7 @@ fn scheduling_is_that_of_the_document() {
 }
 
 #[test]
-fn personality_is_that_of_the_container() {
+fn personality_is_the_containers() {
     if peer_differs(&["runc<1.2"], "has no personality") {
         return;
     }

@@ -1,22 +1,22 @@
-//! The command line of `exec`: where its flags end, what is a user, which flag changes what; and its filter.
+//! The command line of `exec`: where flags end, valid users, what each flag changes; and its seccomp filter.
 
 use crate::support::{Bundle, Output, Value, json, payload, peer_differs};
 
-/// A container that waits.
+/// Starts a container that keeps running.
 fn waiting(bundle: Bundle) -> Bundle {
     let bundle = bundle.sees(&["pause"]);
     bundle.up();
     bundle
 }
 
-/// `exec`, its flags, the id, and the payload with its words.
+/// Runs `exec FLAGS ID /payload WORDS`.
 fn exec(bundle: &Bundle, flags: &[&str], words: &[&str]) -> Output {
     let call = bundle.runtime().args(["exec"]).args(flags).args([bundle.id.as_str(), payload::INSIDE]);
     call.args(words).finish()
 }
 
 #[test]
-fn flags_change_the_process() {
+fn flags_override_the_process() {
     let bundle = waiting(Bundle::new("flags").set("/process/noNewPrivileges", false).set("/process/env/-", "A=bundle"));
     exec(&bundle, &["--cwd", "/tmp"], &["cwd"]).ok().has("cwd", "/tmp");
     exec(&bundle, &["--env", "A=1", "--env", "B=2"], &["env"]).ok().says("A=1").says("B=2");
@@ -33,10 +33,10 @@ fn flags_change_the_process() {
 }
 
 #[test]
-fn a_user_that_is_no_number_is_refused() {
+fn a_non_numeric_user_is_refused() {
     let bundle = waiting(Bundle::new("bad-user"));
     for user in ["root", "1000:", "1000x", ":5", "-1", "1:2:3", "4294967295", "4294967296", "0:4294967295"] {
-        // CVE-2026-30892: half a number is no number
+        // CVE-2026-30892: a partly numeric user is refused
         let output = exec(&bundle, &["--user", user], &["id"]);
         let refused = output.code != 0 && output.stdout.is_empty();
         assert!(refused || peer_differs(&["runc", "crun"], &format!("takes {user:?}")), "{user}: {output}");
@@ -55,7 +55,7 @@ fn flags_end_at_the_id() {
 }
 
 #[test]
-fn exec_has_a_filter_of_its_own() {
+fn exec_installs_the_seccomp_filter() {
     let profile: Value = serde_json::from_str(include_str!("fixtures/docker-default.seccomp.json")).unwrap();
     for early in [true, false] {
         let bundle = Bundle::new("seccomp").set("/linux/seccomp", profile.clone());
@@ -67,7 +67,7 @@ fn exec_has_a_filter_of_its_own() {
 }
 
 #[test]
-fn exec_starts_from_the_process_of_the_bundle() {
+fn exec_starts_from_the_configured_process() {
     if peer_differs(&["crun"], "forgets noNewPrivileges and the umask") {
         return;
     }

@@ -1,4 +1,4 @@
-//! Descriptors: none leaks in, the ones that are meant to come through do, and the sockets that a caller hands over.
+//! Descriptors: none leaks into the container, preserved ones are passed, and the sockets of callers (pidfd, sd_notify).
 
 use crate::support::runtime::Call;
 use crate::support::tty::{Receiver, high, inherit};
@@ -52,7 +52,7 @@ fn descriptors_of_socket_activation_are_preserved() {
     }
     let bundle = Bundle::new("listen").sees(&["fds", "+", "read", "/proc/self/fd/3", "+", "env"]);
     let fds = vec![(3, open(&bundle, "three", "3")), (4, open(&bundle, "four", "4"))];
-    // LISTEN_PID names the runtime's own process, as systemd would: a shell that becomes the runtime knows it
+    // LISTEN_PID must be the runtime's pid, as with systemd: a shell sets it and then executes the runtime
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"]).arg(&Runtime::get().path).current_dir(&bundle.dir);
     bundle.verb(&["--version"]).ok();
@@ -62,10 +62,9 @@ fn descriptors_of_socket_activation_are_preserved() {
     assert_eq!(output.get("fd.4"), None, "{output}");
 }
 
-/// `sd_listen_fds(3)`: they are not ours if `LISTEN_PID` does not say so, and numbers of a caller's that has kept them to itself
-/// may be anything by now.
+/// `sd_listen_fds(3)`: the descriptors are not ours if `LISTEN_PID` is another process; these numbers may be anything.
 #[test]
-fn descriptors_of_somebody_elses_socket_activation_stay_out() {
+fn socket_activation_for_another_pid_is_ignored() {
     if peer_differs(&["crun"], "takes them") {
         return;
     }
@@ -78,7 +77,7 @@ fn descriptors_of_somebody_elses_socket_activation_stay_out() {
         assert_eq!(output.get("fd.3"), None, "{pid:?}: {output}");
         assert!(!output.stdout.contains("LISTEN_"), "{pid:?}: {output}");
     }
-    // nor need there be any
+    // they need not even be open
     let bundle = Bundle::new("listen-none").sees(&["true"]);
     bundle.launch("run", &[]).env("LISTEN_FDS", "7").finish().ok();
 }
@@ -108,14 +107,14 @@ fn standard_files_belong_to_the_user() {
     bundle.launch("run", &["--detach"]).finish().ok();
     let file = std::fs::metadata(bundle.path("call-0.out")).unwrap();
     assert_eq!(file.uid(), 1000);
-    // standard input is /dev/null: what is shared with everybody is left alone
+    // standard input is /dev/null, whose owner must not change
     assert_eq!(std::fs::metadata("/dev/null").unwrap().uid(), shared);
     bundle.wait_for("stopped");
     bundle.delete().ok();
 }
 
 #[test]
-fn a_closed_standard_file_is_no_mistake() {
+fn closed_standard_streams_are_accepted() {
     if peer_differs(&["crun"], "dies of a segmentation fault") {
         return;
     }
@@ -130,7 +129,7 @@ fn a_closed_standard_file_is_no_mistake() {
 }
 
 #[test]
-fn a_pidfd_is_sent_when_asked() {
+fn a_pidfd_is_sent_to_the_pidfd_socket() {
     if peer_differs(&["runc<1.2", "crun"], "knows no --pidfd-socket") {
         return;
     }
@@ -145,7 +144,7 @@ fn a_pidfd_is_sent_when_asked() {
     bundle.down();
 }
 
-/// Receives datagrams until one holds `word`; all of them together.
+/// Receives datagrams until one contains `word`; returns all of them.
 fn told(socket: &UnixDatagram, word: &str) -> String {
     socket.set_nonblocking(true).unwrap();
     let mut all = String::new();
@@ -161,14 +160,14 @@ fn told(socket: &UnixDatagram, word: &str) -> String {
 }
 
 #[test]
-fn a_notification_goes_out_with_the_hosts_pid() {
+fn sd_notify_is_relayed_with_the_host_pid() {
     if !peer_differs(&["crun"], "hands the socket itself to the container") {
         notified("READY=1|STATUS=busy");
     }
 }
 
 #[test]
-fn a_notification_that_is_not_the_first_line_goes_out() {
+fn sd_notify_ready_may_be_on_any_line() {
     if !peer_differs(&["runc", "crun"], "looks at the first line only") {
         notified("STATUS=busy|READY=1");
     }
@@ -183,9 +182,9 @@ fn notified(text: &str) {
     let heard = told(&socket, "MAINPID=");
     let pid = bundle.pid();
     assert!(heard.contains("READY=1") && heard.contains(&format!("MAINPID={pid}")), "{heard}");
-    // the rest is the container's own affair
+    // other lines are not relayed
     assert!(!heard.contains("STATUS="), "{heard}");
-    // whoever waits for the barrier is let go when the listener closes
+    // the payload's wait for the barrier ends when the listener closes
     drop(socket);
     start.finish().ok();
     assert!(bundle.printed().contains("NOTIFY_SOCKET=/run/notify/notify.sock\n"), "{}", bundle.printed());
@@ -194,7 +193,7 @@ fn notified(text: &str) {
 }
 
 #[test]
-fn a_notification_of_a_foreground_run_goes_out() {
+fn sd_notify_is_relayed_in_the_foreground() {
     if peer_differs(&["crun"], "hands the socket itself to the container") {
         return;
     }

@@ -1,11 +1,11 @@
-//! Hooks: their order, place, input, environment, time limit, and what their failure does.
+//! Hooks: order, namespaces, input, environment, timeout, and the effect of failures.
 
 use crate::support::{Bundle, Value, json, kernel, payload, peer_differs, until};
 use std::time::{Duration, Instant};
 
 const KINDS: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
-/// A hook that appends its kind to the log; the payload is reached at its path on the host, in the container as well.
+/// Adds a hook that appends a word to the log.
 fn logs(bundle: Bundle, kind: &str, word: &str) -> Bundle {
     let log =
         if kind == "startContainer" { "/log".to_owned() } else { bundle.rootfs().join("log").display().to_string() };
@@ -13,7 +13,7 @@ fn logs(bundle: Bundle, kind: &str, word: &str) -> Bundle {
     inside(bundle, kind)
 }
 
-/// The hooks that run inside find the payload where the container has it.
+/// startContainer hooks are looked up in the container: uses the payload's path there.
 fn inside(mut bundle: Bundle, kind: &str) -> Bundle {
     if kind == "startContainer" {
         bundle.config["hooks"][kind].as_array_mut().unwrap().last_mut().unwrap()["path"] = json!(payload::INSIDE);
@@ -27,7 +27,7 @@ fn log(bundle: &Bundle) -> Vec<String> {
 }
 
 #[test]
-fn hooks_run_in_the_order_of_the_life_cycle() {
+fn hooks_run_in_lifecycle_order() {
     let mut bundle = Bundle::new("order");
     for kind in KINDS.into_iter().rev() {
         bundle = logs(logs(bundle, kind, &format!("{kind} one")), kind, &format!("{kind} two"));
@@ -43,7 +43,7 @@ fn hooks_run_in_the_order_of_the_life_cycle() {
         expected.extend([format!("{kind} one"), format!("{kind} two")]);
     }
     let mut seen = log(&bundle);
-    // poststart and the payload run at the same time
+    // poststart hooks and the payload run concurrently
     seen.sort_by_key(|line| expected.iter().position(|wanted| wanted == line));
     assert_eq!(seen, expected, "{:?}", log(&bundle));
     let place = |word: &str| log(&bundle).iter().position(|line| line == word).unwrap();
@@ -62,7 +62,7 @@ fn each_verb_runs_its_hooks() {
     bundle.create().ok();
     assert_eq!(log(&bundle), KINDS[..3]);
     bundle.start().ok();
-    // start may return before the hook in the container has run
+    // start may return before the hook has run in the container
     until("startContainer", || log(&bundle).contains(&"startContainer".to_owned()).then_some(()));
     let mut seen = log(&bundle);
     seen.sort_by_key(|line| KINDS.iter().position(|kind| kind == line));
@@ -79,7 +79,7 @@ fn document(bundle: &Bundle, kind: &str) -> Value {
 }
 
 #[test]
-fn hooks_read_the_state_of_the_container() {
+fn hooks_get_the_container_state_on_stdin() {
     if peer_differs(&["crun"], "has status words and a bundle of its own") {
         return;
     }
@@ -139,7 +139,7 @@ fn hooks_run_in_the_namespaces_of_the_spec() {
 }
 
 #[test]
-fn a_hook_has_the_environment_of_the_bundle_and_nothing_else() {
+fn a_hook_has_exactly_the_configured_environment() {
     let bundle = Bundle::new("hook-env");
     let file = bundle.path("env").display().to_string();
     let bundle = bundle.hook("createRuntime", &["save-env", &file], &["A=1", "B=two words"]);
@@ -161,7 +161,7 @@ fn a_hook_without_an_environment_has_none() {
 }
 
 #[test]
-fn a_hook_begins_in_the_bundle() {
+fn a_hook_starts_in_the_bundle_directory() {
     let bundle = Bundle::new("hook-cwd");
     let elsewhere = bundle.host_directory("elsewhere");
     let bundle = bundle.hook("createRuntime", &["write", "hook-was-here", "x"], &[]).sees(&["true"]);
@@ -170,7 +170,7 @@ fn a_hook_begins_in_the_bundle() {
 }
 
 #[test]
-fn a_hook_gets_its_arguments_and_its_path_where_there_are_none() {
+fn without_args_a_hook_gets_its_path_as_argv0() {
     let mut bundle = Bundle::new("hook-args");
     let file = bundle.path("args").display().to_string();
     bundle = bundle.hook("prestart", &["save-args", &file, "one two", ""], &[]);
@@ -179,7 +179,7 @@ fn a_hook_gets_its_arguments_and_its_path_where_there_are_none() {
 }
 
 #[test]
-fn a_failing_hook_ends_everything_and_its_words_are_told() {
+fn a_failing_hook_fails_the_start_and_its_stderr_is_reported() {
     if peer_differs(&["runc<1.2"], "does not name the kind of the hook") {
         return;
     }
@@ -198,7 +198,7 @@ fn a_failing_hook_ends_everything_and_its_words_are_told() {
 }
 
 #[test]
-fn the_second_hook_of_a_kind_is_number_1() {
+fn errors_number_hooks_from_0() {
     if peer_differs(&["runc<1.2"], "does not name the kind of the hook") {
         return;
     }
@@ -207,7 +207,7 @@ fn the_second_hook_of_a_kind_is_number_1() {
 }
 
 #[test]
-fn a_failing_start_hook_keeps_the_payload_from_running() {
+fn a_failing_start_container_hook_prevents_the_payload() {
     if peer_differs(&["runc<1.2"], "returns before it knows") {
         return;
     }
@@ -215,7 +215,7 @@ fn a_failing_start_hook_keeps_the_payload_from_running() {
     let bundle = bundle.sees(&["write", "/ran", "x"]);
     let output = bundle.run_as_is();
     assert_ne!(output.code, 0, "{output}");
-    // 255: the launch failed after init was let go
+    // 255: the start failed after init had continued
     assert!(output.code == 255 || peer_differs(&["crun"], "another status"), "{output}");
     assert!(!bundle.rootfs().join("ran").exists());
     bundle.nothing_left();
@@ -255,7 +255,7 @@ fn a_failing_poststop_hook_is_a_warning() {
 }
 
 #[test]
-fn a_hook_that_is_not_there_is_an_error() {
+fn a_missing_hook_program_is_an_error() {
     let bundle = Bundle::new("no-hook").set("/hooks/createRuntime/-", json!({"path": "/nosuchhook"}));
     let output = bundle.run_as_is().fails(1, "/nosuchhook");
     let said = output.stderr.to_lowercase().contains("no such file or directory");
@@ -267,7 +267,7 @@ fn a_hook_that_is_not_there_is_an_error() {
 fn a_hook_with_a_relative_path_is_refused() {
     for kind in KINDS {
         let bundle = Bundle::new(kind).set(&format!("/hooks/{kind}/-"), json!({"path": "bin/hook"}));
-        // before anything is made, whatever its time is
+        // refused before anything is created, whenever the hook would run
         if !peer_differs(&["runc", "crun"], "looks when its time comes, or does not look") {
             bundle.create().fails(1, &format!("hooks.{kind}[0].path: \"bin/hook\" must be an absolute path"));
         } else if kind == "createRuntime" {
@@ -289,14 +289,14 @@ fn a_hook_that_takes_too_long_is_killed() {
 }
 
 #[test]
-fn a_hook_that_does_not_read_is_no_mistake() {
-    // an annotation larger than a pipe: writing it must not wait for ever, nor fail because nobody reads
+fn a_hook_need_not_read_its_stdin() {
+    // the state is larger than a pipe's buffer: writing it must neither block nor fail if the hook does not read
     let bundle = Bundle::new("deaf-hook").set("/annotations", json!({"big": "x".repeat(200_000)}));
     bundle.hook("createRuntime", &["true"], &[]).run(&["true"]).ok();
 }
 
 #[test]
-fn nothing_of_a_successful_hook_is_printed() {
+fn output_of_a_successful_hook_is_discarded() {
     let output = Bundle::new("quiet")
         .hook("createRuntime", &["echo", "noise", "+", "complain", "noise"], &[])
         .run(&["true"])
@@ -307,7 +307,7 @@ fn nothing_of_a_successful_hook_is_printed() {
 }
 
 #[test]
-fn hooks_have_no_descriptors_but_their_own() {
+fn hooks_have_three_descriptors() {
     let bundle = Bundle::new("hook-fds");
     let file = bundle.path("fds");
     let bundle = bundle.hook("createRuntime", &["save-fds", file.to_str().unwrap()], &[]).sees(&["true"]);

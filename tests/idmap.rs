@@ -1,4 +1,4 @@
-//! Mounts with mapped ids: by which mapping, how deep, and what can't be mapped.
+//! ID-mapped mounts: which mapping applies, submounts, and what cannot be mapped.
 
 use crate::support::kernel::{mount_at, mounts};
 use crate::support::{Bundle, Output, Value, json, peer_differs};
@@ -9,7 +9,7 @@ fn range(inside: u32, outside: u32, count: u32) -> Value {
     json!({"containerID": inside, "hostID": outside, "size": count})
 }
 
-/// A directory of the host with a file of an owner.
+/// Creates a host directory with a file of this owner.
 fn source(bundle: &Bundle, name: &str, owner: (u32, u32)) -> String {
     let directory = bundle.host_directory(name);
     std::fs::write(directory.join("file"), "text").unwrap();
@@ -17,7 +17,7 @@ fn source(bundle: &Bundle, name: &str, owner: (u32, u32)) -> String {
     directory.to_str().unwrap().to_owned()
 }
 
-/// Adds a bind mount whose ids are mapped: users by the first list, groups by the second.
+/// Adds a bind mount with these uidMappings and gidMappings.
 fn mapped(bundle: Bundle, (source, at): (&str, &str), options: &[&str], uids: &[Value], gids: &[Value]) -> Bundle {
     let mount =
         json!({"destination": at, "source": source, "options": options, "uidMappings": uids, "gidMappings": gids});
@@ -37,13 +37,13 @@ fn ids_are_mapped_without_a_user_namespace() {
     let bundle = bundle.bind(&tree, "/plain", &["bind"]);
     let bundle = bundle.sees(&["stat", "/m/file", "/plain/file", "/m"]);
     let output = bundle.run_as_is().ok();
-    // 0 has no group in the mapping: 65534, as the kernel shows it
+    // gid 0 is not mapped, so the kernel shows 65534
     output.has("/m/file.owner", "1005:3007").has("/plain/file.owner", "5:17").has("/m.owner", "1000:65534");
     assert_eq!(owner(Path::new(&tree).join("file")), (5, 17));
 }
 
 #[test]
-fn who_is_not_mapped_can_make_nothing() {
+fn an_unmapped_user_cannot_create_files() {
     let bundle = Bundle::new("idmap-write");
     let tree = source(&bundle, "tree", (0, 0));
     let bundle = mapped(bundle, (&tree, "/m"), &["bind"], &[range(0, 1000, 10)], &[range(0, 1000, 10)]);
@@ -51,7 +51,7 @@ fn who_is_not_mapped_can_make_nothing() {
 }
 
 #[test]
-fn in_a_user_namespace_files_are_made_as_the_host_has_them() {
+fn in_a_user_namespace_root_keeps_its_ids_through_a_mapped_mount() {
     let bundle = Bundle::new("idmap-user").user_namespace();
     let tree = source(&bundle, "tree", (0, 0));
     let maps = [range(0, 100_000, 65536)];
@@ -63,7 +63,7 @@ fn in_a_user_namespace_files_are_made_as_the_host_has_them() {
 }
 
 #[test]
-fn what_is_made_through_a_mapping_belongs_to_the_mapped_id() {
+fn files_created_through_a_mapped_mount_belong_to_the_mapped_id() {
     let bundle = Bundle::new("idmap-made").user_namespace();
     let tree = source(&bundle, "tree", (0, 0));
     chown(&tree, Some(7), Some(7)).unwrap();
@@ -74,7 +74,7 @@ fn what_is_made_through_a_mapping_belongs_to_the_mapped_id() {
 }
 
 #[test]
-fn without_mappings_those_of_the_container_are_meant() {
+fn idmap_without_mappings_uses_the_containers_mappings() {
     for option in ["idmap", "ridmap"] {
         let bundle = Bundle::new("idmap-implied").user_namespace();
         let tree = source(&bundle, "tree", (3, 4));
@@ -84,7 +84,7 @@ fn without_mappings_those_of_the_container_are_meant() {
 }
 
 #[test]
-fn without_mappings_those_of_a_joined_user_namespace_are_meant() {
+fn idmap_without_mappings_uses_the_joined_user_namespace() {
     let first = Bundle::new("idmap-host").user_namespace().sees(&["pause"]);
     let pid = first.up();
     let second = Bundle::new("idmap-guest").user_namespace().namespace("user", Some(&format!("/proc/{pid}/ns/user")));
@@ -96,7 +96,7 @@ fn without_mappings_those_of_a_joined_user_namespace_are_meant() {
 }
 
 #[test]
-fn only_ridmap_maps_what_is_mounted_below() {
+fn only_ridmap_maps_submounts() {
     for (user, option, below) in
         [(false, "idmap", "0:0"), (false, "ridmap", "1000:1000"), (true, "ridmap", "1000:1000")]
     {
@@ -117,7 +117,7 @@ fn only_ridmap_maps_what_is_mounted_below() {
 }
 
 #[test]
-fn mapped_mounts_have_attributes_and_propagation_too() {
+fn mapped_mounts_also_get_flags_and_propagation() {
     for user in [false, true] {
         let bundle = Bundle::new("idmap-attributes");
         let bundle = if user { bundle.user_namespace() } else { bundle };
@@ -152,7 +152,7 @@ fn one_source_can_be_mapped_in_many_ways() {
 }
 
 #[test]
-fn a_mapping_has_many_ranges() {
+fn a_mapping_may_have_many_ranges() {
     let bundle = Bundle::new("idmap-ranges");
     let tree = source(&bundle, "tree", (101, 222));
     let uids = [range(100, 1000, 1), range(101, 2000, 1), range(102, 3000, 1)];
@@ -162,7 +162,7 @@ fn a_mapping_has_many_ranges() {
 }
 
 #[test]
-fn a_source_in_the_root_can_be_mapped() {
+fn a_source_inside_the_rootfs_can_be_mapped() {
     for user in [false, true] {
         let bundle = Bundle::new("idmap-inside");
         let bundle = if user { bundle.user_namespace() } else { bundle };
@@ -177,7 +177,7 @@ fn a_source_in_the_root_can_be_mapped() {
 }
 
 #[test]
-fn podmans_form_of_a_mapping_is_taken() {
+fn podmans_idmap_option_syntax_is_accepted() {
     if peer_differs(&["runc"], "does not know it") {
         return;
     }
@@ -190,7 +190,7 @@ fn podmans_form_of_a_mapping_is_taken() {
 }
 
 #[test]
-fn a_container_with_a_mapped_mount_is_not_saved() {
+fn a_container_with_a_mapped_mount_is_not_checkpointed() {
     if peer_differs(&["runc", "crun"], "saves it, and brings it back with the ids of the host") {
         return;
     }
@@ -206,7 +206,7 @@ fn a_container_with_a_mapped_mount_is_not_saved() {
     bundle.down();
 }
 
-/// A bundle with a mount, which must be refused with these words and leave nothing.
+/// Asserts that the bundle is refused with this error and leaves nothing.
 fn refused(bundle: &Bundle, words: &str) -> Output {
     let output = bundle.run_as_is().fails(1, words);
     bundle.nothing_left();
@@ -214,7 +214,7 @@ fn refused(bundle: &Bundle, words: &str) -> Output {
 }
 
 #[test]
-fn a_mapping_that_cannot_be_is_refused() {
+fn invalid_mappings_are_refused() {
     let (one, pair) = ([range(0, 1000, 10)], [range(0, 1000, 10), range(5, 3000, 10)]);
     let bundle = |name: &str| Bundle::new(name).sees(&["true"]);
     let both = "id-mapped mounts must have both uid and gid mappings specified";
@@ -227,13 +227,13 @@ fn a_mapping_that_cannot_be_is_refused() {
     let mount =
         json!({"destination": "/m", "source": "tmpfs", "type": "tmpfs", "uidMappings": one, "gidMappings": one});
     refused(&bundle("idmap-tmpfs").set("/mounts/-", mount), only);
-    // ranges that overlap are the kernel's to refuse
+    // the kernel refuses overlapping ranges
     let words = "failed to fulfil mount request: failed to create userns";
     refused(&mapped(bundle("idmap-overlap"), ("/tmp", "/m"), &["bind"], &pair, &one), words);
 }
 
 #[test]
-fn a_file_system_that_cannot_be_mapped_is_named() {
+fn a_filesystem_without_idmap_support_is_named_in_the_error() {
     let maps = [range(0, 100_000, 65536)];
     for user in [false, true] {
         let bundle = Bundle::new("idmap-sysfs");
@@ -242,7 +242,7 @@ fn a_file_system_that_cannot_be_mapped_is_named() {
         let words = "failed to set MOUNT_ATTR_IDMAP on /sys/kernel: invalid argument \
                      (maybe the filesystem used doesn't support idmap mounts on this kernel?)";
         refused(&bundle, words);
-        // one that lies in the root: init asks the host for it
+        // a source inside the root: init asks the host half for the mapped mount
         let bundle = Bundle::new("idmap-sysfs-inside");
         let bundle = if user { bundle.user_namespace() } else { bundle };
         let bundle = bundle.bind("/sys/kernel", "/first", &["bind"]).sees(&["true"]);

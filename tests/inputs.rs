@@ -1,5 +1,5 @@
-//! What callers hand over: long lists, documents that are devices or have no end, numbers beyond all bounds, and files to
-//! write in directories where others may have laid something.
+//! Input of callers: long lists, documents that are devices or endless, numbers that are out of range, and output files in
+//! directories where other users may have placed links.
 
 use crate::support::runtime::Call;
 use crate::support::user::USER;
@@ -14,7 +14,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// More than any of these calls may take, also of a debug build on a busy machine.
+/// The limit for each of these calls, for a debug build on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
 
 fn text(path: &Path) -> &str {
@@ -22,7 +22,7 @@ fn text(path: &Path) -> &str {
 }
 
 #[test]
-fn long_lists_are_no_reason_to_wait() {
+fn long_lists_are_read_quickly() {
     let devices: Vec<_> =
         (0..2000).map(|i| json!({"path": format!("/dev/x{i}"), "type": "c", "major": 1, "minor": 3})).collect();
     let env: Vec<String> = (0..100_000).map(|i| format!("V{i}=x")).collect();
@@ -35,7 +35,7 @@ fn long_lists_are_no_reason_to_wait() {
     assert!(took < SOON, "{took:?}");
 }
 
-/// The three verbs that read a document: the flags in front of the file, and the words behind it.
+/// Calls of the three verbs that read a document, and the arguments after the file.
 fn readers(bundle: &Bundle) -> [(Call, &'static str); 3] {
     [
         (bundle.runtime().args(["run", "--config"]), "second"),
@@ -44,7 +44,7 @@ fn readers(bundle: &Bundle) -> [(Call, &'static str); 3] {
     ]
 }
 
-/// Has each of them read a file of the container that waits.
+/// Makes each of them read `path`; `bundle` is a running container.
 fn read(bundle: &Bundle, path: &Path, each: impl Fn(Call) -> Output) -> Vec<Output> {
     let read = |(call, id): (Call, &str)| each(call.arg(path).arg(if id.is_empty() { &bundle.id } else { id }));
     readers(bundle).into_iter().map(read).collect()
@@ -57,7 +57,7 @@ fn waiting(name: &str) -> Bundle {
 }
 
 #[test]
-fn what_is_no_document_is_refused_by_its_name() {
+fn a_file_that_is_not_a_document_is_refused_by_name() {
     if peer_differs(&["runc", "crun"], "reads devices for ever") {
         return;
     }
@@ -74,7 +74,7 @@ fn what_is_no_document_is_refused_by_its_name() {
     ] {
         for output in read(&bundle, path, |call| call.start().finish_within(SOON)) {
             assert!([1, 255].contains(&output.code), "{output}");
-            // runc's words for a configuration that is not there
+            // runc's text for a missing configuration
             let missing = output.stderr.contains("JSON specification file nonexistent not found");
             assert!(missing || output.stderr.contains(&format!("open {}: {why}", path.display())), "{output}");
         }
@@ -92,7 +92,7 @@ fn fifo(bundle: &Bundle, name: &str, fill: impl FnOnce(File) + Send + 'static) -
 }
 
 #[test]
-fn what_has_no_end_is_refused_at_64_mib() {
+fn endless_input_is_refused_at_64_mib() {
     if peer_differs(&["runc", "crun"], "reads it all") {
         return;
     }
@@ -110,7 +110,7 @@ fn what_has_no_end_is_refused_at_64_mib() {
 }
 
 #[test]
-fn a_document_may_come_in_pieces() {
+fn a_document_may_arrive_through_a_pipe_in_pieces() {
     let pieces = |document: String| {
         move |mut pipe: File| {
             for piece in document.as_bytes().chunks(document.len().div_ceil(3)) {
@@ -137,12 +137,12 @@ fn a_document_may_come_in_pieces() {
 }
 
 #[test]
-fn whoever_reads_can_be_ended() {
+fn a_runtime_that_waits_for_input_can_be_killed() {
     let bundle = waiting("reading");
     let path = bundle.path("nobody-writes");
     nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
     for output in read(&bundle, &path, |call| {
-        let running = call.with(process::heeding).start();
+        let running = call.with(process::with_default_signals).start();
         std::thread::sleep(Duration::from_millis(300));
         running.kill(libc::SIGTERM);
         running.finish_within(SOON)
@@ -153,7 +153,7 @@ fn whoever_reads_can_be_ended() {
 }
 
 #[test]
-fn numbers_beyond_all_bounds_are_refused_by_their_name() {
+fn out_of_range_numbers_are_refused_by_name() {
     if peer_differs(&["runc", "crun"], "other words") {
         return;
     }
@@ -197,7 +197,7 @@ fn numbers_beyond_all_bounds_are_refused_by_their_name() {
 }
 
 #[test]
-fn listen_fds_beyond_all_bounds_are_refused() {
+fn out_of_range_listen_fds_are_refused() {
     if peer_differs(&["runc", "crun"], "has other words, or none") {
         return;
     }
@@ -216,15 +216,15 @@ fn listen_fds_beyond_all_bounds_are_refused() {
     with("1", &[]).fails(1, "LISTEN_FDS 1: descriptor 3: bad file");
 }
 
-/// A directory where everybody may make files, as `/tmp`.
+/// Creates a sticky directory that is writable by all users, like `/tmp`.
 fn shared(bundle: &Bundle) -> PathBuf {
     let path = bundle.host_directory("shared");
     set_permissions(&path, Permissions::from_mode(0o1777)).unwrap();
     path
 }
 
-/// What the user `nobody` may have laid in a directory for root to write to: its name and how it is laid. `precious` is a
-/// file of root's.
+/// What the user `nobody` may have placed in a directory where root is going to write: a name and how to create it.
+/// `precious` is a file of root's.
 type Trap = (&'static str, fn(&Path, &Path));
 
 const TRAPS: &[Trap] = &[
@@ -253,8 +253,7 @@ const TRAPS: &[Trap] = &[
     }),
 ];
 
-/// Lays it in a shared directory. Where the kernel protects such directories itself (`fs.protected_*`), it is the kernel that
-/// refuses some of them.
+/// Places it in a shared directory. Some of them the kernel refuses to open itself if `fs.protected_*` are set.
 fn laid(bundle: &Bundle, trap: &Trap) -> (PathBuf, PathBuf) {
     let (name, lay) = trap;
     let precious = bundle.host_file(&format!("precious-{name}"), "precious");
@@ -272,7 +271,7 @@ fn untouched(place: &Path, precious: &Path, output: &Output) {
 }
 
 #[test]
-fn no_log_goes_where_somebody_else_leads_it() {
+fn the_log_does_not_follow_another_users_links() {
     if peer_differs(&["runc", "crun"], "leaves that to the kernel") {
         return;
     }
@@ -286,7 +285,7 @@ fn no_log_goes_where_somebody_else_leads_it() {
 }
 
 #[test]
-fn no_trace_goes_where_somebody_else_leads_it() {
+fn the_trace_does_not_follow_another_users_links() {
     if peer_differs(&["runc", "crun"], "has none") {
         return;
     }
@@ -301,7 +300,7 @@ fn no_trace_goes_where_somebody_else_leads_it() {
 }
 
 #[test]
-fn no_pid_file_goes_where_somebody_else_leads_it() {
+fn the_pid_file_does_not_follow_another_users_links() {
     for trap in TRAPS {
         let bundle = Bundle::new(trap.0);
         let (place, precious) = laid(&bundle, trap);
@@ -312,9 +311,9 @@ fn no_pid_file_goes_where_somebody_else_leads_it() {
     }
 }
 
-/// What engines rely on: links of the log's owner, streams of the caller's, a FIFO with a reader.
+/// What engines rely on: the caller's own links, the caller's streams, and a FIFO with a reader.
 #[test]
-fn logs_go_where_the_caller_leads_them() {
+fn the_log_follows_trusted_links() {
     if peer_differs(&["crun"], "other words") {
         return;
     }
@@ -332,13 +331,13 @@ fn logs_go_where_the_caller_leads_them() {
         says(&link);
         assert!(std::fs::read_to_string(&place).unwrap().contains(record), "{name}");
     }
-    // outside of shared directories a link may be anybody's
+    // outside shared directories a link may belong to any user
     let theirs = bundle.path("theirs");
     symlink("place", &theirs).unwrap();
     lchown(&theirs, Some(USER), Some(USER)).unwrap();
     says(&theirs);
     assert_eq!(std::fs::read_to_string(&place).unwrap().matches(record).count(), 2);
-    // a file of our own in a shared one
+    // a file of our own in a shared directory
     let own = shared.join("own");
     std::fs::write(&own, "").unwrap();
     says(&own);
@@ -360,7 +359,7 @@ fn logs_go_where_the_caller_leads_them() {
     nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
     let from = fifo.clone();
     let reader = std::thread::spawn(move || std::fs::read_to_string(from).unwrap());
-    // until the reader is there, nobody reads
+    // fails until the reader has opened the FIFO
     let began = Instant::now();
     while began.elapsed() < SOON {
         let call = bundle.runtime().arg("--log").arg(&fifo).args(["--log-format", "json", "state", "nobody"]);
@@ -373,9 +372,9 @@ fn logs_go_where_the_caller_leads_them() {
     output.fails(1, &format!("open {}: is a FIFO that nobody reads", fifo.display()));
 }
 
-/// A program that gives its caller rights does not do what the caller's environment says.
+/// A set-user-id binary does not obey the environment of its less privileged caller.
 #[test]
-fn a_trace_is_not_asked_for_by_who_has_less_rights() {
+fn a_set_user_id_binary_ignores_onggi_trace() {
     if peer_differs(&["runc", "crun"], "has none") {
         return;
     }

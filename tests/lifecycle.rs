@@ -2,7 +2,7 @@
 
 use crate::support::{Bundle, Value, kernel, peer_differs, until};
 
-/// Starts a foreground `run` and waits until its payload is there.
+/// Starts a foreground `run` and waits until the container is running.
 fn running(bundle: &Bundle) -> crate::support::runtime::Running {
     let run = bundle.launch("run", &[]).start();
     until("the container to run", || bundle.verb(&["state", &bundle.id]).stdout.contains("running").then_some(()));
@@ -18,7 +18,7 @@ fn run_returns_the_status_of_the_payload() {
 
 #[test]
 fn run_returns_128_and_the_signal() {
-    // inside, a process 1 hears only faults; from outside, SIGKILL
+    // pid 1 cannot be killed from inside, except by a fault; from outside SIGKILL works
     Bundle::new("fault").run(&["die", "11"]).code(128 + 11);
     let bundle = Bundle::new("killed").sees(&["pause"]);
     let run = running(&bundle);
@@ -27,13 +27,13 @@ fn run_returns_128_and_the_signal() {
 }
 
 #[test]
-fn run_gives_standard_output_and_error_on() {
+fn run_passes_stdout_and_stderr_through() {
     let output = Bundle::new("stdio").run(&["echo", "to the one", "+", "complain", "to the other"]).ok();
     assert_eq!((output.stdout.as_str(), output.stderr.as_str()), ("to the one\n", "to the other\n"));
 }
 
 #[test]
-fn run_gives_standard_input_on() {
+fn run_passes_stdin_through() {
     let bundle = Bundle::new("stdin").sees(&["stdin"]);
     bundle.launch("run", &[]).stdin(b"from outside").finish().ok().has("stdin", "\"from outside\"");
 }
@@ -52,7 +52,7 @@ fn run_forwards_signals() {
 }
 
 #[test]
-fn run_takes_the_bundle_of_the_working_directory() {
+fn run_defaults_to_the_bundle_in_the_working_directory() {
     let bundle = Bundle::new("cwd-bundle").sees(&["exit", "5"]);
     bundle.runtime().args(["run", &bundle.id]).finish().code(5);
 }
@@ -71,7 +71,7 @@ fn run_detached_returns_at_once() {
 }
 
 #[test]
-fn run_keeps_the_stopped_container_when_asked() {
+fn run_with_keep_keeps_the_stopped_container() {
     let bundle = Bundle::new("keep").sees(&["exit", "3"]);
     bundle.launch("run", &["--keep"]).finish().code(3);
     assert_eq!(bundle.status(), "stopped");
@@ -80,13 +80,13 @@ fn run_keeps_the_stopped_container_when_asked() {
 }
 
 #[test]
-fn run_is_no_subreaper_when_told_so() {
+fn run_with_no_subreaper_adopts_no_orphans() {
     if peer_differs(&["crun"], "takes the flag, and then waits for ever for a child that is not its own")
         || peer_differs(&["runc<1.2"], "may leave the cgroup: it does not wait for the processes that it killed")
     {
         return;
     }
-    // the payload's own child outlives it only where the container shares the host's processes
+    // the payload's child outlives the payload only in the host's pid namespace
     let bundle = Bundle::new("no-subreaper").without_namespace("pid").sees(&["background", "pause", "+", "exit", "4"]);
     bundle.launch("run", &["--no-subreaper"]).finish().code(4);
 }
@@ -120,7 +120,7 @@ fn nothing_of_the_payload_runs_before_start() {
 }
 
 #[test]
-fn state_tells_what_the_spec_asks_for() {
+fn state_contains_what_the_spec_requires() {
     let bundle = Bundle::new("state").set("/annotations", crate::support::json!({"org.example/key": "value"}));
     bundle.create().ok();
     let output = bundle.verb(&["state", &bundle.id]).ok();
@@ -154,7 +154,7 @@ fn a_change_of_the_bundle_after_create_has_no_effect() {
 }
 
 #[test]
-fn the_pid_file_is_the_bare_number() {
+fn the_pid_file_contains_only_the_number() {
     let bundle = Bundle::new("pid-file").sees(&["pause"]);
     let file = bundle.path("init.pid");
     bundle.launch("create", &["--pid-file", file.to_str().unwrap()]).finish().ok();
@@ -168,7 +168,7 @@ fn the_pid_file_is_the_bare_number() {
 }
 
 #[test]
-fn kill_takes_names_and_numbers() {
+fn kill_accepts_signal_names_and_numbers() {
     let bundle = Bundle::new("signals").sees(&["trap"]);
     let pid = bundle.up();
     bundle.hears("trap: ready");
@@ -233,7 +233,7 @@ fn delete_refuses_a_running_container() {
 }
 
 #[test]
-fn delete_ends_a_created_container() {
+fn delete_kills_a_created_container() {
     if peer_differs(&["crun"], "delete refuses a created container") {
         return;
     }
@@ -244,7 +244,7 @@ fn delete_ends_a_created_container() {
 }
 
 #[test]
-fn delete_by_force_ends_everything_and_knows_no_missing_container() {
+fn delete_by_force_kills_and_ignores_a_missing_container() {
     let bundle = Bundle::new("force").sees(&["background", "pause", "+", "pause"]);
     bundle.up();
     bundle.verb(&["delete", "--force", &bundle.id]).ok();
@@ -254,7 +254,7 @@ fn delete_by_force_ends_everything_and_knows_no_missing_container() {
 }
 
 #[test]
-fn delete_by_force_ends_a_container_without_a_pid_namespace() {
+fn delete_by_force_kills_a_container_without_a_pid_namespace() {
     if peer_differs(&["runc<1.2"], "may leave the cgroup: it does not wait for the processes that it killed") {
         return;
     }
@@ -266,7 +266,7 @@ fn delete_by_force_ends_a_container_without_a_pid_namespace() {
 }
 
 #[test]
-fn start_is_for_created_containers_only() {
+fn start_requires_a_created_container() {
     let bundle = Bundle::new("restart").sees(&["pause"]);
     bundle.up();
     bundle.start().fails(1, "cannot start an already running container");
@@ -274,7 +274,7 @@ fn start_is_for_created_containers_only() {
 }
 
 #[test]
-fn an_unknown_id_is_one_sentence() {
+fn an_unknown_id_is_one_clear_error() {
     let bundle = Bundle::new("unknown");
     std::fs::create_dir(bundle.state_root()).unwrap();
     for verb in [&["state"][..], &["start"], &["kill"], &["delete"], &["pause"], &["resume"]] {
@@ -284,7 +284,7 @@ fn an_unknown_id_is_one_sentence() {
 }
 
 #[test]
-fn an_id_is_taken_once() {
+fn an_id_can_be_used_once() {
     let bundle = Bundle::new("taken");
     bundle.create().ok();
     let state = bundle.state();
@@ -295,7 +295,7 @@ fn an_id_is_taken_once() {
 }
 
 #[test]
-fn an_id_has_a_narrow_alphabet() {
+fn ids_with_invalid_characters_are_refused() {
     let bundle = Bundle::new("ids");
     let refused = ["", "a/b", "..", "../x", "a b", "ü", "."];
     for id in refused {

@@ -1,16 +1,16 @@
-//! Mounts: every option of the specification, propagation, bind mounts and their targets, the root itself.
+//! Mounts: every option of the spec, propagation, bind mounts, cgroup mounts, and the root.
 
 use crate::support::kernel::{Mount, mount_at, mounts};
 use crate::support::{Bundle, Output, World, peer_differs, world};
 use nix::mount::{MsFlags, mount};
 
-/// The mounts that a payload saw.
+/// The mounts that the payload printed.
 fn seen(output: &Output) -> Vec<Mount> {
     mounts(&output.stdout)
 }
 
-/// What stands at `point` once the payload runs.
-fn stands(bundle: Bundle, point: &str) -> Mount {
+/// The mount at `point` as the payload sees it.
+fn mount_seen_at(bundle: Bundle, point: &str) -> Mount {
     mount_at(&seen(&bundle.run(&["mountinfo"]).ok()), point)
 }
 
@@ -45,7 +45,7 @@ fn no_mount_of_the_host_is_seen() {
     assert!(all.iter().all(|m| m.point == "/" || ["/proc", "/dev", "/sys"].iter().any(|p| m.point.starts_with(p))));
 }
 
-/// Options, the flags that the mount must show, and those that it must not.
+/// Options, the flags that the mount must have, and those that it must not have.
 type Row = (&'static [&'static str], &'static [&'static str], &'static [&'static str]);
 
 const VFS_OPTIONS: &[Row] = &[
@@ -106,7 +106,7 @@ fn bind_options_become_flags_of_the_mount() {
 }
 
 #[test]
-fn defaults_is_an_option_that_asks_for_nothing() {
+fn the_option_defaults_sets_nothing() {
     if peer_differs(&["runc"], "passes the word on to the file system") {
         return;
     }
@@ -117,7 +117,7 @@ fn defaults_is_an_option_that_asks_for_nothing() {
 }
 
 #[test]
-fn file_system_options_become_flags_of_the_file_system() {
+fn superblock_options_become_superblock_flags() {
     for (options, has, lacks) in [
         (&["sync"][..], &["sync"][..], &[][..]),
         (&["sync", "async"], &[], &["sync"]),
@@ -131,14 +131,14 @@ fn file_system_options_become_flags_of_the_file_system() {
         if options.contains(&"lazytime") && peer_differs(&["runc<1.2"], "knows no lazytime") {
             continue;
         }
-        let found = stands(Bundle::new("super").mount("/m", "tmpfs", "tmpfs", options), "/m");
+        let found = mount_seen_at(Bundle::new("super").mount("/m", "tmpfs", "tmpfs", options), "/m");
         assert!(has.iter().all(|option| found.super_has(option)), "{options:?}: {found:?}");
         assert!(!lacks.iter().any(|option| found.super_has(option)), "{options:?}: {found:?}");
     }
 }
 
 #[test]
-fn options_without_a_visible_effect_are_known() {
+fn options_without_visible_effect_are_accepted() {
     for option in ["silent", "loud", "iversion", "noiversion", "mand", "nomand", "symfollow"] {
         if option == "symfollow" && peer_differs(&["runc<1.2", "crun"], "knows no symfollow") {
             continue;
@@ -151,8 +151,9 @@ fn options_without_a_visible_effect_are_known() {
 }
 
 #[test]
-fn an_unknown_option_goes_to_the_file_system() {
-    let found = stands(Bundle::new("data").mount("/m", "tmpfs", "tmpfs", &["size=12k", "mode=1711", "uid=7"]), "/m");
+fn an_unknown_option_is_passed_to_the_filesystem() {
+    let found =
+        mount_seen_at(Bundle::new("data").mount("/m", "tmpfs", "tmpfs", &["size=12k", "mode=1711", "uid=7"]), "/m");
     assert!(["size=12k", "mode=1711", "uid=7"].iter().all(|option| found.super_has(option)), "{found:?}");
     let bundle = Bundle::new("bad-data").mount("/m", "tmpfs", "tmpfs", &["nosuchoption"]);
     bundle.run_as_is().fails(1, "invalid argument");
@@ -160,12 +161,12 @@ fn an_unknown_option_goes_to_the_file_system() {
 }
 
 #[test]
-fn nosymfollow_is_a_flag() {
+fn nosymfollow_is_a_mount_flag() {
     if !peer_differs(&["runc<1.2", "crun"], "knows no nosymfollow") {
-        let found = stands(Bundle::new("nosymfollow").mount("/m", "tmpfs", "tmpfs", &["nosymfollow"]), "/m");
+        let found = mount_seen_at(Bundle::new("nosymfollow").mount("/m", "tmpfs", "tmpfs", &["nosymfollow"]), "/m");
         assert!(found.has("nosymfollow"), "{found:?}");
         let undone = Bundle::new("symfollow").mount("/m", "tmpfs", "tmpfs", &["nosymfollow", "symfollow"]);
-        let found = stands(undone, "/m");
+        let found = mount_seen_at(undone, "/m");
         assert!(!found.has("nosymfollow"), "{found:?}");
     }
 }
@@ -208,7 +209,7 @@ fn a_remount_changes_the_mount_before_it() {
     }
 }
 
-/// A directory with a tmpfs in it, both with flags of the test's choice.
+/// Mounts a tmpfs and a second one in it, both with these flags.
 fn tree(bundle: &Bundle, flags: MsFlags) -> std::path::PathBuf {
     let top = bundle.host_directory("tree");
     mount(Some("top"), &top, Some("tmpfs"), flags, None::<&str>).unwrap();
@@ -217,12 +218,12 @@ fn tree(bundle: &Bundle, flags: MsFlags) -> std::path::PathBuf {
     top
 }
 
-fn fell(top: &std::path::Path) {
+fn unmount_tree(top: &std::path::Path) {
     nix::mount::umount2(top, nix::mount::MntFlags::MNT_DETACH).unwrap();
 }
 
 #[test]
-fn recursive_options_reach_the_mounts_below() {
+fn recursive_options_apply_to_submounts() {
     if peer_differs(&["runc<1.2"], "knows no recursive options") {
         return;
     }
@@ -247,12 +248,12 @@ fn recursive_options_reach_the_mounts_below() {
         for point in ["/m", "/m/sub"] {
             assert!(mount_at(&all, point).has(flag), "{option} at {point}: {all:?}");
         }
-        fell(&top);
+        unmount_tree(&top);
     }
 }
 
 #[test]
-fn recursive_options_take_flags_away_again() {
+fn recursive_options_clear_flags() {
     if peer_differs(&["runc<1.2"], "knows no recursive options") {
         return;
     }
@@ -277,19 +278,19 @@ fn recursive_options_take_flags_away_again() {
             let found = mount_at(&all, point);
             let kept = ["ro", "nosuid", "nodev", "noexec", "nosymfollow"].iter().filter(|kept| **kept != flag);
             assert!(!found.has(flag) && kept.clone().count() == 4, "{option} at {point}: {all:?}");
-            // of the first mount a bind says the rest, too
+            // at the top the bundle's options determine all flags; submounts keep the others
             assert!(point == "/m" || kept.clone().all(|kept| found.has(kept)), "{option} at {point}: {all:?}");
         }
-        fell(&top);
+        unmount_tree(&top);
     }
 }
 
 #[test]
-fn recursive_times_are_those_of_the_option() {
+fn recursive_atime_options_are_applied() {
     if peer_differs(&["runc<1.2", "crun"], "knows no such options, or only some") {
         return;
     }
-    // what the tree has before, the option, and what its mounts must show and not show
+    // flags of the tree before, the option, and the flags that its mounts must have and must not have
     let no_atime = MsFlags::MS_NOATIME | MsFlags::MS_NODIRATIME;
     for (before, option, has, lacks) in [
         (MsFlags::empty(), "rstrictatime", &[][..], &["relatime", "noatime"][..]),
@@ -297,13 +298,13 @@ fn recursive_times_are_those_of_the_option() {
         (no_atime, "ratime", &["relatime"], &["noatime"]),
         (no_atime, "rdiratime", &["noatime"], &["nodiratime"]),
         (MsFlags::MS_STRICTATIME, "rnostrictatime", &["relatime"], &["noatime"]),
-        // as for runc: back to what the kernel does by itself
+        // as with runc: back to the kernel's default
         (no_atime, "rnorelatime", &["relatime"], &["noatime"]),
     ] {
         let bundle = Bundle::new(option);
         let top = tree(&bundle, before);
         let bundle = bundle.bind(&top, "/m", &["rbind", option]).sees(&["mountinfo"]);
-        let all = seen(&bundle.run_then(|| fell(&top)).ok());
+        let all = seen(&bundle.run_then(|| unmount_tree(&top)).ok());
         for point in ["/m", "/m/sub"] {
             let found = mount_at(&all, point);
             assert!(has.iter().all(|flag| found.has(flag)), "{option}: {found:?}");
@@ -313,14 +314,14 @@ fn recursive_times_are_those_of_the_option() {
 }
 
 #[test]
-fn a_plain_option_of_a_recursive_bind_stops_at_the_first_mount() {
+fn a_plain_option_of_an_rbind_does_not_reach_submounts() {
     let bundle = Bundle::new("shallow");
     let top = tree(&bundle, MsFlags::empty());
     let bundle = bundle.bind(&top, "/m", &["rbind", "ro"]).sees(&["mountinfo", "+", "write", "/m/sub/x", "x"]);
     let output = bundle.run_as_is().ok().has("write /m/sub/x", "ok");
     let all = seen(&output);
     assert!(mount_at(&all, "/m").has("ro") && !mount_at(&all, "/m/sub").has("ro"), "{all:?}");
-    fell(&top);
+    unmount_tree(&top);
 }
 
 #[test]
@@ -328,7 +329,7 @@ fn a_bind_mount_keeps_the_flags_of_its_source() {
     let bundle = Bundle::new("kept");
     let top = tree(&bundle, MsFlags::MS_NOSUID | MsFlags::MS_NODEV);
     let bundle = bundle.bind(&top, "/kept", &["rbind"]).bind(&top, "/cleared", &["bind", "dev", "ro"]);
-    let all = seen(&bundle.sees(&["mountinfo"]).run_then(|| fell(&top)).ok());
+    let all = seen(&bundle.sees(&["mountinfo"]).run_then(|| unmount_tree(&top)).ok());
     let kept = mount_at(&all, "/kept");
     if !peer_differs(&["crun"], "a recursive bind loses the flags of its source") {
         assert!(kept.has("nosuid") && kept.has("nodev"), "{kept:?}");
@@ -340,17 +341,17 @@ fn a_bind_mount_keeps_the_flags_of_its_source() {
 }
 
 #[test]
-fn a_bind_mount_is_as_deep_as_its_option() {
+fn only_rbind_includes_submounts() {
     let bundle = Bundle::new("depth");
     let top = tree(&bundle, MsFlags::empty());
     let bundle = bundle.bind(&top, "/deep", &["rbind"]).bind(&top, "/flat", &["bind"]).sees(&["mountinfo"]);
-    let all = seen(&bundle.run_then(|| fell(&top)).ok());
+    let all = seen(&bundle.run_then(|| unmount_tree(&top)).ok());
     assert!(all.iter().any(|m| m.point == "/deep/sub"), "{all:?}");
     assert!(!all.iter().any(|m| m.point == "/flat/sub"), "{all:?}");
 }
 
 #[test]
-fn propagation_options_are_those_of_the_mount() {
+fn propagation_options_are_applied() {
     if peer_differs(&["crun"], "makes everything private first, where the bundle says nothing of the root") {
         return;
     }
@@ -368,9 +369,9 @@ fn propagation_options_are_those_of_the_mount() {
         let top = tree(&bundle, MsFlags::empty());
         mount(None::<&str>, &top, None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>).unwrap();
         let bundle = bundle.bind(&top, "/m", &["rbind", option]).sees(&["mountinfo"]);
-        let all = seen(&bundle.run_then(|| fell(&top)).ok());
+        let all = seen(&bundle.run_then(|| unmount_tree(&top)).ok());
         let of = |point: &str| mount_at(&all, point).propagation();
-        // a master in the host's namespace shows as a slave here; what the whole tree was before does not matter
+        // a peer group of the host shows as a master here, so compare only what the option sets
         let same =
             |seen: &str, wanted: &str| seen.trim_start_matches("shared ") == wanted.trim_start_matches("shared ");
         assert!(same(&of("/m"), top_is), "{option}: {}, not {top_is}: {all:?}", of("/m"));
@@ -380,7 +381,7 @@ fn propagation_options_are_those_of_the_mount() {
 }
 
 #[test]
-fn the_roots_propagation_is_that_of_the_bundle() {
+fn rootfs_propagation_is_as_configured() {
     for (value, seen_as) in [
         ("", "private"),
         ("private", "private"),
@@ -394,7 +395,7 @@ fn the_roots_propagation_is_that_of_the_bundle() {
         }
         let bundle = Bundle::new("root-propagation");
         let bundle = if value.is_empty() { bundle } else { bundle.set("/linux/rootfsPropagation", value) };
-        let root = stands(bundle, "/");
+        let root = mount_seen_at(bundle, "/");
         let is = root.propagation();
         assert!(is == seen_as || (seen_as == "private" && is == "slave"), "{value}: {is}: {root:?}");
     }
@@ -411,7 +412,7 @@ fn an_unknown_propagation_is_refused() {
 }
 
 #[test]
-fn the_world_of_cgroups_is_mounted_as_asked() {
+fn the_cgroup_mount_has_the_configured_options() {
     let bundle =
         Bundle::new("cgroup-mount").mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
     let output = bundle.run(&["mountinfo", "+", "ls", "/sys/fs/cgroup", "+", "mkdir", "/sys/fs/cgroup/x"]).ok();
@@ -429,7 +430,7 @@ fn the_world_of_cgroups_is_mounted_as_asked() {
 }
 
 #[test]
-fn below_the_cgroup_mount_the_container_sees_itself() {
+fn the_cgroup_mount_shows_the_containers_own_cgroup() {
     let bundle = Bundle::new("cgroup-self").mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev"]);
     let file = if world() == World::V2 { "/sys/fs/cgroup/cgroup.procs" } else { "/sys/fs/cgroup/pids/cgroup.procs" };
     let output = bundle.run(&["cat", file]).ok();
@@ -437,10 +438,10 @@ fn below_the_cgroup_mount_the_container_sees_itself() {
 }
 
 #[test]
-fn without_a_cgroup_namespace_the_mount_holds_the_containers_cgroup() {
+fn without_a_cgroup_namespace_the_cgroup_mount_contains_the_containers_cgroup() {
     let bundle = Bundle::new("cgroup-shared").without_namespace("cgroup");
     let bundle = bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
-    // v1 binds the container's own directories; v2 mounts the whole, in which its own is one
+    // on v1 the container's own directories are bound; on v2 the whole hierarchy is mounted
     let own = bundle.cgroup();
     let file = match world() {
         World::V2 => format!("/sys/fs/cgroup{own}/cgroup.procs"),
@@ -474,14 +475,14 @@ fn a_read_only_root_is_read_only() {
 }
 
 #[test]
-fn the_root_may_be_moved_instead_of_pivoted() {
+fn no_pivot_moves_the_root() {
     let bundle = Bundle::new("no-pivot").sees(&["ls", "/", "+", "mountinfo"]);
     let output = bundle.launch("run", &["--no-pivot"]).finish().ok();
     assert!(output.get("ls /").is_some_and(|names| names.contains("payload")), "{output}");
 }
 
 #[test]
-fn the_root_may_stand_anywhere() {
+fn the_rootfs_may_be_at_any_path() {
     let elsewhere = Bundle::new("elsewhere");
     let root = elsewhere.rootfs();
     let bundle = Bundle::new("absolute").set("/root/path", root.to_str().unwrap());

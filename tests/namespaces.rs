@@ -3,7 +3,7 @@
 use crate::support::runtime::Call;
 use crate::support::{Bundle, Output, json, kernel, payload, peer_differs, until};
 
-/// The word of `config.json` and the name in `/proc/PID/ns`.
+/// The type in `config.json` and the name in `/proc/PID/ns`.
 const KINDS: [(&str, &str); 8] = [
     ("cgroup", "cgroup"),
     ("ipc", "ipc"),
@@ -40,11 +40,11 @@ fn a_namespace_without_a_path_is_new() {
 }
 
 #[test]
-fn a_namespace_left_out_is_the_hosts() {
+fn an_omitted_namespace_is_the_hosts() {
     for (kind, name) in KINDS.into_iter().filter(|(kind, _)| *kind != "mount") {
         let bundle = Bundle::new(kind).without_namespace(kind);
         let bundle = if kind == "uts" { bundle.without("/hostname") } else { bundle };
-        // sysfs and mqueue belong to namespaces: what is mounted must not need one that is shared
+        // sysfs and mqueue belong to namespaces, so the bundle must not mount them if the namespace is shared
         let bundle = bundle.without_mount("/dev/mqueue");
         let output = bundle.run(&["ns"]).ok();
         assert_eq!(inside(&output, name), kernel::namespace("self", name), "{kind} is not the host's");
@@ -53,7 +53,7 @@ fn a_namespace_left_out_is_the_hosts() {
 
 #[test]
 fn a_namespace_with_a_path_is_joined() {
-    // as in a pod: the second container joins what the first one made
+    // as in a pod: the second container joins the first one's namespaces
     let first = Bundle::new("pod").sees(&["pause"]);
     let pid = first.up();
     for (kind, name) in KINDS.into_iter().filter(|(kind, _)| !["mount", "user", "time"].contains(kind)) {
@@ -97,8 +97,8 @@ fn a_time_namespace_is_joined() {
     first.down();
 }
 
-/// Clocks that were moved belong to the user namespace of whoever moved them, and a process that shares its memory may join
-/// none: they are joined with the host's rights, before the user namespace takes these away.
+/// A time namespace belongs to the user namespace of its creator, and a process that shares memory cannot join one. So it is
+/// joined with the host's privileges, before the user namespace.
 #[test]
 fn a_time_namespace_is_joined_with_a_user_namespace() {
     if peer_differs(&["runc<1.2", "crun"], "cannot join one") {
@@ -124,14 +124,14 @@ fn a_time_namespace_is_joined_with_a_user_namespace() {
 #[test]
 fn a_mount_namespace_is_joined() {
     let holder = Bundle::new("holder").sees(&["pause"]);
-    // a copy of the host's mounts, private to the holder
+    // a private copy of the host's mounts
     let holds = on_the_host(&holder, &["unshare", "0x20000", "+", "pause"]).start();
     until("a mount namespace", || holds.stdout().contains("unshare: ok").then_some(()));
     let path = format!("/proc/{}/ns/mnt", holds.pid);
     let guest = Bundle::new("guest").namespace("mount", Some(&path)).sees(&["pause"]);
     let pid = guest.up();
     assert_eq!(kernel::namespace(pid, "mnt"), kernel::namespace(holds.pid, "mnt"));
-    // other tests mount on the host meanwhile
+    // other tests mount on the host at the same time
     let mut of_host = kernel::mounts_of(std::process::id().cast_signed());
     of_host.retain(|mount| mount.point.contains(&guest.id));
     assert!(of_host.is_empty(), "{of_host:?}");
@@ -141,7 +141,7 @@ fn a_mount_namespace_is_joined() {
 }
 
 #[test]
-fn a_path_of_the_wrong_kind_is_refused() {
+fn a_path_of_the_wrong_namespace_type_is_refused() {
     if peer_differs(&["runc<1.2"], "refuses it, and may leave the cgroup") {
         return;
     }
@@ -154,7 +154,7 @@ fn a_path_of_the_wrong_kind_is_refused() {
 }
 
 #[test]
-fn a_path_that_cannot_be_a_namespace_is_refused() {
+fn a_path_that_is_not_a_namespace_is_refused() {
     for path in ["/nosuch", "/etc/passwd", "relative/path"] {
         let bundle = Bundle::new("no-namespace").namespace("network", Some(path));
         let output = bundle.run_as_is();
@@ -164,7 +164,7 @@ fn a_path_that_cannot_be_a_namespace_is_refused() {
 }
 
 #[test]
-fn a_namespace_stands_once_in_the_list() {
+fn a_duplicate_namespace_is_refused() {
     let bundle = Bundle::new("twice").set("/linux/namespaces/-", json!({"type": "pid"}));
     bundle.run_as_is().fails(1, "duplicate");
     let bundle = Bundle::new("bogus").set("/linux/namespaces/-", json!({"type": "bogus"}));
@@ -172,7 +172,7 @@ fn a_namespace_stands_once_in_the_list() {
 }
 
 #[test]
-fn the_first_process_of_a_pid_namespace_is_1() {
+fn the_first_process_of_a_pid_namespace_is_pid_1() {
     let output = Bundle::new("pid-1").run(&["id"]).ok();
     assert_eq!(output.get("Pid"), Some("1"));
     let shared = Bundle::new("host-pid").without_namespace("pid").run(&["id"]).ok();
@@ -180,7 +180,7 @@ fn the_first_process_of_a_pid_namespace_is_1() {
 }
 
 #[test]
-fn a_user_namespace_has_the_mappings_of_the_bundle() {
+fn a_user_namespace_has_the_configured_mappings() {
     let map = json!([
         {"containerID": 0, "hostID": 100_000, "size": 1000},
         {"containerID": 1000, "hostID": 5000, "size": 1},
@@ -210,7 +210,7 @@ fn inside_a_user_namespace_the_process_is_its_root() {
 }
 
 #[test]
-fn a_user_of_a_user_namespace_is_mapped() {
+fn process_user_is_mapped_in_a_user_namespace() {
     let bundle = Bundle::new("inner-user").user_namespace().set("/process/user", json!({"uid": 1000, "gid": 1001}));
     let bundle = bundle.sees(&["id", "+", "pause"]);
     let pid = bundle.up();
@@ -236,7 +236,7 @@ fn time_offsets_move_the_clocks() {
     }
 }
 
-/// What the payload sees of the clocks outside.
+/// The clocks outside the container, read by the payload.
 fn clocks(bundle: &Bundle) -> (i128, i128) {
     let output = on_the_host(bundle, &["clock"]).finish().ok();
     let clock = |name: &str| output.get(name).unwrap().parse().unwrap();
@@ -244,7 +244,7 @@ fn clocks(bundle: &Bundle) -> (i128, i128) {
 }
 
 #[test]
-fn names_are_the_containers_own() {
+fn hostname_and_domainname_are_set() {
     let bundle = Bundle::new("names").set("/hostname", "pot").set("/domainname", "kiln");
     let output = bundle.run(&["uname"]).ok().has("hostname", "pot");
     if !peer_differs(&["runc<1.2"], "has no domain names") {
@@ -254,7 +254,7 @@ fn names_are_the_containers_own() {
 }
 
 #[test]
-fn names_need_a_uts_namespace() {
+fn hostname_requires_a_uts_namespace() {
     let bundle = Bundle::new("no-uts").without_namespace("uts").set("/hostname", "pot");
     bundle.run_as_is().fails(1, "unable to set hostname without a private UTS namespace");
     let bundle = Bundle::new("no-uts").without_namespace("uts").without("/hostname").set("/domainname", "kiln");
@@ -264,17 +264,17 @@ fn names_need_a_uts_namespace() {
 }
 
 #[test]
-fn the_loopback_of_a_new_network_is_up() {
+fn loopback_is_up_in_a_new_network_namespace() {
     // IFF_UP | IFF_LOOPBACK | …
     let output = Bundle::new("loopback").run(&["cat", "/sys/class/net/lo/flags", "+", "ls", "/sys/class/net"]).ok();
     assert_eq!(output.stdout.lines().next(), Some("0x9"), "{output}");
 }
 
 #[test]
-fn a_cgroup_namespace_begins_at_the_containers_cgroup() {
+fn a_cgroup_namespace_is_rooted_at_the_containers_cgroup() {
     let output = Bundle::new("cgroup-root").run(&["cgroup"]).ok();
     for line in output.stdout.lines() {
-        // v1 hierarchies of a machine that is seen as pure v2 are none of the runtime's business
+        // in the pure v2 view the runtime ignores the machine's v1 hierarchies
         let (hierarchy, path) = line.split_once(':').and_then(|(n, rest)| Some((n, rest.split_once(':')?.1))).unwrap();
         let seen = crate::support::world() == crate::support::World::V1 || hierarchy == "0";
         assert!(!seen || path == "/", "{line}");
@@ -282,7 +282,7 @@ fn a_cgroup_namespace_begins_at_the_containers_cgroup() {
 }
 
 #[test]
-fn sysctls_are_set_in_their_namespaces() {
+fn namespaced_sysctls_are_set() {
     let bundle = Bundle::new("sysctl").set(
         "/linux/sysctl",
         json!({"net.ipv4.ip_forward": "1", "net/ipv4/ip_unprivileged_port_start": "80", "kernel.shm_rmid_forced": "1",
@@ -301,7 +301,7 @@ fn sysctls_are_set_in_their_namespaces() {
 }
 
 #[test]
-fn a_sysctl_of_the_host_is_refused() {
+fn a_sysctl_that_is_not_namespaced_is_refused() {
     let refused = |name: &str, bundle: Bundle, phrase: &str| {
         let bundle = bundle.set("/linux/sysctl", json!({name: "1"}));
         bundle.run_as_is().fails(1, phrase);

@@ -1,13 +1,13 @@
-//! Network devices that move into the container: with their addresses, under a new name, and back if nothing comes of it.
+//! Network devices (`linux.netDevices`): moved with their addresses, renamed, and returned if the start fails.
 //!
-//! Each test has a network namespace of its own, which the runtime inherits: nothing of the machine's network is touched.
+//! Each test has its own network namespace, which the runtime inherits, so the machine's network is not touched.
 
 use crate::support::runtime::Call;
 use crate::support::{Bundle, Value, json, not_here, peer_differs, until};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Runs ip(8) with JSON as its output, in our network namespace or in a process's.
+/// Runs `ip -json` in our network namespace or in a process's.
 fn ip(pid: Option<i32>, words: &str) -> Value {
     let command = match pid {
         Some(pid) => {
@@ -27,7 +27,7 @@ fn ip(pid: Option<i32>, words: &str) -> Value {
     serde_json::from_str(&output.stdout).unwrap_or(Value::Null)
 }
 
-/// Whether this kernel (User Mode Linux without its modules) makes no pairs of devices; says so.
+/// Whether this kernel has no veth (User Mode Linux without modules); if so, prints that the test did not run.
 fn no_pairs() -> bool {
     static NONE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     let none = *NONE.get_or_init(|| {
@@ -43,7 +43,7 @@ fn no_pairs() -> bool {
     none && not_here("this kernel has no veth")
 }
 
-/// A network namespace for this thread and those that it starts, with a pair of devices; `dev0` is up and has addresses.
+/// Gives this thread and its children a network namespace with a veth pair; `dev0` is up and has addresses.
 fn own_network() {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
     ip(None, "link add dev0 mtu 1400 type veth peer name other0");
@@ -67,7 +67,7 @@ fn names(pid: Option<i32>) -> Vec<String> {
     list.as_array().unwrap().iter().map(name).filter(|name| name != "lo").collect()
 }
 
-/// The addresses of a device, without those that the kernel makes itself.
+/// The addresses of a device, without those that the kernel assigns itself.
 fn addresses(pid: Option<i32>, device: &str) -> Vec<String> {
     let shown = ip(pid, &format!("addr show dev {device}"));
     let list = shown[0]["addr_info"].as_array().unwrap().iter();
@@ -89,7 +89,7 @@ const LASTING: [&str; 3] = ["10.7.0.1/24", "10.7.1.1 peer 10.7.1.2/32", "fd00:7:
 const ALL: [&str; 5] = ["10.7.0.1/24", "10.7.1.1 peer 10.7.1.2/32", "10.7.9.9/24", "169.254.7.1/16", "fd00:7::1/64"];
 
 #[test]
-fn a_device_moves_with_what_lasts_of_its_addresses() {
+fn a_device_moves_with_its_permanent_global_addresses() {
     if no_pairs() {
         return;
     }
@@ -107,7 +107,7 @@ fn a_device_moves_with_what_lasts_of_its_addresses() {
         let shown = ip(Some(pid), "link show dev dev0");
         assert_eq!((shown[0]["address"].as_str(), shown[0]["mtu"].as_i64()), (Some("02:11:22:33:44:55"), Some(1400)));
         bundle.down();
-        // a pair dies with the namespace, which the kernel takes apart in its own time
+        // the kernel deletes a veth pair with its namespace, asynchronously
         until("the end of the pair", || names(None).is_empty().then_some(()));
         if !user {
             ip(None, "link add dev0 mtu 1400 address 02:11:22:33:44:55 type veth peer name other0");
@@ -119,13 +119,13 @@ fn a_device_moves_with_what_lasts_of_its_addresses() {
 }
 
 #[test]
-fn a_device_gets_the_name_of_the_bundle() {
+fn a_device_gets_the_configured_name() {
     if no_pairs() {
         return;
     }
     own_network();
     let bundle = bundle("netdev-name", json!({"dev0": {"name": "eth7"}}));
-    // settings of the device are there to be written
+    // sysctls of the device can be set under its new name
     let bundle = bundle.set("/linux/sysctl", json!({"net.ipv4.conf.eth7.rp_filter": "2"})).sees(&["pause"]);
     let pid = bundle.up();
     assert_eq!(names(Some(pid)), ["eth7"]);
@@ -136,7 +136,7 @@ fn a_device_gets_the_name_of_the_bundle() {
 }
 
 #[test]
-fn hooks_find_the_device_in_its_place() {
+fn create_container_hooks_see_the_moved_device() {
     if no_pairs() {
         return;
     }
@@ -147,7 +147,7 @@ fn hooks_find_the_device_in_its_place() {
 }
 
 #[test]
-fn a_device_moves_into_a_namespace_that_is_joined() {
+fn a_device_moves_into_a_joined_namespace() {
     if no_pairs() {
         return;
     }
@@ -164,14 +164,14 @@ fn a_device_moves_into_a_namespace_that_is_joined() {
     guest.up();
     assert_eq!(names(Some(pid)), ["eth0"]);
     guest.down();
-    // the namespace lives on, and the device in it
+    // the namespace continues to exist, and the device stays in it
     assert_eq!(addresses(Some(pid), "eth0"), LASTING);
     host.down();
 }
 
-/// Whose namespace it is, he looks after what is in it: nothing that the runtime does later touches the device.
+/// The container owns its devices: the runtime does not change them later.
 #[test]
-fn what_is_done_to_a_device_in_the_container_stays() {
+fn later_changes_to_a_device_in_the_container_are_kept() {
     if no_pairs() {
         return;
     }
@@ -193,20 +193,20 @@ fn what_is_done_to_a_device_in_the_container_stays() {
     assert_eq!((left.0.as_slice(), left.1, left.2), (&["eth8".to_owned()][..], false, Some(1300)));
     guest.start().ok();
     guest.verb(&["exec", &guest.id, "/payload", "true"]).ok();
-    // where this machine has what it takes
+    // only if this machine supports it
     for words in [&["pause"][..], &["resume"], &["update", "--pids-limit", "99"]] {
         guest.verb(&[words, &[&guest.id]].concat());
     }
     assert_eq!(found(), left);
     guest.down();
-    // nor is it taken back at the end
+    // and it is not returned at the end
     assert_eq!(found(), left);
     assert_eq!(names(None), ["other0"]);
     host.down();
 }
 
 #[test]
-fn a_template_is_filled_with_the_first_free_number() {
+fn a_name_template_takes_the_first_free_number() {
     if no_pairs() {
         return;
     }
@@ -222,7 +222,7 @@ fn a_template_is_filled_with_the_first_free_number() {
 }
 
 #[test]
-fn a_start_that_fails_gives_the_device_back() {
+fn a_failed_start_returns_the_device() {
     if no_pairs() {
         return;
     }
@@ -231,7 +231,7 @@ fn a_start_that_fails_gives_the_device_back() {
     mount.run_as_is().fails(1, "no such file or directory");
     let hook = bundle("netdev-fails", json!({"dev0": {}})).hook("createRuntime", &["false"], &[]);
     hook.run_as_is().fails(1, "createRuntime");
-    // the second one can't be moved
+    // the second device cannot be moved
     let second = bundle("netdev-second", json!({"dev0": {}, "nosuch0": {}}));
     second.run_as_is().fails(1, "link not found for interface nosuch0 on runtime namespace: no such device");
     for bundle in [mount, hook, second] {
@@ -245,7 +245,7 @@ fn a_start_that_fails_gives_the_device_back() {
 }
 
 #[test]
-fn what_cannot_be_moved_is_refused() {
+fn devices_that_cannot_be_moved_are_refused() {
     if no_pairs() {
         return;
     }

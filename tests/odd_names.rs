@@ -1,5 +1,5 @@
-//! Names that strangers chose: sub-cgroups that a payload makes, and mount points of the host, of any bytes, length, depth
-//! and number. Every verb still finds what is in them, and the end of the container takes all of them away.
+//! Unusual names: sub-cgroups that a payload creates, and mount points of the host, with any bytes, length, depth and
+//! number. Every verb still finds the processes in them, and `delete` removes all of them.
 
 use crate::exec::{exec, sees, up};
 use crate::support::world::{has_controller, hierarchies};
@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// What the kernel takes for a name of a cgroup: it refuses line ends, what its own files are called, and nothing else.
+/// Names that the kernel accepts for a cgroup: it refuses only newlines and the names of its own files.
 fn names() -> Vec<OsString> {
     let odd: [&[u8]; 9] = [
         b"\xff\xfe",
@@ -27,7 +27,7 @@ fn names() -> Vec<OsString> {
     odd.into_iter().map(|name| OsString::from_vec(name.to_vec())).collect()
 }
 
-/// Takes away what a failed test leaves: the common clean-up goes by paths, and not deep.
+/// Removes what a failed test leaves: the common clean-up uses paths and does not go deep.
 #[derive(Default)]
 struct Sweep(Vec<PathBuf>);
 
@@ -41,7 +41,7 @@ impl Drop for Sweep {
     }
 }
 
-/// The container's cgroup in every hierarchy that it has one in.
+/// The container's cgroup in every hierarchy.
 fn tops(bundle: &Bundle) -> Vec<PathBuf> {
     let own = bundle.cgroup();
     let all = hierarchies().into_iter().map(|top| top.join(own.trim_start_matches('/')));
@@ -56,13 +56,13 @@ fn top(path: &Path) -> OwnedFd {
     OwnedFd::from(std::fs::File::open(path).unwrap())
 }
 
-/// Makes a cgroup below another, by descriptors as a payload would.
+/// Creates a sub-cgroup by descriptor, as a payload could.
 fn below(dir: impl AsFd, name: &OsStr) -> OwnedFd {
     mkdirat(&dir, name, Mode::from_bits_truncate(0o755)).unwrap_or_else(|error| panic!("{name:?}: {error}"));
     open(dir, name)
 }
 
-/// A chain of cgroups.
+/// Creates nested cgroups; returns the innermost.
 fn chain(from: &Path, name: &OsStr, depth: usize) -> OwnedFd {
     (0..depth).fold(top(from), |dir, _| below(dir, name))
 }
@@ -72,21 +72,21 @@ fn put(dir: impl AsFd, file: &str, text: &str) -> nix::Result<()> {
     nix::unistd::write(file, text.as_bytes()).map(drop)
 }
 
-/// Moves a process. A new cpuset of v1 takes none, and is left alone.
+/// Moves a process into a cgroup. Skips v1's cpuset, where a new cgroup cannot take processes yet.
 fn place(dir: impl AsFd, hierarchy: &Path, pid: i32) {
     if !hierarchy.components().any(|part| part.as_os_str() == "cpuset") {
         put(dir, "cgroup.procs", &pid.to_string()).unwrap_or_else(|error| panic!("{}: {error}", hierarchy.display()));
     }
 }
 
-/// One more process in the container, which stays.
+/// Starts one more process in the container that keeps running.
 fn second(bundle: &Bundle) -> i32 {
     let file = bundle.path("second.pid");
     exec(bundle, &["--detach", "--pid-file", file.to_str().unwrap()], &["pause"]).finish().ok();
     std::fs::read_to_string(file).unwrap().parse().unwrap()
 }
 
-/// Every verb but the last ones, with these processes in the container.
+/// Calls every verb except `kill` and `delete` with these processes in the container.
 fn verbs(bundle: &Bundle, mut pids: Vec<i32>) {
     let listed = || {
         let mut listed: Vec<i32> =
@@ -96,7 +96,7 @@ fn verbs(bundle: &Bundle, mut pids: Vec<i32>) {
     };
     pids.sort_unstable();
     assert_eq!(listed(), pids);
-    // the machine's own ps may not know this kernel (User Mode Linux tells no boot time)
+    // the machine's ps may fail on this kernel (User Mode Linux has no boot time)
     let works = std::process::Command::new("ps").arg("-ef").output().is_ok_and(|output| output.status.success());
     if works || !not_here("ps(1) does not work on this kernel") {
         let table = bundle.verb(&["ps", &bundle.id]).ok();
@@ -115,7 +115,7 @@ fn verbs(bundle: &Bundle, mut pids: Vec<i32>) {
     bundle.kill("CONT").ok();
 }
 
-/// Kills and deletes it; nothing may be left of its cgroup.
+/// Kills and deletes the container and asserts that nothing is left of its cgroup.
 fn ends(bundle: &Bundle, tops: &[PathBuf], pids: &[i32]) {
     bundle.verb(&["kill", "--all", &bundle.id, "KILL"]).ok();
     for pid in pids {
@@ -126,7 +126,7 @@ fn ends(bundle: &Bundle, tops: &[PathBuf], pids: &[i32]) {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Whether the container has a pid namespace decides who kills: the kernel, with the first process, or we by the cgroup.
+/// Runs a test with and without a pid namespace: with one the kernel kills all processes, without one we use the cgroup.
 fn both(name: &str, test: impl Fn(Bundle)) {
     test(Bundle::new(name));
     test(Bundle::new(name).without_namespace("pid"));
@@ -141,7 +141,7 @@ fn sub_cgroups_of_any_name() {
         let (first, second) = (bundle.pid(), second(&bundle));
         for own in &sweep.0 {
             for name in names() {
-                // those below have names that lead nowhere as text
+                // with a sub-cgroup whose name is not UTF-8
                 let one = below(top(own), &name);
                 below(one, OsStr::from_bytes(b"\xff"));
             }
@@ -168,7 +168,7 @@ fn sub_cgroups_deeper_than_a_path() {
     });
 }
 
-/// Neither a descriptor for each level, nor the stack.
+/// Removal needs neither a descriptor nor stack space for each level.
 #[test]
 fn sub_cgroups_deeper_than_the_descriptors_that_we_may_have() {
     let mut sweep = Sweep::default();
@@ -197,9 +197,9 @@ fn many_sub_cgroups() {
     assert!(sweep.0.iter().all(|top| !top.exists()));
 }
 
-/// Processes that make one cgroup after the other until they are killed.
+/// Processes that create one cgroup after the other until they are killed.
 #[test]
-fn sub_cgroups_that_grow_all_the_time() {
+fn sub_cgroups_created_without_end() {
     let mut sweep = Sweep::default();
     let bundle = up(Bundle::new("grows").without_namespace("pid"));
     sweep.0 = tops(&bundle);
@@ -225,8 +225,7 @@ fn sub_cgroups_that_grow_all_the_time() {
     assert!(sweep.0.iter().all(|top| !top.exists()));
 }
 
-/// The cgroup2 tree that the bundle's container has, and a controller that its cgroup can give on; `None` in a world
-/// without.
+/// The container's cgroup2 directory, and a controller that it can enable for children; `None` if there is none.
 fn delegated(bundle: &Bundle) -> (PathBuf, String) {
     let top = PathBuf::from(if world() == World::V2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/unified" });
     let controllers = std::fs::read_to_string(top.join("cgroup.controllers")).unwrap_or_default();
@@ -236,12 +235,12 @@ fn delegated(bundle: &Bundle) -> (PathBuf, String) {
     (own, controller)
 }
 
-/// systemd or Docker in a container: the first process has moved below and given controllers on, so that the cgroup
-/// itself takes nobody. exec follows it there, however the place is called and however deep it lies.
+/// systemd or Docker in a container: the first process has moved to a sub-cgroup and enabled controllers, so that the
+/// cgroup itself takes no processes. exec follows it there, whatever the sub-cgroup's name and depth.
 #[test]
-fn exec_follows_the_first_process_below() {
+fn exec_joins_the_sub_cgroup_of_the_first_process() {
     let long = OsString::from_vec(vec![0xfe; 250]);
-    // the kernel cuts a path that is too long: one that is there under the name that is cut must not be taken for it
+    // the kernel truncates a long path in /proc/PID/cgroup: an existing cgroup at the truncated path must not be used
     for (name, depth) in [(OsStr::from_bytes(b"\xff"), 1), (OsStr::new(" a b"), 2), (&long, 15), (&long, 20)] {
         let mut sweep = Sweep::default();
         let bundle = up(Bundle::new("follows"));
@@ -258,7 +257,7 @@ fn exec_follows_the_first_process_below() {
     }
 }
 
-/// A cgroup that has the name of a file which its parent lacks: the file is as absent as it was.
+/// A sub-cgroup with the name of a control file that its parent lacks: the file counts as absent.
 #[test]
 fn sub_cgroups_with_names_of_files() {
     let mut sweep = Sweep::default();
@@ -286,9 +285,9 @@ fn sub_cgroups_with_names_of_files() {
     ends(&bundle, &sweep.0, &[bundle.pid()]);
 }
 
-/// Who does not belong to the container is not killed with it, but named.
+/// A process that does not belong to the container is not killed, but reported.
 #[test]
-fn a_stranger_in_a_sub_cgroup_is_named() {
+fn a_foreign_process_in_a_sub_cgroup_is_reported_not_killed() {
     let mut sweep = Sweep::default();
     let bundle = up(Bundle::new("stranger"));
     sweep.0 = tops(&bundle);
@@ -312,7 +311,7 @@ fn a_stranger_in_a_sub_cgroup_is_named() {
     assert!(sweep.0.iter().all(|top| !top.exists()));
 }
 
-/// What an administrator mounts over a sub-cgroup is not gone into, and what stands in the way then is told.
+/// A file system mounted over a sub-cgroup is not entered, and the error names what prevents the removal.
 #[test]
 fn a_sub_cgroup_that_is_mounted_over() {
     let mut sweep = Sweep::default();
@@ -321,15 +320,15 @@ fn a_sub_cgroup_that_is_mounted_over() {
     let place = sweep.0[0].join(OsStr::from_bytes(b"\xff"));
     std::fs::create_dir(&place).unwrap();
     let call = bundle.runtime().args(["delete", "--force", &bundle.id]);
-    let output = call.with(|command| process::beside_a_mount(command, &place)).finish();
+    let output = call.with(|command| process::with_extra_mount(command, &place)).finish();
     let output = output.fails(1, &format!("remove cgroup {}: device or resource busy", sweep.0[0].display()));
     assert!(output.stderr.contains("delete again"), "{output}");
-    // nothing is mounted here
+    // the mount is not in this mount namespace
     bundle.down();
     assert!(sweep.0.iter().all(|top| !top.exists()));
 }
 
-/// A frozen sub-cgroup of v1 keeps its processes alive, whatever they are sent.
+/// Processes in a frozen sub-cgroup of v1 cannot be killed until it is thawed.
 #[test]
 fn frozen_sub_cgroups() {
     both("frozen", |bundle| {
@@ -348,7 +347,7 @@ fn frozen_sub_cgroups() {
     });
 }
 
-/// A caller in a cgroup of an odd name: a runtime in a container. A relative or absent path lies below or beside it.
+/// A caller in a cgroup with an unusual name. A relative or missing cgroupsPath is resolved from it.
 #[test]
 fn a_caller_in_a_cgroup_of_an_odd_name() {
     for path in [None, Some("relative/path"), Some("")] {
@@ -385,12 +384,12 @@ fn a_caller_in_a_cgroup_of_an_odd_name() {
                 assert!(!outer.join(OsStr::from_bytes(above)).join(rest).exists(), "{}", outer.display());
             }
         }
-        // before the bundle looks for what is left
+        // before the bundle checks for leftovers
         drop(sweep);
     }
 }
 
-/// Any mount of the host is in its table, with the name that somebody gave it.
+/// The host's mount table may contain mount points with any name.
 #[test]
 fn a_mount_point_of_an_odd_name() {
     let names: [&[u8]; 4] = [b"\xff\xfe", b"a b\n\\c\xe9", b"- cgroup cgroup rw,memory", &[0x80; 255]];
@@ -399,7 +398,7 @@ fn a_mount_point_of_an_odd_name() {
         let place = bundle.path("mounts").join(OsStr::from_bytes(name));
         std::fs::create_dir_all(&place).unwrap();
         let beside = |call: crate::support::runtime::Call| {
-            call.with(|command| process::beside_a_mount(command, &place)).finish()
+            call.with(|command| process::with_extra_mount(command, &place)).finish()
         };
         beside(bundle.launch("run", &[])).code(7);
         beside(bundle.launch("run", &["--no-pivot"])).code(7);

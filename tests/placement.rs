@@ -1,4 +1,4 @@
-//! Where a container's cgroup lies in less usual trees, whose it is, and that nothing of it stays.
+//! The path and owner of a container's cgroup in unusual hierarchies, and its removal.
 
 use crate::support::runtime::Call;
 use crate::support::world::{has_controller, hierarchies, home, unified};
@@ -6,7 +6,7 @@ use crate::support::{Bundle, Output, World, json, kernel, not_here, peer_differs
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// cgroups that a test makes for itself; they go with it, last one first.
+/// cgroups that a test creates; removed on drop, last one first.
 struct Made(Vec<PathBuf>);
 
 impl Made {
@@ -24,7 +24,7 @@ impl Made {
 impl Drop for Made {
     fn drop(&mut self) {
         for path in self.0.iter().rev() {
-            // whoever ended a moment ago may still be counted
+            // a process that has just ended may still be counted
             let busy = || std::fs::remove_dir(path).is_err_and(|error| error.raw_os_error() == Some(libc::EBUSY));
             (0..200).any(|_| !busy() || (std::thread::sleep(std::time::Duration::from_millis(5)), false).1);
         }
@@ -32,7 +32,7 @@ impl Drop for Made {
 }
 
 #[test]
-fn a_hybrid_host_limits_in_both_kinds_of_tree() {
+fn a_hybrid_host_sets_limits_in_both_hierarchies() {
     let memory = json!({"memory": {"limit": 67_108_864}});
     let huge = json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4_194_304}]});
     let of_v2 = [("memory", "memory.max", "67108864", memory), ("hugetlb", "hugetlb.2MB.max", "4194304", huge)];
@@ -56,7 +56,7 @@ fn a_hybrid_host_limits_in_both_kinds_of_tree() {
     bundle.down();
 }
 
-/// A runtime called from a cgroup of its own.
+/// Runs the runtime in this cgroup.
 fn called_from(bundle: &Bundle, cgroup: &Path) -> Output {
     bundle.verb(&["--version"]).ok();
     let mut command = Command::new("sh");
@@ -66,7 +66,7 @@ fn called_from(bundle: &Bundle, cgroup: &Path) -> Output {
 }
 
 #[test]
-fn without_an_absolute_path_the_cgroup_is_near_the_callers() {
+fn a_relative_cgroup_path_is_resolved_from_the_callers_cgroup() {
     if peer_differs(&["crun"], "takes the top of the tree") {
         return;
     }
@@ -80,7 +80,7 @@ fn without_an_absolute_path_the_cgroup_is_near_the_callers() {
         let outer = made.make(&top.join(format!("{}-caller", bundle.id)));
         let caller = made.make(&outer.join("own"));
         called_from(&bundle, &caller).ok();
-        // v1 goes below; on v2 a cgroup with processes can't have children with controllers, so it goes beside
+        // v1: below the caller's; v2: next to it, since a cgroup with processes cannot have children with controllers
         let near = if world() == World::V2 { outer.clone() } else { caller.clone() };
         let near = Path::new("/").join(near.strip_prefix(&top).unwrap());
         let place = near.join(relative.unwrap_or(&bundle.id));
@@ -96,7 +96,7 @@ fn without_an_absolute_path_the_cgroup_is_near_the_callers() {
 }
 
 #[test]
-fn in_a_threaded_tree_the_cgroup_is_threaded() {
+fn below_a_threaded_cgroup_the_cgroup_is_threaded() {
     if world() == World::V1 && not_here("v1 has no threaded cgroups") {
         return;
     }
@@ -114,7 +114,7 @@ fn in_a_threaded_tree_the_cgroup_is_threaded() {
     bundle.verb(&["pause", &bundle.id]).ok();
     bundle.verb(&["resume", &bundle.id]).ok();
     bundle.down();
-    // limits that threads can't have
+    // domain controllers are not available in a threaded cgroup
     let bundle = bundle.set("/linux/resources/memory/limit", 67_108_864);
     let output = bundle.create();
     assert_ne!(output.code, 0, "{output}");
@@ -123,7 +123,7 @@ fn in_a_threaded_tree_the_cgroup_is_threaded() {
 }
 
 #[test]
-fn a_payload_that_may_write_its_cgroups_owns_them() {
+fn a_writable_cgroup_mount_gives_the_payload_ownership() {
     let mount = |bundle: Bundle, options: &[&str]| bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", options);
     let own = if world() == World::V2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
     let (sub, procs) = (format!("{own}/sub"), format!("{own}/cgroup.procs"));
@@ -132,7 +132,7 @@ fn a_payload_that_may_write_its_cgroups_owns_them() {
     let open = |options: &[&str]| mount(Bundle::new("owner").user_namespace(), options).run(&words).ok();
     let output = open(&["nosuid", "noexec", "nodev"]);
     if world() == World::V1 {
-        // root of another user namespace owns no hierarchy of v1
+        // v1 hierarchies are not delegated to other user namespaces
         assert_eq!(output.get(&made), Some("EACCES"), "{output}");
     } else if !peer_differs(&["runc"], "gives away what systemd made only") {
         let owner = output.get(&format!("{procs}.owner")).unwrap_or_default();
@@ -142,11 +142,11 @@ fn a_payload_that_may_write_its_cgroups_owns_them() {
 }
 
 #[test]
-fn those_who_run_away_are_caught() {
+fn processes_that_keep_forking_are_killed() {
     if peer_differs(&["runc<1.2"], "kills a list of them, once") {
         return;
     }
-    // in a pid namespace of their own the kernel would end them with init
+    // with a pid namespace the kernel would kill them with init
     for _ in 0..10 {
         let bundle = Bundle::new("runaways").without_namespace("pid").sees(&["runaways", "16", "+", "pause"]);
         bundle.up();
@@ -157,8 +157,8 @@ fn those_who_run_away_are_caught() {
 }
 
 #[test]
-fn nothing_is_left_of_a_thousand_containers() {
-    // one processor that is a process: a tenth of them
+fn a_thousand_containers_leave_nothing() {
+    // User Mode Linux is slow: use a tenth
     let each = if std::env::var_os("ONGGI_LAB").is_some() { 25 } else { 250 };
     let some = || {
         let bundle = Bundle::new("thousand").sees(&["true"]);

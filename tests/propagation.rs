@@ -1,4 +1,4 @@
-//! How mounts propagate between host and container, as the host sees it.
+//! Mount propagation between host and container, as seen on the host.
 
 use crate::support::{Bundle, kernel, peer_differs, until};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 const NONE: Option<&str> = None;
 
-/// A directory of the host that shares its mounts.
+/// A host directory that is a shared mount.
 fn shared(bundle: &Bundle) -> PathBuf {
     let top = bundle.host_directory("shared");
     mount(Some("top"), &top, Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
@@ -22,7 +22,7 @@ fn mounted(place: &Path) -> bool {
     own.iter().any(|mount| Path::new(&mount.point) == place)
 }
 
-/// Mounts made on either side come to the other, where the bundle asks for it; and the host keeps its own.
+/// Mounts made on either side propagate to the other if configured so; the host's mounts stay.
 fn both_ways(bundle: Bundle, flags: &[&str], propagation: &str) {
     let top = shared(&bundle);
     let bundle = bundle.set("/linux/rootfsPropagation", propagation).caps(&["CAP_SYS_ADMIN"]);
@@ -60,7 +60,7 @@ fn both_ways(bundle: Bundle, flags: &[&str], propagation: &str) {
 }
 
 #[test]
-fn a_shared_volume_shares_both_ways() {
+fn a_shared_volume_propagates_both_ways() {
     if peer_differs(&["crun"], "its root is private unless the bundle says more") {
         return;
     }
@@ -70,7 +70,7 @@ fn a_shared_volume_shares_both_ways() {
 }
 
 #[test]
-fn a_shared_volume_shares_both_ways_without_a_pivot() {
+fn a_shared_volume_propagates_both_ways_with_no_pivot() {
     if peer_differs(&["crun"], "its root is private unless the bundle says more") {
         return;
     }
@@ -78,7 +78,7 @@ fn a_shared_volume_shares_both_ways_without_a_pivot() {
 }
 
 #[test]
-fn a_shared_volume_shares_both_ways_in_a_joined_pid_namespace() {
+fn a_shared_volume_propagates_both_ways_in_a_joined_pid_namespace() {
     if peer_differs(&["crun"], "its root is private unless the bundle says more") {
         return;
     }

@@ -1,4 +1,4 @@
-//! What happens when things happen at once: two creates, a loaded machine, a runtime killed half-way.
+//! Concurrency: parallel creates, a loaded machine, and runtimes that are killed half-way.
 
 use crate::support::{Bundle, Runtime, peer_differs, until};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ fn of_two_creates_of_one_id_exactly_one_wins() {
         let won = outputs.iter().filter(|output| output.code == 0).count();
         assert_eq!(won, 1, "round {round}: {} --- {}", outputs[0], outputs[1]);
         for output in outputs.into_iter().filter(|output| output.code != 0) {
-            // runc's second check is the one of mkdir
+            // runc's later check is its mkdir
             output
                 .fails(1, if Runtime::get().is_onggi() { "container with given ID already exists" } else { "exists" });
         }
@@ -64,7 +64,7 @@ fn a_foreground_run_never_misses_the_end_of_its_payload() {
 }
 
 #[test]
-fn state_never_fails_while_the_container_lives() {
+fn state_never_fails_while_the_container_exists() {
     let bundle = Bundle::new("polled").sees(&["sleep", "30"]);
     for _ in 0..10 {
         bundle.create().ok();
@@ -82,7 +82,7 @@ fn state_never_fails_while_the_container_lives() {
     }
 }
 
-/// Kills the runtime at one of `moments` equally spaced moments of a launch; `delete --force` must then clean up.
+/// Kills the runtime at each of `moments` equally spaced moments of a start; `delete --force` must then clean up.
 fn killed_half_way(verb: &'static str, moments: u32) {
     let whole = {
         let bundle = Bundle::new("measure").sees(&["true"]);

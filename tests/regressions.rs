@@ -1,11 +1,11 @@
-//! What went wrong for users of runtimes before, and for callers of an odd kind; each named after what it was.
+//! Bugs that users of runtimes have met, and unusual callers.
 
 use crate::support::runtime::Call;
 use crate::support::{Bundle, json, kernel, payload, peer_differs, process, until};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 #[test]
-fn two_starts_at_once_start_once() {
+fn of_two_concurrent_starts_one_wins() {
     if peer_differs(&["runc", "crun"], "both may succeed, or one waits for ever at the fifo") {
         return;
     }
@@ -23,7 +23,7 @@ fn two_starts_at_once_start_once() {
     }
 }
 
-/// A caller that does not reap: docker's shim of old, an init that is no init.
+/// A caller that does not reap, such as an old Docker shim or a pid 1 that is no real init.
 #[test]
 fn an_unreaped_container_is_stopped() {
     let bundle = Bundle::new("zombie").sees(&["wait-file", "/go"]);
@@ -46,9 +46,9 @@ fn an_unreaped_container_is_stopped() {
     adopts.finish();
 }
 
-/// A container that lost its init but not its other processes must not be forgotten with them.
+/// `delete` of a container without a pid namespace whose init has ended: it kills the other processes or refuses.
 #[test]
-fn delete_does_not_forget_processes_that_go_on() {
+fn delete_does_not_lose_processes_that_outlive_init() {
     let bundle = Bundle::new("go-on").without_namespace("pid").sees(&["background", "pause", "+", "true"]);
     let pid = bundle.up();
     bundle.exit_code(pid);
@@ -67,7 +67,7 @@ fn delete_does_not_forget_processes_that_go_on() {
 }
 
 #[test]
-fn a_root_that_is_a_shared_mount_tells_the_host_nothing() {
+fn a_rootfs_on_a_shared_mount_propagates_nothing_to_the_host() {
     let bundle = Bundle::new("shared-root").mount("/m", "tmpfs", "tmpfs", &[]).sees(&["pause"]);
     let root = bundle.host_directory("merged");
     mount(Some("root"), &root, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
@@ -86,7 +86,7 @@ fn a_root_that_is_a_shared_mount_tells_the_host_nothing() {
 }
 
 #[test]
-fn callers_with_odd_signals_are_served() {
+fn callers_with_ignored_or_blocked_signals_are_supported() {
     for n in 0..2 {
         let bundle = Bundle::new("odd-signals").sees(&["exit", "7"]);
         let run = bundle.launch("run", &[]).with(|command| match n {
@@ -101,28 +101,28 @@ fn callers_with_odd_signals_are_served() {
 }
 
 #[test]
-fn a_run_that_waits_for_its_configuration_can_be_ended() {
+fn a_run_that_waits_for_its_configuration_can_be_killed() {
     if peer_differs(&["runc"], "takes no other file than config.json") {
         return;
     }
     let bundle = Bundle::new("config-pipe");
     let pipe = bundle.path("pipe");
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let run = bundle.launch("run", &["--config", pipe.to_str().unwrap()]).with(process::heeding).start();
+    let run = bundle.launch("run", &["--config", pipe.to_str().unwrap()]).with(process::with_default_signals).start();
     until("it waits", || kernel::status_field(run.pid, "State").filter(|state| state.starts_with('S')));
     run.kill(libc::SIGTERM);
     run.finish_within(std::time::Duration::from_secs(20)).code(128 + libc::SIGTERM);
 }
 
 #[test]
-fn the_callers_umask_changes_nothing() {
+fn the_callers_umask_has_no_effect() {
     let bundle = Bundle::new("callers-umask").mount("/new/target", "tmpfs", "tmpfs", &["mode=0755"]);
     let bundle = bundle
         .set("/process/cwd", "/job/dir")
         .set("/linux/devices", json!([{"path": "/dev/mine", "type": "c", "major": 1, "minor": 3, "fileMode": 0o666}]));
     let words = ["stat", "/dev/null", "/dev/mine", "/new", "/job", "/job/dir", "+", "umask"];
     let run = bundle.sees(&words);
-    let output = run.launch("run", &[]).with(|command| process::masking(command, 0o077)).finish().ok();
+    let output = run.launch("run", &[]).with(|command| process::with_umask(command, 0o077)).finish().ok();
     let output = output.has("/dev/null.mode", "0666").has("/dev/mine.mode", "0666").has("umask", "0022");
     if !peer_differs(&["runc", "crun"], "makes directories under the caller's mask") {
         output.has("/new.mode", "0755").has("/job.mode", "0755").has("/job/dir.mode", "0755");
@@ -130,7 +130,7 @@ fn the_callers_umask_changes_nothing() {
 }
 
 #[test]
-fn a_few_descriptors_are_enough() {
+fn a_low_descriptor_limit_is_enough() {
     let mut bundle = Bundle::new("few-fds").without("/process/rlimits");
     for n in 0..40 {
         bundle = bundle.mount(&format!("/m/{n}"), "tmpfs", "tmpfs", &[]);
@@ -140,7 +140,7 @@ fn a_few_descriptors_are_enough() {
 }
 
 #[test]
-fn many_mounts_are_made() {
+fn many_mounts_work() {
     let mut bundle = Bundle::new("many-mounts");
     let file = bundle.host_file("file", "x");
     for n in 0..300 {
@@ -152,12 +152,12 @@ fn many_mounts_are_made() {
 }
 
 #[test]
-fn long_arguments_and_environments_arrive() {
+fn long_arguments_and_environments_are_passed_whole() {
     let long = "x".repeat(100_000);
     let output =
         Bundle::new("long").set("/process/env/-", format!("LONG={long}")).run(&["echo", &long, "+", "env"]).ok();
     assert!(output.stdout.starts_with(&long) && output.stdout.contains(&format!("LONG={long}\n")));
-    // the kernel takes no string of more than 32 pages
+    // execve accepts no string of more than 32 pages
     let bundle = Bundle::new("too-long").sees(&["echo", &"x".repeat(200_000)]);
     let output = bundle.run_as_is();
     assert!(output.code != 0 && output.stderr.to_lowercase().contains("argument list too long"), "{}", output.stderr);
@@ -165,7 +165,7 @@ fn long_arguments_and_environments_arrive() {
 }
 
 #[test]
-fn a_hostname_that_is_too_long_is_told_of() {
+fn a_too_long_hostname_is_reported() {
     let bundle = Bundle::new("long-name").set("/hostname", "x".repeat(65));
     let output = bundle.run_as_is();
     assert!(output.code != 0 && output.stderr.contains("hostname"), "{output}");
@@ -173,7 +173,7 @@ fn a_hostname_that_is_too_long_is_told_of() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_hang() {
+fn a_closed_stdout_pipe_does_not_hang_the_runtime() {
     let bundle = Bundle::new("broken-pipe").sees(&["flood", "100000"]);
     let (reader, writer) = nix::unistd::pipe().unwrap();
     drop(reader);
@@ -185,7 +185,7 @@ fn a_reader_that_goes_away_is_no_hang() {
 }
 
 #[test]
-fn relative_paths_are_the_callers() {
+fn relative_paths_are_resolved_in_the_callers_directory() {
     if peer_differs(&["crun"], "takes the pid file for one of the bundle's") {
         return;
     }
@@ -199,7 +199,7 @@ fn relative_paths_are_the_callers() {
 }
 
 #[test]
-fn a_relative_state_root_is_the_callers() {
+fn a_relative_state_root_is_resolved_in_the_callers_directory() {
     let bundle = Bundle::new("relative-root").sees(&["pause"]);
     let runtime = |args: &[&str]| {
         let mut command = std::process::Command::new(&bundle.binary);
@@ -215,7 +215,7 @@ fn a_relative_state_root_is_the_callers() {
 }
 
 #[test]
-fn signal_0_asks_whether_it_is_there() {
+fn kill_with_signal_0_checks_for_existence() {
     if peer_differs(&["crun"], "knows no signal 0") {
         return;
     }
@@ -231,7 +231,7 @@ fn signal_0_asks_whether_it_is_there() {
 }
 
 #[test]
-fn annotations_hold_every_letter() {
+fn annotations_keep_every_character() {
     let text = "ünï \u{1f3fa} \"quoted\" \\ / \u{7f} \u{1}\n<html>&";
     let bundle = Bundle::new("letters").set("/annotations", json!({"key \u{e9}": text})).sees(&["pause"]);
     bundle.create().ok();

@@ -1,12 +1,12 @@
-//! Containers that came back from a checkpoint, and who joins them.
+//! exec into a restored container.
 
 use crate::checkpoint::{count, counting, counts_on, not_possible, nothing};
 use crate::support::{kernel, payload, peer_differs};
 
-/// CRIU restores into a time namespace, which the bundle does not name: who joins the container must be in it, too, or the
-/// container can't be saved again.
+/// CRIU restores into a time namespace that is not in the bundle. A process of `exec` must join it too, or the container
+/// cannot be checkpointed again.
 #[test]
-fn who_joins_a_restored_container_has_its_clocks() {
+fn exec_joins_the_time_namespace_of_a_restored_container() {
     if not_possible() {
         return;
     }

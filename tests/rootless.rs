@@ -1,4 +1,4 @@
-//! Containers of a user without privileges, and of root of a user namespace (rootless engines call that way).
+//! Containers of an unprivileged user, and of root of a user namespace (as rootless engines call).
 
 use crate::support::kernel::{mount_at, mounts};
 use crate::support::tty::{Receiver, Terminal};
@@ -15,12 +15,12 @@ fn a_user_is_root_inside() {
     if refused() {
         return;
     }
-    // one's own id takes no helper: there is none
+    // mapping the own id needs no newuidmap, so it works without one
     let caller = Caller { through: "env PATH=/nowhere", ..Caller::default() };
     let output = Bundle::rootless("root-inside").called_by(&caller).run(&SHOW_MAPS).ok();
     assert_eq!(output.get("Uid"), Some("0\t0\t0\t0"), "{output}");
     assert_eq!(ranges(&output.stdout), [[0, USER, 1], [0, USER, 1]], "{output}");
-    // or whoever is denied something by a group could leave that group
+    // a user who could leave a group could gain access that the group is denied: setgroups is disabled
     assert!(output.stdout.lines().any(|line| line == "deny"), "{output}");
 }
 
@@ -40,7 +40,7 @@ fn the_bundle_of_spec_rootless_runs() {
 }
 
 #[test]
-fn a_user_s_container_has_a_life() {
+fn all_verbs_work_for_a_user() {
     if refused() {
         return;
     }
@@ -68,7 +68,7 @@ fn a_user_s_container_has_a_life() {
 }
 
 #[test]
-fn what_a_user_can_not_have_is_named_and_leaves_nothing() {
+fn requests_that_need_root_are_refused_and_leave_nothing() {
     if refused() {
         return;
     }
@@ -104,7 +104,7 @@ fn what_a_user_can_not_have_is_named_and_leaves_nothing() {
 }
 
 #[test]
-fn containers_of_a_user_are_remembered_in_his_runtime_directory() {
+fn the_state_root_is_in_xdg_runtime_dir() {
     if refused() {
         return;
     }
@@ -121,13 +121,13 @@ fn containers_of_a_user_are_remembered_in_his_runtime_directory() {
     };
     call(&["run", &bundle.id], dir.to_str().unwrap()).ok();
     let made = std::fs::metadata(dir.join(&Runtime::get().name)).unwrap();
-    // sticky: systemd-tmpfiles leaves it alone
+    // the sticky bit keeps systemd-tmpfiles from removing it
     assert_eq!((made.permissions().mode() & 0o7777, made.uid()), (0o1700, USER));
     assert!(call(&["list", "--quiet"], dir.to_str().unwrap()).ok().stdout.is_empty());
 }
 
 #[test]
-fn devices_are_the_host_s() {
+fn devices_are_bound_from_the_host() {
     if refused() {
         return;
     }
@@ -156,7 +156,7 @@ fn devices_are_the_host_s() {
     assert!(bundle.run_as_is().fails(1, "no such file or directory").stderr.contains("/dev/nosuchdevice"));
 }
 
-/// A tmpfs of root's with flags that a user namespace may not clear, and a file in it.
+/// A tmpfs of root's with locked flags, and a file in it.
 fn locked(bundle: &Bundle) -> (PathBuf, String) {
     let place = bundle.host_directory("locked");
     let mount =
@@ -165,7 +165,7 @@ fn locked(bundle: &Bundle) -> (PathBuf, String) {
 }
 
 #[test]
-fn flags_of_the_host_s_mounts_stay() {
+fn locked_flags_of_host_mounts_stay() {
     if refused() {
         return;
     }
@@ -195,7 +195,7 @@ fn flags_of_the_host_s_mounts_stay() {
 }
 
 #[test]
-fn a_remount_keeps_the_flags_too() {
+fn a_remount_keeps_locked_flags() {
     if refused() || peer_differs(&["runc"], "a bind remount that would clear locked flags fails") {
         return;
     }
@@ -209,7 +209,7 @@ fn a_remount_keeps_the_flags_too() {
 }
 
 #[test]
-fn the_user_s_groups_reach_his_files() {
+fn the_users_groups_give_access_to_files() {
     if refused() {
         return;
     }
@@ -223,7 +223,7 @@ fn the_user_s_groups_reach_his_files() {
 }
 
 #[test]
-fn ranges_of_ids_come_from_newuidmap() {
+fn id_ranges_come_from_newuidmap() {
     if refused() {
         return;
     }
@@ -241,7 +241,7 @@ fn ranges_of_ids_come_from_newuidmap() {
     let expected = [[0, USER, 1], [1, 300_000, 100]];
     assert_eq!(ranges(&output.stdout), expected.iter().chain(&expected).copied().collect::<Vec<_>>(), "{output}");
     assert_eq!(output.get("Uid"), Some("7\t7\t7\t7"));
-    // groups could be dropped, but they are what lets the user reach his files
+    // the supplementary groups are kept, because they give the user access to files
     assert_eq!(output.get("Groups"), Some("65534"), "{output}");
     assert!(output.stdout.lines().any(|line| line == "allow"), "{output}");
     let bundle = with("foreign", 200_000);
@@ -251,7 +251,7 @@ fn ranges_of_ids_come_from_newuidmap() {
 }
 
 #[test]
-fn a_score_that_may_be_given_is_given() {
+fn a_permitted_oom_score_adj_is_set() {
     if refused() {
         return;
     }
@@ -262,7 +262,7 @@ fn a_score_that_may_be_given_is_given() {
 }
 
 #[test]
-fn a_user_s_container_has_a_terminal() {
+fn a_users_container_has_a_terminal() {
     if refused() {
         return;
     }
@@ -301,12 +301,12 @@ fn namespaces_of_another_container_are_joined() {
 }
 
 #[test]
-fn root_of_a_user_namespace_needs_none_of_the_bundle() {
+fn root_of_a_user_namespace_needs_no_new_user_namespace() {
     if refused() {
         return;
     }
     for (name, flags) in [("inner", "m"), ("inner-foreign", "")] {
-        // groups that nobody can set there are passed over, as an image's are not worth a failure
+        // supplementary groups that cannot be set there are ignored: images often have some
         let groups = json!({"uid": 0, "gid": 0, "additionalGids": [5]});
         let bundle = Bundle::users(name).set("/process/user", groups).called_by_inner_root(flags);
         let words = ["id", "+", "stat", "/dev/null", "+", "mountinfo", "+", "write", "/dev/null", "x"];
@@ -317,7 +317,7 @@ fn root_of_a_user_namespace_needs_none_of_the_bundle() {
 }
 
 #[test]
-fn root_of_a_user_namespace_may_nest_another() {
+fn user_namespaces_may_be_nested() {
     if refused() {
         return;
     }
@@ -333,9 +333,9 @@ fn root_of_a_user_namespace_may_nest_another() {
     }
 }
 
-/// CVE-2019-5736 where it is easiest: the runtime's binary is the user's own file, and root inside is the user.
+/// CVE-2019-5736 in the easiest case: the runtime's binary belongs to the user, and root inside is that user.
 #[test]
-fn the_user_s_own_binary_cannot_be_overwritten_from_inside() {
+fn the_users_own_binary_cannot_be_overwritten_from_inside() {
     if refused() {
         return;
     }
@@ -348,7 +348,7 @@ fn the_user_s_own_binary_cannot_be_overwritten_from_inside() {
     thief.hears("steal: ready");
     for _ in 0..20 {
         thief.verb(&["exec", &thief.id, "/payload", "true"]).ok();
-        // the classical form: the program to execute is the runtime itself
+        // the original exploit: the program to execute is /proc/self/exe, the runtime
         thief.verb(&["exec", &thief.id, "/proc/self/exe"]);
     }
     std::fs::write(thief.rootfs().join("x/stop"), "").unwrap();

@@ -1,4 +1,4 @@
-//! Cgroups of callers without privileges: none at all, or the part of the tree that was given to them.
+//! Cgroups of unprivileged callers: none at all, or a delegated subtree.
 
 use crate::support::kernel::{cgroup_of, mount_at, mounts};
 use crate::support::runtime::Call;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// A container that could not get a cgroup.
 #[test]
-fn what_is_refused_is_forgiven_where_nothing_was_asked() {
+fn a_refused_cgroup_is_ignored_without_limits() {
     if refused() {
         return;
     }
@@ -17,14 +17,14 @@ fn what_is_refused_is_forgiven_where_nothing_was_asked() {
     assert!(!cgroup_of(pid, "pids").contains(&bundle.id));
     bundle.verb(&["pause", &bundle.id]).fails(1, "");
     let listed = bundle.verb(&["ps", &bundle.id]).fails(1, "");
-    // an empty list would be a lie
+    // an empty list would be wrong, so it is an error
     assert!(listed.stdout.is_empty(), "{listed}");
     bundle.verb(&["exec", &bundle.id, "/payload", "true"]).ok();
     bundle.down();
 }
 
 #[test]
-fn what_was_asked_for_and_can_not_be_is_a_failure() {
+fn limits_that_cannot_be_set_are_an_error() {
     if refused() {
         return;
     }
@@ -43,7 +43,7 @@ fn what_was_asked_for_and_can_not_be_is_a_failure() {
 }
 
 #[test]
-fn the_caller_decides_what_is_forgiven() {
+fn the_rootless_flag_decides_what_is_ignored() {
     if refused() {
         return;
     }
@@ -66,7 +66,7 @@ fn the_caller_decides_what_is_forgiven() {
 }
 
 #[test]
-fn a_container_nobody_can_grip_is_warned_of() {
+fn without_cgroup_and_pid_namespace_there_is_a_warning() {
     if refused() {
         return;
     }
@@ -79,11 +79,11 @@ fn a_container_nobody_can_grip_is_warned_of() {
 }
 
 #[test]
-fn without_a_cgroup_nothing_of_the_tree_is_seen() {
+fn without_a_cgroup_the_cgroup_mount_is_empty_or_read_only() {
     if refused() || (world() == World::V1 && not_here("v1: each hierarchy is mounted by itself")) {
         return;
     }
-    // CVE-2023-25809: a tree that can be written may lie under the place
+    // CVE-2023-25809: a writable cgroup mount may be underneath
     let bundle = Bundle::rootless("covered").mount("/sys/fs/cgroup", "cgroup", "cgroup", &["rw"]);
     let bundle = bundle.namespace("cgroup", None).sees(&[
         "ls",
@@ -105,7 +105,7 @@ fn without_a_cgroup_nothing_of_the_tree_is_seen() {
 }
 
 #[test]
-fn on_v1_the_caller_s_own_cgroups_are_seen() {
+fn on_v1_the_callers_own_cgroups_are_visible() {
     if refused() || (world() == World::V2 && not_here("v2: there is one tree")) {
         return;
     }
@@ -115,7 +115,7 @@ fn on_v1_the_caller_s_own_cgroups_are_seen() {
     assert_eq!(output.get("mkdir /sys/fs/cgroup/pids/x"), Some("EROFS"), "{output}");
 }
 
-/// A part of the cgroup2 tree that is the user's, as systemd's `Delegate=` gives it.
+/// A subtree of cgroup2 that is delegated to the user, as with systemd's `Delegate=`.
 struct Delegated(PathBuf);
 
 impl Delegated {
@@ -138,7 +138,7 @@ impl Delegated {
 
 impl Drop for Delegated {
     fn drop(&mut self) {
-        // the last process may take a moment to go
+        // the last process may take a moment to disappear
         for _ in 0..100 {
             let _ = std::fs::remove_dir(self.0.join("caller"));
             if std::fs::remove_dir(&self.0).is_ok() {
@@ -150,7 +150,7 @@ impl Drop for Delegated {
 }
 
 #[test]
-fn in_his_part_of_the_tree_a_user_has_everything() {
+fn in_a_delegated_subtree_all_verbs_work() {
     if refused() || (world() == World::V1 && not_here("v1: no part of a hierarchy is given to users")) {
         return;
     }
@@ -174,7 +174,7 @@ fn in_his_part_of_the_tree_a_user_has_everything() {
 }
 
 #[test]
-fn in_his_part_of_the_tree_the_container_sees_its_own() {
+fn in_a_delegated_subtree_the_container_sees_its_own_cgroup() {
     if refused() || (world() == World::V1 && not_here("v1: no part of a hierarchy is given to users")) {
         return;
     }
@@ -192,7 +192,8 @@ fn in_his_part_of_the_tree_the_container_sees_its_own() {
     output.has("write /sys/fs/cgroup/inner/cgroup.procs", "ok");
 }
 
-/// Starts the user's own service manager; the variables that lead to it. `None`, and says so, where there is no systemd.
+/// Starts the user's service manager and returns the environment variables for it. Without systemd it returns `None` and
+/// prints that the test did not run.
 fn manager() -> Option<String> {
     let booted = Path::new("/run/systemd/system").is_dir() && world() == World::V2;
     if !booted && not_here("no systemd with cgroup v2") {
@@ -206,7 +207,7 @@ fn manager() -> Option<String> {
     Some("env -u DBUS_SESSION_BUS_ADDRESS XDG_RUNTIME_DIR=/run/user/65534".to_owned())
 }
 
-/// A bundle with a limit, whose cgroup the user's systemd makes.
+/// A bundle with a limit, whose cgroup the user's systemd creates.
 fn scoped(bundle: Bundle, name: &str, through: &str) -> Bundle {
     bundle
         .set("/linux/resources", json!({"pids": {"limit": 20}}))
@@ -217,7 +218,7 @@ fn scoped(bundle: Bundle, name: &str, through: &str) -> Bundle {
 }
 
 #[test]
-fn a_user_s_systemd_makes_his_cgroups() {
+fn the_users_systemd_creates_the_cgroup() {
     let Some(variables) = manager() else { return };
     let bundle = scoped(Bundle::rootless("user"), "user", &variables).sees(&["pause"]);
     let call = |args: &[&str]| bundle.runtime().arg("--systemd-cgroup").args(args).finish();
@@ -225,7 +226,7 @@ fn a_user_s_systemd_makes_his_cgroups() {
     let place = "user.slice/user-65534.slice/user@65534.service/user.slice/onggi-user.scope";
     assert_eq!(cgroup_of(bundle.pid(), "pids"), format!("/{place}"));
     bundle.start().ok();
-    // we are called from outside of what is the user's: his systemd has to place the process
+    // the caller is outside the user's subtree, so the user's systemd has to move the process
     call(&["exec", "--detach", "--pid-file", "exec.pid", &bundle.id, "/payload", "pause"]).ok();
     let second = std::fs::read_to_string(bundle.path("exec.pid")).unwrap().parse().unwrap();
     assert_eq!(cgroup_of(second, "pids"), format!("/{place}"));
@@ -238,7 +239,7 @@ fn a_user_s_systemd_makes_his_cgroups() {
 }
 
 #[test]
-fn root_of_a_user_namespace_has_the_user_s_systemd() {
+fn root_of_a_user_namespace_uses_the_users_systemd() {
     let Some(variables) = manager() else { return };
     let through = format!("{variables} unshare -Urm");
     let bundle = scoped(Bundle::users("inner"), "inner", &through).sees(&["cat", "/sys/fs/cgroup/pids.max"]);

@@ -1,4 +1,4 @@
-//! `--systemd-cgroup`: the container is a scope of systemd's. Where no systemd runs, its absence is said, soon.
+//! `--systemd-cgroup`: the container is a systemd scope. Without systemd there is an error, without delay.
 
 use crate::support::runtime::Call;
 use crate::support::world::has_controller;
@@ -6,15 +6,15 @@ use crate::support::{Bundle, Output, Value, json, kernel, peer_differs};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// A bundle whose cgroup is a scope.
+/// A bundle whose cgroup is a systemd scope.
 struct Scope {
     bundle: Bundle,
-    /// Where its slice's cgroup lies.
+    /// The path of its slice's cgroup.
     slice: &'static str,
 }
 
 impl Scope {
-    /// In a slice, which lies at a path. `None` where systemd does not run, once that has been said as it should.
+    /// Creates a bundle in a slice with this cgroup path. `None` if systemd does not run; then the error is checked.
     fn new(name: &str, (slice, path): (&str, &'static str)) -> Option<Self> {
         let bundle = Bundle::new(name);
         let cgroups_path = format!("{slice}:test:{}", bundle.id);
@@ -35,12 +35,12 @@ impl Scope {
         Self { bundle: change(self.bundle), slice: self.slice }
     }
 
-    /// `run` or `create`, by systemd.
+    /// `run` or `create` with `--systemd-cgroup`.
     fn launch(&self, verb: &str) -> Output {
         self.bundle.runtime().args(["--systemd-cgroup", verb, &self.bundle.id]).finish()
     }
 
-    /// Created and started, by systemd; the first process.
+    /// Creates and starts the container; returns the pid of its first process.
     fn up(&self) -> i32 {
         self.launch("create").ok();
         self.bundle.start().ok();
@@ -59,7 +59,7 @@ impl Scope {
         Call::new(Command::new("systemctl"), &self.bundle.path("systemctl")).args(words).finish().ok()
     }
 
-    /// A property of the unit, as systemd knows it.
+    /// A property of the unit, from `systemctl show`.
     fn shows(&self, property: &str) -> String {
         self.systemctl(&["show", "-P", property, &self.unit()]).stdout.trim_end().to_owned()
     }
@@ -73,7 +73,7 @@ impl Scope {
 const DEFAULT: (&str, &str) = ("", "/system.slice");
 
 #[test]
-fn a_container_is_a_scope() {
+fn a_container_is_a_systemd_scope() {
     let Some(scope) = Scope::new("scope", DEFAULT) else { return };
     let limits = json!({"pids": {"limit": 20}, "cpu": {"shares": 512}});
     let scope = scope.change(|bundle| bundle.set("/linux/resources", limits).sees(&["pause"]));
@@ -104,7 +104,7 @@ fn a_container_is_a_scope() {
 }
 
 #[test]
-fn a_reload_of_systemd_takes_nothing_away() {
+fn limits_survive_a_reload_of_systemd() {
     let Some(scope) = Scope::new("reload", DEFAULT) else { return };
     let limits = json!({"pids": {"limit": 20}, "cpu": {"quota": 30_000, "period": 100_000},
         "devices": [{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "r"}]});
@@ -121,7 +121,7 @@ fn a_reload_of_systemd_takes_nothing_away() {
     };
     assert_eq!(look(), 20);
     scope.systemctl(&["daemon-reload"]);
-    // systemd writes its own view of a unit that it changes
+    // systemd rewrites all settings of a unit when it changes one
     scope.systemctl(&["set-property", "--runtime", &scope.unit(), "CPUWeight=50"]);
     assert_eq!(look(), 20);
     bundle.down();
@@ -129,7 +129,7 @@ fn a_reload_of_systemd_takes_nothing_away() {
 }
 
 #[test]
-fn slices_lie_in_each_other() {
+fn slices_are_nested() {
     let Some(scope) = Scope::new("nested", ("onggi-test.slice", "/onggi.slice/onggi-test.slice")) else { return };
     let scope = scope.change(|bundle| bundle.sees(&["pause"]));
     let pid = scope.up();
@@ -139,12 +139,12 @@ fn slices_lie_in_each_other() {
 }
 
 #[test]
-fn nothing_is_left_of_a_scope_whose_payload_ends() {
+fn the_scope_is_removed_when_the_payload_ends() {
     let Some(scope) = Scope::new("ends", DEFAULT) else { return };
     let scope = scope.change(|bundle| bundle.sees(&["exit", "3"]));
     scope.launch("run").code(3);
     scope.is_gone();
-    // its name is free for the next one
+    // the name can be used again
     scope.launch("run").code(3);
     scope.is_gone();
     let scope = scope.change(|bundle| bundle.args(&["/no/such/program"]));
@@ -153,7 +153,7 @@ fn nothing_is_left_of_a_scope_whose_payload_ends() {
 }
 
 #[test]
-fn a_unit_that_failed_is_not_in_the_way() {
+fn a_failed_unit_of_the_same_name_is_replaced() {
     let Some(scope) = Scope::new("failed", DEFAULT) else { return };
     let unit = scope.unit();
     let words = ["--scope", "--quiet", "--unit", &unit, "--property", "RuntimeMaxSec=100ms", "sleep", "100"];
@@ -166,7 +166,7 @@ fn a_unit_that_failed_is_not_in_the_way() {
 }
 
 #[test]
-fn annotations_are_properties() {
+fn annotations_set_unit_properties() {
     let Some(scope) = Scope::new("annotated", DEFAULT) else { return };
     let annotations: Value = json!({"org.systemd.property.TimeoutStopSec": "7",
         "org.systemd.property.CollectMode": "'inactive-or-failed'"});

@@ -1,4 +1,4 @@
-//! seccomp: Docker's default profile, actions, errno values, argument conditions, and when the filter is installed.
+//! seccomp: Docker's default profile, actions, errno values, argument conditions, and when the filter is loaded.
 
 use crate::support::{Bundle, Value, json, peer_differs};
 
@@ -84,15 +84,15 @@ fn dockers_profile_answers_clone3_with_enosys() {
 }
 
 #[test]
-fn a_system_call_newer_than_the_profile_does_not_exist() {
-    // so that a program takes its fallback; EPERM would be an error
+fn a_system_call_newer_than_the_profile_gives_enosys() {
+    // with ENOSYS a program uses its fallback; EPERM would be a failure
     if !peer_differs(&["crun"], "EPERM for what the profile does not know") {
         assert_eq!(answer(with(docker_default()), 999, &[]), "ENOSYS");
     }
 }
 
 #[test]
-fn an_errno_is_that_of_the_rule() {
+fn the_errno_is_the_rules() {
     let rule = |errno: Option<i32>| {
         let mut rule = json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]);
         if let Some(errno) = errno {
@@ -106,13 +106,13 @@ fn an_errno_is_that_of_the_rule() {
 }
 
 #[test]
-fn the_default_errno_is_that_of_the_profile() {
+fn the_default_errno_is_the_profiles() {
     let mut allow_most = docker_default();
     allow_most["defaultErrnoRet"] = json!(libc::EUSERS);
     assert_eq!(answer(with(allow_most), libc::SYS_kexec_load, &[]), "EUSERS");
 }
 
-/// lseek(99, VALUE, 0) fails with EBADF unless the filter answers first: a condition on a 64-bit argument in the open.
+/// Whether a condition on a 64-bit argument holds: lseek(99, VALUE, 0) fails with EBADF unless the filter matches.
 fn condition(op: &str, value: u64, value_two: u64, argument: &str) -> bool {
     let rule = json!([{"names": ["lseek"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EXDEV,
                        "args": [{"index": 1, "value": value, "valueTwo": value_two, "op": op}]}]);
@@ -154,7 +154,7 @@ fn a_masked_condition_compares_what_the_mask_leaves() {
         (0xf0, 0x50, "0x6f", false),
         (0xff00_0000_0000, 0x1200_0000_0000, "0x12ffffffffff", true),
         (0xff00_0000_0000, 0x1200_0000_0000, "0x13ffffffffff", false),
-        // a value with bits beyond the mask never holds... as libseccomp has it, the mask is put on it first
+        // as in libseccomp, the mask is applied to the value as well
         (0x0f, 0x55, "0x5", true),
     ] {
         assert_eq!(
@@ -176,7 +176,7 @@ fn conditions_of_one_rule_must_all_hold() {
 
 #[test]
 fn conditions_on_one_argument_are_alternatives() {
-    // as runc and crun have it: two conditions on one index become two rules
+    // as in runc and crun, two conditions on one argument become two rules
     let rule = json!([{"names": ["lseek"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EXDEV, "args": [
         {"index": 1, "value": 7, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 9, "op": "SCMP_CMP_EQ"}]}]);
     for (offset, expected) in [("7", "EXDEV"), ("9", "EXDEV"), ("8", "EBADF")] {
@@ -196,7 +196,7 @@ fn rules_of_one_system_call_are_alternatives() {
 }
 
 #[test]
-fn actions_that_kill_are_a_death_by_sigsys() {
+fn kill_actions_end_the_process_with_sigsys() {
     for action in ["SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP"] {
         let rule = json!([{"names": ["mkdir", "mkdirat"], "action": action}]);
         with(profile(rule)).run(&["mkdir", "/made"]).code(128 + libc::SIGSYS);
@@ -204,23 +204,23 @@ fn actions_that_kill_are_a_death_by_sigsys() {
 }
 
 #[test]
-fn actions_that_watch_let_the_call_through() {
+fn log_lets_the_call_through_and_trace_without_a_tracer_gives_enosys() {
     let rule = |action: &str| json!([{"names": ["mkdir", "mkdirat"], "action": action}]);
     with(profile(rule("SCMP_ACT_LOG"))).run(&["mkdir", "/made"]).ok().has("mkdir /made", "ok");
     with(profile(rule("SCMP_ACT_ALLOW"))).run(&["mkdir", "/made"]).ok().has("mkdir /made", "ok");
-    // nobody traces: the kernel says that there is no such call
+    // without a tracer the kernel returns ENOSYS
     with(profile(rule("SCMP_ACT_TRACE"))).run(&["mkdir", "/made"]).ok().has("mkdir /made", "ENOSYS");
 }
 
 #[test]
-fn unknown_names_are_passed_over() {
+fn unknown_system_call_names_are_ignored() {
     let rule =
         json!([{"names": ["no_such_call", "mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::EXDEV}]);
     with(profile(rule)).run(&["mkdir", "/made"]).ok().has("mkdir /made", "EXDEV");
 }
 
 #[test]
-fn unknown_words_are_refused() {
+fn unknown_seccomp_values_are_refused() {
     for broken in [
         json!({"defaultAction": "SCMP_ACT_BOGUS"}),
         json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_BOGUS"]}),
@@ -241,8 +241,8 @@ fn unknown_words_are_refused() {
 }
 
 #[test]
-fn with_no_new_privileges_the_filter_comes_last() {
-    // what the runtime itself still needs after an early filter may be denied: it is all done by then
+fn with_no_new_privileges_the_filter_is_loaded_last() {
+    // the profile may deny what the runtime needs after an early filter, since the filter is loaded last
     let names = ["capset", "setuid", "setgid", "setgroups", "setresuid", "setresgid", "chdir", "fchdir", "unshare"];
     let rule = json!([{"names": names, "action": "SCMP_ACT_ERRNO"}]);
     let bundle = with(profile(rule)).set("/process/noNewPrivileges", true);
@@ -253,13 +253,13 @@ fn with_no_new_privileges_the_filter_comes_last() {
 }
 
 #[test]
-fn without_no_new_privileges_the_filter_comes_while_there_is_a_privilege() {
+fn without_no_new_privileges_the_filter_is_loaded_while_privileged() {
     let bundle = with(docker_default()).set("/process/noNewPrivileges", false);
     let output = bundle.set("/process/user", json!({"uid": 1000, "gid": 1000})).run(&["id"]).ok();
     output.has("Seccomp", "2").has("NoNewPrivs", "0").has("CapEff", "0000000000000000");
 }
 
 #[test]
-fn a_profile_without_rules_is_its_default() {
+fn a_profile_without_rules_applies_its_default_action() {
     Bundle::new("allow-all").set("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"})).run(&["true"]).ok();
 }

@@ -1,10 +1,10 @@
-//! What the runtime spec demands and no other file of tests proves; `spec.md` beside this names the proof of every demand.
+//! Requirements of the runtime spec that no other test file covers; `spec.md` names the tests for every requirement.
 
-use crate::support::process::{bind, heeding};
+use crate::support::process::{bind, with_default_signals};
 use crate::support::{Bundle, Value, json, kernel, not_here, peer_differs, until};
 
 #[test]
-fn what_is_not_supported_is_refused() {
+fn unsupported_properties_are_refused() {
     let rows = [
         ("/linux/intelRdt", json!({"closID": "guaranteed"}), "intelRdt is specified in config"),
         (
@@ -43,16 +43,16 @@ fn a_container_without_a_process_is_created_and_not_started() {
 }
 
 #[test]
-fn a_size_without_a_terminal_is_passed_over() {
+fn a_console_size_without_a_terminal_is_ignored() {
     let size = json!({"height": 10, "width": 20});
     Bundle::new("size").set("/process/consoleSize", size).run(&["true"]).ok();
 }
 
 #[test]
-fn annotations_reach_the_state_as_they_are() {
+fn annotations_appear_in_the_state_unchanged() {
     let mut annotations = json!({"com.example.unknown": "", "org.opencontainers.none": "reserved"});
     for key in ["os", "os.version", "os.features", "architecture", "variant", "author", "created", "stopSignal"] {
-        // their values are for those who made the image to get right
+        // values are not validated: they come from the image
         annotations[format!("org.opencontainers.image.{key}")] = json!("nonsense");
     }
     let bundle = Bundle::new("annotations").sees(&["pause"]).set("/annotations", annotations.clone());
@@ -62,7 +62,7 @@ fn annotations_reach_the_state_as_they_are() {
 }
 
 #[test]
-fn wrong_annotations_are_refused() {
+fn invalid_annotations_are_refused() {
     if peer_differs(&["runc", "crun"], "takes an empty key") {
         return;
     }
@@ -72,7 +72,7 @@ fn wrong_annotations_are_refused() {
 }
 
 #[test]
-fn a_document_is_utf_8_and_its_last_word_holds() {
+fn documents_are_utf_8_and_the_last_duplicate_key_wins() {
     if peer_differs(&["runc", "crun"], "puts something in the place of what it cannot read") {
         return;
     }
@@ -88,14 +88,14 @@ fn a_document_is_utf_8_and_its_last_word_holds() {
     let (before, behind) = text.split_once("NAME").unwrap();
     write([before.as_bytes(), "König".as_bytes(), behind.as_bytes()].concat().as_slice()).ok();
     write([before.as_bytes(), b"K\xf6nig", behind.as_bytes()].concat().as_slice()).fails(1, "config.json");
-    // as for Go: of two that have one name, the last
+    // as in Go: of two keys with the same name the last one wins
     let twice = text.replacen('{', "{\"hostname\": \"first\", ", 1);
     write(twice.as_bytes()).ok().has("hostname", "last");
 }
 
 #[test]
-fn a_node_in_the_place_of_a_device_must_be_that_device() {
-    // on the bundle's own /dev: a fresh one is empty
+fn an_existing_node_must_be_the_configured_device() {
+    // in the rootfs's own /dev, because a tmpfs would be empty
     let device = json!([{"path": "/there", "type": "c", "major": 1, "minor": 3}]);
     let bundle = Bundle::new("occupied").file("/there", "a file").set("/linux/devices", device.clone());
     bundle.create().fails(1, "/there");
@@ -111,7 +111,7 @@ fn a_node_in_the_place_of_a_device_must_be_that_device() {
 }
 
 #[test]
-fn one_device_may_have_two_names() {
+fn one_device_may_have_two_paths() {
     let node = |path: &str| json!({"path": path, "type": "c", "major": 1, "minor": 3});
     let devices = json!([node("/dev/first"), node("/else/where")]);
     let output = Bundle::new("twice").set("/linux/devices", devices).run(&["stat", "/dev/first", "/else/where"]).ok();
@@ -119,7 +119,7 @@ fn one_device_may_have_two_names() {
 }
 
 #[test]
-fn an_access_that_is_none_is_refused() {
+fn an_invalid_device_access_is_refused() {
     if peer_differs(&["runc", "crun"], "passes over letters that mean nothing") {
         return;
     }
@@ -129,9 +129,9 @@ fn an_access_that_is_none_is_refused() {
     }
 }
 
-/// runc's own tests have it, and it gives nothing.
+/// runc's own tests use it; it grants nothing.
 #[test]
-fn an_access_of_a_beside_others_is_passed_over() {
+fn device_access_a_is_ignored_beside_others() {
     let rule = json!({"allow": true, "type": "c", "major": 1, "minor": 11, "access": "wa"});
     let node = json!({"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11});
     let bundle = Bundle::new("access-a").set("/linux/resources/devices/-", rule).set("/linux/devices", json!([node]));
@@ -151,7 +151,7 @@ fn files_keep_their_owners_where_ids_are_mapped() {
 }
 
 #[test]
-fn each_version_that_features_name_is_taken() {
+fn spec_versions_listed_by_features_are_accepted() {
     let features = Bundle::new("features").verb(&["features"]).ok().json();
     for bound in ["ociVersionMin", "ociVersionMax"] {
         let version = features[bound].as_str().unwrap().to_owned();
@@ -165,20 +165,20 @@ fn each_version_that_features_name_is_taken() {
 }
 
 #[test]
-fn annotations_of_features_are_texts_under_names() {
+fn annotations_of_features_are_a_string_map() {
     let features = Bundle::new("features").verb(&["features"]).ok().json();
     let annotations = features["annotations"].as_object().unwrap();
     assert!(annotations.iter().all(|(key, value)| !key.is_empty() && value.is_string()), "{annotations:?}");
 }
 
-/// The words of a list in the features document.
+/// The strings of a list in the features document.
 fn words(features: &Value, place: &str) -> Vec<String> {
     let list = features.pointer(place).and_then(Value::as_array).unwrap_or_else(|| panic!("{place}"));
     list.iter().map(|word| word.as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
-fn each_word_that_features_list_for_seccomp_is_taken() {
+fn seccomp_values_listed_by_features_are_accepted() {
     if peer_differs(&["runc", "crun"], "lists what only some machines have") {
         return;
     }
@@ -187,7 +187,7 @@ fn each_word_that_features_list_for_seccomp_is_taken() {
     for action in words(&features, "/linux/seccomp/actions") {
         let mut profile = profile(json!({"names": ["pivot_root"], "action": action}));
         if action == "SCMP_ACT_NOTIFY" {
-            // it has an agent, which is not there
+            // this action needs an agent, and there is none
             profile["listenerPath"] = json!("/onggi-nobody");
             Bundle::new(&action).set("/linux/seccomp", profile).create().fails(1, "/onggi-nobody");
         } else {
@@ -204,13 +204,13 @@ fn each_word_that_features_list_for_seccomp_is_taken() {
     all["architectures"] = json!(archs);
     Bundle::new("archs").set("/linux/seccomp", all).run(&["true"]).ok();
     let known = words(&features, "/linux/seccomp/knownFlags");
-    // those that are supported are among those that are tried below
+    // supported flags are a subset of the known flags, which are tried below
     assert!(words(&features, "/linux/seccomp/supportedFlags").iter().all(|flag| known.contains(flag)), "{known:?}");
     for flag in known {
         let mut flagged = profile(json!({"names": ["pivot_root"], "action": "SCMP_ACT_ERRNO"}));
         flagged["flags"] = json!([flag]);
         let output = Bundle::new(&flag).set("/linux/seccomp", flagged).run(&["true"]);
-        // the kernel knows it together with a listener only
+        // the kernel accepts this flag only with a listener
         if flag == "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" {
             output.fails(1, "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")
         } else {
@@ -220,7 +220,7 @@ fn each_word_that_features_list_for_seccomp_is_taken() {
 }
 
 #[test]
-fn each_capability_and_namespace_that_features_list_is_taken() {
+fn capabilities_and_namespaces_listed_by_features_are_accepted() {
     let features = Bundle::new("features").verb(&["features"]).ok().json();
     let capabilities = words(&features, "/linux/capabilities");
     let bundle = Bundle::new("capabilities").caps(&capabilities.iter().map(String::as_str).collect::<Vec<_>>());
@@ -237,7 +237,7 @@ fn each_capability_and_namespace_that_features_list_is_taken() {
 }
 
 #[test]
-fn hooks_of_every_kind_that_features_list_are_run() {
+fn hooks_listed_by_features_are_run() {
     let features = Bundle::new("features").verb(&["features"]).ok().json();
     for kind in words(&features, "/hooks") {
         let bundle = Bundle::new(&kind).sees(&["pause"]);
@@ -264,11 +264,11 @@ fn hooks_of_every_kind_that_features_list_are_run() {
 }
 
 #[test]
-fn start_hooks_run_under_the_filter_of_the_payload() {
+fn start_container_hooks_run_under_the_payloads_filter() {
     for no_new_privileges in [false, true] {
         let profile = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
             {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL_PROCESS"},
-            // as profiles that are older than these calls do
+            // as a profile that is older than these system calls
             {"names": ["clone3", "close_range", "openat2", "faccessat2"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1},
         ]});
         let bundle = Bundle::new("filtered-hook").sees(&["true"]).set("/linux/seccomp", profile);
@@ -282,8 +282,8 @@ fn start_hooks_run_under_the_filter_of_the_payload() {
 }
 
 #[test]
-fn a_profile_older_than_the_runtimes_calls_is_no_obstacle() {
-    // what it does not name, it denies: https://github.com/opencontainers/runtime-tools has such a profile
+fn a_profile_without_new_system_calls_does_not_break_the_start() {
+    // a profile that denies by default, such as that of https://github.com/opencontainers/runtime-tools
     for no_new_privileges in [false, true] {
         let denied = ["clone3", "close_range", "openat2", "faccessat2", "mount_setattr", "open_tree", "pidfd_open"];
         for errno in [libc::EPERM, libc::ENOSYS] {
@@ -298,7 +298,7 @@ fn a_profile_older_than_the_runtimes_calls_is_no_obstacle() {
 }
 
 #[test]
-fn a_start_hook_without_an_environment_has_the_payloads() {
+fn a_start_container_hook_without_env_gets_the_payloads() {
     let bundle = Bundle::new("inherits").file("/etc/passwd", "seven:x:7:7::/home/seven:/bin/sh\n").env("NAME=value");
     let bundle = bundle.set("/process/user", json!({"uid": 0, "gid": 0})).sees(&["pause"]);
     let hook = json!([{"path": "/payload", "args": ["payload", "save-env", "/env"]}]);
@@ -314,7 +314,7 @@ fn a_start_hook_without_an_environment_has_the_payloads() {
 }
 
 #[test]
-fn a_link_that_leads_nowhere_is_made_inside_the_root() {
+fn a_dangling_symlink_target_is_created_inside_the_root() {
     let source = |bundle: &Bundle| bundle.host_file("source", "bound");
     for (link, says, target, made) in [
         ("/etc/dangling", "/tmp/made", "/etc/dangling", "tmp/made"),
@@ -332,7 +332,7 @@ fn a_link_that_leads_nowhere_is_made_inside_the_root() {
 }
 
 #[test]
-fn where_the_caller_is_bound_to_is_not_where_the_payload_runs() {
+fn the_callers_cpu_affinity_is_not_inherited() {
     let allowed = || kernel::status_field(std::process::id().cast_signed(), "Cpus_allowed").unwrap();
     let all = allowed();
     if u64::from_str_radix(&all.replace(',', ""), 16).is_ok_and(u64::is_power_of_two) {
@@ -359,19 +359,19 @@ fn an_ambient_capability_that_cannot_be_raised_is_a_warning() {
 }
 
 #[test]
-fn create_hooks_stand_in_the_root_that_is_not_pivoted_yet() {
+fn create_container_hooks_run_before_the_pivot() {
     if peer_differs(&["crun"], "leaves them in the bundle") {
         return;
     }
     let bundle = Bundle::new("stand").hook("createContainer", &["append", "here", "x"], &[]);
     let bundle = bundle.sees(&["cat", "/here"]);
     bundle.run_as_is().ok().says("x");
-    // the host's files are still to be seen: that is where the hook's program came from
+    // the host's files are still visible, as the hook's program is looked up there
     assert!(bundle.rootfs().join("here").exists());
 }
 
 #[test]
-fn memory_is_had_as_the_policy_says() {
+fn the_memory_policy_is_applied() {
     if peer_differs(&["runc<1.4", "crun"], "has no memory policies") {
         return;
     }
@@ -380,7 +380,7 @@ fn memory_is_had_as_the_policy_says() {
         let nodes = if ["MPOL_DEFAULT", "MPOL_LOCAL"].contains(&mode.as_str()) { "" } else { "0" };
         let output =
             Bundle::new(&mode).set("/linux/memoryPolicy", json!({"mode": mode, "nodes": nodes})).run(&["true"]);
-        // a kernel without NUMA, or older than the mode, has none: then that is an error
+        // on a kernel without NUMA, or older than the mode, it must be an error
         assert!(output.code == 0 || output.stderr.contains("set_mempolicy"), "{output}");
     }
     for flag in words(&features, "/linux/memoryPolicy/flags") {
@@ -400,7 +400,7 @@ fn memory_is_had_as_the_policy_says() {
 }
 
 #[test]
-fn paths_to_hide_are_taken_as_absolute() {
+fn relative_masked_paths_are_taken_as_absolute() {
     let bundle = Bundle::new("relative").set("/linux/maskedPaths", json!(["proc/keys"]));
     let output = bundle.run(&["read", "/proc/keys"]).ok().has("read /proc/keys", "0 \"\"");
     if !peer_differs(&["runc", "crun"], "says nothing") {
@@ -409,7 +409,7 @@ fn paths_to_hide_are_taken_as_absolute() {
 }
 
 #[test]
-fn the_last_home_counts_and_an_empty_one_is_looked_up() {
+fn the_last_home_wins_and_an_empty_one_is_looked_up() {
     let bundle = |name: &str| {
         let bundle = Bundle::new(name).file("/etc/passwd", "root:x:0:0::/root:/bin/sh\n");
         bundle.set("/process/env", json!([]))
@@ -420,7 +420,7 @@ fn the_last_home_counts_and_an_empty_one_is_looked_up() {
 }
 
 #[test]
-fn a_deadline_and_a_set_of_processors_exclude_each_other() {
+fn sched_deadline_and_a_cpuset_conflict() {
     let bundle = Bundle::new("deadline").set("/linux/resources/cpu", json!({"cpus": "0"}));
     let scheduler = json!({"policy": "SCHED_DEADLINE", "runtime": 42000, "deadline": 1_000_000, "period": 1_000_000});
     if peer_differs(&["crun", "runc<1.2"], "leaves it to the kernel") {
@@ -431,13 +431,13 @@ fn a_deadline_and_a_set_of_processors_exclude_each_other() {
 }
 
 #[test]
-fn who_asks_a_created_container_to_end_is_heeded() {
+fn a_created_container_ends_on_sigterm() {
     if peer_differs(&["crun"], "waits in a process that heeds nothing") {
         return;
     }
     for signal in ["TERM", "INT", "HUP", "QUIT"] {
         let bundle = Bundle::new(signal).sees(&["pause"]);
-        bundle.launch("create", &[]).with(heeding).finish().ok();
+        bundle.launch("create", &[]).with(with_default_signals).finish().ok();
         bundle.kill(signal).ok();
         bundle.wait_for("stopped");
         bundle.down();
@@ -445,7 +445,7 @@ fn who_asks_a_created_container_to_end_is_heeded() {
 }
 
 #[test]
-fn a_source_may_be_what_an_earlier_mount_has_put_into_the_root() {
+fn a_bind_source_may_be_an_earlier_mount_in_the_root() {
     for user in [false, true] {
         let bundle = Bundle::new("order");
         let bundle = if user { bundle.user_namespace() } else { bundle };
@@ -453,7 +453,7 @@ fn a_source_may_be_what_an_earlier_mount_has_put_into_the_root() {
         std::fs::write(first.join("file"), "first").unwrap();
         let inside = bundle.rootfs().join("one");
         let bundle = bundle.bind(first, "/one", &["rbind"]).bind(&inside, "/two", &["rbind"]);
-        // as runc: the root's path in front of a destination is passed over
+        // as in runc, a destination that starts with the rootfs path has that prefix removed
         let three = bundle.rootfs().join("three");
         let bundle = bundle.bind(&inside, three.to_str().unwrap(), &["rbind"]);
         let output = bundle.run(&["cat", "/two/file", "+", "cat", "/three/file"]).ok();
@@ -462,7 +462,7 @@ fn a_source_may_be_what_an_earlier_mount_has_put_into_the_root() {
 }
 
 #[test]
-fn a_user_namespace_is_not_given_what_a_mount_of_the_host_forbids() {
+fn locked_flags_of_host_mounts_hold_in_a_user_namespace() {
     use nix::mount::{MsFlags, mount, umount};
     if peer_differs(&["crun", "runc<1.2"], "has rules of its own") {
         return;
@@ -489,7 +489,7 @@ fn a_user_namespace_is_not_given_what_a_mount_of_the_host_forbids() {
             }
             let all = kernel::mounts(&output.ok().stdout);
             let seen = kernel::mount_at(&all, "/m");
-            // what nobody asked for is the host's to say in a user namespace, and ours without
+            // flags that the bundle does not mention are kept in a user namespace, and cleared without one
             assert_eq!(seen.has("ro"), user, "{options:?}: {seen:?}");
         }
     }

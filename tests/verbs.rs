@@ -11,7 +11,7 @@ fn waiting(bundle: Bundle) -> (Bundle, i32) {
 }
 
 #[test]
-fn ps_tells_the_pids_of_the_host() {
+fn ps_lists_host_pids() {
     let (bundle, _) = waiting(Bundle::new("ps"));
     let works = Call::new(std::process::Command::new("ps"), &bundle.path("host")).arg("-ef").finish().code == 0;
     if !works && not_here("the host's ps does not work under this kernel") {
@@ -51,7 +51,7 @@ fn ps_of_a_stopped_container_is_empty() {
 }
 
 #[test]
-fn a_paused_container_stands_still() {
+fn a_paused_container_does_not_run() {
     let bundle = Bundle::new("pause").sees(&["count", "/ticks"]);
     bundle.up();
     until("the first tick", || bundle.rootfs().join("ticks").exists().then_some(()));
@@ -68,7 +68,7 @@ fn a_paused_container_stands_still() {
 }
 
 #[test]
-fn what_is_paused_refuses_what_needs_it_running() {
+fn verbs_that_need_a_running_container_refuse_a_paused_one() {
     if peer_differs(&["crun"], "resumes what runs") {
         return;
     }
@@ -91,7 +91,7 @@ fn what_is_paused_refuses_what_needs_it_running() {
 }
 
 #[test]
-fn exec_into_a_paused_container_waits_when_told_to() {
+fn exec_with_ignore_paused_waits_for_resume() {
     if peer_differs(&["crun"], "knows no --ignore-paused") {
         return;
     }
@@ -121,7 +121,7 @@ fn a_paused_container_can_be_killed_and_deleted() {
     bundle.nothing_left();
 }
 
-/// A file of the container's cgroup in either world.
+/// A file of the container's cgroup on v1 or v2.
 fn limit(bundle: &Bundle, controller: &str, v1: &str, v2: &str) -> String {
     bundle.cgroup_file(controller, if home(controller) == Some(World::V2) { v2 } else { v1 })
 }
@@ -147,7 +147,7 @@ fn update_changes_limits_by_flag() {
     assert!(both == "30000" || both == "30000 60000", "{both}");
     update(&["--cpu-share", "200"]).ok();
     assert_eq!(limit(&bundle, "cpu", "cpu.shares", "cpu.weight"), if world() == World::V2 { "29" } else { "200" });
-    // what was not named stays
+    // other limits are unchanged
     assert_eq!(limit(&bundle, "pids", "pids.max", "pids.max"), "20");
     bundle.down();
 }
@@ -198,7 +198,7 @@ fn update_leaves_devices_alone() {
 }
 
 #[test]
-fn events_tell_what_the_container_uses() {
+fn events_report_resource_usage() {
     if peer_differs(&["crun"], "has no events") {
         return;
     }
@@ -215,7 +215,7 @@ fn events_tell_what_the_container_uses() {
 }
 
 #[test]
-fn events_come_again_and_end_with_the_container() {
+fn events_repeat_until_the_container_ends() {
     if peer_differs(&["crun"], "has no events") {
         return;
     }
@@ -244,7 +244,7 @@ fn events_come_again_and_end_with_the_container() {
 }
 
 #[test]
-fn events_tell_of_the_oom_killer() {
+fn events_report_oom_kills() {
     if peer_differs(&["crun"], "has no events")
         || (!has_controller("memory") && not_here("there is no memory controller"))
     {
@@ -280,7 +280,7 @@ fn events_need_a_running_container() {
 }
 
 #[test]
-fn features_say_what_engines_ask_for() {
+fn features_contain_what_engines_read() {
     if peer_differs(&["runc<1.2"], "has fewer of them") {
         return;
     }
@@ -317,7 +317,7 @@ fn features_say_what_engines_ask_for() {
 }
 
 #[test]
-fn what_features_lists_is_taken() {
+fn mount_options_listed_by_features_are_accepted() {
     if peer_differs(&["runc", "crun"], "some options need more than a tmpfs") {
         return;
     }
@@ -332,7 +332,7 @@ fn what_features_lists_is_taken() {
 }
 
 #[test]
-fn the_probes_for_checkpoints_are_answered() {
+fn checkpoint_probes_of_engines_are_answered() {
     let bundle = Bundle::new("probes");
     bundle.verb(&["checkpoint", "--help"]).ok();
     let output = bundle.verb(&["restore", "--lsm-mount-context"]);

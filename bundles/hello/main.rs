@@ -1,13 +1,13 @@
-//! hello: the program of the sample bundle. Prints what a container sees of itself, from the kernel's own files.
+//! hello: the program of the sample bundle. Prints what a container sees, from the kernel's own files.
 //!
-//! Depends on nothing of the runtime, so that it can't be fooled by it. Where `/host-namespaces` exists (scripts/quickstart.sh
-//! writes it: one `TYPE INODE` a line, as on the host) each namespace is told apart from the host's.
+//! Uses no code of the runtime. If `/host-namespaces` exists (scripts/quickstart.sh writes it, one `TYPE INODE` of the host per
+//! line), it shows which namespaces differ from the host's.
 
 use std::fmt::Display;
 use std::fs::{read_link, read_to_string};
 use std::io::{self, Write};
 
-/// Bit by bit, as in linux/capability.h.
+/// Names by bit number, as in linux/capability.h.
 const CAPABILITIES: &str = "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE \
     NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE \
     SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL \
@@ -17,7 +17,7 @@ const NAMESPACES: [&str; 8] = ["pid", "mnt", "net", "ipc", "uts", "cgroup", "use
 const MEMORY_LIMIT: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
 const PIDS_LIMIT: [&str; 2] = ["/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max"];
 
-/// A file's text without the last newline; empty where it can't be read.
+/// A file's text without the last newline; empty if it cannot be read.
 fn text(path: &str) -> String {
     read_to_string(path).unwrap_or_default().trim_end().to_owned()
 }
@@ -64,7 +64,7 @@ fn namespace(name: &str, host: &str) -> Option<String> {
     })
 }
 
-/// Every mount: where, what, and whether it can be written.
+/// Every mount: mount point, type, and whether it is writable.
 fn mounts() -> Vec<String> {
     let shape = |line: &str| {
         let (place, kind) = line.split_once(" - ")?;
@@ -75,7 +75,7 @@ fn mounts() -> Vec<String> {
     text("/proc/self/mountinfo").lines().filter_map(shape).collect()
 }
 
-/// A title on the first line only.
+/// Prints the title on the first line only.
 fn section(out: &mut impl Write, title: &str, lines: &[impl Display]) -> io::Result<()> {
     for (i, line) in lines.iter().enumerate() {
         writeln!(out, "  {:14}{line}", if i == 0 { title } else { "" })?;

@@ -42,7 +42,7 @@ class Runtime:
         return [self.path, *flags, bundle.root, f"/sys/fs/cgroup/{ident}", *bundle.args]
 
     def verb(self, *words):
-        """argv of any verb of an OCI runtime, with a state directory of its own"""
+        """argv of a verb of an OCI runtime, with a private state directory"""
         return [self.path, "--root", self.state, *map(str, words)]
 
     def version(self):
@@ -69,7 +69,7 @@ class Bench:
         self.oci = [r for r in self.runtimes if r.is_oci]
 
     def works(self, runtime, bundle=None):
-        """a peer that can't run a bundle here is named and left out; onggi and the floor must"""
+        """leaves out a peer that cannot run a bundle here, with a message; onggi and the floor must be able to"""
         argv = runtime.run(bundle or self.bundle("probe"), "bench-probe")
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if done.returncode:
@@ -87,7 +87,7 @@ class Bench:
 
     @contextlib.contextmanager
     def container(self, runtime, bundle, ident, start=True):
-        """a running (or only created) container for the time of a `with`; its value is init's pid"""
+        """a running (or only created) container for the duration of a `with`; its value is init's pid"""
         quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
         subprocess.run(runtime.verb("create", "--bundle", bundle.path, ident), check=True, **quiet)
         if start:
@@ -102,7 +102,7 @@ class Bench:
             subprocess.run(runtime.verb("delete", ident), check=True, **quiet)
 
     def bundle(self, name="default", change=None):
-        """a bundle as `runc spec` writes it whose program is the payload; `change(config)` may edit it first"""
+        """a bundle like `runc spec`'s with the payload as its program; `change(config)` may edit it first"""
         return spec.Bundle(self.out / "bundles" / name, self.payload, change)
 
     def scenario(self, **settings):
@@ -145,7 +145,7 @@ def main():
     if unknown := [a for a in wanted if a not in known]:
         sys.exit(f"bench.sh: no axis {unknown[0]!r}; there are: {' '.join(known)}")
 
-    # the runtimes' orphans come to us, not to a PID 1 that may not reap
+    # adopt the runtimes' orphans, because PID 1 may not reap them
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     bench = Bench(args.out.resolve(), args.rounds, args.only)
     machine = bench.machine()

@@ -12,7 +12,7 @@ CLONES = {"clone", "clone3", "fork", "vfork"}
 
 
 def table(bench, bundle, times):
-    """`times` are the Samples of undisturbed runs, for what strace would change"""
+    """`times` are Samples of runs without strace, for values that strace would change"""
     result = Table(
         "cost of that run, all processes of the runtime and the payload",
         ["", "syscalls", "above floor", "execs", "clones", "page faults", "switches", "peak RSS kB", "binary kB"],
@@ -56,7 +56,7 @@ def trace(bench, argv):
 
 
 def reap():
-    """takes in the orphans of a runtime that left some"""
+    """reaps the orphans that a runtime has left"""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

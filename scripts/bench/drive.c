@@ -8,7 +8,7 @@
  *   quiet MS       sleep so long before each turn: nobody starts containers back to back (default 0)
  *   parallel N     keep N turns in flight at once (default 1; above 1 a turn must be a single step)
  *   group NAME     opens a turn; a round runs one turn of every group, in an order that is drawn anew: what a runtime leaves to
- *                  the kernel (namespaces to take down) goes on beside whoever comes next, and that must not always be the same
+ *                  the kernel (namespaces to take down) overlaps with the next turn, which must not always be the same
  *   step NAME ARGV...   one command; NAME "-" is run but not recorded; "%n" in ARGV becomes a number unique to the turn
  *   reap           waits until every orphan that came to us (an init whose runtime has returned) is gone
  *
@@ -17,8 +17,8 @@
  *                  command; cpu: user and system time of it and all that it waited for
  *   {"group","round","stamps":[...]}   what the payload wrote to stdout (see payload.c)
  *
- * This program is static and small on purpose: a vfork child is counted with its parent's peak RSS until its exec.
- * Nothing but stamps may matter on stdout; stderr is inherited. A command that does not end in time is killed and has status -1.
+ * This program is static and small on purpose: until its exec a vfork child is counted with its parent's peak RSS.
+ * On stdout only stamps are used; stderr is inherited. A command that does not end in time is killed and has status -1.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -128,7 +128,7 @@ static void read_scenario(const char *path)
 		parallel = MAX_FLIGHT;
 }
 
-/* argv with every %n replaced; the strings are thrown away with `arena` at the next turn */
+/* argv with every %n replaced; the strings are valid until the next turn reuses `arena` */
 static void fill(char **argv, char *const *from, long number)
 {
 	static char arena[65536];
@@ -207,7 +207,7 @@ static void close_turn(struct turn *turn)
 	printf("]}\n");
 }
 
-/* wait for all that is left of a turn; with `hurry` only for what is dead already */
+/* reap the remaining processes of a turn; with `hurry` only those that have ended already */
 static void reap(const struct turn *turn, int hurry)
 {
 	limit(LIMIT_S);
@@ -284,12 +284,12 @@ static void run_parallel(const struct group *group, long total, long first_round
 	limit(0);
 }
 
-/* the groups' order in a round: the same in every run of this program */
+/* the random order of groups in a round: the same in every run of this program */
 static void draw(int *order)
 {
 	static unsigned long long state = 1;
 	for (int i = 0; i < group_count; i++) {
-		/* Knuth's constants */
+		/* Knuth's linear congruential generator */
 		state = state * 6364136223846793005ULL + 1442695040888963407ULL;
 		int j = (state >> 33) % (i + 1);
 		order[i] = order[j];

@@ -56,7 +56,7 @@ class Samples:
         return sorted(self.ms)[min(len(self.ms) - 1, int(len(self.ms) * p / 100))]
 
     def per_second(self, burst):
-        """throughput, where `burst` rounds in a row were one burst: from its first start to its last end"""
+        """throughput, where `burst` consecutive rounds are one burst, measured from its first start to its last end"""
         bursts = defaultdict(list)
         for number, start, end in self.spans:
             bursts[number // burst].append((start, end))
@@ -65,7 +65,7 @@ class Samples:
 
 
 def drive(out, scenario):
-    """runs it and returns {group: {step: Samples}}; ends the bench if a command failed"""
+    """runs the scenario and returns {group: {step: Samples}}; exits if a command failed"""
     path, errors = out / "scenario.txt", out / "stderr.txt"
     path.write_text(scenario.text())
     with open(errors, "w") as stderr:

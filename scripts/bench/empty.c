@@ -1,4 +1,4 @@
-/* empty: a static program of the C library that does nothing; its fork and exec is what any static program pays. */
+/* empty: a static program with a C library that does nothing: the cost of fork and exec of any such program. */
 int main(void)
 {
 	return 0;

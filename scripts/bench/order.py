@@ -1,11 +1,11 @@
-"""Writes start-path.ld: the order in which the linker lays the functions that a container's life runs through.
+"""Generates start-path.ld: the order in which the linker places the functions that a container's life executes.
 
     bench.sh order
 
-Each verb is run one instruction at a time (steps.c); the linker's map of that build says which section an instruction is of.
-A section is named after its function, so the list outlives changes elsewhere; what a compiler may choose anew (the hash of a
-crate, the number of an impl or a closure, the places that names refer back to) is left open. A name that is gone matches nothing and does no harm;
-a new function lies among the cold ones until the list is made anew. `bench.sh guard` tells when that is due.
+Each verb is run one instruction at a time (steps.c); the linker's map of that build says to which section an instruction belongs.
+A section is named after its function, so the list stays valid when other code changes. Parts of a name that the compiler may change (the
+hash of a crate, the number of an impl or a closure, back references) are wildcards. A name that no longer exists matches nothing and is
+harmless; a new function is placed with the cold ones until the list is regenerated. `bench.sh guard` shows when that is necessary.
 """
 
 import argparse
@@ -36,11 +36,11 @@ HEAD = """\
 
 
 class Map:
-    """What lies where, from the map that GNU ld writes"""
+    """The sections and their addresses, from the map that GNU ld writes"""
 
     def __init__(self, path):
         text = path.read_text(errors="replace")
-        # a long name stands on a line of its own
+        # a long name is on a line of its own
         text = re.sub(r"^( \.\S+)\n +", r"\1 ", text, flags=re.M)
         found = ((int(at, 16), int(size, 16), name, file) for name, at, size, file in SECTION.findall(text))
         self.sections = sorted(entry for entry in found if entry[0] and entry[1])
@@ -85,9 +85,9 @@ class Steps:
         return json.loads(asked.stdout)["status"] if asked.returncode == 0 else None
 
     def life(self, bundle, waits):
-        """every verb of a container's life, in the order of how much its time matters"""
+        """every verb of a container's life, the most time-critical first"""
         self.run("run", "--bundle", bundle.path, "order-run")
-        # init waits at its gate under steps until `start`
+        # under steps, init waits at the gate until `start`
         created = self.begin("create", "--bundle", bundle.path, "order-life")
         while self.status("order-life") != "created":
             if created.poll() is not None:
@@ -108,10 +108,10 @@ class Steps:
 
 
 def patterns(section, file):
-    """what names a section in a linker script, in every build"""
+    """a pattern for a section in a linker script that matches in every build"""
     member = re.search(r"([^/]*)\.(\w+)$", re.sub(r"^.*\(|\)$", "", file))
     if section == ".text" and member:
-        # C's and the assembler's functions have no sections of their own: they are files
+        # functions of C and assembler code have no sections of their own: name the object files
         where = re.sub(r".*/|\(.*", "", file)
         return [f"*{where}:{member[1]}.*(.text)" if "(" in file else f"*{where}(.text)"]
     name = re.sub(r"Cs[0-9A-Za-z]+_", "Cs*_", section)
@@ -126,7 +126,7 @@ def script(pieces):
     lines = [HEAD, "SECTIONS", "{"]
     for name, inside in ((".text.start_path", code), (".rodata.start_path", tables)):
         lines += [f"    {name} :", "    {", *(f"        {pattern}" for pattern in inside), "    }"]
-    # each beside what it was taken out of
+    # each next to the function that it was split from
     first, second = (lines.index(f"    {name} :") for name in (".text.start_path", ".rodata.start_path"))
     before = lambda section: ["}", f"INSERT BEFORE {section};"]
     return "\n".join([*lines[:second], *before(".text"), "", "SECTIONS", "{", *lines[second:], *before(".rodata"), ""])
@@ -150,7 +150,7 @@ def order(layout, seen):
 
 
 def caught(layout, code):
-    """bytes of all sections of which a name is in the list: those that run, and those whose names look like them"""
+    """bytes of all sections that match the list: those that run, and others with matching names"""
     wanted = re.compile("|".join(fnmatch.translate(p[2:-1]) for p in code if p.startswith("*(")))
     return sum(size for _, size, name, _ in layout.sections if wanted.match(name))
 
@@ -159,7 +159,7 @@ def main():
     parser = argparse.ArgumentParser(prog="bench.sh order")
     parser.add_argument("--out", type=Path, required=True, help=argparse.SUPPRESS)
     out = parser.parse_args().out.resolve()
-    # the runtime's orphans come to us, not to a PID 1 that may not reap
+    # adopt the runtime's orphans, because PID 1 may not reap them
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     layout = Map(Path(os.environ["ONGGI_MAP"]))
     steps = Steps(out / "steps", os.environ["ONGGI"], out)
@@ -169,9 +169,9 @@ def main():
     steps.life(spec.Bundle(out / "bundles/order", out / "true", None), waits)
     docker = spec.Bundle(out / "bundles/order-docker", out / "true", lambda config: docker_default(bench, config))
     steps.run("run", "--bundle", docker.path, "order-docker")
-    # descriptor 9 leads to the machine's own view (bench.sh): one with cgroup v1 has more to do
+    # descriptor 9 is the machine's own mount namespace (bench.sh); with cgroup v1 more functions run
     steps.run("run", "--bundle", docker.path, "order-own", before=["nsenter", "--mount=/proc/self/fd/9"])
-    # what every start needs stands in front; then what only engines' containers do; then the small verbs
+    # first what every start runs, then what only engines' containers run, then the small verbs
     first, *verbs, docker_run, own = steps.seen
     pieces, size = order(layout, [first, docker_run, *verbs, own])
     ORDER.write_text(script(pieces))

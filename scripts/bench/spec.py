@@ -31,7 +31,7 @@ def mounts():
 
 
 def runc_spec(args):
-    """as written by `runc spec`, but for the program and the terminal, which a bench does not have"""
+    """as written by `runc spec`, except for the program, and without a terminal"""
     caps = {kind: CAPABILITIES for kind in ("bounding", "effective", "permitted")}
     return {
         "ociVersion": "1.0.2",
@@ -58,7 +58,7 @@ def runc_spec(args):
 
 
 class Bundle:
-    """A bundle directory with a root that holds nothing but the payload as /bin/true."""
+    """A bundle directory with a root that contains only the payload as /bin/true."""
 
     def __init__(self, path, payload, change=None):
         self.path, self.root = str(path), str(path / "rootfs")

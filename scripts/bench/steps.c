@@ -1,13 +1,13 @@
-/* steps: runs a command one instruction at a time and notes where it has been.
+/* steps: runs a command one instruction at a time and records the addresses.
  *
  *   steps SEEN PROGRAM ARG...
  *
  * Follows every thread and process that executes PROGRAM's own file, until it executes another one or ends, and appends to
- * SEEN the address of each instruction of it that ran, in hexadecimal, one a line, in the order in which they first ran.
- * Ends when nobody is left to follow, with the command's status; a child that waits (init behind its gate) is waited for, so
- * whoever wants to go on with the command's output meanwhile starts this in the background.
+ * SEEN the address of each instruction of it that ran, in hexadecimal, one per line, in the order of their first execution.
+ * Exits with the command's status when no process is left to follow. It also waits for a child that waits (init at the gate), so
+ * start this in the background to use the command's output meanwhile.
  *
- * PROGRAM must not be position-independent: what is noted are the addresses of its file. x86-64 only.
+ * PROGRAM must not be position-independent, because the addresses are those of its file. x86-64 only.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -23,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* where a program that is not position-independent lies, unless it is enormous */
+/* the address range of a program that is not position-independent, unless it is enormous */
 enum { FROM = 0x400000, TO = 0x4000000 };
 
 static unsigned char seen[TO - FROM];
@@ -36,7 +36,7 @@ static void die(const char *what)
 	exit(1);
 }
 
-/* Whether it executes PROGRAM, through whichever mount. */
+/* Whether the process executes PROGRAM, on any mount. */
 static int is_ours(pid_t pid)
 {
 	char path[64];
@@ -99,7 +99,7 @@ int main(int argc, char **argv)
 			continue;
 		}
 		note(pid);
-		/* SIGTRAP is a step's or an event's, SIGSTOP how a new one begins: neither is for it to see */
+		/* SIGTRAP is a step or an event, SIGSTOP the start of a new process: neither is delivered to it */
 		int passed = event || signal == SIGTRAP || signal == SIGSTOP ? 0 : signal;
 		ptrace(PTRACE_SINGLESTEP, pid, 0, passed);
 	}

@@ -1,4 +1,4 @@
-"""A result as rows and columns; numbers keep their precision in JSON and are rounded for people."""
+"""A result as rows and columns; numbers keep their precision in JSON and are rounded in the printed table."""
 
 
 class Table:

@@ -1,4 +1,4 @@
-"""trace.py TRACE.json OUT.svg: what `onggi --trace` wrote, as a picture: one row for each thread of the host half, one for init."""
+"""trace.py TRACE.json OUT.svg: draws a trace of `onggi --trace`: one row for each thread of the host half, and one for init."""
 
 import json
 import sys

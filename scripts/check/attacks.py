@@ -1,16 +1,16 @@
-"""tests/attacks.md maps each published attack to a test that makes its move, and each attack test says whose move it makes."""
+"""Checks that tests/attacks.md maps each published attack to a test, and that each attack test names its CVE or source."""
 
 import re
 
 from rust import TREE, report
 
 ROW = re.compile(r"\| (?P<attack>[^|]+) \| (?P<whose>[^|]+) \| (?P<tests>[^|]+) \| (?P<seen>[^|]+) \|")
-# what a row or a test's doc line may name: a CVE, a move or a case of the collections that the tests were written from, a
-# checklist's item, a demand that was filed
+# what a row or a test's doc comment may name: a CVE, a move or case of the review notes that the tests were written from, an item of a
+# checklist, an issue
 WHOSE = re.compile(r"CVE-\d{4}-\d{4,}|\b[Mm]oves? t\d+|\b[Cc]ases? \d+|\bchecklist \d+|\b[Ii]ssue \d+")
 TEST = re.compile(r"(?P<doc>(?:^\s*///[^\n]*\n)*)(?:^\s*#\[[^\n]*\n)*?^\s*#\[test\]\n(?:\s*#\[[^\n]*\n)*\s*fn (?P<name>\w+)\(", re.M)
 
-# check: table: each published CVE of runc, crun and youki, and those of their callers that a runtime can blunt
+# check: table: each published CVE of runc, crun and youki, and those of their callers that a runtime can mitigate
 PUBLISHED = """
 CVE-2016-3697 CVE-2016-9962 CVE-2019-5736 CVE-2019-16884 CVE-2019-18837 CVE-2019-19921 CVE-2021-30465 CVE-2021-43784
 CVE-2022-24769 CVE-2022-27650 CVE-2022-29162 CVE-2023-25809 CVE-2023-27561 CVE-2023-28642 CVE-2024-21626 CVE-2024-45310
@@ -42,10 +42,10 @@ def main():
             continue
         where = f"tests/attacks.md:{number}"
         if not (row := ROW.fullmatch(line)):
-            problems.append((where, "is no row of four"))
+            problems.append((where, "is not a table row with four cells"))
             continue
         if not WHOSE.search(row["whose"]):
-            problems.append((where, f"{row['whose']} is no CVE and no move"))
+            problems.append((where, f"{row['whose']} names no CVE, move, case, checklist item or issue"))
         named.update(re.findall(r"CVE-\d{4}-\d{4,}", row["whose"]))
         tests = re.findall(r"`([^`]+)`", row["tests"])
         if not tests:
@@ -56,9 +56,9 @@ def main():
     for test, doc in attack_tests():
         where = f"tests/{test}"
         if test not in listed:
-            problems.append((where, "stands in no row of tests/attacks.md"))
+            problems.append((where, "is in no row of tests/attacks.md"))
         if not WHOSE.search(doc):
-            problems.append((where, "does not say whose move it makes: a doc comment with a CVE"))
+            problems.append((where, "needs a doc comment that names its CVE, move, case, checklist item or issue"))
         problems += [(where, f"{cve} has no row") for cve in re.findall(r"CVE-\d{4}-\d{4,}", doc) if cve not in named]
     report(problems)
 

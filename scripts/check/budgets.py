@@ -1,8 +1,7 @@
-"""Sizes: a file of at most 500 lines, a function of at most 60 lines of code.
+"""Checks sizes: a file has at most 500 lines, a function at most 60 lines of code.
 
-A table or a generated file is not read line by line, so it does not count: a comment `// check: table: REASON` stands above
-the item (const, static, fn, macro call), or in the file's opening `//!` lines as `//! check: table: REASON` for a whole file.
-`budgets.py --exempt` lists them.
+Tables and generated files are exempt. Mark them with a comment `// check: table: REASON` above the item (const, static, fn,
+macro call), or `//! check: table: REASON` among the first lines of a file for the whole file. `budgets.py --exempt` lists them.
 """
 
 import re
@@ -20,7 +19,7 @@ def indent(line):
 
 
 def end_of_item(lines, start):
-    """the last line of the item that begins at `start`: rustfmt puts its closing bracket at the item's indentation"""
+    """the last line of the item that starts at `start`: rustfmt puts its closing bracket at the item's indentation"""
     first = start
     while first < len(lines) and lines[first].strip().startswith(("//", "#[", "#!", "/*")):
         first += 1
@@ -34,7 +33,7 @@ def end_of_item(lines, start):
 
 
 def marks(lines):
-    """(first line, last line, reason) of every exempted stretch"""
+    """(first line, last line, reason) of every exempt range"""
     for i, line in enumerate(lines):
         if match := MARK.match(line):
             whole = match.group(1) in ("//!", "#")

@@ -1,10 +1,10 @@
-"""Who may use whom: the direction of `crate::` between the rooms of src, and that no two modules of a room use each other."""
+"""Checks which module of src uses which (the paths that begin with `crate::`), and that no modules use each other in a circle."""
 
 import re
 
 from rust import report, sources, without_comments, without_tests
 
-# modules -> what they may use. `x` is the module itself, `x::*` it and everything below; the first row that fits counts.
+# modules -> modules that they may use. `x` is the module itself, `x::*` also everything below it; the first matching row counts.
 ROOMS = [
     ("main", "cli::* cmd::* error log trace"),
     ("lib", "cli::* cmd::* error log trace spec::* state::* facts cgroup::* sys::*"),
@@ -30,7 +30,7 @@ ROOMS = [
     ("trace", "sys::* error"),
 ]
 
-# (from, to): why this one step against the table is right
+# (from, to): why this exception from the table is right
 EXEMPT = {
     ("main", "sys"): "the program's arguments, its heap, and whether the environment is to be obeyed",
     ("plan::step", "sys::*"): "argument shapes of the typed calls that a step stands for; no call is made",
@@ -62,7 +62,7 @@ def fits(module, patterns):
 
 
 def tree(code, at):
-    """the paths of one use tree that starts at `at`, and where it ends: a::{b, c::d} -> a::b, a::c::d"""
+    """the paths of the use tree that starts at `at`, and its end: a::{b, c::d} -> a::b, a::c::d"""
     if code[at : at + 1] == "{":
         paths, at = [], at + 1
         while at < len(code) and code[at] != "}":
@@ -82,7 +82,7 @@ def tree(code, at):
 
 
 def uses(module, code):
-    """(line, path) of everything of this crate that a module names"""
+    """(line, path) of everything in this crate that a module names"""
     for match in USE.finditer(code):
         base = []
         if match.group(1).startswith("super"):
@@ -98,7 +98,7 @@ def is_around(outer, inner):
 
 
 def circles(arrows):
-    """modules that use themselves by way of others; a module and what lies in it are one place"""
+    """modules that use themselves through others; a module and its submodules count as one"""
     problems = []
     for start in sorted(arrows):
         way, queue = {start: None}, [start]
@@ -108,7 +108,7 @@ def circles(arrows):
                     names = [at]
                     while way[names[0]]:
                         names.insert(0, way[names[0]])
-                    # once for each circle, at its first module
+                    # report each circle once, at its first module
                     if start == min(names):
                         problems.append((arrows[at][start], f"a circle: {' -> '.join([*names, start])}"))
                 elif after not in way:
@@ -126,7 +126,7 @@ def main():
             problems.append((path, "belongs to no room: add it to ROOMS in scripts/check/layers.py"))
             continue
         for line, names in uses(module, code):
-            # the longest prefix that is a module: the rest are items of it
+            # the longest prefix that is a module; the rest is an item in it
             target = next((p for n in range(len(names), 0, -1) if (p := "::".join(names[:n])) in files), None)
             if target is None:
                 continue

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""ran.py LOG...: which tests could not run in any of these runs of `cargo test`.
+"""ran.py LOG...: reports tests that could run in none of these runs of `cargo test`.
 
-A test that has nothing to look at in some world prints `NOT HERE name: why` and passes. That is no proof of anything unless another
-world ran it. Prints how many such tests each log has, and fails if one ran in none of them and is not in tests/not-here.txt, which
-gives a reason a line; a line there whose test did run is only told of, for machines differ.
+A test that cannot run in some cgroup layout ("world") prints `NOT HERE name: why` and passes. That proves nothing unless it ran
+in another one. Prints the number of such tests in each log, and fails if a test ran in none of them and is not in
+tests/not-here.txt, which gives a reason per line. A listed test that did run is only noted, since machines differ.
 """
 
 import re
@@ -24,7 +24,7 @@ def main():
         log = Path(path).read_text(errors="replace")
         here = dict(re.findall(r"NOT HERE (\S+): (.*)", log))
         print(f"{Path(path).stem}: {len(here)} could not run")
-        # the word of a test that writes past the harness may stand between its name and its result
+        # output that a test writes past the harness may be between its name and its result
         passed |= set(re.findall(r"^test (\S+) \.\.\.", log, re.MULTILINE)) - set(here)
         absent |= here
     never = {name: why for name, why in absent.items() if name not in passed}

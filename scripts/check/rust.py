@@ -1,4 +1,4 @@
-"""Reads Rust sources line by line with comments and the insides of literals taken out; shared by the checks."""
+"""Reads Rust sources line by line with comments and the contents of literals removed; shared by the checks."""
 
 import re
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 TREE = Path(__file__).resolve().parents[2]
 
-# what must be skipped whole, in the order in which it has to be tried; a lifetime ('a) is not a character ('a')
+# what is skipped as a whole, in the order of matching; a lifetime ('a) is not a character ('a')
 SKIPPED = re.compile(
     r"""(?P<line>//[^\n]*)
       | (?P<block>/\*.*?\*/)
@@ -18,7 +18,7 @@ SKIPPED = re.compile(
 
 
 def without_comments(text):
-    """the same text, line for line, with comments blanked and literals emptied"""
+    """the same text, line by line, with comments blanked and literals emptied"""
 
     def blank(match):
         lines = "\n" * match.group().count("\n")
@@ -28,7 +28,7 @@ def without_comments(text):
 
 
 def without_tests(code):
-    """the same lines with every `#[cfg(test)]` item blanked (rustfmt closes an item at its own indentation)"""
+    """the same lines with every `#[cfg(test)]` item blanked (rustfmt puts its closing bracket at the item's indentation)"""
     lines, skip_until, pending = code.split("\n"), None, False
     for i, line in enumerate(lines):
         if skip_until is not None:
@@ -53,7 +53,7 @@ def sources(*rooms):
 
 
 def report(problems):
-    """prints them and ends with 1 if there are any"""
+    """prints the problems and exits with 1 if there are any"""
     for where, what in problems:
         print(f"{where}: {what}")
     sys.exit(1 if problems else 0)

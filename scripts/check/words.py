@@ -1,21 +1,21 @@
-"""Words that may not stand in the tree, or not in this room."""
+"""Checks for words that must not be in the tree, or not in certain modules."""
 
 import re
 
 from rust import TREE, report, sources, without_comments, without_tests
 
-# loose ends; written apart so that this file passes itself
+# marks of unfinished code; split so that this file passes its own check
 LOOSE = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "to" + "do!", "unimpl" + "emented!", "db" + "g!"]) + ")")
 UNSAFE_ROOMS = ("src/sys/",)
-# init runs between clone and exec with another thread's heap half-way: whatever can allocate is out
+# init runs between clone and exec, when another thread may hold the allocator's lock: it must not allocate
 ALLOCATES = re.compile(
     r"\b(Vec|String|Box|Rc|Arc|CString|PathBuf|OsString|HashMap|BTreeMap|format!|vec!|println!|eprintln!|panic!)"
     r"|\.(to_string|to_owned|to_vec|into_boxed_\w+|collect|join|concat|clone)\("
 )
-# names that say nothing about what a thing is
+# names that do not say what a thing is
 EMPTY_NAMES = re.compile(r"\b(struct|enum|trait|type|mod)\s+(\w*(?:Manager|Helper|Util|Utils|Impl|Builder|Data)|Context|utils?|helpers?|common)\b")
 EMPTY_VERBS = re.compile(r"\bfn (handle|do)_\w+")
-# (path, word): why it may stand there
+# (path, word): why it is allowed there
 EXEMPT = {
     ("src/error.rs", "Context"): "the extension trait that puts context in front of an error, not a bag of things",
 }

@@ -1,11 +1,11 @@
-# debian.sh: sourced by the suites: what they say of a test; programs, libraries and sources from the distribution. No address
-# stands here: what the machine's apt sources name is used.
+# debian.sh: sourced by the suites: prints results; gets programs, libraries and sources from the distribution. Uses the mirror of the
+# machine's apt sources.
 # shellcheck shell=bash
 . "$(dirname "${BASH_SOURCE[0]}")/../mirror.sh"
 
 die() { echo "$(basename "$0"): $*" >&2; exit 2; }
 
-# report STATUS TEST [REMARK]: a line for a test, and its part in the totals P, F and S
+# report STATUS TEST [REMARK]: prints a line for a test, and counts it in the totals P, F and S
 P=0 F=0 S=0
 report() {
     case $1 in
@@ -16,7 +16,7 @@ report() {
     printf '%s %s%s\n' "$1" "$2" "${3:+  # $3}"
 }
 
-# programs PACKAGE...: installs those that are missing
+# programs PACKAGE...: installs missing packages
 programs() {
     local package missing=()
     for package; do
@@ -29,7 +29,7 @@ programs() {
         die "apt-get install failed"
 }
 
-# libraries DIR PACKAGE...: Go libraries, unpacked into DIR instead of installed: what they depend on may not fit this machine
+# libraries DIR PACKAGE...: unpacks Go libraries into DIR; they are not installed, because their dependencies may conflict
 libraries() {
     local dir=$1 new deb
     shift
@@ -43,7 +43,7 @@ libraries() {
     rm -rf "$new"
 }
 
-# pool PATH SHA256 FILE: a file of the mirror's pool, checked against the sum by apt
+# pool PATH SHA256 FILE: fetches a file of the mirror's pool; apt verifies the checksum
 pool() {
     local uri
     if [ -f "$3" ] && echo "$2  $3" | sha256sum -c --quiet 2>/dev/null; then return 0; fi
@@ -53,8 +53,8 @@ pool() {
         die "the mirror does not have $1"
 }
 
-# source_package SUITE PACKAGE DIR: the newest upstream sources of a suite; their sum comes from the archive's signed index. apt gets
-# sources and state of its own: nothing of the machine's apt is changed.
+# source_package SUITE PACKAGE DIR: fetches the newest upstream sources in a suite; the checksum comes from the archive's signed index.
+# Uses a private apt configuration, so the machine's apt is not changed.
 source_package() {
     local suite=$1 package=$2 dir=$3 new uri sum
     [ ! -d "$dir" ] || return 0

@@ -1,11 +1,11 @@
 """Judges a suite's results: judge.py [--peer] SUITE WORLD KNOWN < RESULTS.
 
-RESULTS: "PASS|FAIL|SKIP TEST  # remark", one a line. KNOWN lists the tests that fail for a reason, one a line:
+RESULTS: "PASS|FAIL|SKIP TEST  # remark", one per line. KNOWN lists the tests that fail for a reason, one per line:
 
     WORLDS TEST -- REASON
 
-WORLDS: `all`, or some of native,v2,lab; with a question mark behind, the test passes at times or on other machines. Fails if a test fails that is not
-listed, if a listed one passes, if a listed one does not exist, and if nothing ran. With --peer it is another runtime: nothing is held.
+WORLDS: `all`, or some of native,v2,lab; followed by a question mark if the test sometimes passes. Fails if a test fails that is not listed, if
+a listed one passes or does not exist, or if nothing ran. With --peer (another runtime) only the last counts.
 """
 
 import re
@@ -16,7 +16,7 @@ RESULT = re.compile(r"(PASS|FAIL|SKIP) (.*?)(?:  # (.*))?$")
 
 
 def known(path, world):
-    """Test: (reason, whether it passes at times). And all names that the list holds."""
+    """{test: (reason, whether it sometimes passes)}, and the set of all names in the list"""
     here, named = {}, set()
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if not line or line.startswith("#"):

@@ -217,7 +217,7 @@ PY
 	fi
 	build_busybox
 	build_debian
-	# each time: the images can have another name (DEBIAN_SUITE), and the tree another place
+	# written each time: the images may have another name (DEBIAN_SUITE), and the tree another path
 	cat > "$IT/get-images.sh" <<SH
 #!/bin/bash
 echo "BUSYBOX_IMAGE=$WORK/busybox.tar"
@@ -227,7 +227,7 @@ SH
 
 # Runs its arguments on a terminal of their own (many tests open /dev/tty) and ends with them: bats
 # itself would wait for whatever a failing test leaves behind with its pipes. The process group is
-# killed after LIMIT seconds without output, and 10 s after the TAP plan is fulfilled.
+# killed after LIMIT seconds without output, and 10 s after the TAP plan is complete.
 on_tty() {
 	python3 - "$@" <<'PY'
 import errno, fcntl, os, pty, re, select, signal, sys, termios, time
@@ -312,11 +312,11 @@ run_file() {
 		rest=()
 		for t in "${left[@]}"; do [ -n "${seen[$t]:-}" ] || rest+=("$t"); done
 		left=("${rest[@]}")
-		if [ ${#left[@]} -gt 0 ]; then # the first without a result is where it hung; on with the others
+		if [ ${#left[@]} -gt 0 ]; then # the first without a result hung; continue with the others
 			report FAIL "$n:${left[0]}" "no result in $LIMIT s"
 			left=("${left[@]:1}")
 		fi
-		# a frozen process can neither die nor be waited for (cgroup v1)
+		# a frozen process can neither be killed nor waited for (cgroup v1)
 		find /sys/fs/cgroup -name freezer.state -exec sh -c 'grep -q FROZEN "$0" && echo THAWED > "$0"' {} \; 2>/dev/null
 	done
 	rm -f "$o.part"
@@ -338,10 +338,10 @@ unset BATS_TEST_TIMEOUT # its timer would be one more child for a test's bare `w
 TMPDIR=$(mktemp -d) || die "no temporary directory"
 export TMPDIR
 chmod 755 "$TMPDIR"
-# some tests look for the name in what it says; runtimes that stand in for runc answer to both
+# some tests look for the name in the runtime's output; replacements of runc print either name
 ln -s "$RUNTIME" "$TMPDIR/runc"
 export RUNC=$TMPDIR/runc
-# a kernel that has just been booted has no such link, and the suite and this script need it
+# a freshly booted kernel has no such link, and the suite and this script need it
 [ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
 trap 'cd /; rm -rf --one-file-system "$TMPDIR"' EXIT
 cd "$IT" || exit 2

@@ -1,8 +1,8 @@
-"""The OCI runtime spec's JSON schemas against a runtime: schema.py RUNTIME SCHEMAS.
+"""Tests a runtime with the OCI runtime spec's JSON schemas: schema.py RUNTIME SCHEMAS.
 
-written/…  what the runtime writes is valid: features, spec, state in each status, what hooks and seccomp agents are given
-config/…   each sample of a configuration is taken or refused as its directory says, by `plan` (a peer without it: by `create`)
-schema/…   each sample is judged by the schema as its directory says, which proves the reading of the schemas itself
+written/…  documents of the runtime are valid: features, spec, state in each status, input of hooks and seccomp agents
+config/…   each sample configuration is accepted or refused as its directory says, by `plan` (other runtimes: by `create`)
+schema/…   each sample is valid or not by the schema, as its directory says; this tests our use of the schemas
 """
 
 import json
@@ -16,12 +16,12 @@ from jsonschema import Draft4Validator, RefResolver
 
 RUNTIME, SCHEMAS = sys.argv[1], Path(sys.argv[2]).resolve()
 HOOKS = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
-# samples that are no Linux containers
+# samples for other platforms
 OTHERS = ("zos", "freebsd", "windows", "solaris", "vm")
 
 
 def problem(kind, text):
-    """What the schema of this kind has against a document; None if it is valid."""
+    """The schema's error for a document; None if it is valid."""
     path = SCHEMAS / f"{kind}-schema.json"
     schema = json.loads(path.read_text())
     try:
@@ -38,7 +38,7 @@ def report(name, trouble):
 
 
 def call(*words, cwd=None):
-    """Into files: a container would keep pipes open for as long as it lives."""
+    """Runs a command with its output in files: a container would keep pipes open."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         done = subprocess.run([RUNTIME, *words], cwd=cwd, stdout=out, stderr=err, timeout=60, stdin=subprocess.DEVNULL)
         out.seek(0)
@@ -55,7 +55,7 @@ def output(*words, cwd=None):
 
 
 def bundle(directory, change):
-    """A bundle with a busybox that sleeps; hooks of all kinds keep what they read."""
+    """Creates a bundle with a busybox that sleeps; hooks of all kinds store their input."""
     root = directory / "rootfs"
     for name in ("bin", "proc", "dev", "sys"):
         (root / name).mkdir(parents=True)
@@ -70,7 +70,7 @@ def bundle(directory, change):
 
 
 def live(directory):
-    """The documents that a container's life leaves behind, by name."""
+    """Runs a container through its life; returns the documents that this leaves, by name."""
 
     def change(config, root):
         config["process"].update(terminal=False, args=["sleep", "1000"])
@@ -111,7 +111,7 @@ def written():
 
 
 def taken(sample):
-    """Whether the runtime takes a sample; and what it says if not."""
+    """Whether the runtime accepts a sample; prints its error if not."""
     plans = call("plan", "--help").returncode == 0
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)

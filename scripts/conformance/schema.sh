@@ -1,11 +1,11 @@
 #!/bin/bash
-# schema.sh: the JSON schemas of the OCI runtime spec, and the samples they come with, from the distribution's source package.
-# RUNTIME=/path WORK=DIR schema.sh prints a line a document. BUILD_ONLY=1: fetches and stops. See schema.py.
+# schema.sh: runs schema.py with the JSON schemas and samples of the OCI runtime spec from the distribution's source package.
+# RUNTIME=/path WORK=DIR schema.sh prints one line per document. BUILD_ONLY=1: fetches and stops.
 set -eu
 . "$(dirname "$0")/debian.sh"
 programs python3 python3-jsonschema
 mkdir -p "$WORK"
-# the newest that there is
+# the newest version
 source_package sid golang-github-opencontainers-specs "$WORK/spec"
 [ -z "${BUILD_ONLY:-}" ] || exit 0
 mkdir -p "$LOGS"

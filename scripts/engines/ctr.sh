@@ -1,4 +1,4 @@
-# ctr.sh: containerd through its own client: the runc shim and the runtime, without an engine above them.
+# ctr.sh: checks of containerd with its own client: the runc shim and the runtime, without an engine above them.
 # shellcheck shell=bash disable=SC2154,SC2016,SC2034 # words of lib.sh; single quotes are for the shell in the container
 image=docker.io/library/box:latest
 with=(--runc-binary "$RUNTIME")
@@ -6,15 +6,15 @@ trap '{ ctr task kill --signal KILL "$name"; sleep 0.1; ctr task rm --force "$na
 
 row() { ctr task ls | awk -v name="$name" -v field="$1" '$1 == name {print $field}'; }
 has_state() { [ "$(row 3)" = "$1" ]; }
-# a container that is up and answers signals
+# starts a container that answers signals
 up() {
     ctr run --detach --log-uri "file:///run/$name.log" "${with[@]}" $image "$name" polite > "/run/$name.out" 2>&1 </dev/null ||
         die "ctr run: $(cat "/run/$name.out")"
     soon 10 grep -q ready "/run/$name.log"
 }
 
-# told COMMAND...: what a program that ends at once says. ctr closes its pipes when it hears of the end, at times before it has read
-# them (with runc, too: 2 of 600 answers were empty): then it is asked again
+# told COMMAND...: the output of a program that ends at once. ctr closes its pipes when it learns of the end, sometimes before it has read
+# them (with runc too: 2 of 600 outputs were empty), so an empty output is retried
 told() {
     local try
     for try in 1 2 3; do
@@ -30,7 +30,7 @@ check_run() {
     ok ctr container ls --quiet
     is ""
 }
-# what README.md shows for Kubernetes; ctr has no way to ask for a handler
+# README.md's configuration for Kubernetes; ctr cannot select a handler
 check_cri_handler() {
     ok ctr plugins ls
     like "cri[^"$'\n'"]* ok"

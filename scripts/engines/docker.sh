@@ -1,4 +1,4 @@
-# docker.sh: what Docker's users do. Each check is a function check_NAME; engines.sh finds them by that name.
+# docker.sh: checks of Docker. Each check is a function check_NAME; engines.sh finds them by that name.
 # shellcheck shell=bash disable=SC2154,SC2016,SC2034 # words of lib.sh; single quotes are for the shell in the container
 trap 'docker rm --force --volumes "$name" >/dev/null 2>&1' EXIT
 
@@ -7,7 +7,7 @@ pid_of() { docker inspect --format '{{.State.Pid}}' "$name"; }
 exit_code() { docker inspect --format '{{.State.ExitCode}}' "$name"; }
 is_in_logs() { docker logs "$name" 2>&1 | grep -q "$1"; }
 has_status() { [ "$(status_of)" = "$1" ]; }
-# a container that is up and answers signals
+# starts a container that answers signals
 up() {
     ok docker run --detach --name "$name" "$@" box polite
     soon 10 is_in_logs ready
@@ -260,7 +260,7 @@ check_read_only_tmpfs() {
     ok docker run --rm --read-only --tmpfs /scratch:size=1m,mode=1777,noexec box sh -c 'touch /scratch/new; stat -c %a /scratch; grep " /scratch " /proc/mounts'
     has 1777 size=1024k noexec
 }
-# 1:2 has no driver: what the device cgroup lets through gets ENXIO, what it stops EPERM
+# 1:2 has no driver: if the device cgroup allows it, open fails with ENXIO, otherwise with EPERM
 check_device() {
     mknod "/run/$name" c 1 2
     ok docker run --rm --device "/run/$name:/dev/mine:r" box sh -c '(: < /dev/mine) 2>&1; (: > /dev/mine) 2>&1; true'
@@ -297,7 +297,7 @@ check_capabilities() {
 }
 check_privileged() {
     run docker run --rm --privileged box cat /proc/self/status
-    # old Dockers ask for every capability that the kernel knows, also for those that this machine's root has lost
+    # old Dockers ask for every capability that the kernel knows, even if this machine's root lacks it
     [[ $STATUS = 0 || $(all_capabilities) = "$(every_capability)" ]] || skip "this Docker wants capabilities that root lacks here"
     # ... and know none above CAP_AUDIT_READ
     local held wanted

@@ -1,5 +1,5 @@
 #!/bin/bash
-# fetch.sh DIR: unpacks the engines' packages, those that this machine lacks, into DIR/packages. Part of engines.sh.
+# fetch.sh DIR: unpacks those of the engines' packages that are not installed into DIR/packages. Part of engines.sh.
 set -euo pipefail
 dir=$1
 cache=${ENGINES_CACHE:-$dir/cache}
@@ -19,7 +19,7 @@ done
 [ ${#missing[@]} -gt 0 ] || exit 0
 
 echo "fetching ${missing[*]} (not installed, only unpacked)"
-# only fetched: apt works out what else they need that is not installed
+# download only: apt finds their dependencies that are not installed
 apt-get install -qq -y --no-install-recommends --download-only -o Dir::Cache::archives="$cache" -o APT::Sandbox::User=root \
     -o DPkg::Lock::Timeout=300 "${missing[@]}" > "$dir/apt.log" 2>&1 ||
     { apt-get update -qq && apt-get install -qq -y --no-install-recommends --download-only -o Dir::Cache::archives="$cache" \
@@ -28,7 +28,7 @@ apt-get install -qq -y --no-install-recommends --download-only -o Dir::Cache::ar
 for package in "$cache"/*.deb; do
     dpkg-deb -x "$package" "$dir/packages"
 done
-# packages that still say /bin, /sbin or /lib mean the same directories in /usr
+# some packages still use /bin, /sbin or /lib for the directories in /usr
 for place in bin sbin lib lib64; do
     [ -d "$dir/packages/$place" ] || continue
     mkdir -p "$dir/packages/usr/$place"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""image.py ROOTFS OUT.tar NAME:TAG: an image of one layer that `docker load`, `podman load` and `ctr image import` all take.
+"""image.py ROOTFS OUT.tar NAME:TAG: writes an image with one layer for `docker load`, `podman load` and `ctr image import`.
 
 It is an OCI image layout that also has the manifest.json of a docker archive.
 """

@@ -1,7 +1,7 @@
 #!/bin/bash
-# inside.sh DIR RUNTIME ENGINES NAME=PATH...: pid 1 of the engines' namespaces: prepares them, starts the engines, runs the checks, or the
-# command that stands in DIR/command. Part of engines.sh.
-# As bash it reaps every orphan, and when it ends the kernel ends all that is left.
+# inside.sh DIR RUNTIME ENGINES NAME=PATH...: pid 1 of the engines' namespaces: prepares them, starts the engines, and runs the checks or
+# the command in DIR/command. Part of engines.sh.
+# bash reaps every orphan, and when it ends the kernel kills all remaining processes.
 set -uo pipefail
 dir=$1 runtime=$2 engines=" $3 "
 shift 3
@@ -14,11 +14,11 @@ fail() {
     exit 1
 }
 
-# /usr and /etc with the unpacked packages over them, /run new; the machine's own stay as they are
+# mounts /usr and /etc as overlays with the unpacked packages, and a new /run; the machine's own are not changed
 prepare_mounts() {
     mkdir -p "$dir/etc" "$dir/work"
     mount -t overlay -o "lowerdir=$dir/packages/usr:/usr" overlay /usr || fail "overlayfs on /usr does not work here"
-    # what packages bring must not win over what this machine has (passwd, resolv.conf)
+    # files of packages must not replace the machine's (passwd, resolv.conf)
     mount -t overlay -o "lowerdir=/etc:$dir/packages/etc,upperdir=$dir/etc,workdir=$dir/work" overlay /etc || fail "overlayfs on /etc"
     mount -t tmpfs -o mode=755 tmpfs /run
     mkdir -p /run/lock /run/netns /run/containers/storage
@@ -29,8 +29,8 @@ prepare_mounts() {
     fi
 }
 
-# where v1 hierarchies are mounted, a directory of them of our own: Podman makes plain directories there for controllers that are
-# missing, which would stay, and fails over those that another Podman left
+# with v1 hierarchies, uses a private directory for them: Podman creates plain directories for missing controllers there, which would
+# stay, and fails if another Podman has left some
 own_cgroup_directory() {
     local place
     [ ! -f /sys/fs/cgroup/cgroup.controllers ] || return 0
@@ -47,30 +47,30 @@ own_cgroup_directory() {
     umount -R -l /sys/fs/cgroup && mount --move "$dir/cgroup" /sys/fs/cgroup || fail "no /sys/fs/cgroup of our own"
 }
 
-# a cgroup of our own: a runtime that is given no path makes its cgroup below the caller's
+# a cgroup of our own, because a runtime without cgroupsPath creates its cgroup below the caller's
 move_to_own_cgroup() {
     for root in /sys/fs/cgroup /sys/fs/cgroup/*/; do
         [ -w "$root/cgroup.procs" ] || continue
         mkdir -p "$root/onggi-engines"
-        for file in cpuset.cpus cpuset.mems; do # an empty cpuset takes nobody
+        for file in cpuset.cpus cpuset.mems; do # an empty cpuset accepts no process
             [ ! -e "$root/onggi-engines/$file" ] || cat "$root/$file" > "$root/onggi-engines/$file"
         done 2>/dev/null
         echo $$ > "$root/onggi-engines/cgroup.procs" 2>/dev/null
     done
 }
 
-# snippet FILE: the block that README.md gives for a configuration file, with this runtime in the place of the installed one
+# snippet FILE: the block that README.md gives for a configuration file, with this runtime instead of the installed one
 snippet() {
     awk -v file="\`$1\`" 'index($0, file) { wanted = 1 } /^```/ { if (inside) exit; inside = wanted; next } inside' "$here/../../README.md" |
         sed "s#/usr/local/bin/onggi#$runtime#" | grep . || fail "README.md has no block for $1"
 }
 
-# what users are told to write, and what makes the instances private
+# the configuration of README.md, and settings that make the instances private
 write_configuration() {
     mkdir -p "$dir/bin" "$dir/docker-cli/cli-plugins"
     echo '{}' > "$dir/docker-cli/config.json"
     ln -sf "$runtime" "$dir/bin/runc" # BuildKit and containerd's default look for runc on PATH
-    # what the packages' own scripts would have linked
+    # links that the packages' own scripts would create
     for tool in iptables ip6tables; do
         command -v $tool >/dev/null || ln -sf "/usr/sbin/$tool-nft" "$dir/bin/$tool"
     done
@@ -97,7 +97,7 @@ whole = json.load(open(f"{place}/readme.json")) | json.load(open(f"{place}/priva
 whole["runtimes"] |= {f"peer-{name}": {"path": path} for name, path in (peer.split("=", 1) for peer in peers)}
 print(json.dumps(whole))
 END
-    # limits that we may not raise, or podman's defaults would be refused where CAP_SYS_RESOURCE is missing
+    # rlimits that we may set: without CAP_SYS_RESOURCE Podman's defaults would be refused
     snippet /etc/containers/containers.conf | sed '/^\[engine\]$/a\
 cgroup_manager = "cgroupfs"\
 events_logger = "file"' > "$dir/containers.conf"
@@ -118,7 +118,7 @@ END
     unset XDG_RUNTIME_DIR DBUS_SESSION_BUS_ADDRESS NOTIFY_SOCKET
 }
 
-# a user with a range of ids, in our own /etc; what he runs and writes to is where he can reach it
+# a user with a range of ids, in our own /etc, with a copy of the runtime and a home that the user can reach
 prepare_user() {
     local mine=$dir/rootless
     echo 'onggi:x:4242:4242::/run/home:/bin/sh' >> /etc/passwd
@@ -157,7 +157,7 @@ start() {
     fail "$name did not start"
 }
 
-# check ENGINE NAME: one check in a shell of its own, within its time; a failure's last words stand in its line
+# check ENGINE NAME: runs one check in a new shell with a time limit; prints one line, with the end of the output if it failed
 check() {
     local begin now status
     begin=$(date +%s%N)

@@ -1,4 +1,4 @@
-# lib.sh: the words of the checks; sourced by a new bash for each. DIR, RUNTIME, HERE, ENGINE and CHECK are set.
+# lib.sh: functions of the checks; sourced by a new bash for each. DIR, RUNTIME, HERE, ENGINE and CHECK are set.
 # shellcheck shell=bash disable=SC2034 # the checks use what is set here
 OUT='' STATUS=0
 name=check-${CHECK//_/-}
@@ -10,7 +10,7 @@ die() {
     echo "${text//$'\n'/ | }"
     exit 1
 }
-# nothing to assert here, and why: counted as skipped
+# ends the check as skipped, with a reason
 skip() {
     echo "$*"
     exit 77
@@ -44,7 +44,7 @@ hasnt() {
 }
 like() { [[ $OUT =~ $1 ]] || die "no /$1/ in [$OUT]"; }
 same() { [ "$1" = "$2" ] || die "wanted [$2], got [$1] ${3-}"; }
-# soon SECONDS COMMAND...: until it succeeds
+# soon SECONDS COMMAND...: repeats it until it succeeds
 soon() {
     local end=$((SECONDS + $1))
     shift
@@ -54,19 +54,19 @@ soon() {
     done
 }
 
-# --- cgroups: what is checked is there on v1 and v2
+# --- cgroups, on v1 and v2
 # has_controller NAME: whether engines can use it here
 has_controller() {
     if [ -n "$v2" ]; then grep -qw "$1" /sys/fs/cgroup/cgroup.controllers; else [ -d "/sys/fs/cgroup/$1" ]; fi
 }
-# a limit can't be seen where its controller is missing
+# skips the check if the controller is missing
 needs_controller() {
     local controller
     for controller; do
         has_controller "$controller" || skip "this view has no $controller controller"
     done
 }
-# cgroup_of PID CONTROLLER: the directory of a process of this pid namespace
+# cgroup_of PID CONTROLLER: the cgroup directory of a process of this pid namespace
 cgroup_of() {
     if [ -n "$v2" ]; then
         echo "/sys/fs/cgroup$(sed -n 's/^0:://p' "/proc/$1/cgroup")"
@@ -74,13 +74,13 @@ cgroup_of() {
         echo "/sys/fs/cgroup/$2$(awk -F: -v c="$2" '$2 == c {print $3}' "/proc/$1/cgroup")"
     fi
 }
-# limit_of PID CONTROLLER V2-FILE V1-FILE: what stands in it
+# limit_of PID CONTROLLER V2-FILE V1-FILE: the content of that file
 limit_of() {
     local file=$4
     [ -z "$v2" ] || file=$3
     cat "$(cgroup_of "$1" "$2")/$file"
 }
-# the capability mask NAME (CapEff, CapBnd) in a status file on stdin
+# the capability mask NAME (CapEff, CapBnd) from a status file on stdin
 capabilities() { awk -v field="$1:" '$1 == field {print $2}'; }
 all_capabilities() { capabilities CapBnd < /proc/1/status; }
 every_capability() { printf '%016x' $(((1 << ($(cat /proc/sys/kernel/cap_last_cap) + 1)) - 1)); }

@@ -1,7 +1,7 @@
 # podman.sh: Podman as root, with conmon between it and the runtime.
 # shellcheck shell=bash disable=SC2154,SC2016,SC2034 # words of lib.sh; single quotes are for the shell in the container
 trap '{ timeout 30 podman rm --force --time 0 --volumes "$name"; timeout 30 podman pod rm --force "$name-pod"; } >/dev/null 2>&1' EXIT
-# a network of its own for each is netavark's business, not the runtime's: one check has it, the rest go without
+# container networks are netavark's work, not the runtime's: one check uses one, the others use none
 rm=(podman run --rm --network none)
 
 status_of() { podman inspect --format '{{.State.Status}}' "$name"; }

@@ -1,4 +1,4 @@
-# rootless.sh: Podman as a user without privileges, whose runtime is called as root of his user namespace; and the runtime itself.
+# rootless.sh: checks of Podman as an unprivileged user, which calls the runtime as root of a user namespace; and of the runtime itself.
 # shellcheck shell=bash disable=SC2154,SC2016,SC2034 # words of lib.sh; single quotes are for the shell in the container
 user=(setpriv --reuid 4242 --regid 4242 --init-groups env HOME=/run/home USER=onggi XDG_RUNTIME_DIR=/run/user/4242
     CONTAINERS_CONF="$DIR/rootless/containers.conf" CONTAINERS_STORAGE_CONF="$DIR/rootless/storage.conf")

@@ -1,6 +1,6 @@
 #!/bin/bash
-# scopes.sh RUNTIME: Podman and containerd with systemd as the one who makes cgroups, under a real systemd; and a real systemd as
-# the payload. As root on a machine that is made for it: scripts/lab.sh --systemd scripts/engines/scopes.sh RUNTIME.
+# scopes.sh RUNTIME: checks of Podman and containerd with the systemd cgroup driver and a real systemd, and of a real systemd as the
+# payload. As root on a test machine: scripts/lab.sh --systemd scripts/engines/scopes.sh RUNTIME.
 # One line per check; last `N passed, N failed`.
 set -uo pipefail
 export HERE RUNTIME=$1 DIR=/var/tmp/scopes
@@ -12,9 +12,9 @@ if [ $# = 1 ]; then
     mkdir -p "$DIR/root"
     BUSYBOX=$(PATH=/host/bin:/host/usr/bin command -v busybox) "$HERE/../rootfs.sh" "$DIR/root" || exit 1
     cp "$HERE/polite" "$DIR/root/bin/"
-    # the machine's own root, with a systemd in it, as a container's
+    # the machine's own root, which has systemd, as a container's root
     mkdir "$DIR/system" && mount --bind / "$DIR/system" || exit 1
-    # overlayfs does not lie on what the lab's root lies on
+    # overlayfs does not work on the file system of the lab's root
     printf '[storage]\ndriver = "vfs"\ngraphroot = "%s/podman"\nrunroot = "/run/podman"\n' "$DIR" > "$DIR/storage.conf"
     cat > "$DIR/containers.conf" <<END
 [engine]
@@ -54,7 +54,7 @@ trap '{ podman rm --force --time 0 "$name"; ctr task kill -s KILL "$name"; ctr t
 
 field() { podman inspect --format "{{.$1}}" "$name"; }
 has_status() { [ "$(field State.Status)" = "$1" ]; }
-# scope_of PID: its cgroup, which must be a scope of systemd's that has only it
+# scope_of PID: its cgroup, which must be an active systemd scope
 scope_of() {
     local path
     path=$(sed -n 's/^0:://p' "/proc/$1/cgroup")
@@ -63,7 +63,7 @@ scope_of() {
     [ "$(systemctl show -P ControlGroup "${path##*/}")" = "$path" ] || die "$path is not that of its unit"
     echo "/sys/fs/cgroup$path"
 }
-# shown SCOPE PROPERTY...: what systemd knows of them
+# shown SCOPE PROPERTY...: the values of these properties in systemd
 shown() {
     local scope=${1##*/} values=() property
     shift
@@ -119,7 +119,7 @@ systemd_inside() {
     like '^0::/system.slice/run-.*.service'
     has 20971520
     ok podman --cgroup-manager "$1" stop --time 30 "$name"
-    like "^$name\$" # no word of a signal that had not helped
+    like "^$name\$" # no message about a signal that had no effect
 }
 check_systemd_inside_a_scope() { systemd_inside systemd; }
 check_systemd_inside_a_cgroup() { systemd_inside cgroupfs; }

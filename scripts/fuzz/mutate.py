@@ -1,4 +1,4 @@
-"""configurations made of others: changed at random, then made harmless to the machine"""
+"""changes configurations at random, then makes them harmless to the machine"""
 
 import copy
 import json
@@ -10,14 +10,14 @@ STRINGS = ["", "/", ".", "..", "/..", "a" * 300, "a" * 5000, "a/" * 2100, "\0", 
            "unbindable", "nosuid", "remount", "tmpcopyup", "mode=1777", "size=64k", "idmap", "ridmap", "rro", "mount", "user", "pid", "network",
            "cgroup", "time", "uts", "ipc", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "CAP_SYS_ADMIN", "CAP_NONE", "RLIMIT_NOFILE", "RLIMIT_AS", "RLIMIT_STACK",
            "RLIMIT_NPROC", "1.0.0", "9.9.9", "SCHED_FIFO", "SCHED_DEADLINE", "IOPRIO_CLASS_RT", "LINUX32"]
-# what the runtime itself needs between loading a filter and executing the payload, and more
+# system calls that the runtime needs between loading a filter and executing the payload, and more
 NEEDED = ["execve", "read", "write", "close", "openat", "openat2", "prctl", "capset", "setuid", "setgid", "setgroups", "setresuid", "setresgid",
           "fchdir", "chdir", "seccomp", "sendmsg", "sendto", "recvmsg", "recvfrom", "dup3", "fcntl", "close_range", "exit", "exit_group", "mmap",
           "munmap", "brk", "rt_sigaction", "rt_sigprocmask", "clone", "clone3", "vfork", "wait4", "ioctl", "poll", "ppoll", "getpid", "futex", "umask", "lseek",
           "newfstatat", "fstat", "statx", "faccessat2", "sched_setattr", "mount", "pivot_root", "arch_prctl", "set_tid_address", "madvise"]
 ACTIONS = ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP", "SCMP_ACT_LOG", "SCMP_ACT_ALLOW",
            "SCMP_ACT_TRACE", "SCMP_ACT_NOTIFY"]
-# what may run: its arguments and the status it ends with
+# programs that may run: arguments and expected exit status
 PAYLOADS = [(["/bin/true"], 0), (["true"], 0), (["/bin/false"], 1), (["/bin/sh", "-c", "exit 3"], 3), (["/bin/cat", "/proc/self/status"], None),
             (["/bin/ls", "/", "/dev"], None), (["/bin/sleep", "0.02"], 0), (["/bin/sh", "-c", "kill -9 $$"], 137), (["/nonexistent"], None),
             (["/etc"], None), ([""], None), (["/bin/busybox"], None), (["/bin/echo"] + ["x" * 1000] * 20, 0)]
@@ -29,7 +29,7 @@ NAMESPACES = ["/proc/self/ns/net", "/proc/self/ns/uts", "/proc/self/ns/ipc", "/p
 
 
 def places(value, found=None):
-    """every container of a document with every key in it"""
+    """every object and list of a document with every key in it"""
     found = [] if found is None else found
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, below in items:
@@ -39,7 +39,7 @@ def places(value, found=None):
 
 
 def somewhere(random, value):
-    """a container of a document and a key in it, at any depth: long lists weigh no more than single values"""
+    """a random object or list of a document and a key in it, at any depth; long lists have the weight of single values"""
     found = None
     while isinstance(value, (dict, list)) and value and (found is None or random.random() < 0.75):
         key = random.choice(list(value)) if isinstance(value, dict) else random.randrange(len(value))
@@ -48,7 +48,7 @@ def somewhere(random, value):
 
 
 def alike(random, old):
-    """a value of the same kind"""
+    """a value of the same type"""
     if isinstance(old, bool):
         return not old
     if isinstance(old, (int, float)):
@@ -78,7 +78,7 @@ def junk(random, others):
 
 
 def profile(random):
-    """a filter that denies what is needed"""
+    """a filter that denies needed system calls"""
     def rule():
         names = random.sample(NEEDED, random.choice([1, 1, 2, 5, len(NEEDED)]))
         rule = {"names": names, "action": random.choice(ACTIONS)}
@@ -103,7 +103,7 @@ def mutate(random, seeds):
         elif how == 2 and isinstance(parent, dict):
             parent[random.choice(STRINGS)] = parent.pop(key)
         elif how == 3:
-            # the same place in another configuration, if it has one
+            # the value at the same path in another configuration, if it has one
             others = [(p, k) for p, k in places(random.choice(seeds)) if k == key]
             if others:
                 other, at = random.choice(others)
@@ -120,7 +120,7 @@ def mutate(random, seeds):
 
 
 def each(value, key, kind):
-    """the entries of a list of objects below an object, whatever else stands there"""
+    """the objects in a list that is a member of an object; other values are skipped"""
     inside = value.get(key) if isinstance(value, dict) else None
     if kind is list:
         return [entry for entry in inside if isinstance(entry, dict)] if isinstance(inside, list) else []
@@ -128,7 +128,7 @@ def each(value, key, kind):
 
 
 def tame(config, random, cgroup, private):
-    """makes a configuration one that can do no harm outside of its own; answers the status its payload ends with, if that is known"""
+    """makes a configuration harmless to the machine; returns the expected exit status of its payload, if known"""
     status = None
     if isinstance(config.get("process"), dict):
         config["process"]["args"], status = copy.deepcopy(random.choice(PAYLOADS + [PAYLOADS[0]] * 12))
@@ -141,7 +141,7 @@ def tame(config, random, cgroup, private):
     linux.pop("intelRdt", None)
     given = [entry for entry in each(linux, "namespaces", list) if isinstance(entry.get("type"), str) and entry["type"] != "mount"]
     for entry in given:
-        # those of a seed were there when it was recorded
+        # sources of a recorded seed existed only on its machine
         if entry.pop("path", None) is not None and random.random() < 0.2:
             entry["path"] = random.choice([f"/proc/self/ns/{entry['type'][:3]}"] * 3 + NAMESPACES)
     linux["namespaces"] = given + [{"type": "mount"}]
@@ -160,12 +160,12 @@ def tame(config, random, cgroup, private):
         if "source" in mount:
             odd = [f"{private}/file", f"{private}/none", "rootfs", "tmpfs", "proc", ""]
             mount["source"] = f"{private}/tree" if random.random() < 0.9 else random.choice(odd)
-    # more than the caller may have: seeds come from other machines
+    # seeds come from other machines and may ask for more than the caller may have
     for limit in each(config.get("process"), "rlimits", list):
         for key in ("hard", "soft"):
             if isinstance(limit.get(key), int) and random.random() < 0.95:
                 limit[key] = min(limit[key], 1024)
-    # one of these alone would be found as a hook of the host
+    # some hooks run on the host: allow only these programs
     hooks = config.get("hooks")
     for kind in list(hooks) if isinstance(hooks, dict) else []:
         for hook in each(hooks, kind, list):
@@ -175,7 +175,7 @@ def tame(config, random, cgroup, private):
 
 
 def text(config, random):
-    """a configuration as text; seldom one that is no JSON, or says a thing twice"""
+    """a configuration as text; sometimes invalid JSON or with duplicate keys"""
     plain = json.dumps(config)
     chance = random.random()
     if chance < 0.02:

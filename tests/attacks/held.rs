@@ -1,6 +1,6 @@
-//! What a container's first process holds: facts read from outside, at the gate, in hooks, and at the very call of execve.
+//! The open descriptors of a container's first process at the gate, in hooks and at its execve, read from outside.
 
-use super::Birth;
+use super::Variant;
 use crate::support::agent::Agent;
 use crate::support::tty::{high, inherit};
 use crate::support::{Bundle, json, payload, peer_differs, until};
@@ -15,8 +15,8 @@ fn numbers(pid: i32) -> Vec<i32> {
     all
 }
 
-/// What a process holds and may not: all but 0 to 2, what is preserved, and sockets, pipes, memory, pidfds, and plain files or
-/// fifos of the state directory that are really open. A directory, or whatever is open as a place alone, leads on.
+/// The descriptors of a process that lead to a file system of the host. Allowed are 0 to 2, preserved ones, sockets, pipes,
+/// memfds, pidfds, and files and fifos of the state directory; but no directory, and none opened with `O_PATH`.
 fn leads_on(pid: i32, state: &Path, preserved: &[i32]) -> Vec<String> {
     let judge = |number: &i32| -> Option<String> {
         let path = format!("/proc/{pid}/fd/{number}");
@@ -34,55 +34,55 @@ fn leads_on(pid: i32, state: &Path, preserved: &[i32]) -> Vec<String> {
     numbers(pid).iter().filter_map(judge).collect()
 }
 
-/// CVE-2024-21626: at the gate a created container's first process holds nothing that leads to a file system of the host.
+/// CVE-2024-21626: at the gate no descriptor of a created container's init leads to a file system of the host.
 #[test]
-fn at_the_gate_nothing_leads_on() {
+fn at_the_gate_no_descriptor_leads_to_the_host() {
     let mut found = Vec::new();
-    for birth in Birth::all_with("gate", |bundle| bundle.sees(&["true"])) {
-        birth.create().ok();
-        let held = leads_on(birth.pid(), &birth.bundle.state_root(), &[]);
-        birth.bundle.down();
-        found.extend(held.into_iter().map(|what| format!("{}: {what}", birth.way)));
+    for variant in Variant::all_with("gate", |bundle| bundle.sees(&["true"])) {
+        variant.create().ok();
+        let held = leads_on(variant.pid(), &variant.bundle.state_root(), &[]);
+        variant.bundle.down();
+        found.extend(held.into_iter().map(|what| format!("{}: {what}", variant.way)));
     }
     assert!(found.is_empty() || peer_differs(&["runc", "crun"], "holds the state directory, a poll set"), "{found:#?}");
 }
 
-/// A profile that reports execve to an agent: who is about to be the payload waits there, as long as the test likes.
-fn reports_execve(birth: &mut Birth) -> Agent {
-    let path = birth.bundle.path("a.sock");
+/// Adds a profile that reports execve to an agent: init stops there until the test lets it continue.
+fn reports_execve(variant: &mut Variant) -> Agent {
+    let path = variant.bundle.path("a.sock");
     let agent = Agent::new(&path);
-    // a user without privileges connects to it
+    // the unprivileged user connects to it
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-    birth.bundle.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path,
+    variant.bundle.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path,
         "syscalls": [{"names": ["execve", "execveat"], "action": "SCMP_ACT_NOTIFY"}]});
     agent
 }
 
-/// CVE-2024-21626: at the very call of execve, of `start` and of `exec`, nothing leads on: the kernel resolves the program's
-/// path, the interpreter's and every link before it closes what is close-on-exec.
+/// CVE-2024-21626: at the execve of `start` and of `exec` no descriptor leads to the host. The kernel resolves the program's
+/// path, the interpreter's and every symlink before it closes close-on-exec descriptors.
 #[test]
-fn at_execve_nothing_leads_on() {
+fn at_execve_no_descriptor_leads_to_the_host() {
     if peer_differs(&["runc", "crun"], "holds the agent's connection as long") {
         return;
     }
     let mut found = Vec::new();
-    for mut birth in Birth::all_with("at-execve", |bundle| bundle.sees(&["pause"])) {
-        let agent = reports_execve(&mut birth);
-        birth.create().ok();
+    for mut variant in Variant::all_with("at-execve", |bundle| bundle.sees(&["pause"])) {
+        let agent = reports_execve(&mut variant);
+        variant.create().ok();
         let init = agent.take();
-        let bundle = &birth.bundle;
+        let bundle = &variant.bundle;
         std::thread::scope(|scope| {
             scope.spawn(|| bundle.start());
             let notice = init.next();
             let held = leads_on(notice.pid.cast_signed(), &bundle.state_root(), &[]);
-            found.extend(held.into_iter().map(|what| format!("{}: start: {what}", birth.way)));
+            found.extend(held.into_iter().map(|what| format!("{}: start: {what}", variant.way)));
             init.allow(notice);
         });
         let run = bundle.runtime().args(["exec", &bundle.id, payload::INSIDE, "true"]).start();
         let guest = agent.take();
         let notice = guest.next();
         let held = leads_on(notice.pid.cast_signed(), &bundle.state_root(), &[]);
-        found.extend(held.into_iter().map(|what| format!("{}: exec: {what}", birth.way)));
+        found.extend(held.into_iter().map(|what| format!("{}: exec: {what}", variant.way)));
         guest.allow(notice);
         run.finish().ok();
         bundle.down();
@@ -90,28 +90,28 @@ fn at_execve_nothing_leads_on() {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// CVE-2024-21626: a hook in the container, and init while it waits for one, hold nothing that leads on; and so does what
-/// is executed by `start` and `exec`.
+/// CVE-2024-21626: hooks in the container, payloads of `start` and processes of `exec` have three descriptors, and init has
+/// none that leads to the host while a hook runs.
 #[test]
-fn hooks_and_payloads_hold_three_descriptors() {
+fn hooks_and_payloads_have_three_descriptors() {
     let three =
         |text: &str| text.lines().map(|line| line.split([' ', ':']).next().unwrap()).collect::<Vec<_>>().join(" ");
     let mut found = Vec::new();
-    for birth in Birth::all("hook-fds") {
-        let (inside, outside) = ("/tmp/started", birth.bundle.rootfs().join("tmp/created"));
-        let go = birth.bundle.rootfs().join("tmp/go");
-        let bundle = birth.bundle.hook("createContainer", &["save-fds", outside.to_str().unwrap()], &[]);
+    for variant in Variant::all("hook-fds") {
+        let (inside, outside) = ("/tmp/started", variant.bundle.rootfs().join("tmp/created"));
+        let go = variant.bundle.rootfs().join("tmp/go");
+        let bundle = variant.bundle.hook("createContainer", &["save-fds", outside.to_str().unwrap()], &[]);
         let words = ["payload", "save-fds", inside, "+", "wait-file", "/tmp/go"];
         let hook = json!([{"path": payload::INSIDE, "args": words}]);
         let bundle = bundle.set("/hooks/startContainer", hook).sees(&["fds", "+", "pause"]);
-        let birth = Birth { bundle, ..birth };
-        birth.create().ok();
-        let (pid, bundle) = (birth.pid(), &birth.bundle);
+        let variant = Variant { bundle, ..variant };
+        variant.create().ok();
+        let (pid, bundle) = (variant.pid(), &variant.bundle);
         let start = bundle.runtime().args(["start", &bundle.id]).start();
         let saved = bundle.rootfs().join("tmp/started");
         until("the hook", || saved.exists().then_some(()));
         let held = leads_on(pid, &bundle.state_root(), &[]);
-        found.extend(held.into_iter().map(|what| format!("{}: init beside its hook: {what}", birth.way)));
+        found.extend(held.into_iter().map(|what| format!("{}: init beside its hook: {what}", variant.way)));
         std::fs::write(go, "").unwrap();
         start.finish().ok();
         bundle.hears("fd.2");
@@ -122,7 +122,7 @@ fn hooks_and_payloads_hold_three_descriptors() {
             [("createContainer", created), ("startContainer", started), ("payload", payload), ("exec", entered)]
         {
             if three(&text) != "0 1 2" {
-                found.push(format!("{}: {who}: {text:?}", birth.way));
+                found.push(format!("{}: {who}: {text:?}", variant.way));
             }
         }
         bundle.down();
@@ -130,22 +130,22 @@ fn hooks_and_payloads_hold_three_descriptors() {
     assert!(found.is_empty() || peer_differs(&["runc", "crun"], "holds the state directory, a poll set"), "{found:#?}");
 }
 
-/// CVE-2016-9962: at the gate the first process can't be traced or looked into by whoever may do more than it: what is in
-/// `/proc/PID` of a process that is not dumpable belongs to root, whoever the process is.
+/// CVE-2016-9962: at the gate init is not dumpable, so that a more privileged process in its user namespace cannot trace or
+/// inspect it. Files in `/proc/PID` of such a process belong to root.
 #[test]
 fn at_the_gate_the_first_process_is_not_dumpable() {
     let mut found = Vec::new();
     let user = |bundle: Bundle| bundle.set("/process/user", json!({"uid": 0, "gid": 0})).sees(&["true"]);
-    for birth in Birth::all_with("dumpable", user) {
-        if !["a user namespace", "rootless"].contains(&birth.way) {
-            // root's own processes belong to root anyway: the neighbours try
+    for variant in Variant::all_with("dumpable", user) {
+        if !["a user namespace", "rootless"].contains(&variant.way) {
+            // processes of root belong to root anyway; tests/attacks/neighbours.rs covers them
             continue;
         }
-        birth.create().ok();
-        let owner = std::fs::metadata(format!("/proc/{}/fd", birth.pid())).unwrap().uid();
-        birth.bundle.down();
+        variant.create().ok();
+        let owner = std::fs::metadata(format!("/proc/{}/fd", variant.pid())).unwrap().uid();
+        variant.bundle.down();
         if owner != 0 {
-            found.push(format!("{}: /proc/PID/fd belongs to {owner}", birth.way));
+            found.push(format!("{}: /proc/PID/fd belongs to {owner}", variant.way));
         }
     }
     assert!(
@@ -154,12 +154,12 @@ fn at_the_gate_the_first_process_is_not_dumpable() {
     );
 }
 
-/// CVE-2024-21626: what a caller forgot to close is closed at the start: who waits for the other end of a pipe hears its end
-/// as soon as `create`, a detached `run` or a detached `exec` is over.
+/// CVE-2024-21626: descriptors inherited from the caller are closed at the start. The reader of an inherited pipe gets end of
+/// file as soon as `create`, a detached `run` or a detached `exec` returns.
 #[test]
-fn forgotten_descriptors_of_the_caller_are_closed_at_once() {
-    for birth in Birth::all_with("forgotten", |bundle| bundle.sees(&["pause"])) {
-        let bundle = &birth.bundle;
+fn inherited_descriptors_of_the_caller_are_closed_at_once() {
+    for variant in Variant::all_with("forgotten", |bundle| bundle.sees(&["pause"])) {
+        let bundle = &variant.bundle;
         let ends_with = |call: crate::support::runtime::Call| {
             let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
             let fds = vec![(9, high(&write)), (200, high(&write))];
@@ -169,20 +169,20 @@ fn forgotten_descriptors_of_the_caller_are_closed_at_once() {
             let mut poll = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&read), nix::poll::PollFlags::POLLIN)];
             let heard = nix::poll::poll(&mut poll, 2000_u16).unwrap();
             let end = heard == 1 && poll[0].revents().unwrap().contains(nix::poll::PollFlags::POLLHUP);
-            assert!(end, "{}: somebody still holds the caller's descriptor", birth.way);
+            assert!(end, "{}: somebody still holds the caller's descriptor", variant.way);
         };
-        ends_with(bundle.launch("create", birth.flags));
+        ends_with(bundle.launch("create", variant.flags));
         ends_with(bundle.runtime().args(["start", &bundle.id]));
         ends_with(bundle.runtime().args(["exec", "--detach", &bundle.id, payload::INSIDE, "pause"]));
         bundle.down();
-        ends_with(bundle.launch("run", &[birth.flags, &["--detach"]].concat()));
+        ends_with(bundle.launch("run", &[variant.flags, &["--detach"]].concat()));
         bundle.down();
     }
 }
 
-/// CVE-2024-21626: a log file of the caller's and a preserved descriptor: the first is not the container's, the second is.
+/// CVE-2024-21626: the container gets preserved descriptors, but not the caller's log file.
 #[test]
-fn of_log_and_preserved_descriptors_only_the_latter_come_along() {
+fn preserved_descriptors_are_kept_and_the_log_is_closed() {
     let bundle = Bundle::new("preserved").sees(&["true"]);
     let log = bundle.path("log");
     let meant = bundle.host_file("meant", "meant");
@@ -200,9 +200,9 @@ fn of_log_and_preserved_descriptors_only_the_latter_come_along() {
     assert!(held.is_empty() || peer_differs(&["runc", "crun"], "holds the state directory, a poll set"), "{held:?}");
 }
 
-/// CVE-2024-21626: what CRIU has brought back holds nothing of the runtime's, of CRIU's or of the host's.
+/// CVE-2024-21626: a process restored by CRIU has no descriptor of the runtime, of CRIU or of the host.
 #[test]
-fn a_restored_container_holds_nothing_that_leads_on() {
+fn a_restored_container_has_no_descriptor_that_leads_to_the_host() {
     if crate::checkpoint::not_possible() {
         return;
     }

@@ -1,5 +1,5 @@
-//! What a hostile image or a long configuration makes the runtime read: files without an end, numbers that are none, ids that
-//! are paths, lists longer than a message.
+//! Hostile input: special and endless files of the image, invalid numbers, ids that are paths, and lists that are longer than a
+//! message.
 
 use super::Victim;
 use crate::exec::{sees, up};
@@ -9,8 +9,8 @@ use crate::support::world::{World, home, world};
 use crate::support::{Bundle, Value, json, peer_differs};
 use std::path::Path;
 
-/// What takes longer waits for the attacker.
-/// CVE-2024-21626's checklist (5.6, whole components): an id is a directory's name, it may not lead elsewhere.
+/// A call that takes longer counts as blocked by the attacker.
+/// CVE-2024-21626's checklist (5.6, whole components): an id names a directory and must not be a path that leads elsewhere.
 #[test]
 fn an_id_cannot_lead_out_of_the_state_root() {
     let bundle = Bundle::new("id");
@@ -19,17 +19,17 @@ fn an_id_cannot_lead_out_of_the_state_root() {
     for verb in ["state", "delete", "kill", "start"] {
         for id in ["../victim", "..", ".", "a/../../victim"] {
             bundle.verb(&[verb, id]);
-            victim.unhurt();
+            victim.assert_unchanged();
         }
         bundle.verb(&["delete", "--force", "../victim"]);
-        victim.unhurt();
+        victim.assert_unchanged();
     }
-    // the state root itself is still there
+    // the state root still exists
     assert!(bundle.state_root().is_dir());
     assert!(Path::new(&bundle.dir).join("victim/kept").exists());
 }
 
-/// A file of the image's that is made in one of many odd ways.
+/// Creates a file of the image as a fifo, a device, a socket and the like.
 fn odd(path: &Path, what: &str) {
     use nix::sys::stat::{Mode, SFlag, mknod};
     let link = |target: &str| std::os::unix::fs::symlink(target, path).unwrap();
@@ -66,10 +66,10 @@ const ODD: [&str; 17] = [
     "tape",
 ];
 
-/// CVE-2016-3697's file (move t12): `/etc/passwd` of the image is a device, a fifo, endless, huge: the start ends soon, by `run`
-/// and by `exec`, whose caller can't be held up either.
+/// CVE-2016-3697's file (move t12): `/etc/passwd` of the image is a device, a fifo, endless or huge. `run` and `exec` must not
+/// block.
 #[test]
-fn odd_files_of_the_image_do_not_hold_the_runtime() {
+fn special_files_in_the_image_do_not_block_the_runtime() {
     let waits = peer_differs(&["runc", "crun"], "waits for a writer, or reads to the end");
     for what in ODD.into_iter().filter(|_| !waits) {
         let bundle = Bundle::new("odd").sees(&["env", "+", "wait-file", "/go"]);
@@ -87,9 +87,9 @@ fn odd_files_of_the_image_do_not_hold_the_runtime() {
     }
 }
 
-/// Issue 13 section 3: a user's groups, too, are looked up by some runtimes.
+/// Issue 13 section 3: the same for `/etc/group`, which some runtimes read as well.
 #[test]
-fn an_odd_group_file_does_not_hold_the_runtime() {
+fn a_special_group_file_does_not_block_the_runtime() {
     let waits = peer_differs(&["runc", "crun"], "reads it");
     for what in ["fifo", "/dev/zero", "sparse"].into_iter().filter(|_| !waits) {
         let bundle = Bundle::new("odd-group").set("/process/user", json!({"uid": 1000, "gid": 1000})).sees(&["true"]);
@@ -98,7 +98,7 @@ fn an_odd_group_file_does_not_hold_the_runtime() {
     }
 }
 
-/// Issue 13 section 3: a configuration that is a device or has no end is refused, and named.
+/// Issue 13 section 3: a configuration that is a device or endless is refused by name.
 #[test]
 fn an_endless_configuration_is_refused() {
     if peer_differs(&["runc", "crun"], "reads until memory ends") {
@@ -111,7 +111,7 @@ fn an_endless_configuration_is_refused() {
         std::fs::remove_file(&config).unwrap();
         odd(&config, what);
         let mut command = bundle.command();
-        // what is read without an end meets a limit of memory, not the machine's
+        // limit the runtime's memory, so that endless reading does not exhaust the machine's
         crate::support::process::with_memory(&mut command, 2 << 30);
         let call =
             Call::new(command, &bundle.path("said")).arg("--root").arg(bundle.state_root()).args(["run", "--bundle"]);
@@ -120,9 +120,9 @@ fn an_endless_configuration_is_refused() {
     }
 }
 
-/// CVE-2016-3697: a name of the image's that looks like the number of a user is not that user.
+/// CVE-2016-3697: a user name in the image's passwd that looks like a uid is not used for that uid.
 #[test]
-fn a_user_is_a_number_and_no_name_of_the_image() {
+fn a_numeric_user_is_not_looked_up_by_name() {
     let passwd = "1000:x:0:0:root:/EVIL:/bin/sh\nroot:x:0:0:root:/root:/bin/sh\n";
     let bundle =
         Bundle::new("numeric").file("/etc/passwd", passwd).set("/process/user", json!({"uid": 1000, "gid": 1000}));
@@ -136,9 +136,9 @@ fn a_user_is_a_number_and_no_name_of_the_image() {
     output.has("Uid", "1000\t1000\t1000\t1000");
 }
 
-/// CVE-2026-30892: half a number, an empty one or a name is no user: never root by mistake.
+/// CVE-2026-30892: a partly numeric or empty user or a name is refused; it never becomes root.
 #[test]
-fn half_a_user_is_nobody() {
+fn a_partly_numeric_user_is_refused() {
     let bundle = up(Bundle::new("half"));
     for user in [
         "1000x",
@@ -164,15 +164,15 @@ fn half_a_user_is_nobody() {
     bundle.down();
 }
 
-/// CVE-2021-43784: lists longer than 64 KiB, whose length a message of netlink can't hold: nothing in them becomes a field of
-/// its own. They take effect whole, or the start fails.
+/// CVE-2021-43784: lists longer than 64 KiB overflowed the 16-bit length of a netlink attribute in runc, and their content was
+/// read as further fields. They must take effect as a whole, or the start must fail.
 #[test]
-fn long_lists_are_lists() {
+fn long_lists_do_not_overflow_into_other_fields() {
     let groups: Vec<u32> = (10_000..30_000).collect();
     let bundle = Bundle::new("groups").set("/process/user/additionalGids", json!(groups)).sees(&["id"]);
     let output = bundle.run_as_is().ok().has("Uid", "0\t0\t0\t0");
     assert_eq!(output.get("Groups").unwrap().split_whitespace().count(), groups.len());
-    // more lines than a map of the kernel's has, and more bytes than a page
+    // more lines than a kernel uid_map can have, and more than a page
     let map: Vec<Value> = (0..6000).map(|n| json!({"containerID": n, "hostID": 100_000 + 2 * n, "size": 1})).collect();
     let bundle =
         Bundle::new("maps").user_namespace().set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
@@ -182,10 +182,10 @@ fn long_lists_are_lists() {
     bundle.nothing_left();
 }
 
-/// CVE-2022-24769, CVE-2022-29162, CVE-2022-27650, CVE-2025-27612: nothing is inherited that was not asked for, by `run`, by
-/// `exec`, and by `exec` with capabilities of its own.
+/// CVE-2022-24769, CVE-2022-29162, CVE-2022-27650, CVE-2025-27612: only configured capabilities are inheritable, with `run`,
+/// with `exec`, and with `exec --cap`.
 #[test]
-fn inheritable_capabilities_are_those_that_are_asked_for() {
+fn inheritable_capabilities_are_only_those_configured() {
     let none = "0000000000000000";
     let user = |bundle: Bundle, id: u32| bundle.set("/process/user", json!({"uid": id, "gid": id}));
     for id in [0, 1000] {
@@ -198,7 +198,7 @@ fn inheritable_capabilities_are_those_that_are_asked_for() {
     }
 }
 
-/// CVE-2023-25809 (move t28): without a cgroup namespace the host's cgroups are in the container: a user's can't be written.
+/// CVE-2023-25809 (move t28): without a cgroup namespace a rootless container sees the host's cgroups, and must not write them.
 #[test]
 fn cgroups_of_the_host_are_read_only_in_a_users_container() {
     if refused() {
@@ -206,10 +206,10 @@ fn cgroups_of_the_host_are_read_only_in_a_users_container() {
     }
     let v2 = home("pids") == Some(World::V2);
     let kind = if v2 { "cgroup2" } else { "cgroup" };
-    // on v1 hosts the place of the hierarchies is the container's own tmpfs
+    // on v1 the directory of the hierarchies is the container's own tmpfs
     let names = if world() == World::V2 { &[""][..] } else { &["unified/", "pids/", "memory/", "cpu/"] };
     let places: Vec<String> = names.iter().map(|name| format!("/sys/fs/cgroup/{name}evil")).collect();
-    // the kernel looks whether a mount is read-only before it asks who may make something there
+    // the kernel checks for a read-only mount before it checks permissions
     let words = places.iter().flat_map(|place| ["mkdir", place, "+"]).collect::<Vec<_>>();
     let options = ["nosuid", "noexec", "nodev", "relatime", "ro"];
     let bundle = Bundle::rootless("rootless-cgroup").mount("/sys/fs/cgroup", kind, kind, &options).sees(&words);
@@ -218,7 +218,7 @@ fn cgroups_of_the_host_are_read_only_in_a_users_container() {
     assert!(verdicts.iter().all(|verdict| ["EROFS", "ENOENT"].contains(verdict)), "{output}");
 }
 
-/// CVE-2024-21626's checklist (5.6): a number of descriptors that overflows is refused, not taken for few.
+/// CVE-2024-21626's checklist (5.6): a `--preserve-fds` that overflows is refused, not truncated.
 #[test]
 fn too_many_preserved_descriptors_are_refused() {
     for count in ["4294967295", "4294967296", "2147483647", "2147483648", "18446744073709551615", "-1", "1000000"] {
@@ -229,10 +229,10 @@ fn too_many_preserved_descriptors_are_refused() {
     }
 }
 
-/// Move t15: the record of a container as a crash leaves it: cut anywhere: every verb ends, with an error at worst, and `delete
-/// --force` cleans up.
+/// Move t15: a state file that is truncated anywhere, as after a crash: every verb returns, with an error at worst, and
+/// `delete --force` cleans up.
 #[test]
-fn a_broken_record_holds_nobody() {
+fn a_truncated_state_file_blocks_no_verb() {
     if peer_differs(&["runc", "crun"], "has records of its own") {
         return;
     }

@@ -1,8 +1,8 @@
-//! A mount namespace that is joined belongs to the container that lives in it: no path of the host's is looked up there.
+//! A joined mount namespace is controlled by the container in it: host paths must not be resolved there.
 
 use crate::support::{Bundle, Output, payload, peer_differs};
 
-/// A container that has put another root at the place where its own lies on the host: another payload, another mark.
+/// A container that has put another root file system at the host path of its own: another payload, another mark.
 fn planter(name: &str) -> Bundle {
     let bundle = Bundle::new(name).file("/real", "the root of the namespace").sees(&["pause"]);
     let planted = bundle.rootfs().display().to_string();
@@ -11,7 +11,7 @@ fn planter(name: &str) -> Bundle {
     ["proc", "dev", "sys", "etc", "tmp"].iter().fold(bundle, |b, name| b.directory(&format!("{planted}/{name}")))
 }
 
-/// The same with a link in that place, which leads on.
+/// The same with a symbolic link at that path.
 fn linker(name: &str) -> Bundle {
     let bundle =
         Bundle::new(name).file("/real", "the root of the namespace").file("/elsewhere/planted", "x").sees(&["pause"]);
@@ -21,7 +21,7 @@ fn linker(name: &str) -> Bundle {
     bundle.directory(&parent).symlink(&place, "/elsewhere")
 }
 
-/// Whoever joins either is refused or has the namespace's own root.
+/// Asserts that joining is refused or gives the namespace's own root.
 fn own_root(what: &str, output: &Output) {
     let planted = output.get("/planted.stat") == Some("ok");
     let real = output.get("/real.stat") == Some("ok");
@@ -31,14 +31,14 @@ fn own_root(what: &str, output: &Output) {
 
 const LOOKS: [&str; 3] = ["stat", "/real", "/planted"];
 
-/// CVE-2019-5736's kin, issue 13 section 2: a `run` that joins a mount namespace by path, and `exec` into that container.
+/// Issue 13 section 2 (related to CVE-2019-5736): a `run` that joins a mount namespace by path, and `exec` into that container.
 #[test]
 fn a_root_is_not_looked_up_in_a_joined_mount_namespace() {
     for plant in [planter, linker] {
         let lives = plant("lives");
         let pid = lives.up();
         let path = format!("/proc/{pid}/ns/mnt");
-        // the bundle's root is that of the other one: a pod's second container, as it were
+        // the bundle's root is the other container's, as for a second container of a pod
         let joins = |words: &[&str]| {
             let bundle = Bundle::new("joins").namespace("mount", Some(&path));
             let bundle =
@@ -64,7 +64,7 @@ fn a_root_is_not_looked_up_in_a_joined_mount_namespace() {
     }
 }
 
-/// Issue 13 section 2: `exec` into a container with a mount namespace of its own that has put something at its root's place.
+/// Issue 13 section 2: `exec` into a container with its own mount namespace that has put something at its root's host path.
 #[test]
 fn exec_has_the_root_of_the_container() {
     for plant in [planter, linker] {

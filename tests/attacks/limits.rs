@@ -1,25 +1,25 @@
-//! What makes a start spin, hang or take for ever: filters that forbid what the runtime itself needs, and long lists.
+//! What could make a start spin, hang or take forever: filters that deny what the runtime needs, and long lists.
 
 use crate::support::runtime::Call;
 use crate::support::{Bundle, Value, json, peer_differs};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-/// A start under this profile ends soon, in any way but a hang, and leaves nothing.
+/// Asserts that a start with this profile ends soon, successfully or not, and leaves nothing.
 fn ends(what: &str, profile: &Value, no_new_privs: bool) {
     let bundle = Bundle::new("filter").caps(&["CAP_SYS_ADMIN"]).set("/process/noNewPrivileges", no_new_privs);
     let bundle = bundle.set("/linux/seccomp", profile.clone()).sees(&["echo", "ran"]);
     let output = bundle.launch("run", &[]).start().finish_within(super::soon());
-    // 1 is the runtime's own; other statuses are the payload's, or say which signal ended it
+    // 1 is the runtime's own status; others are the payload's or 128 plus a signal
     let told = output.code != 1 || !output.stderr.is_empty();
     assert!(told, "{what}: {output}");
     bundle.runtime().args(["delete", "--force", &bundle.id]).start().finish_within(super::soon());
     bundle.nothing_left();
 }
 
-/// Move t32, case 27: a profile without `exit_group`, `execve`, `write` and their like: no process spins, no caller waits.
+/// Move t32, case 27: a profile that denies `exit_group`, `execve`, `write` and the like: no process spins, no caller waits.
 #[test]
-fn a_filter_that_forbids_what_init_needs_ends_the_start() {
+fn a_filter_that_denies_what_init_needs_does_not_hang_the_start() {
     let calls: [&[&str]; 12] = [
         &["exit_group"],
         &["execve"],
@@ -44,9 +44,9 @@ fn a_filter_that_forbids_what_init_needs_ends_the_start() {
     }
 }
 
-/// Move t32, case 27: a profile that forbids everything, by an error, by death, by a trap; and one that allows `read` alone.
+/// Move t32, case 27: a profile that denies everything, with an errno, kill or trap; and one that allows only `read`.
 #[test]
-fn a_filter_that_forbids_everything_ends_the_start() {
+fn a_filter_that_denies_everything_does_not_hang_the_start() {
     let hangs = peer_differs(&["runc", "crun"], "hangs, or says nothing");
     for no_new_privs in [true, false].into_iter().filter(|_| !hangs) {
         for action in ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP", "SCMP_ACT_TRACE"] {
@@ -58,7 +58,7 @@ fn a_filter_that_forbids_everything_ends_the_start() {
     }
 }
 
-/// Move t17: an environment of 100,000 variables costs time that grows with it, not with its square.
+/// Move t17: the time for an environment of 100,000 variables is linear, not quadratic.
 #[test]
 fn a_long_environment_costs_linear_time() {
     if peer_differs(&["runc<1.3", "crun"], "takes the square") {
@@ -73,15 +73,15 @@ fn a_long_environment_costs_linear_time() {
         begun.elapsed()
     };
     let (some, many) = (variables(10_000), variables(100_000));
-    // what is linear takes ten times as long; what is quadratic a hundred times
+    // linear time grows tenfold, quadratic a hundredfold
     assert!(many < (some * 30).max(Duration::from_secs(5)), "10,000 variables took {some:?}, 100,000 {many:?}");
 }
 
-/// Where a list stands, how long it is made, and what its entries are.
+/// The JSON pointer of a list, its length, and its entries.
 type Growing<'a> = (&'a str, usize, &'a dyn Fn(usize) -> Value);
 
-/// Move t29: rules of seccomp, devices, device rules, mounts, namespaces, hidden paths, hooks: each long list is planned in
-/// linear time. The plan is what the runtime computes; what it asks of the kernel is not the runtime's.
+/// Move t29: long lists of seccomp rules, devices, device rules, mounts, namespaces, masked paths and hooks are planned in
+/// linear time. Only the plan is timed: that is what the runtime computes itself.
 #[test]
 fn long_lists_are_planned_in_linear_time() {
     if peer_differs(&["runc", "crun"], "has no plan") {
@@ -121,7 +121,7 @@ fn long_lists_are_planned_in_linear_time() {
             begun.elapsed()
         };
         let (some, many) = (planned(count / 5), planned(count));
-        // five times as long is linear, twenty-five times quadratic; what is short is noise
+        // linear time grows fivefold, quadratic 25-fold; short times are noise
         if many > (some * 12).max(Duration::from_millis(1500)) {
             writeln!(slow, "{pointer}: {} took {some:?}, {count} took {many:?}", count / 5).unwrap();
         }

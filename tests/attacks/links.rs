@@ -1,4 +1,4 @@
-//! Links of the image in the place of what is mounted, and destinations that are spelled in other ways.
+//! Symlinks of the image at mount targets, and targets that are spelled in other ways.
 
 use super::Victim;
 use crate::support::world::{World, world};
@@ -6,18 +6,18 @@ use crate::support::{Bundle, json, kernel, peer_differs};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// CVE-2023-27561, CVE-2023-28642, CVE-2025-54867: `/proc` or `/sys` of the image is a link.
+/// CVE-2023-27561, CVE-2023-28642, CVE-2025-54867: `/proc` or `/sys` of the image is a symlink.
 #[test]
-fn a_link_in_the_place_of_proc_or_sys_leads_nowhere() {
+fn a_symlink_at_proc_or_sys_is_not_followed_to_the_host() {
     for (path, elsewhere) in [("/proc", "/fake"), ("/sys", "/fake")] {
         let bundle = Bundle::new("linked-proc").directory("/fake");
         let victim = Victim::of(&bundle);
         for target in [elsewhere.to_owned(), victim.dir.display().to_string(), "/".to_owned()] {
             let bundle = Bundle::new("linked").directory("/fake").symlink(path, &target).sees(&["mountinfo"]);
             let output = bundle.run_as_is();
-            victim.unhurt();
+            victim.assert_unchanged();
             bundle.nothing_left();
-            // refused, or a real mount on a real directory: nothing in between
+            // either refused, or a real mount on a real directory
             let real = kernel::mounts(&output.stdout).iter().any(|m| m.point == path && m.fstype == path[1..]);
             let refused = output.code != 0 && output.stderr.contains(path);
             assert!(
@@ -28,9 +28,9 @@ fn a_link_in_the_place_of_proc_or_sys_leads_nowhere() {
     }
 }
 
-/// CVE-2026-41579, CVE-2026-47766, CVE-2026-88264, CVE-2026-88265: `/dev` of the image is a link, and devices and links land outside.
+/// CVE-2026-41579, CVE-2026-47766, CVE-2026-88264, CVE-2026-88265: `/dev` of the image is a symlink out of the root.
 #[test]
-fn a_link_in_the_place_of_dev_leads_nowhere() {
+fn a_symlink_at_dev_is_not_followed_to_the_host() {
     for with_mounts in [true, false] {
         let bundle = Bundle::new("linked-dev");
         let victim = Victim::of(&bundle);
@@ -40,13 +40,13 @@ fn a_link_in_the_place_of_dev_leads_nowhere() {
         }
         let output = bundle.run_as_is();
         if !peer_differs(&["runc<1.3.6"], "makes links through it") {
-            victim.unhurt();
+            victim.assert_unchanged();
         }
         assert!(output.code == 0 || !output.stderr.is_empty());
     }
 }
 
-/// CVE-2019-18837, CVE-2026-87766, CVE-2021-30465 at rest: a mount's target leads out of the root.
+/// CVE-2019-18837, CVE-2026-87766, CVE-2021-30465 without a race: a mount's target leads out of the root.
 #[test]
 fn a_mount_target_cannot_lead_outside() {
     let bundle = Bundle::new("target");
@@ -59,10 +59,10 @@ fn a_mount_target_cannot_lead_outside() {
     let bundle = bundle.mount("/absolute/new/er", "tmpfs", "tmpfs", &[]).bind(&file, "/root/made", &["bind"]);
     let bundle = bundle.bind(&file, &format!("/magic{}/kept", victim.dir.display()), &["bind"]).sees(&["true"]);
     bundle.run_as_is();
-    victim.unhurt();
+    victim.assert_unchanged();
 }
 
-/// CVE-2025-52881, CVE-2019-16884, CVE-2025-62596: writes meant for procfs are sent elsewhere by what is mounted there.
+/// CVE-2025-52881, CVE-2019-16884, CVE-2025-62596: a mount inside procfs would redirect the runtime's writes to it.
 #[test]
 fn nothing_may_be_mounted_inside_proc() {
     for (n, target) in
@@ -76,7 +76,7 @@ fn nothing_may_be_mounted_inside_proc() {
         let why = "mounts anything there";
         assert!(output.code != 0 && !mounted || peer_differs(&["crun", "runc<1.2"], why), "{target}: {output}");
     }
-    // what engines show of a container's own resources is allowed
+    // files that engines bind to show a container's own resources (lxcfs) are allowed
     for name in ["cpuinfo", "meminfo", "uptime", "loadavg", "stat", "swaps", "diskstats"] {
         let bundle = Bundle::new("lxcfs");
         let own = bundle.host_file("own", "own");
@@ -85,34 +85,34 @@ fn nothing_may_be_mounted_inside_proc() {
     }
 }
 
-/// CVE-2019-16884, CVE-2019-19921: a volume over `/proc` itself takes what is written for the kernel.
+/// CVE-2019-16884, CVE-2019-19921: a volume mounted over `/proc` would receive what the runtime writes for the kernel.
 #[test]
-fn proc_is_the_kernels_own() {
+fn a_volume_cannot_be_mounted_over_proc() {
     let bundle = Bundle::new("over-proc");
     let fake = bundle.host_directory("fake");
     let bundle = bundle.bind(fake, "/proc", &["bind"]).sees(&["true"]);
     assert!(bundle.run_as_is().code != 0 || peer_differs(&["crun", "runc"], "binds it; labels would be refused"));
 }
 
-/// CVE-2026-55686: the working directory is to be made where a link of the image leads.
+/// CVE-2026-55686: the missing working directory is behind a symlink of the image that leads out.
 #[test]
 fn a_linked_working_directory_stays_inside() {
     let bundle = Bundle::new("linked-cwd");
     let victim = Victim::of(&bundle);
     let bundle = bundle.symlink("/job", &victim.dir).set("/process/cwd", "/job/new").sees(&["cwd"]);
     bundle.run_as_is();
-    victim.unhurt();
+    victim.assert_unchanged();
 }
 
 const OWN_DEV: [&str; 4] = ["/dev/mqueue", "/dev/shm", "/dev/pts", "/dev"];
 
-/// A bundle without mounts of its own on `/dev` and below.
+/// A bundle without mounts on `/dev` and below.
 fn without_dev(bundle: Bundle) -> Bundle {
     OWN_DEV.iter().fold(bundle, |bundle, point| bundle.without_mount(point))
 }
 
-/// All that can be seen of a directory: names, kinds, owners, numbers, sizes.
-fn told(dir: &Path) -> Vec<String> {
+/// The names, types, owners, device numbers and sizes of a directory's entries.
+fn listing(dir: &Path) -> Vec<String> {
     let tell = |entry: std::fs::DirEntry| {
         let meta = entry.path().symlink_metadata().unwrap();
         format!("{:?} {:o} {}:{} {:x}", entry.file_name(), meta.mode(), meta.uid(), meta.gid(), meta.rdev())
@@ -122,7 +122,7 @@ fn told(dir: &Path) -> Vec<String> {
     all
 }
 
-/// A directory as a host's `/dev` is.
+/// Creates a directory like a host's `/dev`.
 fn hosts_dev(bundle: &Bundle) -> std::path::PathBuf {
     use nix::sys::stat::{Mode, SFlag, makedev, mknod};
     let dev = bundle.host_directory("host-dev");
@@ -133,8 +133,8 @@ fn hosts_dev(bundle: &Bundle) -> std::path::PathBuf {
     dev
 }
 
-/// CVE-2026-41579 by spelling (move t9): the host's `/dev` is bound in the place of the container's own, its destination
-/// written in another way: nothing in it is made, removed or changed.
+/// CVE-2026-41579 by spelling (move t9): the host's `/dev` is bound at `/dev`, with the destination spelled differently. The
+/// runtime must not create, remove or change anything in it.
 #[test]
 fn the_hosts_dev_is_not_written_to_however_its_destination_is_spelled() {
     let mut hurt = Vec::new();
@@ -143,11 +143,11 @@ fn the_hosts_dev_is_not_written_to_however_its_destination_is_spelled() {
     for (n, destination) in spelled.into_iter().enumerate() {
         let bundle = without_dev(Bundle::new(&format!("dev-{n}"))).symlink("/link", "/dev").symlink("/links", "/");
         let dev = hosts_dev(&bundle);
-        let before = told(&dev);
+        let before = listing(&dev);
         let destination = destination.replace("ROOT", bundle.rootfs().to_str().unwrap());
         let bundle = bundle.bind(&dev, &destination, &["rbind", "rw"]).sees(&["true"]);
         bundle.run_as_is();
-        let after = told(&dev);
+        let after = listing(&dev);
         let other = destination.contains("link") || destination.contains("rootfs");
         let why = "changes it through a link, or by a path of the host";
         if before != after && !(other && peer_differs(&["runc", "crun"], why)) {
@@ -157,9 +157,9 @@ fn the_hosts_dev_is_not_written_to_however_its_destination_is_spelled() {
     assert!(hurt.is_empty(), "the host's /dev was changed: {hurt:#?}");
 }
 
-/// CVE-2026-47766 by spelling: `/dev` of the image is a link, and what is mounted on it is called by another name.
+/// CVE-2026-47766 by spelling: `/dev` of the image is a symlink, and a mount has its target as the destination.
 #[test]
-fn devices_do_not_follow_a_link_that_another_name_hides() {
+fn devices_do_not_follow_a_symlinked_dev_that_is_also_a_mount_target() {
     for destination in ["/dev/", "//dev", "/x/../dev"] {
         let bundle = Bundle::new("dev-link");
         let victim = Victim::of(&bundle);
@@ -167,12 +167,12 @@ fn devices_do_not_follow_a_link_that_another_name_hides() {
         let bundle = bundle.sees(&["true"]);
         bundle.run_as_is();
         if !peer_differs(&["runc<1.3.6", "crun"], "makes links through it") {
-            victim.unhurt();
+            victim.assert_unchanged();
         }
     }
 }
 
-/// CVE-2019-16884, CVE-2025-52881 through links of the image (move t10): whatever is mounted, it is not inside procfs.
+/// CVE-2019-16884, CVE-2025-52881 through symlinks of the image (move t10): no kind of mount is made inside procfs.
 #[test]
 fn nothing_is_mounted_inside_proc_through_a_link() {
     let targets = ["/proc/sys", "/proc/self", "/proc/1/attr", "/proc/sys/kernel", "/proc/thread-self/attr", "/proc/fs"];
@@ -180,7 +180,7 @@ fn nothing_is_mounted_inside_proc_through_a_link() {
     let mut mounted = Vec::new();
     for (n, target) in targets.into_iter().enumerate() {
         for kind in ["bind", "tmpfs", "mqueue", "devpts", cgroup, "proc"] {
-            // a link to the place, and a link on the way to it
+            // a symlink to the target, and a symlink on the way to it
             for (link, to, destination) in
                 [("/data", target.to_owned(), "/data".to_owned()), ("/up", "/".to_owned(), format!("/up{target}"))]
             {
@@ -200,15 +200,15 @@ fn nothing_is_mounted_inside_proc_through_a_link() {
     assert!(mounted.is_empty() || peer_differs(&["crun", "runc<1.2"], "mounts some there"), "{mounted:#?}");
 }
 
-/// CVE-2025-24965, CVE-2026-84042: the handler for virtual machines follows a link of the image, or executes its program, as
-/// root of the host: an annotation does not choose one.
+/// CVE-2025-24965, CVE-2026-84042: crun's handler for virtual machines follows a symlink of the image, or executes its
+/// program, as root of the host. Annotations do not select a handler here.
 #[test]
-fn an_annotation_chooses_no_handler_that_trusts_the_image() {
+fn annotations_do_not_select_a_virtual_machine_handler() {
     let bundle = Bundle::new("krun").set("/annotations", json!({"run.oci.handler": "krun", "krun.cpus": "1"}));
     let victim = Victim::of(&bundle);
     let bundle = bundle.symlink("/.krun_config.json", victim.dir.join("kept")).sees(&["ns"]);
     let output = bundle.run_as_is();
-    victim.unhurt();
+    victim.assert_unchanged();
     let own = output.get("ns.mnt").is_none_or(|inside| inside != kernel::namespace("self", "mnt"));
     assert!(own, "the program ran on the host: {output}");
 }

@@ -1,10 +1,10 @@
-//! Masked and read-only paths that are to fall off: by what the image has for `/dev/null`, by spelling, by links.
+//! Attempts to disable masked and read-only paths: by the image's `/dev/null`, by spelling, by symlinks.
 
 use crate::support::{Bundle, Output, json, peer_differs};
 
-/// CVE-2025-31133: masking binds whatever the image's `/dev/null` leads to, for writing.
+/// CVE-2025-31133: masking would bind, writable, whatever the image's `/dev/null` is or points to.
 #[test]
-fn a_masked_file_is_masked_by_the_real_null() {
+fn a_masked_file_is_covered_by_a_real_null_device() {
     let bundle = Bundle::new("null-link").file("/bait", "bait").file("/secret", "secret");
     let bundle = bundle.directory("/dev").symlink("/dev/null", "/bait").set("/linux/maskedPaths", json!(["/secret"]));
     let bundle = ["/dev/mqueue", "/dev/shm", "/dev/pts", "/dev"].iter().fold(bundle, |b, m| b.without_mount(m));
@@ -16,23 +16,23 @@ fn a_masked_file_is_masked_by_the_real_null() {
     }
 }
 
-/// The text that masks hide.
+/// The content that masks must hide.
 const SECRET: &str = "SECRET";
 
 fn with_secrets(name: &str) -> Bundle {
     Bundle::new(name).file("/secret", SECRET).file("/secrets/key", SECRET).file("/bait", "bait")
 }
 
-/// Either the start failed, and said so, or all was hidden.
+/// Whether the start failed with an error, or everything was hidden.
 fn hidden_or_refused(output: &Output) -> bool {
     let looked = output.stdout.contains("/secret");
     !output.stdout.contains(SECRET) && (output.code == 0 || !output.stderr.is_empty() && !looked)
 }
 
-/// CVE-2025-31133 by another name (move t8): the image's `/data` is a link to `/dev`, and the volume that is mounted on it has
-/// no `null`, or one that is a link, a file, another device.
+/// CVE-2025-31133 through a symlink (move t8): the image's `/data` is a symlink to `/dev`, and the volume mounted on it has
+/// no `null`, or one that is a symlink, a file or another device.
 #[test]
-fn a_volume_on_dev_by_another_name_takes_no_mask_off() {
+fn a_volume_mounted_on_dev_through_a_link_does_not_disable_masks() {
     use nix::sys::stat::{Mode, SFlag, makedev, mknod};
     let mut shown = Vec::new();
     for null in ["none", "link", "file", "zero"] {
@@ -61,9 +61,9 @@ fn a_volume_on_dev_by_another_name_takes_no_mask_off() {
     assert!(shown.is_empty() || peers, "{}: {}", shown.len(), shown[0]);
 }
 
-/// CVE-2025-31133, CVE-2025-62161 by spelling: a slash or a dot at the end takes no mask off; nor does a link that leads on.
+/// CVE-2025-31133, CVE-2025-62161 by spelling: a trailing slash or dot does not disable a mask; nor does a symlink.
 #[test]
-fn a_mask_holds_however_its_path_is_spelled() {
+fn a_masked_path_is_masked_however_it_is_spelled() {
     let mut shown = Vec::new();
     let spelled = [
         "/secret/",
@@ -91,7 +91,7 @@ fn a_mask_holds_however_its_path_is_spelled() {
 
 /// CVE-2025-31133 by spelling, of `readonlyPaths`.
 #[test]
-fn a_read_only_path_holds_however_it_is_spelled() {
+fn a_read_only_path_is_read_only_however_it_is_spelled() {
     let mut written = Vec::new();
     for path in ["/secret/", "/secret/.", "//secret", "/./secret", "/x/../secret", "/link/"] {
         let bundle = with_secrets("readonly").symlink("/link", "/secret");
@@ -105,7 +105,7 @@ fn a_read_only_path_holds_however_it_is_spelled() {
     assert!(written.is_empty() || peer_differs(&["runc", "crun"], "passes over what is no directory"), "{written:#?}");
 }
 
-/// CVE-2025-31133, of paths that can't be judged: a loop of links, a name that is too long: no mask is left out in silence.
+/// CVE-2025-31133 with unresolvable paths (a symlink loop, a name that is too long): no mask is skipped silently.
 #[test]
 fn a_mask_that_cannot_be_placed_is_an_error() {
     let long = format!("/secrets/{}", "x".repeat(300));

@@ -1,5 +1,5 @@
-//! The published attacks on runtimes, each with the attacker's own move: a hostile root file system, a hostile neighbour, a
-//! hostile payload. `tests/attacks.md` says which test is which CVE's, and with what the move was seen to succeed.
+//! The published attacks on runtimes, each made as the attacker would: with a hostile root file system, a hostile neighbour or a
+//! hostile payload. `tests/attacks.md` maps tests to CVEs and names the runtime on which each attack was seen to succeed.
 
 mod binary;
 mod descriptors;
@@ -23,7 +23,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A directory of the host with a file in it, which no container may change.
+/// A host directory with a file in it that no container may change.
 struct Victim {
     dir: PathBuf,
 }
@@ -35,7 +35,7 @@ impl Victim {
         Self { dir }
     }
 
-    fn unhurt(&self) {
+    fn assert_unchanged(&self) {
         let names: Vec<_> = std::fs::read_dir(&self.dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["kept"], "the host's directory was changed");
         assert_eq!(std::fs::read_to_string(self.dir.join("kept")).unwrap(), "kept");
@@ -46,43 +46,43 @@ impl Victim {
     }
 }
 
-/// How often a race is run: `ONGGI_TEST_RUNS`, or so many; on a slow machine a tenth of it.
+/// The number of rounds of a race: `ONGGI_TEST_RUNS` or `few`; a tenth of it on a slow machine.
 fn rounds(few: u32) -> u32 {
     let few = if is_slow() { few.div_ceil(10) } else { few };
     std::env::var("ONGGI_TEST_RUNS").map_or(few, |n| n.parse().expect("ONGGI_TEST_RUNS"))
 }
 
-/// Whether `ONGGI_TEST_SLOW` says that a start takes long here (User Mode Linux): moves that take hundreds of starts are then
-/// made with a few of the numbers. What they rest on, the descriptors that are open, is looked at whole (`held`).
+/// Whether `ONGGI_TEST_SLOW` says that starts are slow here (User Mode Linux). Attacks that take hundreds of starts then try
+/// only a few descriptor numbers; `held` still checks all open descriptors.
 fn is_slow() -> bool {
     std::env::var_os("ONGGI_TEST_SLOW").is_some()
 }
 
-/// What takes longer hangs.
+/// The time after which a call counts as hung.
 fn soon() -> Duration {
     Duration::from_secs(if is_slow() { 90 } else { 10 })
 }
 
-/// The descriptors' numbers to try.
+/// The descriptor numbers to try.
 fn tried(numbers: std::ops::Range<u32>) -> impl Iterator<Item = u32> {
     numbers.step_by(if is_slow() { 8 } else { 1 })
 }
 
-/// A container that comes to be in one of the ways that differ in what init shares, joins and holds.
-struct Birth {
+/// A container in one variant of a start. The variants differ in what init shares, joins and has open.
+struct Variant {
     way: &'static str,
     bundle: Bundle,
     flags: &'static [&'static str],
-    /// Ends after the bundle.
+    /// Dropped after the bundle.
     host: Option<Private>,
 }
 
-impl Birth {
+impl Variant {
     fn of(way: &'static str, bundle: Bundle) -> Self {
         Self { way, bundle, flags: &[], host: None }
     }
 
-    /// Every way that this machine and the runtime have.
+    /// Every variant that this machine and the runtime support.
     fn all(name: &str) -> Vec<Self> {
         let new = || Bundle::new(name);
         let joined = Private::new();
@@ -97,7 +97,7 @@ impl Birth {
             Self { host: Some(host), ..Self::of("the host's pid namespace", seen) },
         ];
         if has_controller("memory") || !not_here("there is no memory controller: no start with little memory") {
-            // below 16 MiB init is born with a copy of the runtime's memory
+            // below 16 MiB init gets a copy of the runtime's memory
             let few = if peer_differs(&["runc", "crun"], "needs more memory") { 64 << 20 } else { 8 << 20 };
             all.push(Self::of("little memory", new().set("/linux/resources/memory/limit", few)));
         }
@@ -111,9 +111,9 @@ impl Birth {
         all
     }
 
-    /// `all`, each of them changed.
+    /// `all`, with each bundle changed.
     fn all_with(name: &str, change: impl Fn(Bundle) -> Bundle) -> Vec<Self> {
-        let change = |birth: Self| Self { bundle: change(birth.bundle), ..birth };
+        let change = |variant: Self| Self { bundle: change(variant.bundle), ..variant };
         Self::all(name).into_iter().map(change).collect()
     }
 
@@ -125,7 +125,7 @@ impl Birth {
         self.bundle.launch("create", self.flags).finish()
     }
 
-    /// Its first process, as this process counts: in a pid namespace of its own the runtime counts otherwise.
+    /// The pid of its first process in our pid namespace; a runtime on a private host reports another one.
     fn pid(&self) -> i32 {
         let pid = self.bundle.pid();
         if self.way != "the host's pid namespace" {
@@ -139,7 +139,7 @@ impl Birth {
     }
 }
 
-/// A program of the host's which no container may execute.
+/// A host program that no container may execute.
 struct HostProgram(PathBuf);
 
 impl HostProgram {
@@ -150,13 +150,13 @@ impl HostProgram {
         Self(bundle.path("hostprog"))
     }
 
-    /// Its path by way of a descriptor of whoever executes it.
+    /// Its path through a descriptor of the executing process.
     fn through(&self, number: u32) -> String {
         through(number, &self.0)
     }
 }
 
-/// A path of the host's by way of a directory that this descriptor of a process is.
+/// A host path through a descriptor that is a directory.
 fn through(number: u32, path: &Path) -> String {
     format!("/proc/self/fd/{number}{}{}", "/..".repeat(12), path.display())
 }

@@ -1,5 +1,5 @@
-//! Neighbours who see a container come to be: in a pid namespace that it joins, in the host's own (a private host's), in the
-//! container that `exec` enters. They have Docker's default capabilities and look as long as processes come.
+//! Neighbours that watch a container start: in a pid namespace that it joins, in the host's (a private host's), or in the
+//! container that `exec` enters. They have Docker's default capabilities and inspect every new process.
 
 use crate::support::private::Private;
 use crate::support::world::has_controller;
@@ -8,7 +8,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
-/// What Docker gives a container.
+/// Docker's default capabilities.
 const DOCKERS: [&str; 14] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -26,22 +26,22 @@ const DOCKERS: [&str; 14] = [
     "CAP_AUDIT_WRITE",
 ];
 
-/// A private host with a secret in a file, in the environment and the command line of whoever calls the runtime, in its
-/// table of mounts and in the name of a socket; and a thief in a container there.
+/// A private host with a secret in a file, in the environment and the command line of the runtime's caller, in its mount
+/// table and in the name of a socket; and a container with an attacker ("thief") on it.
 struct Neighbourhood {
     thief: Bundle,
-    /// The namespace that the thief lives in.
+    /// The pid namespace of the thief.
     pids: String,
     host: Private,
     _socket: UnixDatagram,
 }
 
-/// Where the thief is.
+/// In which pid namespace the thief is.
 #[derive(Clone, Copy, PartialEq)]
 enum Sees {
-    /// A pid namespace that others join.
+    /// One that other containers join.
     ThePod,
-    /// The private host's own.
+    /// The private host's.
     TheHost,
 }
 
@@ -63,14 +63,14 @@ impl Neighbourhood {
         Self { thief, pids: format!("/proc/{inner}/ns/pid"), host, _socket: socket }
     }
 
-    /// A bundle whose runtime is called on that host, with the secret in its environment and its command line.
+    /// A bundle whose runtime is called on that host with the secret in its environment and command line.
     fn victim(&self, name: &str) -> Bundle {
         let bundle = Bundle::new(name).caps(&DOCKERS).sees(&["sleep", "2"]);
         let log = self.host.dir.join(format!("{}.log", self.host.token));
         self.host.hosts(bundle, &["--log", log.to_str().unwrap()])
     }
 
-    /// Repeats an act for two seconds, or as long as it takes to do it three times; the thief may know nothing then, and must have seen somebody.
+    /// Repeats an act for two seconds and at least three times. Asserts that the thief has seen processes but not the secret.
     fn nothing_is_seen(&self, what: &str, mut act: impl FnMut(&str)) {
         let end = Instant::now() + Duration::from_secs(2);
         let mut acts = 0;
@@ -111,21 +111,21 @@ fn create_and_start(bundle: &Bundle, token: &str) {
 
 /// CVE-2016-9962 (case 70): a `run` that joins the neighbour's pid namespace.
 #[test]
-fn a_run_that_joins_shows_nothing_of_the_host() {
+fn a_run_that_joins_a_pid_namespace_shows_nothing_of_the_host() {
     let place = Neighbourhood::new(Sees::ThePod);
     place.with_bundle("run", |victim, pids| victim.namespace("pid", Some(pids)), run);
 }
 
-/// CVE-2016-9962 (case 70): `create` and `start` that join it: the first process waits there in between.
+/// CVE-2016-9962 (case 70): `create` and `start` that join it; init waits there in between.
 #[test]
-fn a_create_that_joins_shows_nothing_of_the_host() {
+fn a_create_that_joins_a_pid_namespace_shows_nothing_of_the_host() {
     let place = Neighbourhood::new(Sees::ThePod);
     place.with_bundle("create", |victim, pids| victim.namespace("pid", Some(pids)), create_and_start);
 }
 
-/// CVE-2016-9962 (case 70), with little memory: init is a copy of the runtime then.
+/// CVE-2016-9962 (case 70) with a small memory limit: init then has a copy of the runtime's memory.
 #[test]
-fn a_copy_that_joins_shows_nothing_of_the_host() {
+fn an_init_with_copied_memory_shows_nothing_of_the_host() {
     if !has_controller("memory") && not_here("there is no memory controller: no start with little memory") {
         return;
     }
@@ -155,30 +155,30 @@ fn a_run_seen_from_the_hosts_pid_namespace_shows_nothing() {
     Neighbourhood::new(Sees::TheHost).with_bundle("run", |victim, _| victim, run);
 }
 
-/// CVE-2016-9962 (case 70): the same of `create`, whose first process waits in sight.
+/// CVE-2016-9962 (case 70): the same with `create`, where the thief can see the waiting init.
 #[test]
 fn a_create_seen_from_the_hosts_pid_namespace_shows_nothing() {
     Neighbourhood::new(Sees::TheHost).with_bundle("create", |victim, _| victim, create_and_start);
 }
 
-/// CVE-2016-9962 (case 70): root of the host without `CAP_SYS_PTRACE` owns user namespaces that root made: he has every right
-/// over a process in one that is dumpable.
+/// CVE-2016-9962 (case 70): root of the host without `CAP_SYS_PTRACE` owns user namespaces that root created, and has all
+/// privileges over a dumpable process in one.
 #[test]
-fn a_user_namespace_seen_from_the_hosts_pid_namespace_shows_nothing() {
+fn a_run_with_a_user_namespace_seen_from_the_hosts_pid_namespace_shows_nothing() {
     let place = Neighbourhood::new(Sees::TheHost);
     place.with_bundle("run", |victim, _| victim.user_namespace(), run);
 }
 
-/// CVE-2016-9962 (case 70): the same of `create` and `start`.
+/// CVE-2016-9962 (case 70): the same with `create` and `start`.
 #[test]
-fn a_created_user_namespace_seen_from_the_hosts_pid_namespace_shows_nothing() {
+fn a_created_container_with_a_user_namespace_seen_from_the_hosts_pid_namespace_shows_nothing() {
     let place = Neighbourhood::new(Sees::TheHost);
     place.with_bundle("create", |victim, _| victim.user_namespace(), create_and_start);
 }
 
-/// CVE-2016-9962 (case 70): a copy with little memory, seen from the host's pid namespace.
+/// CVE-2016-9962 (case 70): an init with a copy of the runtime's memory, seen from the host's pid namespace.
 #[test]
-fn a_copy_seen_from_the_hosts_pid_namespace_shows_nothing() {
+fn an_init_with_copied_memory_seen_from_the_hosts_pid_namespace_shows_nothing() {
     if !has_controller("memory") && not_here("there is no memory controller: no start with little memory") {
         return;
     }

@@ -1,5 +1,5 @@
-//! Files that the runtime writes for its caller, in directories where others may write: no link is followed that somebody else
-//! has planted, and nobody is waited for.
+//! Output files of the runtime in directories where other users may write: links that another user has planted are not
+//! followed, and planted fifos are not waited for.
 
 use super::Victim;
 use crate::support::runtime::Call;
@@ -8,14 +8,14 @@ use crate::support::{Bundle, peer_differs};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-/// A directory like `/tmp`.
+/// Creates a sticky directory like `/tmp`.
 fn sticky(bundle: &Bundle) -> PathBuf {
     let dir = bundle.host_directory("sticky");
     std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o1777)).unwrap();
     dir
 }
 
-/// A call of `run` with one of the files that a caller names.
+/// A call of `run` that names `file` as one of the output files.
 fn run_with(bundle: &Bundle, what: &str, file: &PathBuf) -> Call {
     match what {
         "--pid-file" => bundle.launch("run", &["--pid-file", file.to_str().unwrap()]),
@@ -35,7 +35,7 @@ fn a_planted_link_is_not_followed() {
         std::os::unix::fs::lchown(&link, Some(USER), Some(USER)).unwrap();
         run_with(&bundle, what, &link).start().finish_within(super::soon());
         if !peer_differs(&["crun", "runc"], "trusts the kernel's setting") {
-            victim.unhurt();
+            victim.assert_unchanged();
         }
     }
 }

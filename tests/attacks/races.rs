@@ -1,5 +1,5 @@
-//! Races: a neighbour on a shared volume exchanges a directory of it with a link that leads to the host, while things are
-//! mounted, made, masked below it. `ONGGI_TEST_RUNS=5000` makes them long.
+//! Races: a neighbour on a shared volume exchanges a directory with a symlink to the host while the runtime mounts, creates or
+//! masks something below it. `ONGGI_TEST_RUNS=5000` sets the number of rounds.
 
 use super::{Victim, rounds, through};
 use crate::support::swapper::Swapper;
@@ -19,11 +19,11 @@ fn with_volume(name: &str) -> (Bundle, Victim, std::path::PathBuf) {
     (bundle, victim, volume)
 }
 
-/// Takes away what a round has made in the volume, so that the next one has to make it again.
+/// Removes what a round has created in the volume, so that the next one has to create it again.
 fn empty(volume: &Path) {
     for name in ["dir", "link"].map(|name| volume.join(name)).iter().filter(|path| !path.is_symlink()) {
         for entry in std::fs::read_dir(name).into_iter().flatten().flatten() {
-            // the names may have been exchanged: nothing is removed by way of a link
+            // the names may be exchanged: remove nothing through the symlink
             let path = entry.path();
             let kept = path.ends_with("kept") || path.ends_with("s");
             let _ = if kept { Ok(()) } else { std::fs::remove_dir_all(&path).or_else(|_| std::fs::remove_file(&path)) };
@@ -31,7 +31,7 @@ fn empty(volume: &Path) {
     }
 }
 
-/// Runs the bundle again and again beside the neighbour. It may fail; it may not reach outside.
+/// Runs the bundle repeatedly while the neighbour exchanges the names. A run may fail, but must not change the host.
 fn races(name: &str, change: impl Fn(Bundle) -> Bundle) {
     let (bundle, victim, volume) = with_volume(name);
     let bundle = change(bundle);
@@ -45,9 +45,9 @@ fn races(name: &str, change: impl Fn(Bundle) -> Bundle) {
         }
         assert!(swapper.count() > 10, "the neighbour did next to nothing: the test proves nothing");
         drop(swapper);
-        victim.unhurt();
+        victim.assert_unchanged();
         if part < 2 {
-            // nobody exchanges meanwhile
+            // the neighbour is stopped while the volume is emptied
             empty(&volume);
         }
     }
@@ -56,9 +56,9 @@ fn races(name: &str, change: impl Fn(Bundle) -> Bundle) {
     assert_eq!(mounts, after, "{name}: mounts were left on the host");
 }
 
-/// CVE-2021-30465, CVE-2024-45310: targets of bind mounts, which are made where they are missing: directories and files.
+/// CVE-2021-30465, CVE-2024-45310: bind mount targets that the runtime creates, directories and files.
 #[test]
-fn bind_targets_lead_nowhere() {
+fn bind_targets_do_not_reach_the_host() {
     if peer_differs(&["runc<1.1.14"], "makes the targets outside") {
         return;
     }
@@ -69,9 +69,9 @@ fn bind_targets_lead_nowhere() {
     });
 }
 
-/// CVE-2021-30465: a tmpfs on the directory that is exchanged, and below it.
+/// CVE-2021-30465: a tmpfs on the exchanged directory, and below it.
 #[test]
-fn tmpfs_targets_lead_nowhere() {
+fn tmpfs_targets_do_not_reach_the_host() {
     if peer_differs(&["runc<1.1.14"], "makes the targets outside") {
         return;
     }
@@ -80,18 +80,18 @@ fn tmpfs_targets_lead_nowhere() {
     });
 }
 
-/// CVE-2019-19921, CVE-2021-30465: procfs and sysfs where a label or a sysctl would be written.
+/// CVE-2019-19921, CVE-2021-30465: procfs and sysfs, to which the runtime would write labels or sysctls.
 #[test]
-fn proc_and_sysfs_targets_lead_nowhere() {
+fn proc_and_sysfs_targets_do_not_reach_the_host() {
     if peer_differs(&["runc<1.1.14"], "makes the targets outside") {
         return;
     }
     races("race-proc", |b| b.mount("/vol/dir/p", "proc", "proc", &[]).mount("/vol/dir/q", "sysfs", "sysfs", &["ro"]));
 }
 
-/// CVE-2021-30465: cgroups, on v1 a tmpfs with a directory for each hierarchy.
+/// CVE-2021-30465: cgroup mounts; on v1 a tmpfs with a directory for each hierarchy.
 #[test]
-fn cgroup_targets_lead_nowhere() {
+fn cgroup_targets_do_not_reach_the_host() {
     if peer_differs(&["runc<1.1.14"], "makes the targets outside") {
         return;
     }
@@ -99,9 +99,9 @@ fn cgroup_targets_lead_nowhere() {
     races("race-cgroup", |bundle| bundle.mount("/vol/dir/cg", kind, kind, &["ro"]));
 }
 
-/// CVE-2021-30465: message queues and terminals.
+/// CVE-2021-30465: mqueue and devpts.
 #[test]
-fn mqueue_and_devpts_targets_lead_nowhere() {
+fn mqueue_and_devpts_targets_do_not_reach_the_host() {
     if peer_differs(&["runc<1.1.14"], "makes the targets outside") {
         return;
     }
@@ -111,7 +111,7 @@ fn mqueue_and_devpts_targets_lead_nowhere() {
     });
 }
 
-/// CVE-2021-30465: flags are set on a mount that was reached before: a remount, and flags of everything below.
+/// CVE-2021-30465: flags are set on the mount that was opened before: by a remount, and recursively.
 #[test]
 fn flags_are_set_on_no_other_mount() {
     races("race-remount", |bundle| {
@@ -121,33 +121,33 @@ fn flags_are_set_on_no_other_mount() {
     });
 }
 
-/// CVE-2026-41579, CVE-2026-88264: device nodes, a fifo, and their owners.
+/// CVE-2026-41579, CVE-2026-88264: device nodes, a fifo, and their chown.
 #[test]
-fn devices_are_made_nowhere_else() {
+fn devices_are_not_created_on_the_host() {
     races("race-devices", |bundle| {
         let device = |path: &str, kind: &str| json!({"path": path, "type": kind, "major": 1, "minor": 3, "fileMode": 438, "uid": 1234, "gid": 1234});
         bundle.set("/linux/devices", json!([device("/vol/dir/d/null", "c"), device("/vol/dir/f", "p")]))
     });
 }
 
-/// CVE-2025-31133, CVE-2025-62161: what is masked and what is made read-only.
+/// CVE-2025-31133, CVE-2025-62161: masked and read-only paths.
 #[test]
-fn masks_are_placed_nowhere_else() {
+fn masks_are_not_placed_on_the_host() {
     races("race-masks", |bundle| {
         let paths = json!(["/vol/dir/s", "/vol/dir/kept", "/vol/dir"]);
         bundle.set("/linux/maskedPaths", paths.clone()).set("/linux/readonlyPaths", paths)
     });
 }
 
-/// CVE-2026-55686: the working directory that is made.
+/// CVE-2026-55686: the creation of a missing working directory.
 #[test]
-fn the_working_directory_is_made_nowhere_else() {
+fn the_working_directory_is_not_created_on_the_host() {
     races("race-cwd", |bundle| bundle.set("/process/cwd", "/vol/dir/new/cwd"));
 }
 
-/// CVE-2024-21626 by a race (move t21): the working directory is made where a link leads through a descriptor.
+/// CVE-2024-21626 by a race (move t21): the missing working directory is behind a symlink through a descriptor.
 #[test]
-fn the_working_directory_is_not_made_through_a_descriptor() {
+fn the_working_directory_is_not_created_through_a_descriptor() {
     for number in 3..14 {
         let (bundle, victim, volume) = with_volume("race-descriptor");
         std::fs::remove_file(volume.join("link")).unwrap();
@@ -160,14 +160,14 @@ fn the_working_directory_is_not_made_through_a_descriptor() {
             }
             drop(swapper);
             empty(&volume);
-            victim.unhurt();
+            victim.assert_unchanged();
         }
     }
 }
 
-/// CVE-2021-30465 by `tmpcopyup` (move t13): what was below the mount is copied into it by path, and a mode follows a link.
+/// CVE-2021-30465 by `tmpcopyup` (move t13): if files were copied by path, chmod would follow an exchanged symlink.
 #[test]
-fn what_is_copied_up_lands_nowhere_else() {
+fn tmpcopyup_does_not_write_to_the_host() {
     use std::os::unix::fs::PermissionsExt;
     let (bundle, victim, volume) = with_volume("race-copy");
     let (dir, other) = (volume.join("dir"), volume.join("other"));
@@ -175,7 +175,7 @@ fn what_is_copied_up_lands_nowhere_else() {
     std::fs::set_permissions(dir.join("f"), PermissionsExt::from_mode(0o6777)).unwrap();
     std::fs::create_dir(&other).unwrap();
     let bundle = bundle.mount("/vol/dir", "tmpfs", "tmpfs", &["rw", "nosuid", "nodev", "tmpcopyup"]);
-    // the neighbour holds the directory, whatever it is called just now
+    // the neighbour has the directory open, whatever its current name
     let held = std::fs::File::open(&other).unwrap();
     let place = std::path::PathBuf::from(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&held)));
     let target = victim.dir.join("kept");
@@ -195,16 +195,16 @@ fn what_is_copied_up_lands_nowhere_else() {
     });
     for _ in 0..rounds(60) {
         bundle.run_as_is();
-        victim.unhurt();
+        victim.assert_unchanged();
     }
     assert!(swapper.count() > 10, "the neighbour did next to nothing");
     drop((swapper, planter));
-    victim.unhurt();
+    victim.assert_unchanged();
 }
 
-/// CVE-2025-52565: `/dev/console` of a shared `/dev` is exchanged with a link to the host while the terminal is bound on it.
+/// CVE-2025-52565: `/dev/console` of a shared `/dev` is exchanged with a symlink to the host while the terminal is bound on it.
 #[test]
-fn the_console_is_bound_nowhere_else() {
+fn the_console_is_not_bound_on_the_host() {
     let bundle = Bundle::new("race-console");
     let victim = Victim::of(&bundle);
     let dev = bundle.host_directory("dev");
@@ -232,5 +232,5 @@ fn the_console_is_bound_nowhere_else() {
     }
     assert!(swapper.count() > 10, "the neighbour did next to nothing");
     drop(swapper);
-    victim.unhurt();
+    victim.assert_unchanged();
 }

@@ -1,16 +1,16 @@
-//! Keys: a payload that reads the session keys of whoever called the runtime (cases 26 and 45).
+//! Secrets of the runtime's caller that a payload could read: keys of its session keyring (cases 26 and 45), and init's memory.
 
 use crate::support::runtime::Call;
 use crate::support::user::refused;
 use crate::support::{Bundle, json, payload, peer_differs};
 use std::os::unix::fs::chown;
 
-/// A user of this test's own: the kernel counts keys by user, and other tests have theirs.
+/// A uid for this test alone: the kernel counts keys per user.
 fn own_user() -> u32 {
     40_000 + std::process::id() % 9_000
 }
 
-/// A bundle like `Bundle::rootless` of that user, who holds a key in his session and has no room for another.
+/// A bundle like `Bundle::rootless` for that user.
 fn of_a_user(name: &str, user: u32, words: &[&str]) -> Bundle {
     let map = json!([{"containerID": 0, "hostID": user, "size": 1}]);
     let bundle = Bundle::users(name)
@@ -26,12 +26,13 @@ fn of_a_user(name: &str, user: u32, words: &[&str]) -> Bundle {
     bundle.without("/linux/maskedPaths").sees(words)
 }
 
-/// Calls the runtime as that user, out of a session of his with a key in it; `KEY` in `config.json` is the key's number.
+/// Calls the runtime as that user, in a session with a key and with the quota of keys used up. `KEY` in `config.json` is
+/// replaced by the key's id.
 fn out_of_a_full_session(bundle: &Bundle, user: u32, flags: &[&str]) -> crate::support::Output {
-    // writes config.json and the words that are told of a call
+    // any call of `verb` writes config.json
     bundle.verb(&["--version"]).ok();
     let runtime = bundle.own_runtime();
-    // the number is put wherever KEY stands in the words that follow, but in the pattern
+    // replaces KEY by the id everywhere but in this pattern
     let script = "sed -i \"s/K\"\"EY/$1/\" config.json && shift && exec \"$@\"";
     let user = user.to_string();
     let mut command = std::process::Command::new("setpriv");
@@ -42,8 +43,8 @@ fn out_of_a_full_session(bundle: &Bundle, user: u32, flags: &[&str]) -> crate::s
     Call::new(command, &bundle.path("full")).finish()
 }
 
-/// Cases 26 and 45: with the quota of keys used up no keyring can be joined; the payload would keep its caller's session, and
-/// read what only who possesses it may.
+/// Cases 26 and 45: with the quota of keys used up no new keyring can be joined. The payload would keep its caller's session
+/// keyring and could read keys that only possessors may read.
 #[test]
 fn a_keyring_that_cannot_be_joined_is_an_error() {
     if refused() {
@@ -61,9 +62,9 @@ fn a_keyring_that_cannot_be_joined_is_an_error() {
     assert!(ran || output.code != 0 && output.stderr.contains("key"), "{output}");
 }
 
-/// Case 26: whoever asks for no keyring of the container's own starts all the same, and keeps the caller's.
+/// Case 26: with `--no-new-keyring` the start succeeds and keeps the caller's session keyring.
 #[test]
-fn without_a_new_keyring_no_room_is_needed() {
+fn no_new_keyring_needs_no_quota() {
     if refused() {
         return;
     }
@@ -74,15 +75,15 @@ fn without_a_new_keyring_no_room_is_needed() {
     output.ok();
 }
 
-/// CVE-2016-9962: a program of the image that runs before the payload (a hook) and may trace finds nothing of the runtime's caller in
-/// init, whose memory is not the host half's then.
+/// CVE-2016-9962: a hook whose program is in the image, with the right to trace, finds nothing of the runtime's caller in init.
+/// With such hooks init does not share the host half's memory.
 #[test]
 fn a_hook_of_the_image_finds_no_secret_in_init() {
     if peer_differs(&["runc", "crun"], "has its caller's environment until execve") {
         return;
     }
     let bundle = Bundle::new("hook-thief").caps(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]).sees(&["true"]);
-    // what a hook says is told when it fails
+    // a hook's output is reported only if it fails
     let words = ["payload", "read", "/proc/1/environ", "/proc/1/cmdline", "+", "exit", "3"];
     let bundle = bundle.set("/hooks/startContainer", json!([{"path": "/payload", "args": words, "env": []}]));
     let output = bundle.launch("run", &[]).env("TOKEN", "secret-of-the-caller").start().finish();

@@ -1,13 +1,13 @@
-//! Terminals: `/dev/ptmx` and `/dev/console` of the container are something else.
+//! Terminals: `/dev/ptmx` and `/dev/console` of the container are not what they should be.
 
-use super::{Birth, Victim, through};
+use super::{Variant, Victim, through};
 use crate::support::tty::{Receiver, Terminal};
 use crate::support::{Bundle, json, payload, peer_differs, until};
 use std::path::Path;
 
-/// `exec --tty` of a look at the terminal; what it said, empty if there was none.
-fn terminal_of_exec(birth: &Birth, number: usize) -> String {
-    let bundle = &birth.bundle;
+/// Runs `exec --tty`, which prints its terminal; empty if there was none.
+fn terminal_of_exec(variant: &Variant, number: usize) -> String {
+    let bundle = &variant.bundle;
     let socket = bundle.path(&format!("c{number}"));
     let receiver = Receiver::new(&socket);
     std::fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
@@ -24,43 +24,43 @@ fn terminal_of_exec(birth: &Birth, number: usize) -> String {
     said
 }
 
-/// CVE-2024-21626 by `/dev/ptmx` (move t25): the link leads through a descriptor of the runtime to the host's multiplexer, or
-/// elsewhere: whoever gets a terminal gets one of the container's own file system.
+/// CVE-2024-21626 by `/dev/ptmx` (move t25): the symlink leads through a descriptor of the runtime to the host's ptmx, or
+/// elsewhere. A terminal must come from the container's own devpts.
 #[test]
-fn exec_takes_no_terminal_of_the_host() {
+fn exec_does_not_take_a_host_terminal() {
     let mut foreign = Vec::new();
-    for birth in Birth::all_with("ptmx", |bundle| bundle.sees(&["pause"])) {
-        if birth.way == "no mount namespace" {
-            // its root is no mount of a process: /dev of the container is reached by way of the host's
+    for variant in Variant::all_with("ptmx", |bundle| bundle.sees(&["pause"])) {
+        if variant.way == "no mount namespace" {
+            // without a mount namespace /dev of the container is reached by its host path
             continue;
         }
-        birth.create().ok();
-        birth.bundle.start().ok();
+        variant.create().ok();
+        variant.bundle.start().ok();
         let numbers = super::tried(3..16).map(|number| through(number, Path::new("/dev/ptmx")));
         let others =
             ["/proc/1/root/dev/ptmx", "/other/ptmx", "/dev/null", "/nonexistent", "/dev/tty"].map(str::to_owned);
         for (n, target) in numbers.chain(others).enumerate() {
             let words = ["rm", "/dev/ptmx", "+", "link", &target, "/dev/ptmx"];
-            crate::exec::sees(&birth.bundle, &[], &words).ok().has("link /dev/ptmx", "ok");
-            let said = terminal_of_exec(&birth, n);
+            crate::exec::sees(&variant.bundle, &[], &words).ok().has("link /dev/ptmx", "ok");
+            let said = terminal_of_exec(&variant, n);
             let own = said.is_empty() || said.contains("terminal: true true");
             if !own {
-                foreign.push(format!("{}: {target}: {said:?}", birth.way));
+                foreign.push(format!("{}: {target}: {said:?}", variant.way));
             }
         }
-        birth.bundle.down();
+        variant.bundle.down();
     }
     assert!(foreign.is_empty(), "{foreign:#?}");
 }
 
-/// CVE-2025-52565 (move t25): `/dev/ptmx` is a fifo, a file, a directory, another device: nobody waits and nobody is misled.
+/// CVE-2025-52565 (move t25): `/dev/ptmx` is a fifo, a file, a directory or another device: `exec` neither blocks nor uses it.
 #[test]
-fn exec_takes_its_terminal_from_a_multiplexer() {
+fn exec_accepts_only_a_real_ptmx() {
     use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-    let birth = Birth::of("plain", Bundle::new("no-ptmx").sees(&["pause"]));
-    birth.create().ok();
-    birth.bundle.start().ok();
-    let place = std::path::PathBuf::from(format!("/proc/{}/root/dev/ptmx", birth.pid()));
+    let variant = Variant::of("plain", Bundle::new("no-ptmx").sees(&["pause"]));
+    variant.create().ok();
+    variant.bundle.start().ok();
+    let place = std::path::PathBuf::from(format!("/proc/{}/root/dev/ptmx", variant.pid()));
     for (n, what) in ["fifo", "file", "directory", "zero"].into_iter().enumerate() {
         let _ = std::fs::remove_file(&place).or_else(|_| std::fs::remove_dir(&place));
         match what {
@@ -69,14 +69,14 @@ fn exec_takes_its_terminal_from_a_multiplexer() {
             "directory" => std::fs::create_dir(&place).unwrap(),
             _ => mknod(&place, SFlag::S_IFCHR, Mode::S_IRWXU, makedev(1, 5)).unwrap(),
         }
-        let said = terminal_of_exec(&birth, n);
+        let said = terminal_of_exec(&variant, n);
         let own = said.is_empty() || said.contains("terminal: true true");
         assert!(own, "{what}: {said:?}");
     }
-    birth.bundle.down();
+    variant.bundle.down();
 }
 
-/// CVE-2025-52565 (move t27): `/dev/console` of the image is a link to the host, to a file, into procfs, a fifo, a device.
+/// CVE-2025-52565 (move t27): `/dev/console` of the image is a symlink to the host, a file, a link into procfs, a fifo, a device.
 #[test]
 fn the_console_is_the_containers_terminal() {
     use nix::sys::stat::{Mode, SFlag, makedev, mknod};
@@ -116,7 +116,7 @@ fn the_console_is_the_containers_terminal() {
             assert!(!mounted.iter().any(|m| m.point.starts_with("/proc/sys/kernel")), "{what}: {said}");
             bundle.down();
         }
-        victim.unhurt();
+        victim.assert_unchanged();
         assert!(
             output.code == 0 || !output.stderr.is_empty() || peer_differs(&["crun"], "says nothing"),
             "{what}: {output}"
@@ -124,9 +124,9 @@ fn the_console_is_the_containers_terminal() {
     }
 }
 
-/// CVE-2025-52565: `process.terminal` with a profile of the container's that can't be had: no descriptor of the host is handed out.
+/// CVE-2025-52565: if no terminal can be allocated, `process.terminal` is an error, and no host descriptor is handed out.
 #[test]
-fn a_terminal_that_cannot_be_had_is_an_error() {
+fn a_terminal_that_cannot_be_allocated_is_an_error() {
     let bundle =
         Bundle::new("no-pts").set("/process/terminal", true).set("/mounts", json!([])).without("/linux/maskedPaths");
     let bundle = bundle

@@ -1,4 +1,4 @@
-//! What the payload does: everything here changes something, waits, or ends the process.
+//! Sub-commands that change something, wait, or end the process.
 
 use crate::{call, facts, say, verdict};
 use std::fs::{self, OpenOptions};
@@ -46,7 +46,7 @@ pub(crate) fn act(verb: &str, args: &[&str]) -> bool {
         ("fork", [count]) => fork_many(number(count)),
         ("runaways", [count]) => runaways(number(count)),
         ("background", [..]) => background(args),
-        // in a pid namespace that is for children, with what was made of the others
+        // after `unshare`: the child is in the new pid and time namespaces
         ("child", [..]) => child(args),
         ("hog", [bytes]) => hog(number(bytes)),
         ("burn", [millis]) => burn(number(millis)),
@@ -103,7 +103,7 @@ fn stdin() {
     say("stdin", format!("{:?}", String::from_utf8_lossy(&bytes)));
 }
 
-/// Says that it listens, then what it heard; SIGTERM ends it with 42.
+/// Prints that it is ready, then every signal that arrives; SIGTERM makes it exit with 42.
 fn trap() {
     call::block_signals();
     say("trap", "ready");
@@ -128,13 +128,13 @@ fn open(path: &str, how: &str) -> std::io::Result<fs::File> {
     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
-/// Writes a file that appears whole: a test waits for it.
+/// Writes a file atomically, because a test waits for it.
 fn save(path: &str, bytes: &[u8]) {
     let new = format!("{path}.new");
     fs::write(&new, bytes).and_then(|()| fs::rename(&new, path)).unwrap();
 }
 
-/// Counts in memory, and leaves word of how far it has come.
+/// Counts in memory and writes the count to a file.
 fn tally(file: &str) {
     let mut count = 0_u64;
     loop {
@@ -165,7 +165,7 @@ fn exec(path: &str, args: &[&str]) {
     }
 }
 
-/// Runs a program, adopts what it leaves, and reaps none of it.
+/// Runs a program, adopts its orphans and does not reap them.
 fn adopt(path: &str, args: &[&str]) {
     const PR_SET_CHILD_SUBREAPER: i64 = 36;
     call::call(libc::SYS_prctl, &[PR_SET_CHILD_SUBREAPER, 1]).unwrap();
@@ -199,7 +199,7 @@ pub(crate) fn wait_file(path: &str) {
     }
 }
 
-/// Forks up to `count` children that stay; says how many there were and why it stopped.
+/// Forks up to `count` children that keep running; prints how many there were and why it stopped.
 fn fork_many(count: usize) {
     let mut children = Vec::new();
     let mut why = "ok".to_owned();
@@ -222,7 +222,7 @@ fn fork_many(count: usize) {
     }
 }
 
-/// Starts processes that never stay: each forks and ends, so that a list of them is old when it is read.
+/// Starts processes that fork and exit in a loop, so that any list of them is outdated when it is read.
 fn runaways(count: usize) {
     for _ in 0..count {
         if call::fork().unwrap().is_none() {
@@ -232,7 +232,7 @@ fn runaways(count: usize) {
     }
 }
 
-/// Leaves a child behind that does what the words say.
+/// Forks a child that runs these sub-commands.
 fn background(args: &[&str]) {
     if call::fork().unwrap().is_none() {
         act(args[0], &args[1..]);

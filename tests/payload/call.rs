@@ -1,10 +1,10 @@
-//! The payload's door to the kernel: the calls that `std` has no words for.
+//! System calls that `std` does not provide.
 #![allow(unsafe_code, reason = "raw system calls are what the tests want to see answered")]
 
 use std::ffi::CString;
 use std::io::{Error, Result};
 
-/// A system call by number, exactly as asked.
+/// A system call by number.
 pub(crate) fn raw(nr: i64, args: [i64; 6]) -> Result<i64> {
     // SAFETY: the kernel checks whatever a test passes; tests pass numbers, null and addresses of their own strings only.
     let ret = unsafe { libc::syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5]) };
@@ -28,9 +28,9 @@ pub(crate) fn session_keyring() -> Result<(i64, String)> {
     Ok((id, String::from_utf8_lossy(&text[..len]).into_owned()))
 }
 
-/// A limit's name and its soft and hard value.
+/// The name, soft and hard value of each rlimit.
 pub(crate) fn rlimits() -> Vec<(&'static str, u64, u64)> {
-    // the kernel's numbers: C libraries disagree on their type
+    // the kernel's numbers, because C libraries disagree on their type
     #[allow(clippy::unnecessary_cast)]
     const ALL: [(&str, u32); 16] = [
         ("RLIMIT_CPU", libc::RLIMIT_CPU as u32),
@@ -130,7 +130,7 @@ pub(crate) fn kill(pid: i32, signal: i32) -> Result<()> {
     if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
-/// Every signal, as the kernel counts: C libraries keep some of them for themselves.
+/// The set of all signals in the kernel's format: C libraries leave out those that they use themselves.
 static EVERY: u64 = !0;
 
 /// Blocks every signal and returns the next one that arrives.
@@ -148,15 +148,14 @@ pub(crate) fn block_signals() {
     unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_BLOCK, set, nothing, size_of::<u64>()) };
 }
 
-/// Bytes of signal numbers: blocked and ignored at entry, as `/proc` shows them, are read elsewhere; this one ends the
-/// process by a signal that its default action answers.
+/// Ends the process by the default action of a signal.
 pub(crate) fn die(signal: i32) -> ! {
     // SAFETY: no memory is passed.
     unsafe {
         libc::signal(signal, libc::SIG_DFL);
         libc::raise(signal);
     }
-    // the first process of a pid namespace does not hear its own signals: a fault is what the kernel always delivers
+    // the kernel does not deliver its own signals to the first process of a pid namespace, but always delivers faults
     // SAFETY: the fault is wanted: it ends the process.
     unsafe { std::ptr::null_mut::<u8>().write_volatile(0) };
     std::process::exit(98)

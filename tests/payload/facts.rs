@@ -1,4 +1,4 @@
-//! What the payload sees of itself: nothing here changes anything.
+//! Sub-commands that print facts and change nothing.
 
 use crate::{call, say, verdict};
 use std::fs;
@@ -22,7 +22,7 @@ pub(crate) fn see(verb: &str, args: &[&str]) -> bool {
         "stat" => args.iter().for_each(|path| stat(path)),
         "ls" => args.iter().for_each(|path| ls(path)),
         "cat" => args.iter().for_each(|path| print!("{}", fs::read_to_string(path).unwrap_or_default())),
-        // of what has no end
+        // limited, for endless files
         "peek" => args.iter().for_each(|path| peek(path)),
         "read" => args.iter().for_each(|path| read(path)),
         "keyring" => match call::session_keyring() {
@@ -69,7 +69,7 @@ pub(crate) fn open_fds() -> Vec<(i32, String)> {
             let link = fs::read_link(entry.path()).ok()?.display().to_string();
             Some((entry.file_name().to_str()?.parse().ok()?, link))
         })
-        // the directory being read right now
+        // the descriptor of the directory that is being read
         .filter(|(_, link)| !(link.starts_with("/proc/") && link.ends_with("/fd")))
         .collect();
     open.sort();

@@ -1,8 +1,8 @@
-//! The program that the integration tests run inside containers: static, one sub-command per observation.
+//! The static program that the integration tests run inside containers: one sub-command per observation.
 //!
 //! Prints plain `key: value` lines, an errno by name. Several observations in one run are joined by `+`:
-//! `/payload id + ns + exit 3`. Depends on `libc` only; it must not touch anything before the observation asks for it,
-//! so that what it prints is what the runtime left.
+//! `/payload id + ns + exit 3`. Depends on `libc` only. It changes nothing before an observation, so that it prints what the
+//! runtime has set up.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
 #![allow(clippy::exit, reason = "the exit status is an observation")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a wrong call from a test shall be loud")]
@@ -30,11 +30,11 @@ fn main() {
     }
 }
 
-/// Prints one observation and sends it on its way at once: the next one may end the process.
+/// Prints one observation and flushes it, because the next one may end the process.
 pub(crate) fn say(key: &str, value: impl std::fmt::Display) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    // a closed standard output is one of the worlds that tests make
+    // ignore errors: some tests close standard output
     let _ = writeln!(out, "{key}: {value}").and_then(|()| out.flush());
 }
 

@@ -1,4 +1,4 @@
-//! What an attacker does inside: looks into every other process, keeps handles, uses up keys.
+//! Sub-commands of an attacker: inspect every other process, keep handles, use up keys.
 
 use crate::acts::{number, wait_file};
 use crate::{call, say, verdict};
@@ -25,7 +25,7 @@ pub(crate) fn act(verb: &str, args: &[&str]) -> bool {
     true
 }
 
-/// The first process of a private host: takes whoever ends.
+/// The first process of a private host: reaps all children.
 fn reap() {
     say("reap", "ready");
     loop {
@@ -35,17 +35,17 @@ fn reap() {
     }
 }
 
-/// A neighbour who wants to know a word that only the host knows: in a file (also by its path on the host), in an
-/// environment, a command line, a table of mounts, the name of a socket.
+/// A neighbour that looks for the host's secret: in a file (also by its path on the host), in an environment, a command
+/// line, a mount table, the name of a socket.
 struct Thief<'a> {
     file: &'a str,
     token: &'a str,
-    /// Whether tables count that need no right to read: in the host's own pid namespace they are no secret.
+    /// Whether tables that everybody may read count too; in the host's own pid namespace they are no secret.
     tables: bool,
 }
 
 impl Thief<'_> {
-    /// Looks until `DIR/stop` is there. Says each hit once a kind, and at the end how many processes were seen.
+    /// Looks until `DIR/stop` exists. Prints the first hit of each kind, and at the end how many processes were seen.
     fn work(&self, dir: &str) {
         let (mut seen, mut hits) = (BTreeSet::new(), BTreeSet::new());
         say("thief", "ready");
@@ -53,7 +53,7 @@ impl Thief<'_> {
             for pid in numbers("/proc").into_iter().filter(|pid| *pid != std::process::id()) {
                 seen.insert(pid);
                 for (kind, what) in self.look(pid) {
-                    // one of a kind is enough: numbers of descriptors are many
+                    // report one hit per kind, since there are many descriptors
                     let kind = kind.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
                     if hits.insert(kind.clone()) {
                         say("hit", format!("{kind} of {pid}: {what}"));
@@ -80,7 +80,7 @@ impl Thief<'_> {
                 hits.push(((*name).to_owned(), String::from_utf8_lossy(line).replace('\0', " ")));
             }
         }
-        // what a program is before it is the container's is the runtime's binary: its name needs a right over the process
+        // before execve `exe` is the runtime's binary; reading its name needs ptrace access
         let names = fs::read_dir(format!("{base}/map_files")).into_iter().flatten().flatten();
         let names = names.map(|entry| entry.path()).chain([Path::new(&base).join("exe")]);
         let foreign = names.filter_map(|path| fs::read_link(path).ok()).map(|link| link.display().to_string());
@@ -94,7 +94,7 @@ impl Thief<'_> {
         hits
     }
 
-    /// From a directory that the process holds: the file beside it, above it, and by its path on the host.
+    /// From a directory that the process has open: the secret file in it, above it, and by its path on the host.
     fn leads_to_it(&self, place: &str) -> Option<String> {
         let held = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(place).ok()?;
         let name = self.file.rsplit('/').next()?;
@@ -112,7 +112,7 @@ impl Thief<'_> {
         writable.filter_map(|line| line.split_once(' ')?.0.split_once('-')).any(|(from, to)| {
             let (from, to) = (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
             let mut bytes = vec![0; usize::try_from((to - from).min(1 << 18)).unwrap()];
-            // a stack is used from its end
+            // a stack is used from its end, so read there first
             let start = to - bytes.len() as u64;
             let read = memory.seek(SeekFrom::Start(start)).and_then(|_| memory.read(&mut bytes)).unwrap_or(0);
             holds(&bytes[..read], self.token)
@@ -129,9 +129,9 @@ fn numbers(dir: &str) -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// Joins a new session keyring, adds a key to it that only its possessor may read, and keyrings until the user's quota is used up.
-/// Prints the key's number and becomes the program. All of it ends with the session; what is put in the user's own keyring stays until
-/// the next boot, and each keyring with a name makes every later look-up of a name slower.
+/// Joins a new session keyring, adds a key to it that only its possessor may read, and adds keyrings until the user's quota is
+/// used up. Prints the key's id and executes the program. All of this ends with the session. (Keys in the user keyring would stay
+/// until the next boot, and keyrings with names would slow down every later lookup by name.)
 fn fill_keys(secret: &str, program: &str, args: &[&str]) {
     use std::os::unix::process::CommandExt;
     const JOIN_SESSION: i64 = 1;
@@ -171,7 +171,7 @@ fn read_key(id: i64) {
     }
 }
 
-/// Whether standard input is a terminal of the file system that is mounted in `dir`.
+/// Whether standard input is a terminal of the devpts mounted on `dir`.
 fn terminal_of(dir: &str) {
     use std::os::unix::fs::MetadataExt;
     let own = fs::metadata("/proc/self/fd/0").map(|meta| meta.dev());
@@ -179,8 +179,8 @@ fn terminal_of(dir: &str) {
     say("terminal", format!("{} {}", call::isatty(0), own.is_ok_and(|own| there.is_ok_and(|there| own == there))));
 }
 
-/// CVE-2019-5736: holds every `/proc/PID/exe` that is not this program, waits for its process to end, and tries to
-/// write through the handle. Looks until `DIR/stop` is there. Says how many were held and how each attempt ended.
+/// CVE-2019-5736: opens every `/proc/PID/exe` that is not this program, waits for the process to end, and tries to write
+/// through the handle. Looks until `DIR/stop` exists. Prints how many it had open and how each attempt ended.
 fn steal_exe(dir: &str) {
     use std::os::unix::fs::MetadataExt;
     let own = fs::metadata("/proc/self/exe").map(|meta| (meta.dev(), meta.ino())).unwrap();
@@ -193,7 +193,7 @@ fn steal_exe(dir: &str) {
     }
     say("held", held.len());
     for (pid, file, name) in &held {
-        // the process is gone, nothing executes the file any more: what still refuses is more than a busy text
+        // the process has ended, so nothing executes the file any more: an error is not just ETXTBSY
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let result = OpenOptions::new().append(true).open(path).and_then(|mut f| f.write_all(b"overwritten"));
         verdict(&format!("steal {pid} {name}"), result);
@@ -214,7 +214,7 @@ fn grab(pid: u32, own: (u64, u64), held: &mut Vec<(u32, File, String)>) {
     }
 }
 
-/// CVE-2016-9962: when `DIR/look` is there, tries to look into every other process of the container; then stays.
+/// CVE-2016-9962: once `DIR/look` exists, tries to inspect every other process of the container; then keeps running.
 fn spy(dir: &str) {
     say("spy", "ready");
     wait_file(&format!("{dir}/look"));

@@ -1,4 +1,4 @@
-//! A BPF interpreter, for what seccomp allows of BPF, which also checks what the kernel would check.
+//! An interpreter for the part of BPF that seccomp allows, with the kernel's checks of programs.
 
 /// An instruction: code, jump if true, jump if false, operand.
 pub(crate) type Instruction = (u16, u8, u8, u32);
@@ -26,7 +26,7 @@ impl Call {
     }
 }
 
-/// What a program answers, and after how many instructions.
+/// The program's return value, and how many instructions it took.
 pub(crate) fn run(program: &[Instruction], call: &Call) -> (u32, usize) {
     let (mut at, mut a, mut steps) = (0, 0_u32, 0);
     loop {
@@ -48,8 +48,8 @@ pub(crate) fn run(program: &[Instruction], call: &Call) -> (u32, usize) {
     }
 }
 
-/// Checks what the kernel asks of a program (`bpf_check_classic`, `seccomp_check_filter`): loads of words of `seccomp_data`
-/// only, jumps that stay inside, a return at the end. And that no instruction is out of every path.
+/// Checks what the kernel checks (`bpf_check_classic`, `seccomp_check_filter`): loads only words of `seccomp_data`, jumps stay
+/// inside, the last instruction is a return. Also checks that every instruction can be reached.
 pub(crate) fn check(program: &[Instruction]) {
     assert!((1..=4096).contains(&program.len()), "{} instructions", program.len());
     assert_eq!(program[program.len() - 1].0, 0x06, "the last instruction is no return");

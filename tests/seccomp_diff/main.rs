@@ -1,9 +1,9 @@
-//! Exactness of the seccomp compiler by difference: its programs and libseccomp's, for the same profiles, run in an
-//! interpreter over every number of every architecture with arguments around the bounds of the conditions.
+//! Differential test of the seccomp compiler: its programs and libseccomp's, for the same profiles, run in an interpreter over
+//! every system call number of every architecture, with arguments around the bounds of the conditions.
 //!
-//! A third opinion is read off the profile itself (`naive`). Ours is always one that the profile gives; libseccomp's is the same,
-//! but for two intended differences: calls newer than libseccomp's tables (`tables_agree`), and calls on which libseccomp is
-//! known to err (`profiles::intricate`).
+//! A third verdict is computed from the profile itself (`naive`). Ours must always be one that the profile allows. libseccomp's
+//! must be the same, except for calls newer than libseccomp's tables (`system_call_numbers_agree_with_libseccomp`) and calls
+//! for which libseccomp has known bugs (`profiles::intricate`).
 
 // all of this is test code: a panic is a failure
 #![allow(
@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// A machine: what its kernel is, and the architectures that libseccomp is asked for.
+/// A machine: its native architecture, and the architectures for libseccomp.
 #[derive(Debug, Clone, Copy)]
 struct Machine {
     native: Arch,
@@ -61,7 +61,7 @@ impl Machine {
     }
 }
 
-/// libseccomp, in a program that is built when it is first needed.
+/// libseccomp, in a helper program that is built on first use.
 fn oracle() -> Oracle {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     Oracle::start(BINARY.get_or_init(|| {
@@ -85,7 +85,7 @@ fn ours(profile: &LinuxSeccomp, native: Arch) -> Result<Vec<Instruction>, onggi:
     Ok(program)
 }
 
-/// runc with libseccomp: libseccomp's program behind runc's answer to calls newer than the profile.
+/// runc's filter: libseccomp's program, preceded by runc's ENOSYS for calls newer than the profile.
 struct Theirs {
     program: Vec<Instruction>,
     /// By architecture: the audit value, the bit of x32, and the highest number that the profile names.
@@ -146,13 +146,13 @@ struct Tally {
     equal: usize,
     /// Equal, where rules that contradict each other hold at once.
     overlapping: usize,
-    /// libseccomp's verdict is none that the profile gives.
+    /// libseccomp's verdict is not one that the profile allows.
     wrong: usize,
-    /// Both verdicts are in the profile, by rules that contradict each other.
+    /// Both verdicts are allowed by the profile, by rules that contradict each other.
     contradictory: usize,
 }
 
-/// A profile, read plainly for each architecture that it is for on a machine.
+/// The naive reading of a profile for each of its architectures on a machine.
 fn read(profile: &LinuxSeccomp, machine: Machine) -> Vec<(Arch, Naive)> {
     machine.asked(profile).into_iter().map(|(arch, _)| (arch, Naive::new(profile, arch))).collect()
 }
@@ -191,7 +191,7 @@ fn compare(profile: &LinuxSeccomp, machine: Machine, ours: &[Instruction], their
 }
 
 #[test]
-fn tables_agree() {
+fn system_call_numbers_agree_with_libseccomp() {
     let mut oracle = oracle();
     let mut newer = Vec::new();
     for row in profiles::table() {
@@ -217,7 +217,7 @@ fn tables_agree() {
 }
 
 #[test]
-fn real_profiles() {
+fn engine_profiles_agree() {
     let mut oracle = oracle();
     for (name, profile) in profiles::fixtures() {
         let mut profile = profiles::known_to(&mut oracle, &profile);
@@ -275,22 +275,22 @@ fn random_profiles(kind: random::Kind) {
     let refused = format!("{refused} refused by both, {theirs_only} by libseccomp, {ours_only} by us");
     println!("{kind:?}: {} profiles, {refused}, {tally:?}", rounds());
     assert!(tally.equal > 1000 * usize::try_from(rounds()).unwrap());
-    // which of two rules comes first is libseccomp's order too, as far as it keeps it
+    // libseccomp also uses the order of rules, as far as it keeps it
     assert!(tally.contradictory * 25 <= tally.overlapping, "{tally:?}");
 }
 
 #[test]
-fn random_clear_profiles() {
+fn random_profiles_without_conflicts_agree() {
     random_profiles(random::Kind::Clear);
 }
 
 #[test]
-fn random_profiles_of_all_kinds() {
+fn random_profiles_of_all_kinds_agree() {
     random_profiles(random::Kind::Any);
 }
 
 #[test]
-fn large_profiles() {
+fn large_profiles_agree() {
     let mut oracle = oracle();
     let newer = profiles::newer(&mut oracle);
     let names: Vec<&str> = profiles::table().iter().map(|row| row.name).filter(|name| !newer.contains(name)).collect();
@@ -313,7 +313,7 @@ fn large_profiles() {
                 let verdict = bpf::run(&ours, &call).0;
                 assert!(said(&read, &call).is_none_or(|said| said.contains(&verdict)), "{call:x?}: {verdict:#x}");
             }
-            // libseccomp takes seconds for more
+            // libseccomp needs seconds for more
             if calls <= 50 {
                 let theirs = Theirs::new(&mut oracle, &profile, &machine.asked(&profile), 1).unwrap();
                 compare(&profile, machine, &ours, &theirs, &mut Tally::default());

@@ -1,5 +1,5 @@
-//! What a profile says about one call, read off the profile itself: no ranges of numbers, no order among conditions. Where
-//! conditions of rules with different actions hold at once it names all of their verdicts.
+//! The verdict of a profile on one call, computed directly from the profile, without ranges of numbers or an order of conditions.
+//! If conditions of rules with different actions hold at once, it returns all of their verdicts.
 
 use crate::bpf::Call;
 use crate::profiles;
@@ -16,14 +16,14 @@ pub(crate) struct Naive {
     default: u32,
     /// The bits of an argument that are compared.
     half: u64,
-    /// Numbers beyond this one are newer than a profile that refuses what it does not know.
+    /// Higher numbers are newer than the profile and get ENOSYS, if the profile denies by default.
     newest: Option<u32>,
     rules: HashMap<u32, Vec<Rule>>,
 }
 
 #[derive(Debug)]
 struct Rule {
-    /// For a call that x86 has behind another: the other's first argument.
+    /// For a call that x86 makes through socketcall or ipc: the first argument of that call.
     behind: Option<u32>,
     args: Vec<LinuxSeccompArg>,
     verdict: u32,
@@ -70,7 +70,7 @@ impl Naive {
         let mut verdicts = Vec::new();
         for Rule { behind, args, verdict } in self.rules.get(&call.nr).into_iter().flatten() {
             if args.is_empty() && behind.is_none() {
-                // rules alone, whatever stands before or behind it
+                // an unconditional rule applies, whatever other rules there are
                 return vec![*verdict];
             }
             let is_meant = behind.is_none_or(|behind| behind == call.args[0] as u32);

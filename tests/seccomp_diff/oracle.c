@@ -1,4 +1,4 @@
-/* What libseccomp makes of a profile, asked line by line: the reference of the tests and of the bench. Never part of onggi.
+/* Prints the program that libseccomp generates for a profile: the reference of the tests and of the bench. Not part of onggi.
  *
  * filter DEFAULT OPTIMIZE ARCH...   a new filter for exactly these architectures (SCMP_ARCH_* in hex), values in hex
  * rule ACTION NAME [INDEX OP A B]...  adds a rule as runc does; OP is libseccomp's number; answers "ok", "unknown",
@@ -86,7 +86,7 @@ static void give_up(int signal)
 	siglongjmp(out, 1);
 }
 
-/* Lets what follows run for so many milliseconds of processor time, or without an end. */
+/* Limits the following code to this many milliseconds of processor time, or lifts the limit. */
 static void limit(int milliseconds)
 {
 	struct itimerval time = { .it_value = { milliseconds / 1000, milliseconds % 1000 * 1000 } };
@@ -108,7 +108,7 @@ int main(void)
 	size_t room = 0;
 	scmp_filter_ctx filter = NULL;
 
-	/* what the kernel that runs the test can do is not the question */
+	/* do not depend on the kernel that runs the test */
 	seccomp_api_set(6);
 	signal(SIGVTALRM, give_up);
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
@@ -166,7 +166,7 @@ int main(void)
 			const unsigned char *program;
 
 			if (sigsetjmp(out, 1)) {
-				/* its state is lost */
+				/* libseccomp's state is lost */
 				filter = NULL;
 				puts("hangs");
 				fflush(stdout);

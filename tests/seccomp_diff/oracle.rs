@@ -1,4 +1,4 @@
-//! libseccomp behind a pipe: the small C program beside this file.
+//! libseccomp behind a pipe: runs the small C program `oracle.c`.
 
 use crate::bpf::Instruction;
 use crate::profiles;
@@ -15,12 +15,12 @@ pub(crate) const X32: Token = 0x4000_003e;
 pub(crate) const AARCH64: Token = 0xc000_00b7;
 pub(crate) const ARM: Token = 0x4000_0028;
 
-/// There is no program.
+/// Why there is no program.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// libseccomp refuses a rule: the index of the entry.
     Rule(usize),
-    /// libseccomp does not end.
+    /// libseccomp did not finish.
     Hangs,
 }
 
@@ -48,7 +48,7 @@ impl Oracle {
         writeln!(self.input, "{line}").unwrap();
     }
 
-    /// The next answer, which begins with one of some words: that word's rest.
+    /// Reads the next answer and returns it without its leading keyword.
     fn hear(&mut self) -> String {
         self.input.flush().unwrap();
         self.output.next().expect("libseccomp's program lives").unwrap()
@@ -60,7 +60,7 @@ impl Oracle {
         self.hear().strip_prefix("number ").unwrap().parse().unwrap()
     }
 
-    /// The program that runc would have libseccomp make for a profile, without its part for newer calls.
+    /// The program that libseccomp generates for runc, without runc's ENOSYS part for newer calls.
     pub(crate) fn program(
         &mut self,
         profile: &LinuxSeccomp,
@@ -69,14 +69,14 @@ impl Oracle {
     ) -> Result<Vec<Instruction>, Refused> {
         let program = self.attempt(profile, archs, optimize);
         if program.is_err() {
-            // libseccomp 2.5.4 may have spoilt its memory while it took the rule back
+            // libseccomp 2.5.4 may have corrupted its memory while it removed the rule
             *self = Self::start(&self.binary.clone());
         }
         program
     }
 
-    /// The time in nanoseconds that libseccomp takes for the last program, the fastest of so many rounds.
-    #[allow(dead_code)] // for the bench, which shares this file
+    /// The time in nanoseconds that libseccomp takes for the last program, the fastest of `rounds`.
+    #[allow(dead_code)] // used by the bench, which shares this file
     pub(crate) fn time(&mut self, rounds: u32) -> u64 {
         self.say(&format!("time {rounds}"));
         self.hear().strip_prefix("time ").unwrap().parse().unwrap()

@@ -1,5 +1,5 @@
-//! The calls to try on a profile: every number of every architecture and those around, with arguments around the bounds of
-//! the conditions.
+//! The calls to try on a profile: every number of every architecture and adjacent ones, with arguments around the bounds of the
+//! conditions.
 
 use crate::bpf::Call;
 use crate::profiles;
@@ -7,7 +7,7 @@ use oci_spec::runtime::LinuxSeccomp;
 use onggi::plan::seccomp::Arch;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A small generator (xorshift64*): the tests are the same on every run.
+/// A small generator (xorshift64*), so that the tests are the same on every run.
 #[derive(Debug, Clone)]
 pub(crate) struct Random(u64);
 
@@ -47,7 +47,7 @@ pub(crate) fn calls(profile: &LinuxSeccomp, native: Arch) -> Vec<Call> {
     };
     let bounds = bounds(profile);
     for (&column, &arch) in columns.iter().zip(audits) {
-        // the calls that have conditions: both ways to reach them on x86
+        // calls with conditions: on x86 both directly and through socketcall or ipc
         let mut conditions: BTreeMap<u32, Vec<[Vec<u64>; 6]>> = BTreeMap::new();
         for row in table {
             let Some(values) = bounds.get(row.name) else { continue };
@@ -81,7 +81,7 @@ pub(crate) fn calls(profile: &LinuxSeccomp, native: Arch) -> Vec<Call> {
     calls
 }
 
-/// Every number that an architecture could have, and bounds.
+/// Every number that an architecture may have, and numbers at bounds.
 fn numbers(column: usize, table: &[profiles::Row]) -> BTreeSet<u32> {
     let mut numbers: BTreeSet<u32> = table.iter().filter_map(|row| row.numbers[column]).collect();
     numbers.extend((0..600).map(|number| if column == 2 { number | 0x4000_0000 } else { number }));

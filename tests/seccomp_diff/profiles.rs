@@ -1,4 +1,4 @@
-//! Profiles to compare: the engines' defaults as they hand them to a runtime, and the names of all calls.
+//! Profiles to compare: the engines' defaults as a runtime gets them, and the names of all calls.
 
 use crate::oracle::{self, Oracle};
 use oci_spec::runtime::{LinuxSeccomp, LinuxSeccompArg, LinuxSyscall};
@@ -11,7 +11,7 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     /// For x86_64, x86, x32, aarch64, arm, as the kernel sees them.
     pub(crate) numbers: [Option<u32>; 5],
-    /// On x86: the number of the call that carries this one, and the first argument that means it.
+    /// On x86: the number of socketcall or ipc if the call can be made through it, and the first argument that selects the call.
     pub(crate) carrier: Option<(u32, u32)>,
 }
 
@@ -119,7 +119,7 @@ fn said(profile: &LinuxSeccomp, nr: u32) -> Vec<(&str, &LinuxSyscall, Vec<LinuxS
         .collect()
 }
 
-/// What a profile says about a number, to be read in a failure.
+/// What a profile says about a number, for failure messages.
 pub(crate) fn about(profile: &LinuxSeccomp, nr: u32) -> String {
     let mut text = format!("{:?} of {:?}", profile.default_action(), profile.architectures());
     for (name, rule, args) in said(profile, nr) {
@@ -130,17 +130,17 @@ pub(crate) fn about(profile: &LinuxSeccomp, nr: u32) -> String {
     text
 }
 
-/// Whether libseccomp may get the rules of a call wrong: where several conditions meet. It keeps the comparisons of all rules of
-/// a call in one tree of 32-bit words, and shares parts of it between rules, calls and architectures. What goes on from one
-/// comparison to another may then find the wrong word loaded, or another rule's conditions (2.5.4 and 2.6.0; most often
-/// beside an upper bound). It refuses some such rules, and does not end for others.
+/// Whether libseccomp may get the rules of a call wrong, because several conditions meet. It keeps the comparisons of all rules
+/// of a call in one tree of 32-bit words and shares parts of it between rules, calls and architectures. After a jump from one
+/// comparison to another, the wrong word may be loaded, or another rule's conditions may apply (2.5.4 and 2.6.0, mostly with an
+/// upper bound). It refuses some such rules and loops forever on others.
 pub(crate) fn intricate(profile: &LinuxSeccomp, nr: u32) -> bool {
     let carried =
         |name: &str| table().iter().any(|row| row.name == name && row.carrier.is_some_and(|(by, _)| by == nr));
     said(profile, nr).iter().map(|(name, _, args)| args.len() + usize::from(carried(name))).sum::<usize>() > 1
 }
 
-/// The numbers that a profile is about, on any architecture.
+/// The numbers that a profile names, on any architecture.
 pub(crate) fn numbers(profile: &LinuxSeccomp) -> HashSet<u32> {
     let names: HashSet<&str> =
         profile.syscalls().iter().flatten().flat_map(LinuxSyscall::names).map(String::as_str).collect();

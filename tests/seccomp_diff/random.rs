@@ -4,10 +4,10 @@ use crate::probe::Random;
 use oci_spec::runtime::LinuxSeccomp;
 use serde_json::{Value, json};
 
-/// Which profiles to make.
+/// The kind of profiles to generate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Those on which libseccomp's verdict does not depend on how it stores rules.
+    /// Profiles for which libseccomp's verdict does not depend on how it stores rules.
     Clear,
     /// All.
     Any,
@@ -28,7 +28,7 @@ const ACTIONS: [(&str, Option<u32>); 10] = [
 const OPERATORS: [&str; 7] =
     ["SCMP_CMP_EQ", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_GE", "SCMP_CMP_GT"];
 
-/// A profile about some of the names.
+/// A profile with rules for some of the names.
 pub(crate) fn profile(random: &mut Random, names: &[&str], kind: Kind) -> LinuxSeccomp {
     let (default, errno) = random.of(&ACTIONS);
     let mut rules = Vec::new();
@@ -39,7 +39,7 @@ pub(crate) fn profile(random: &mut Random, names: &[&str], kind: Kind) -> LinuxS
         let action = random.of(&ACTIONS);
         let names = (0..random.below(60)).map(|_| random.of(names)).filter(|name| !about.contains(name));
         let names: Vec<_> = names.collect();
-        // a rule about nothing is refused
+        // a rule without names is refused
         if !names.is_empty() {
             rules.push(rule(&names, action, &[]));
         }
@@ -62,7 +62,7 @@ pub(crate) fn profile(random: &mut Random, names: &[&str], kind: Kind) -> LinuxS
     serde_json::from_value(profile).unwrap()
 }
 
-/// A profile with conditions for so many calls, for programs in which one jump does not reach far enough.
+/// A profile with conditions for this many calls, so that the program needs jumps longer than 255 instructions.
 pub(crate) fn large(random: &mut Random, names: &[&str], calls: usize) -> LinuxSeccomp {
     let mut names = names.to_vec();
     shuffle(random, &mut names);
@@ -78,12 +78,12 @@ pub(crate) fn large(random: &mut Random, names: &[&str], calls: usize) -> LinuxS
     serde_json::from_value(profile).unwrap()
 }
 
-/// Rules of one call whose conditions do not overlap, or say the same where they do.
+/// Rules for one call whose conditions do not overlap, or that agree where they do.
 fn clear(random: &mut Random, name: &str, rules: &mut Vec<Value>) {
     let action = random.of(&ACTIONS);
     let index = random.below(6);
     match random.below(4) {
-        // alternatives of one condition each
+        // alternatives with one condition each
         0 => {
             for _ in 0..=random.below(6) {
                 let index = if random.one_in(3) { random.below(6) } else { index };
@@ -91,14 +91,14 @@ fn clear(random: &mut Random, name: &str, rules: &mut Vec<Value>) {
                 rules.push(rule(&[name], action, &[condition(random, index, operator)]));
             }
         }
-        // several conditions, all of equality
+        // several conditions, all of them equality
         1 => {
             for _ in 0..=random.below(4) {
                 let args: Vec<Value> = indices(random).map(|index| condition(random, index, "SCMP_CMP_EQ")).collect();
                 rules.push(rule(&[name], action, &args));
             }
         }
-        // several conditions of all kinds, once
+        // one rule with several conditions of all kinds
         2 => {
             let args: Vec<Value> = indices(random)
                 .map(|index| {
@@ -108,7 +108,7 @@ fn clear(random: &mut Random, name: &str, rules: &mut Vec<Value>) {
                 .collect();
             rules.push(rule(&[name], action, &args));
         }
-        // values of one argument with an action each
+        // values of one argument, each with its action
         _ => {
             let first = value(random);
             for step in 0..=random.below(6) as u64 {
@@ -122,7 +122,7 @@ fn clear(random: &mut Random, name: &str, rules: &mut Vec<Value>) {
     }
 }
 
-/// Rules of one call as they come.
+/// Arbitrary rules for one call.
 fn any(random: &mut Random, name: &str, rules: &mut Vec<Value>) {
     let actions = [random.of(&ACTIONS), random.of(&ACTIONS)];
     for _ in 0..=random.below(5) {
@@ -158,7 +158,7 @@ fn indices(random: &mut Random) -> impl Iterator<Item = usize> + use<> {
     (0..6).filter(move |_| random.one_in(3))
 }
 
-/// Few values, so that they meet; some with an upper half.
+/// Few different values, so that conditions overlap; some of more than 32 bits.
 fn value(random: &mut Random) -> u64 {
     let small = [0, 1, 2, 3, 5, 8, 40, 0xff, 0x7e02_0000, 0xffff_ffff];
     match random.below(8) {

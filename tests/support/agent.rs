@@ -1,4 +1,4 @@
-//! A seccomp agent: takes the listener of a process from the runtime, sees its notifications, and answers them
+//! A seccomp agent: receives the listener of a process from the runtime, reads notifications, and answers them
 //! (`seccomp_unotify(2)`).
 #![allow(unsafe_code, reason = "ioctl(2) has no safe form")]
 
@@ -16,7 +16,7 @@ const CONTINUE: u32 = 1;
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Notice {
     id: u64,
-    /// The process, as this process counts.
+    /// The process's pid in our pid namespace.
     pub(crate) pid: u32,
     flags: u32,
     /// The system call.
@@ -35,11 +35,11 @@ struct Answer {
     flags: u32,
 }
 
-/// Who listens at `linux.seccomp.listenerPath`.
+/// The socket at `linux.seccomp.listenerPath`.
 #[derive(Debug)]
 pub(crate) struct Agent(Receiver);
 
-/// The listener of one filter, and what the runtime said with it.
+/// The listener of one filter, and the message that the runtime sent with it.
 #[derive(Debug)]
 pub(crate) struct Listener {
     fd: OwnedFd,
@@ -48,12 +48,12 @@ pub(crate) struct Listener {
 }
 
 impl Agent {
-    /// Listens.
+    /// Listens on a socket at `path`.
     pub(crate) fn new(path: &Path) -> Self {
         Self(Receiver::new(path))
     }
 
-    /// Takes the next listener.
+    /// Receives the next listener.
     #[track_caller]
     pub(crate) fn take(&self) -> Listener {
         let (fd, text) = self.0.take();
@@ -72,12 +72,12 @@ impl Listener {
         notice
     }
 
-    /// Lets the call happen.
+    /// Lets the system call proceed.
     pub(crate) fn allow(&self, notice: Notice) {
         self.answer(notice, 0, CONTINUE);
     }
 
-    /// Has the call fail.
+    /// Makes the system call fail with `errno`.
     pub(crate) fn deny(&self, notice: Notice, errno: i32) {
         self.answer(notice, -errno, 0);
     }
@@ -89,7 +89,7 @@ impl Listener {
             if unsafe { libc::ioctl(self.fd.as_raw_fd(), SEND, &raw const answer) } == 0 {
                 return;
             }
-            // a signal (Go's runtime sends itself some) has ended the call, which is made once more
+            // ENOENT: a signal interrupted the call (Go's runtime sends itself some), and the process repeats it
             let why = std::io::Error::last_os_error();
             assert_eq!(why.raw_os_error(), Some(libc::ENOENT), "SECCOMP_IOCTL_NOTIF_SEND: {why}");
             notice = self.next();

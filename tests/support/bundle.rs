@@ -1,4 +1,4 @@
-//! A bundle on disk and the container made of it: its own state root, id and cgroup, and a check that nothing is left.
+//! A bundle on disk and the container made from it: its own state root, id and cgroup, and a check that nothing is left.
 
 use super::runtime::{Call, Output, Runtime, peer_differs};
 use super::{Value, json, kernel, payload, reaper, until, world};
@@ -7,18 +7,18 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-/// A bundle, and a container of the same name.
+/// A bundle, and the container that is made from it.
 #[derive(Debug)]
 pub(crate) struct Bundle {
     /// The container's id; unique on this machine.
     pub(crate) id: String,
-    /// The bundle's directory; the state root and all output lie in it.
+    /// The bundle's directory; it also contains the state root and all output.
     pub(crate) dir: PathBuf,
-    /// What will stand in `config.json`.
+    /// The content of `config.json`.
     pub(crate) config: Value,
-    /// The runtime that is called.
+    /// The runtime to call.
     pub(crate) binary: PathBuf,
-    /// What stands before its own words: a script, where a shell is called that calls the runtime.
+    /// The first argument of `binary`: a script, if `binary` is a shell that calls the runtime.
     pub(crate) script: Option<PathBuf>,
     mark: String,
     calls: AtomicU32,
@@ -27,7 +27,7 @@ pub(crate) struct Bundle {
 }
 
 impl Bundle {
-    /// A bundle much as `runc spec` writes it, with the payload as its only program.
+    /// A bundle like that of `runc spec`, with the payload as its only program.
     #[track_caller]
     pub(crate) fn new(name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -56,7 +56,7 @@ impl Bundle {
 
     // ------------------------------------------------------------------------------------------ what config.json says
 
-    /// Sets the value at a JSON pointer; what is missing on the way is made. A last `-` appends to an array.
+    /// Sets the value at a JSON pointer and creates missing parents. A final `-` appends to an array.
     #[track_caller]
     pub(crate) fn set(mut self, pointer: &str, value: impl Into<Value>) -> Self {
         let mut place = &mut self.config;
@@ -83,7 +83,7 @@ impl Bundle {
         self
     }
 
-    /// Takes a key out.
+    /// Removes a key.
     #[track_caller]
     pub(crate) fn without(mut self, pointer: &str) -> Self {
         let (parent, key) = pointer.rsplit_once('/').unwrap();
@@ -93,13 +93,13 @@ impl Bundle {
         self
     }
 
-    /// What the payload shall do.
+    /// Sets what the payload does: its sub-commands, joined by `+`.
     pub(crate) fn sees(self, words: &[&str]) -> Self {
         let args: Vec<&str> = [payload::INSIDE].iter().chain(words).copied().collect();
         self.set("/process/args", args)
     }
 
-    /// The whole argument vector.
+    /// Sets the whole of `process.args`.
     pub(crate) fn args(self, args: &[&str]) -> Self {
         self.set("/process/args", args)
     }
@@ -122,27 +122,27 @@ impl Bundle {
         self.mount(destination, "bind", source, options)
     }
 
-    /// Takes a mount of the default configuration out.
+    /// Removes a mount of the default configuration.
     #[track_caller]
     pub(crate) fn without_mount(mut self, destination: &str) -> Self {
         self.config["mounts"].as_array_mut().unwrap().retain(|mount| mount["destination"] != destination);
         self
     }
 
-    /// Makes a namespace new or joins it by path, whether the default has it or not.
+    /// Asks for a new namespace, or joins one by path, in place of the default's entry of that type.
     pub(crate) fn namespace(self, kind: &str, path: Option<&str>) -> Self {
         let entry = path.map_or_else(|| json!({"type": kind}), |path| json!({"type": kind, "path": path}));
         self.without_namespace(kind).set("/linux/namespaces/-", entry)
     }
 
-    /// Shares the host's namespace.
+    /// Removes a namespace from the list, so that the container shares the host's.
     #[track_caller]
     pub(crate) fn without_namespace(mut self, kind: &str) -> Self {
         self.config["linux"]["namespaces"].as_array_mut().unwrap().retain(|entry| entry["type"] != kind);
         self
     }
 
-    /// A new user namespace: container 0 is host 100000, 65536 ids long, and the root file system belongs to it.
+    /// Asks for a new user namespace (65536 ids, container 0 is host 100000) and gives it the root file system.
     #[track_caller]
     pub(crate) fn user_namespace(self) -> Self {
         let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
@@ -157,7 +157,7 @@ impl Bundle {
         self.set("/process/capabilities", json!({"bounding": names, "effective": names, "permitted": names}))
     }
 
-    /// Adds a hook of a kind: a payload's words on the host, its environment empty but for what is given.
+    /// Adds a hook that runs the payload on the host with these sub-commands and exactly this environment.
     #[track_caller]
     pub(crate) fn hook(self, kind: &str, words: &[&str], env: &[&str]) -> Self {
         let program = payload::binary().to_str().unwrap();
@@ -193,7 +193,7 @@ impl Bundle {
         self
     }
 
-    /// Puts a symbolic link into the root file system, in the place of what is there.
+    /// Puts a symbolic link into the root file system and replaces what is at that path.
     #[track_caller]
     pub(crate) fn symlink(self, path: &str, target: impl AsRef<Path>) -> Self {
         let path = self.rootfs().join(path.trim_start_matches('/'));
@@ -202,14 +202,14 @@ impl Bundle {
         self
     }
 
-    /// Makes a directory beside the root file system, for a test to bind.
+    /// Makes a directory next to the root file system, as the source of a bind mount.
     #[track_caller]
     pub(crate) fn host_directory(&self, name: &str) -> PathBuf {
         std::fs::create_dir_all(self.path(name)).unwrap();
         self.path(name)
     }
 
-    /// Makes a file beside the root file system.
+    /// Makes a file next to the root file system.
     #[track_caller]
     pub(crate) fn host_file(&self, name: &str, text: &str) -> PathBuf {
         std::fs::write(self.path(name), text).unwrap();
@@ -226,7 +226,7 @@ impl Bundle {
         self.config.pointer("/linux/cgroupsPath").and_then(Value::as_str).unwrap_or_default().to_owned()
     }
 
-    /// A file of the container's cgroup: the controller chooses the hierarchy on v1.
+    /// The content of a file in the container's cgroup; on v1 the controller selects the hierarchy.
     #[track_caller]
     pub(crate) fn cgroup_file(&self, controller: &str, file: &str) -> String {
         let path = world::cgroup_dir(controller, &self.cgroup()).join(file);
@@ -236,7 +236,7 @@ impl Bundle {
 
     // ----------------------------------------------------------------------------------------------------- the verbs
 
-    /// Writes `config.json`, unless it stands there already: another call may be reading it.
+    /// Writes `config.json` unless it has that content already: another call may be reading it.
     fn write_config(&self) {
         let (file, text) = (self.dir.join("config.json"), serde_json::to_vec_pretty(&self.config).unwrap());
         if std::fs::read(&file).ok().as_ref() != Some(&text) {
@@ -244,14 +244,14 @@ impl Bundle {
         }
     }
 
-    /// The runtime, or the shell that calls it.
+    /// A command that calls the runtime, possibly through a shell script.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
         command.args(&self.script);
         command
     }
 
-    /// A call of the runtime with this bundle's state root; global flags may still be added, then the verb.
+    /// A call of the runtime with this bundle's state root. More global flags may be added, then the verb.
     pub(crate) fn runtime(&self) -> Call {
         self.write_config();
         let mut command = self.command();
@@ -277,12 +277,12 @@ impl Bundle {
         self.launch("run", &[]).finish()
     }
 
-    /// `run`, with what stands in `config.json`.
+    /// `run` with the configuration as it is.
     pub(crate) fn run_as_is(&self) -> Output {
         self.launch("run", &[]).finish()
     }
 
-    /// `run_as_is`, then takes apart what the test had set up, whatever came out.
+    /// `run_as_is`, then calls `undo`, whether the run succeeded or not.
     pub(crate) fn run_then(&self, undo: impl FnOnce()) -> Output {
         let output = self.run_as_is();
         undo();
@@ -299,7 +299,7 @@ impl Bundle {
         self.verb(&["start", &self.id])
     }
 
-    /// Creates and starts the container; gives the host pid of its first process.
+    /// Creates and starts the container; returns the host pid of its first process.
     pub(crate) fn up(&self) -> i32 {
         self.create().ok();
         let pid = self.pid();
@@ -307,7 +307,7 @@ impl Bundle {
         pid
     }
 
-    /// What the container launched last has printed so far.
+    /// What the most recently launched container has printed so far.
     pub(crate) fn printed(&self) -> String {
         let call = self.launched.load(Ordering::Relaxed);
         std::fs::read_to_string(self.dir.join(format!("call-{call}.out"))).unwrap_or_default()
@@ -360,7 +360,7 @@ impl Bundle {
         i32::try_from(self.state()["pid"].as_i64().unwrap()).unwrap()
     }
 
-    /// Waits for an adopted process to end; its status as a shell says it.
+    /// Waits for an adopted process to end; returns its status as a shell reports it.
     #[track_caller]
     pub(crate) fn exit_code(&self, pid: i32) -> i32 {
         let status = reaper::status_of(pid, self.born, super::patience());
@@ -369,7 +369,7 @@ impl Bundle {
 
     // ----------------------------------------------------------------------------------------------- nothing is left
 
-    /// What is left of the container: processes, cgroups, mounts, state.
+    /// Lists what is left of the container: processes, cgroups, mounts, state.
     #[track_caller]
     pub(crate) fn left(&self) -> Vec<String> {
         let mut left: Vec<String> =
@@ -383,7 +383,7 @@ impl Bundle {
                 .map(|m| format!("mount {}", m.point)),
         );
         let states = std::fs::read_dir(self.state_root()).into_iter().flatten().flatten();
-        // a dot begins a runtime's own cache, crun's `.cache`; a container's id cannot be told from it but by its mark
+        // names with a leading dot are a runtime's own cache (crun's `.cache`), unless they contain the mark of our ids
         left.extend(
             states
                 .filter(|e| e.file_name().to_string_lossy().contains(&self.mark))
@@ -392,7 +392,7 @@ impl Bundle {
         left
     }
 
-    /// The container must have left nothing. A process that was just killed may take a moment to go.
+    /// Asserts that the container has left nothing. Waits a moment, since killed processes take time to disappear.
     #[track_caller]
     pub(crate) fn nothing_left(&self) {
         let end = Instant::now() + std::time::Duration::from_secs(3);
@@ -407,7 +407,7 @@ impl Bundle {
         }
     }
 
-    /// Takes away by force whatever is left.
+    /// Removes by force whatever is left.
     fn clean(&self) {
         for _ in 0..50 {
             for (pid, _) in kernel::processes_with(&self.mark) {
@@ -449,7 +449,7 @@ impl Drop for Bundle {
     }
 }
 
-/// Much as `runc spec` writes it; no cgroup mount, and a root file system that can be written.
+/// Like the output of `runc spec`, without the cgroup mount and with a writable root file system.
 fn default_config(id: &str) -> Value {
     let caps = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
     let namespaces = ["pid", "network", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({"type": kind}));

@@ -1,33 +1,33 @@
-//! Facts from outside: what `/proc` and the cgroup files say about a process.
+//! Facts seen from outside the container: what `/proc` and the cgroup files say about a process.
 
 use super::world::{self, World, world};
 use std::fs;
 use std::path::Path;
 
-/// One mount as `/proc/PID/mountinfo` tells it (proc(5)).
+/// One line of `/proc/PID/mountinfo` (proc(5)).
 #[derive(Debug, Clone)]
 pub(crate) struct Mount {
-    /// The number of the file system's device.
+    /// The file system's device number.
     pub(crate) device: String,
-    /// Where.
+    /// The mount point.
     pub(crate) point: String,
-    /// The mount's own flags, comma-separated.
+    /// The per-mount flags, comma-separated.
     pub(crate) options: Vec<String>,
     /// `shared:N`, `master:N`, `unbindable`.
     pub(crate) tags: Vec<String>,
     /// The file system's type.
     pub(crate) fstype: String,
-    /// The file system's flags and options.
+    /// The superblock's flags and options.
     pub(crate) super_options: Vec<String>,
 }
 
 impl Mount {
-    /// Whether the mount itself carries a flag.
+    /// Whether the mount has a flag.
     pub(crate) fn has(&self, option: &str) -> bool {
         self.options.iter().any(|o| o == option)
     }
 
-    /// Whether the file system carries an option.
+    /// Whether the superblock has an option.
     pub(crate) fn super_has(&self, option: &str) -> bool {
         self.super_options.iter().any(|o| o == option)
     }
@@ -65,7 +65,7 @@ fn mount(line: &str) -> Option<Mount> {
     })
 }
 
-/// The last mount at a place: the one that is seen.
+/// The topmost mount at a path.
 #[track_caller]
 pub(crate) fn mount_at(mounts: &[Mount], point: &str) -> Mount {
     mounts.iter().rev().find(|m| m.point == point).cloned().unwrap_or_else(|| {
@@ -84,7 +84,7 @@ pub(crate) fn status_field(pid: i32, name: &str) -> Option<String> {
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(|value| value.trim().to_owned())
 }
 
-/// The state letter of a process; `None` when it is gone.
+/// The state letter of a process; `None` once it no longer exists.
 pub(crate) fn process_state(pid: i32) -> Option<char> {
     status_field(pid, "State")?.chars().next()
 }
@@ -96,7 +96,7 @@ pub(crate) fn namespace(pid: impl std::fmt::Display, name: &str) -> String {
     fs::read_link(&link).unwrap_or_else(|e| panic!("{link}: {e}")).display().to_string()
 }
 
-/// The cgroup of a process in one controller's hierarchy (v2: in the one there is).
+/// The cgroup of a process in one controller's hierarchy (v2 has only one hierarchy).
 #[track_caller]
 pub(crate) fn cgroup_of(pid: i32, controller: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
@@ -108,7 +108,7 @@ pub(crate) fn cgroup_of(pid: i32, controller: &str) -> String {
     line.map(|(_, path)| path.to_owned()).unwrap_or_else(|| panic!("no {controller} cgroup of {pid} in:\n{text}"))
 }
 
-/// Every process that mentions `mark` in its cgroup, command line or environment.
+/// Every process with `mark` in its cgroup path, command line or environment.
 #[track_caller]
 pub(crate) fn processes_with(mark: &str) -> Vec<(i32, String)> {
     let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
@@ -126,7 +126,7 @@ pub(crate) fn processes_with(mark: &str) -> Vec<(i32, String)> {
         .collect()
 }
 
-/// Every cgroup directory whose path mentions `mark`, deepest first.
+/// Every cgroup directory with `mark` in its path, deepest first.
 pub(crate) fn cgroups_with(mark: &str) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for top in world::hierarchies() {
@@ -149,7 +149,7 @@ fn collect_cgroups(dir: &Path, mark: &str, inside: bool, depth: usize, found: &m
     }
 }
 
-/// Why a process hangs: where it sleeps, in the kernel's words.
+/// Where a hanging process sleeps in the kernel.
 pub(crate) fn where_it_hangs(pid: i32) -> String {
     let file = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
     format!(

@@ -1,18 +1,18 @@
-//! The fixture language of the integration tests, so that a test reads like a sentence:
+//! The helpers of the integration tests. With them a test reads like a sentence:
 //! `Bundle::new("readonly").set("/root/readonly", true).run(&["open", "/new", "w"]).ok().has("open /new w", "EROFS")`.
 //!
-//! * `bundle`: a bundle on disk, its `config.json`, and the container made of it; checks at its end that nothing is left;
-//! * `runtime`: which binary is under test, one call of it, and what came out;
-//! * `world`: what this machine offers: cgroup mode, controllers;
-//! * `kernel`: facts from outside, out of `/proc` and the cgroup files;
-//! * `reaper`: the test process as the subreaper that an engine's shim is;
+//! * `bundle`: a bundle on disk, its `config.json`, and the container made from it; checks on drop that nothing is left;
+//! * `runtime`: the binary under test, one call of it, and its output;
+//! * `world`: the cgroup layout of this machine: mode, controllers;
+//! * `kernel`: facts seen from outside the container, from `/proc` and the cgroup files;
+//! * `reaper`: makes the test process a subreaper, as an engine's shim is;
 //! * `tty`: pseudoterminals and the sockets that carry descriptors;
-//! * `agent`: who answers for a seccomp filter;
-//! * `process`: processes that join: members of a cgroup, callers of a special kind;
+//! * `agent`: a seccomp agent, which answers notifications of a filter;
+//! * `process`: members of a cgroup, and callers with unusual signals, limits or descriptors;
 //! * `user`: callers without privileges;
-//! * `private`: a small host of its own, for attackers who look at processes;
-//! * `swapper`: the neighbour who exchanges names on a shared volume;
-//! * `payload`: the program inside.
+//! * `private`: private pid and mount namespaces that stand for a host, for attackers that look at its processes;
+//! * `swapper`: an attacker that exchanges names on a shared volume;
+//! * `payload`: the program that runs in the container.
 
 pub(crate) mod agent;
 pub(crate) mod bundle;
@@ -34,14 +34,14 @@ pub(crate) use world::{World, world};
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take before it counts as hung: generous, the machine may be busy. `ONGGI_TEST_PATIENCE` sets
-/// other seconds, for runs that are meant to fail.
+/// How long anything may take before it counts as hung. Long, since the machine may be busy. `ONGGI_TEST_PATIENCE` sets
+/// it in seconds, for runs that are expected to fail.
 pub(crate) fn patience() -> Duration {
     let seconds = std::env::var("ONGGI_TEST_PATIENCE").ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(seconds.unwrap_or(60))
 }
 
-/// Waits until `ready` gives something.
+/// Waits until `ready` returns a value.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     let patience = patience();

@@ -1,4 +1,4 @@
-//! Where the payload program is, and how it comes into a root file system.
+//! Builds the payload program and puts it into root file systems.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// The payload's name inside a container.
 pub(crate) const INSIDE: &str = "/payload";
 
-/// The built payload. `cargo test` builds it with the tests; `cargo test --test integration` does not, so it is built here.
+/// The path of the built payload. `cargo test --test integration` does not build examples, so it is built here if needed.
 #[track_caller]
 pub(crate) fn binary() -> &'static Path {
     static FOUND: OnceLock<PathBuf> = OnceLock::new();
@@ -40,19 +40,19 @@ fn build(own: &Path) {
     finish(&mut cargo, Duration::from_secs(600));
 }
 
-/// Puts the payload into a directory as `name`: a hard link where that can be, it is large.
+/// Puts the payload into a directory as `name`: as a hard link if possible, since it is large.
 pub(crate) fn place(dir: &Path, name: &str) {
     let target = dir.join(name.trim_start_matches('/'));
     if std::fs::hard_link(binary(), &target).is_ok() {
         return;
     }
-    // by a process of its own: what another test's thread forks meanwhile would hold our descriptor, open for writing,
-    // until it executes, and the kernel executes no file that somebody can write
+    // Copied by another process. If we had the file open for writing, a child that another thread forks meanwhile would
+    // inherit the descriptor until its execve, and executing the file would fail with ETXTBSY.
     let mut copy = std::process::Command::new("cp");
     finish(copy.arg(binary()).arg(&target), Duration::from_secs(60));
 }
 
-/// Runs a program that must succeed.
+/// Runs a program and asserts that it succeeds.
 fn finish(command: &mut std::process::Command, most: Duration) {
     let born = Instant::now();
     super::reaper::start();

@@ -1,5 +1,5 @@
-//! A small host of its own: a pid and a mount namespace, private, with a first process that reaps. What looks at other
-//! people's processes is tried in there, and everything in it ends with it.
+//! A private "host": a pid and a mount namespace with a first process that reaps. Tests in which an attacker looks at
+//! other processes run in it, so that they cannot touch the machine's own. All of its processes end with it.
 
 use super::runtime::{Call, Running, Runtime};
 use super::{Bundle, payload, until};
@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The two namespaces, and a directory for what belongs to them.
+/// The two namespaces, and a directory for their files.
 #[derive(Debug)]
 pub(crate) struct Private {
     outer: Running,
-    /// The first process, as this process counts.
+    /// The first process's pid in our pid namespace.
     pub(crate) pid: i32,
-    /// A directory of the host.
+    /// A directory of this host.
     pub(crate) dir: PathBuf,
-    /// A word that nobody in a container may come to know: the name of the directory that is a mount of this host.
+    /// A secret that no container may learn: the name of a mount point that only this host has.
     pub(crate) token: String,
 }
 
 impl Private {
-    /// Makes them. `token` names a mount point that only this host has.
+    /// Creates the namespaces. `token` names a mount point that only this host has.
     #[track_caller]
     pub(crate) fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -42,7 +42,7 @@ impl Private {
         Self { outer, pid, dir, token }
     }
 
-    /// Has the bundle's runtime called in there; `flags` are global ones of its command line.
+    /// Makes the bundle's runtime run on this host, with these global flags.
     #[track_caller]
     pub(crate) fn hosts(&self, mut bundle: Bundle, flags: &[&str]) -> Bundle {
         let script = bundle.path("in-private");
@@ -57,12 +57,12 @@ impl Private {
         bundle
     }
 
-    /// The pid namespace, for a container to join.
+    /// The path of the pid namespace, for a container to join.
     pub(crate) fn pid_namespace(&self) -> String {
         format!("/proc/{}/ns/pid", self.pid)
     }
 
-    /// A file of this host.
+    /// Creates a file of this host.
     #[track_caller]
     pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
         std::fs::write(self.dir.join(name), text).unwrap();
@@ -72,7 +72,7 @@ impl Private {
 
 impl Drop for Private {
     fn drop(&mut self) {
-        // the kernel ends all others when the first process of their pid namespace ends
+        // the kernel kills all processes of a pid namespace when its first process ends
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), nix::sys::signal::Signal::SIGKILL);
         self.outer.kill(libc::SIGKILL);
         let end = std::time::Instant::now() + std::time::Duration::from_secs(5);

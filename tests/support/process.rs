@@ -1,5 +1,5 @@
-//! What tests of exec need beside a container: who is in a cgroup, a signal through a pidfd, and callers with descriptors
-//! or processors of their own.
+//! Helpers for processes: the members of a cgroup, signals through a pidfd, and callers that start the runtime with
+//! unusual descriptors, signals, limits, affinity, cgroups or mounts.
 #![allow(unsafe_code, reason = "dup2, sched_setaffinity and pidfd_send_signal have no safe form")]
 
 use super::world::{World, cgroup_dir, world};
@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The processes of a container's cgroup, without those below it.
+/// The processes of a container's cgroup, without those of its sub-cgroups.
 #[track_caller]
 pub(crate) fn members(cgroup: &str) -> Vec<i32> {
     let file = cgroup_dir(if world() == World::V2 { "" } else { "pids" }, cgroup).join("cgroup.procs");
@@ -16,7 +16,7 @@ pub(crate) fn members(cgroup: &str) -> Vec<i32> {
     text.lines().filter_map(|line| line.parse().ok()).collect()
 }
 
-/// Sends a signal to the process that a pidfd means.
+/// Sends a signal to the process that a pidfd refers to.
 #[track_caller]
 pub(crate) fn signal_through(pidfd: &OwnedFd, signal: i32) {
     // SAFETY: plain numbers and a null pointer.
@@ -24,13 +24,13 @@ pub(crate) fn signal_through(pidfd: &OwnedFd, signal: i32) {
     assert_eq!(sent, 0, "pidfd_send_signal: {}", std::io::Error::last_os_error());
 }
 
-/// Gives a program copies of a descriptor under these numbers.
+/// Gives a program duplicates of a descriptor under these numbers.
 pub(crate) fn give(command: &mut Command, fd: RawFd, numbers: &'static [RawFd]) {
     // SAFETY: dup2 and fcntl are async-signal-safe and touch nothing of ours.
     unsafe {
         command.pre_exec(move || {
             for number in numbers {
-                // dup2 of a number onto itself would leave close-on-exec as it is
+                // dup2 of a number onto itself does not clear close-on-exec
                 if fd == *number {
                     libc::fcntl(fd, libc::F_SETFD, 0);
                 } else {
@@ -68,9 +68,9 @@ pub(crate) fn ignoring(command: &mut Command, signal: i32) {
     }
 }
 
-/// Starts a program that heeds what a terminal and its user send: whoever runs the tests in the background of a shell
-/// ignores some of it, and hands that on.
-pub(crate) fn heeding(command: &mut Command) {
+/// Starts a program with the default action for the signals of a terminal. Tests that run in the background of a shell
+/// ignore some of them and would pass that on.
+pub(crate) fn with_default_signals(command: &mut Command) {
     // SAFETY: signal(2) is async-signal-safe.
     unsafe {
         command.pre_exec(|| {
@@ -96,7 +96,7 @@ pub(crate) fn blocking(command: &mut Command) {
 }
 
 /// Starts a program with a nice value.
-pub(crate) fn nicer(command: &mut Command, value: libc::c_int) {
+pub(crate) fn with_nice(command: &mut Command, value: libc::c_int) {
     // SAFETY: setpriority(2) is a plain system call.
     unsafe {
         command.pre_exec(move || match libc::setpriority(libc::PRIO_PROCESS, 0, value) {
@@ -107,7 +107,7 @@ pub(crate) fn nicer(command: &mut Command, value: libc::c_int) {
 }
 
 /// Starts a program with a file mode creation mask.
-pub(crate) fn masking(command: &mut Command, mask: libc::mode_t) {
+pub(crate) fn with_umask(command: &mut Command, mask: libc::mode_t) {
     // SAFETY: umask(2) is async-signal-safe and always succeeds.
     unsafe {
         command.pre_exec(move || {
@@ -117,7 +117,7 @@ pub(crate) fn masking(command: &mut Command, mask: libc::mode_t) {
     }
 }
 
-/// Starts a program that may have so many descriptors.
+/// Starts a program with `RLIMIT_NOFILE` set to `count`.
 pub(crate) fn with_descriptors(command: &mut Command, count: libc::rlim_t) {
     // SAFETY: setrlimit(2) is async-signal-safe and reads a live local.
     unsafe {
@@ -131,18 +131,18 @@ pub(crate) fn with_descriptors(command: &mut Command, count: libc::rlim_t) {
     }
 }
 
-/// Starts a program for whom a system call answers an error, as on a kernel that does not have it.
+/// Starts a program for which a system call fails with `errno`, as on a kernel without it.
 pub(crate) fn without_call(command: &mut Command, number: i64, errno: i32) {
     without(command, (number, vec![]), errno);
 }
 
-/// Starts a program for whom a system call with this first argument answers an error.
+/// Starts a program for which a system call with this first argument fails with `errno`.
 #[track_caller]
 pub(crate) fn without_argument(command: &mut Command, number: i64, first: u64, errno: i32) {
     without_value(command, number, (0, first), errno);
 }
 
-/// Starts a program for whom a system call with this third argument answers an error.
+/// Starts a program for which a system call with this third argument fails with `errno`.
 pub(crate) fn without_third_argument(command: &mut Command, number: i64, third: u64, errno: i32) {
     without_value(command, number, (2, third), errno);
 }
@@ -160,14 +160,14 @@ fn without(command: &mut Command, rule: (i64, Vec<seccompiler::SeccompRule>), er
     let arch = std::env::consts::ARCH.try_into().unwrap();
     let program: BpfProgram =
         SeccompFilter::new(rules, SeccompAction::Allow, action, arch).unwrap().try_into().unwrap();
-    // SAFETY: prctl(2) and seccomp(2) are async-signal-safe, and the program was made before.
+    // SAFETY: prctl(2) and seccomp(2) are async-signal-safe, and the filter was compiled before.
     unsafe {
         command.pre_exec(move || seccompiler::apply_filter(&program).map_err(|_| std::io::Error::last_os_error()));
     }
 }
 
-/// Starts a program in a mount namespace of its own, in which a file system is mounted at a place.
-pub(crate) fn beside_a_mount(command: &mut Command, place: &Path) {
+/// Starts a program in a mount namespace of its own with a file system mounted at `place`.
+pub(crate) fn with_extra_mount(command: &mut Command, place: &Path) {
     use nix::mount::{MsFlags, mount};
     let place = place.to_owned();
     // SAFETY: unshare(2) and mount(2) are plain system calls, and the strings were made before.
@@ -181,7 +181,7 @@ pub(crate) fn beside_a_mount(command: &mut Command, place: &Path) {
     }
 }
 
-/// Starts a program in the cgroups whose `cgroup.procs` these are.
+/// Starts a program in the cgroups with these `cgroup.procs` files.
 pub(crate) fn in_cgroups(command: &mut Command, files: Vec<PathBuf>) {
     // SAFETY: each write is a plain open(2), write(2) and close(2).
     unsafe {
@@ -189,7 +189,7 @@ pub(crate) fn in_cgroups(command: &mut Command, files: Vec<PathBuf>) {
     }
 }
 
-/// Starts a program that may have so many bytes of memory.
+/// Starts a program with `RLIMIT_AS` set to `bytes`.
 pub(crate) fn with_memory(command: &mut Command, bytes: libc::rlim_t) {
     // SAFETY: setrlimit(2) is async-signal-safe and reads a live local.
     unsafe {
@@ -213,8 +213,8 @@ pub(crate) fn with_file_size(command: &mut Command, bytes: libc::rlim_t) {
     }
 }
 
-/// Starts a program as some callers do: with signals ignored, and others blocked.
-pub(crate) fn polluted(command: &mut Command) {
+/// Starts a program with some signals ignored and others blocked, as some callers do.
+pub(crate) fn with_odd_signals(command: &mut Command) {
     // SAFETY: signal(2) and sigprocmask(2) are async-signal-safe, and change the child alone.
     unsafe {
         command.pre_exec(|| {

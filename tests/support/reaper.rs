@@ -1,8 +1,8 @@
-//! The test process as an engine's shim: it adopts orphans and reaps them, and it chooses its cgroup world before `main`.
+//! Makes the test process a child subreaper, as an engine's shim is, and selects the cgroup layout before `main`.
 //!
-//! PID 1 of a small machine may not reap; a container whose runtime has left would stay a zombie and count as running.
-//! So this process is a child subreaper, and one thread takes every child that ends, runtimes and orphans alike, and
-//! keeps its status. Nobody else may wait: children are started with `Command::spawn` and waited for with [`status_of`].
+//! PID 1 of a small machine may not reap; a container whose runtime has exited would then stay a zombie and count as
+//! running. So this process adopts orphans, and one thread waits for every child, runtimes and orphans alike, and keeps
+//! its status. No other code may wait: children are started with `Command::spawn` and waited for with [`status_of`].
 #![allow(unsafe_code, reason = "a function before `main`, while there is one thread, is a linker section")]
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::process::ExitStatus;
 use std::sync::{Condvar, Mutex, Once};
 use std::time::{Duration, Instant};
 
-/// Process id, and what became of it when.
+/// Process id, exit status, and when it was reaped.
 static ENDED: Mutex<Option<HashMap<i32, (Instant, ExitStatus)>>> = Mutex::new(None);
 static BELL: Condvar = Condvar::new();
 static REAPER: Once = Once::new();
@@ -28,7 +28,7 @@ extern "C" fn before_main() {
     super::world::choose();
 }
 
-/// Starts the reaper; called before any child is.
+/// Starts the reaper thread; called before any child is started.
 pub(crate) fn start() {
     REAPER.call_once(|| {
         std::thread::spawn(reap);
@@ -50,14 +50,14 @@ fn reap() {
     }
 }
 
-/// The status of a child (own or adopted) that ended after `born`, once it has; `None` when `patience` runs out.
+/// Waits for a child (own or adopted) that ends after `born` and returns its status; `None` after `patience`.
 #[track_caller]
 pub(crate) fn status_of(pid: i32, born: Instant, patience: Duration) -> Option<ExitStatus> {
     let end = Instant::now() + patience;
     let mut ended = ENDED.lock().unwrap();
     loop {
         match ended.get_or_insert_default().get(&pid) {
-            // an older entry belongs to an earlier process of that number
+            // an older entry belongs to an earlier process with the same pid
             Some((when, status)) if *when >= born => return Some(*status),
             Some(_) | None => {}
         }
@@ -66,7 +66,7 @@ pub(crate) fn status_of(pid: i32, born: Instant, patience: Duration) -> Option<E
     }
 }
 
-/// As a shell says it: 0 to 255, or 128 and the signal's number.
+/// The status as a shell reports it: 0 to 255, or 128 plus the signal's number.
 pub(crate) fn code(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }

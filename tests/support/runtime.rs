@@ -1,6 +1,6 @@
-//! Which runtime is under test, one call of it, and what came out.
+//! The runtime under test, one call of it, and its output.
 //!
-//! `ONGGI_RUNTIME=/usr/sbin/runc` points the suite at another runtime: that is how the tests themselves are proved.
+//! `ONGGI_RUNTIME=/usr/sbin/runc` runs the suite on another runtime, which checks the tests themselves.
 
 use super::{Value, patience, reaper};
 use std::fs::File;
@@ -13,16 +13,16 @@ use std::time::{Duration, Instant};
 /// The binary under test.
 #[derive(Debug)]
 pub(crate) struct Runtime {
-    /// Its file.
+    /// The path of its binary.
     pub(crate) path: PathBuf,
-    /// `onggi`, `runc`, `crun`, `youki`: what it calls itself.
+    /// `onggi`, `runc`, `crun`, `youki`: the name that `--version` prints.
     pub(crate) name: String,
-    /// `1.3.6`: numbers that compare.
+    /// The version, such as `1.3.6`, as numbers that can be compared.
     pub(crate) version: Vec<u32>,
 }
 
 impl Runtime {
-    /// The binary under test, asked once for its name and version.
+    /// The binary under test; its name and version are queried once.
     #[track_caller]
     pub(crate) fn get() -> &'static Self {
         static CHOSEN: OnceLock<Runtime> = OnceLock::new();
@@ -47,14 +47,14 @@ impl Runtime {
         })
     }
 
-    /// Whether the binary under test is this project's own.
+    /// Whether the binary under test is onggi.
     pub(crate) fn is_onggi(&self) -> bool {
         self.name == "onggi"
     }
 }
 
-/// Whether the runtime under test is one of `peers` (`"runc"`, `"runc<1.2"`), which is known to differ here: `why` says
-/// in what. The test then stops, and says so on standard error past the harness. Never true for onggi.
+/// Whether the runtime under test is one of `peers` (`"runc"`, `"runc<1.2"`), which is known to differ here; `why` says
+/// how. If so, this prints a note to the real standard error, and the test stops. Never true for onggi.
 pub(crate) fn peer_differs(peers: &[&str], why: &str) -> bool {
     let runtime = Runtime::get();
     let fits = |peer: &&str| match peer.split_once('<') {
@@ -73,14 +73,14 @@ pub(crate) fn peer_differs(peers: &[&str], why: &str) -> bool {
     differs
 }
 
-/// Says that a test has nothing to look at on this machine or in this world, and why; always true.
+/// Prints that this machine or cgroup layout cannot run a test, and why; always returns true.
 pub(crate) fn not_here(why: &str) -> bool {
     let test = std::thread::current().name().unwrap_or("?").to_owned();
     let _ = nix::unistd::write(std::io::stderr(), format!("NOT HERE {test}: {why}\n").as_bytes());
     true
 }
 
-/// One call of a program, its standard output and error in files: a container that stays keeps writing to them.
+/// One call of a program. Its output goes to files, because a container may keep writing after the runtime has exited.
 #[derive(Debug)]
 pub(crate) struct Call {
     command: Command,
@@ -89,7 +89,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// A call whose output goes to `said.out` and `said.err`.
+    /// A call whose output goes to `SAID.out` and `SAID.err`.
     pub(crate) fn new(command: Command, said: &Path) -> Self {
         let mut call = Self { command, said: said.to_path_buf(), stdin: None };
         call.command.stdin(Stdio::null()).env_remove("NOTIFY_SOCKET").env_remove("LISTEN_FDS");
@@ -119,13 +119,13 @@ impl Call {
         self
     }
 
-    /// Gives the program something to read on standard input.
+    /// Sets what the program reads on standard input.
     pub(crate) fn stdin(mut self, bytes: &[u8]) -> Self {
         self.stdin = Some(bytes.to_vec());
         self
     }
 
-    /// Makes one descriptor the program's standard input, output and error.
+    /// Uses one descriptor as standard input, output and error.
     #[track_caller]
     pub(crate) fn stdio(mut self, fd: &OwnedFd) -> Self {
         let copy = || Stdio::from(fd.try_clone().unwrap());
@@ -134,7 +134,7 @@ impl Call {
         self
     }
 
-    /// The command itself, for what has no word here.
+    /// Changes the underlying `Command`.
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Command)) -> Self {
         change(&mut self.command);
         self
@@ -157,7 +157,7 @@ impl Call {
         let line = format!("{:?}", self.command);
         let mut child = self.command.spawn().unwrap_or_else(|e| panic!("{line}: {e}"));
         if let (Some(bytes), Some(mut pipe)) = (&self.stdin, child.stdin.take()) {
-            // a program that does not read is no mistake of the test
+            // ignore EPIPE: the program need not read its input
             let _ = std::io::Write::write_all(&mut pipe, bytes);
         }
         Running { pid: i32::try_from(child.id()).unwrap(), born, line, said: self.said }
@@ -180,12 +180,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Waits for its end; a program that hangs is killed and told of.
+    /// Waits for its end; a program that hangs is killed and reported.
     pub(crate) fn finish(self) -> Output {
         self.finish_within(patience())
     }
 
-    /// `finish`, within a time of the test's choice.
+    /// `finish`, with another time limit.
     #[track_caller]
     pub(crate) fn finish_within(self, patience: Duration) -> Output {
         let Some(status) = reaper::status_of(self.pid, self.born, patience) else {
@@ -211,10 +211,10 @@ impl Running {
     }
 }
 
-/// What came out of a call.
+/// The result of a call.
 #[derive(Debug, Clone)]
 pub(crate) struct Output {
-    /// Exit status, or 128 and the signal.
+    /// Exit status, or 128 plus the signal.
     pub(crate) code: i32,
     /// Standard output.
     pub(crate) stdout: String,
@@ -224,25 +224,25 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// It must have ended with 0.
+    /// Asserts that it exited with 0.
     pub(crate) fn ok(self) -> Self {
         self.code(0)
     }
 
-    /// It must have ended with this status.
+    /// Asserts that it exited with this status.
     #[track_caller]
     pub(crate) fn code(self, code: i32) -> Self {
         assert_eq!(self.code, code, "exit status of {self}");
         self
     }
 
-    /// It must have failed with this status and said this on standard error.
+    /// Asserts that it failed with this status and printed this phrase on standard error.
     #[track_caller]
     pub(crate) fn fails(self, code: i32, phrase: &str) -> Self {
         assert!(self.code != 0, "no failure of {self}");
-        // another runtime's words and statuses are its own
+        // other runtimes may have other texts and statuses
         if Runtime::get().name == "runc" || Runtime::get().is_onggi() {
-            // the text log format quotes its message
+            // the text log format quotes the message
             let said = self.stderr.replace("\\\"", "\"");
             assert!(said.contains(phrase), "{phrase:?} is not in the error of {self}");
             assert_eq!(self.code, code, "exit status of {self}");
@@ -250,26 +250,26 @@ impl Output {
         self
     }
 
-    /// What the payload said about `key`.
+    /// The value that the payload printed for `key`.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.stdout.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim)
     }
 
-    /// The payload must have said exactly this about `key`.
+    /// Asserts that the payload printed exactly this value for `key`.
     #[track_caller]
     pub(crate) fn has(self, key: &str, value: &str) -> Self {
         assert_eq!(self.get(key), Some(value), "{key} in {self}");
         self
     }
 
-    /// Standard output must hold this line.
+    /// Asserts that standard output contains this line.
     #[track_caller]
     pub(crate) fn says(self, line: &str) -> Self {
         assert!(self.stdout.lines().any(|l| l.trim_end() == line), "no line {line:?} in {self}");
         self
     }
 
-    /// Standard output as JSON.
+    /// Standard output, parsed as JSON.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("not JSON: {e}: {self}"))

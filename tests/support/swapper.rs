@@ -1,4 +1,4 @@
-//! A neighbour on a shared volume: exchanges two names in a directory, as fast as it can, until it is dropped.
+//! An attacker on a shared volume: exchanges two names in a directory as fast as it can, until it is dropped.
 #![allow(unsafe_code, reason = "not every C library has a function for renameat2(2)")]
 
 use std::ffi::CString;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// The thread that exchanges.
+/// The thread that exchanges the names.
 #[derive(Debug)]
 pub(crate) struct Swapper {
     stop: Arc<AtomicBool>,
@@ -17,14 +17,14 @@ pub(crate) struct Swapper {
 }
 
 impl Swapper {
-    /// Begins to exchange `DIR/one` and `DIR/other`, both of which must be there.
+    /// Starts to exchange `DIR/one` and `DIR/other`, both of which must exist.
     #[track_caller]
     pub(crate) fn of(dir: &Path, one: &str, other: &str) -> Self {
         let c_path = |name| CString::new(dir.join(name).into_os_string().into_encoded_bytes()).unwrap();
         let (one, other) = (c_path(one), c_path(other));
         exchange(&one, &other).unwrap();
         Self::repeating(move |round| {
-            // pauses of different lengths: a rhythm could run beside the runtime's own for ever
+            // pauses of varying length: a fixed period could stay out of step with the runtime forever
             match round % 4 {
                 1 => std::thread::sleep(Duration::from_micros(round * 7919 % 60)),
                 2 => (0..round * 7919 % 3000).for_each(|_| std::hint::spin_loop()),
@@ -34,7 +34,7 @@ impl Swapper {
         })
     }
 
-    /// Repeats any other act of a neighbour's until it is dropped; an act says whether it did something.
+    /// Repeats another act until it is dropped; the act returns whether it did something.
     pub(crate) fn repeating(mut act: impl FnMut(u64) -> bool + Send + 'static) -> Self {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let thread = std::thread::spawn({
@@ -51,7 +51,7 @@ impl Swapper {
         Self { stop, done, thread: Some(thread) }
     }
 
-    /// How often it has done something.
+    /// How often it has acted.
     pub(crate) fn count(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
     }

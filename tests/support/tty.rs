@@ -1,4 +1,4 @@
-//! Pseudoterminals, and the sockets that carry descriptors: what conmon and the shim do for a runtime.
+//! Pseudoterminals, and sockets that carry descriptors, as conmon and containerd's shim use them.
 #![allow(unsafe_code, reason = "ioctl(2) has no safe form")]
 
 use super::until;
@@ -11,22 +11,22 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-/// A listening socket that takes one descriptor of one connection.
+/// A listening socket that receives one descriptor per connection.
 #[derive(Debug)]
 pub(crate) struct Receiver {
     listener: UnixListener,
-    /// Where it listens.
+    /// The socket's path.
     pub(crate) path: PathBuf,
 }
 
 impl Receiver {
-    /// Listens. The path is short: a socket's address holds 107 bytes.
+    /// Listens on `path`, which must fit into the 107 bytes of a socket address.
     #[track_caller]
     pub(crate) fn new(path: &Path) -> Self {
         Self { listener: UnixListener::bind(path).unwrap(), path: path.to_path_buf() }
     }
 
-    /// Takes the descriptor and the text that came with it.
+    /// Receives a descriptor and the text sent with it.
     #[track_caller]
     pub(crate) fn take(&self) -> (OwnedFd, String) {
         self.listener.set_nonblocking(true).unwrap();
@@ -34,13 +34,13 @@ impl Receiver {
         stream.set_nonblocking(false).unwrap();
         stream.set_read_timeout(Some(super::patience())).unwrap();
         let received = receive(stream.as_raw_fd());
-        // one message a connection, which ends behind it
+        // one message per connection, which is then closed
         assert_eq!(stream.read(&mut [0]).unwrap(), 0);
         received
     }
 }
 
-/// Gives a program descriptors at numbers of the test's choice, in the child alone: other tests start programs too.
+/// Gives a program descriptors at chosen numbers. Done in the child, because other tests start programs in parallel.
 pub(crate) fn inherit(command: &mut std::process::Command, fds: Vec<(RawFd, OwnedFd)>) {
     use std::os::unix::process::CommandExt;
     let place = move || {
@@ -56,7 +56,7 @@ pub(crate) fn inherit(command: &mut std::process::Command, fds: Vec<(RawFd, Owne
     unsafe { command.pre_exec(place) };
 }
 
-/// A descriptor whose number is out of the way of the small ones.
+/// A duplicate of a descriptor with a number of at least 100.
 #[track_caller]
 pub(crate) fn high(fd: &impl AsRawFd) -> OwnedFd {
     // SAFETY: the kernel makes a new descriptor at 100 or above, and this is its one owner.
@@ -87,7 +87,7 @@ pub(crate) fn receive(socket: RawFd) -> (OwnedFd, String) {
     (fd, String::from_utf8_lossy(&text[..length]).into_owned())
 }
 
-/// The master's side of a pseudoterminal, and everything that was read from it so far.
+/// The master of a pseudoterminal, and everything read from it so far.
 #[derive(Debug)]
 pub(crate) struct Terminal {
     master: File,
@@ -95,7 +95,7 @@ pub(crate) struct Terminal {
 }
 
 impl Terminal {
-    /// A pseudoterminal of the test's own; also gives the other side.
+    /// Opens a new pseudoterminal; also returns the slave.
     #[track_caller]
     pub(crate) fn open() -> (Self, OwnedFd) {
         let master: PtyMaster = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
@@ -108,12 +108,12 @@ impl Terminal {
         (Self::of(master), slave.into())
     }
 
-    /// A master that somebody sent.
+    /// Wraps a master that was received.
     pub(crate) fn of(master: OwnedFd) -> Self {
         Self { master: master.into(), seen: String::new() }
     }
 
-    /// Reads until the text has come; all that was read so far.
+    /// Reads until `text` has arrived; returns everything read so far.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, text: &str) -> &str {
         let what = format!("{text:?} on the terminal");
@@ -127,14 +127,14 @@ impl Terminal {
         &self.seen
     }
 
-    /// Reads until the other side is closed; all that was read.
+    /// Reads until the slave is closed; returns everything read.
     #[track_caller]
     pub(crate) fn rest(&mut self) -> String {
         until("the terminal to close", || (!self.read()).then_some(()));
         self.seen.clone()
     }
 
-    /// Reads what is there now; false when the other side is closed.
+    /// Reads what is available; false once the slave is closed.
     fn read(&mut self) -> bool {
         let mut poll = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&self.master), nix::poll::PollFlags::POLLIN)];
         if nix::poll::poll(&mut poll, 20u8).unwrap_or(0) == 0 {
@@ -150,7 +150,7 @@ impl Terminal {
         }
     }
 
-    /// Types.
+    /// Types `text`.
     #[track_caller]
     pub(crate) fn type_in(&mut self, text: &str) {
         self.master.write_all(text.as_bytes()).unwrap();

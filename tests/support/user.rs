@@ -1,4 +1,4 @@
-//! Callers without privileges: the user `nobody`, as himself or as root of a user namespace of his own.
+//! Callers without privileges: the user `nobody`, directly or as root of a user namespace that the user created.
 
 use super::runtime::Call;
 use super::{Bundle, Runtime, Value, json, not_here};
@@ -7,28 +7,28 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The user: `nobody`, whom every machine has.
+/// The uid of `nobody`, which every machine has.
 pub(crate) const USER: u32 = 65534;
 
 /// How the runtime is called.
 #[derive(Debug, Default)]
 pub(crate) struct Caller<'a> {
-    /// What root does before, in shell.
+    /// Shell commands that root runs before the call.
     pub(crate) first: &'a str,
-    /// Groups beside his own.
+    /// Options of setpriv(1) for supplementary groups; none by default.
     pub(crate) groups: &'a str,
-    /// What stands between him and the runtime: `unshare -Ur`.
+    /// A command that executes the runtime, such as `unshare -Ur`.
     pub(crate) through: &'a str,
 }
 
-/// Shell for [`Caller::first`] that mounts something where only the runtime sees it.
+/// Shell for [`Caller::first`] that mounts something in a mount namespace of the runtime's own.
 pub(crate) fn privately(mounts: &str) -> String {
     format!(
         "[ -n \"$INSIDE\" ] || INSIDE=1 exec unshare --mount --propagation private sh \"$0\" \"$@\"\n{mounts} || exit 99"
     )
 }
 
-/// Whether users may not make user namespaces here; says so.
+/// Whether unprivileged users cannot create user namespaces here; if so, prints that the test did not run.
 pub(crate) fn refused() -> bool {
     static REFUSED: OnceLock<bool> = OnceLock::new();
     let refused = *REFUSED.get_or_init(|| {
@@ -45,7 +45,7 @@ pub(crate) fn refused() -> bool {
 }
 
 impl Bundle {
-    /// A bundle much as `spec --rootless` writes it, whose runtime is called by the user.
+    /// A bundle like that of `spec --rootless`, whose runtime is called by the user.
     pub(crate) fn rootless(name: &str) -> Self {
         let map = |id: u32| json!([{"containerID": 0, "hostID": id, "size": 1}]);
         Self::users(name)
@@ -55,7 +55,7 @@ impl Bundle {
             .called_by(&Caller::default())
     }
 
-    /// The same without a user namespace, for a caller who has made one himself.
+    /// The same without a user namespace, for a caller that is in one already.
     #[track_caller]
     pub(crate) fn users(name: &str) -> Self {
         let mut bundle = Self::new(name)
@@ -76,7 +76,7 @@ impl Bundle {
         bundle
     }
 
-    /// Has the runtime called this way: by a script, with a copy of it that everybody can reach.
+    /// Makes a script call the runtime this way, as a copy that every user can execute.
     #[track_caller]
     pub(crate) fn called_by(mut self, caller: &Caller<'_>) -> Self {
         let (runtime, script) = (self.path("runtime"), self.path("as-user"));
@@ -90,20 +90,20 @@ impl Bundle {
             caller.first, caller.through, runtime
         );
         std::fs::write(&script, text).unwrap();
-        // read by a shell, not executed: a file that was just written may be busy
+        // the shell reads the script instead of executing it: a file that was just written may give ETXTBSY
         (self.binary, self.script) = ("/bin/sh".into(), Some(script));
         self
     }
 
-    /// Has the runtime called by the user as root of a user namespace of his own; `flags` of unshare(1) beside.
+    /// Makes the user call the runtime as root of a new user namespace; `flags` are further letters for unshare(1).
     pub(crate) fn called_by_inner_root(self, flags: &str) -> Self {
         self.called_by(&Caller { through: &format!("unshare -Ur{flags}"), ..Caller::default() })
     }
 
-    /// Puts a copy of the runtime that is the user's own file in the place of the one that he calls.
+    /// Replaces the runtime that the user calls by a copy that belongs to the user.
     pub(crate) fn own_runtime(&self) -> PathBuf {
         let runtime = self.path("runtime");
-        // by a program of its own: what this one has open for writing its other children have too, for a moment
+        // copied by another process: children of ours would inherit a descriptor that is open for writing (ETXTBSY)
         let mut copy = Command::new("cp");
         copy.arg("--remove-destination").args([&Runtime::get().path, &runtime]);
         Call::new(copy, &self.path("copied")).finish().ok();
@@ -111,20 +111,20 @@ impl Bundle {
         runtime
     }
 
-    /// Gives the user something that root made.
+    /// Changes the owner of `path` to the user.
     #[track_caller]
     pub(crate) fn given(path: &Path) {
         chown(path, Some(USER), Some(USER)).unwrap();
     }
 }
 
-/// The ranges of a map as the kernel shows them.
+/// Parses a uid_map or gid_map as the kernel shows it.
 pub(crate) fn ranges(text: &str) -> Vec<Vec<u32>> {
     let numbers = |line: &str| line.split_whitespace().map_while(|number| number.parse().ok()).collect::<Vec<u32>>();
     text.lines().map(numbers).filter(|range| range.len() == 3).collect()
 }
 
-/// A mapping of the configuration.
+/// An entry of `linux.uidMappings` or `linux.gidMappings`.
 pub(crate) fn range(inside: u32, outside: u32, size: u32) -> Value {
     json!({"containerID": inside, "hostID": outside, "size": size})
 }

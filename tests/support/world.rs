@@ -1,7 +1,7 @@
-//! What this machine offers: the cgroup mode that is seen on `/sys/fs/cgroup`, and which controllers it has.
+//! The cgroup layout ("world") of the test run: what is mounted on `/sys/fs/cgroup`, and which controllers it has.
 //!
-//! `ONGGI_CGROUP=v2` gives this process a mount namespace of its own in which only cgroup2 is mounted there: the pure v2
-//! view of a machine whose controllers may be v1's. `native`, or nothing, takes the machine as it is.
+//! `ONGGI_CGROUP=v2` gives this process a mount namespace in which only cgroup2 is mounted there, as on a pure v2
+//! machine, even if the controllers are v1's. `native`, the default, takes the machine as it is.
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
@@ -10,23 +10,23 @@ use std::path::{Path, PathBuf};
 /// Where cgroups are mounted.
 pub(crate) const CGROUP: &str = "/sys/fs/cgroup";
 
-/// What stands on `/sys/fs/cgroup`.
+/// What is mounted on `/sys/fs/cgroup`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum World {
     /// cgroup2 alone.
     V2,
-    /// v1 controllers, with or without a v2 tree beside them.
+    /// v1 hierarchies, with or without a cgroup2 mount beside them.
     V1,
 }
 
-/// The world as a runtime sees it: by the file system's magic number.
+/// The layout as a runtime detects it: by the file system's magic number.
 #[track_caller]
 pub(crate) fn world() -> World {
     let facts = nix::sys::statfs::statfs(CGROUP).expect("statfs /sys/fs/cgroup");
     if facts.filesystem_type() == nix::sys::statfs::CGROUP2_SUPER_MAGIC { World::V2 } else { World::V1 }
 }
 
-/// Chooses the world before `main`, while there is one thread. A wrong wish ends the run.
+/// Selects the layout before `main`, while there is one thread. An invalid value ends the run.
 pub(super) fn choose() {
     let wish = std::env::var("ONGGI_CGROUP").unwrap_or_else(|_| "native".to_owned());
     let made = match wish.as_str() {
@@ -48,7 +48,7 @@ fn pure_v2() -> nix::Result<()> {
     mount(Some("cgroup2"), CGROUP, Some("cgroup2"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC, none)
 }
 
-/// The top directory of every hierarchy in this world.
+/// The top directory of every hierarchy.
 pub(crate) fn hierarchies() -> Vec<PathBuf> {
     match world() {
         World::V2 => vec![CGROUP.into()],
@@ -56,7 +56,7 @@ pub(crate) fn hierarchies() -> Vec<PathBuf> {
     }
 }
 
-/// In which kind of hierarchy a controller is: a machine with v1 hierarchies may have some in the cgroup2 tree beside them.
+/// In which kind of hierarchy a controller is. A hybrid machine has some in v1 hierarchies and some in cgroup2.
 pub(crate) fn home(controller: &str) -> Option<World> {
     let file = unified().unwrap_or_default().join("cgroup.controllers");
     let listed = std::fs::read_to_string(file).unwrap_or_default();
@@ -66,13 +66,13 @@ pub(crate) fn home(controller: &str) -> Option<World> {
     }
 }
 
-/// Where the cgroup2 tree is, if there is one.
+/// Where cgroup2 is mounted, if it is.
 pub(crate) fn unified() -> Option<PathBuf> {
     let place = if world() == World::V2 { CGROUP.into() } else { Path::new(CGROUP).join("unified") };
     is_hierarchy(&place).then_some(place)
 }
 
-/// Whether a limit of this controller can be set in this world.
+/// Whether limits of this controller can be set.
 pub(crate) fn has_controller(name: &str) -> bool {
     home(name).is_some()
 }
@@ -94,7 +94,7 @@ fn subdirectories(dir: &Path) -> Vec<PathBuf> {
     entries
 }
 
-/// Whether cgroups are mounted there. An engine that takes a name for a hierarchy leaves a plain directory of that name.
+/// Whether a cgroup file system is mounted there. Engines may leave plain directories with names of hierarchies.
 fn is_hierarchy(path: &Path) -> bool {
     use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
     statfs(path).is_ok_and(|fs| [CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC].contains(&fs.filesystem_type()))

@@ -20,8 +20,8 @@ def docker_default(bench, config):
     for mount in config["mounts"]:
         if mount["type"] == "bind":
             mount["source"] = str(SAMPLES / "docker-default" / mount["source"])
-    del config["linux"]["cgroupsPath"]  # each run has a cgroup of its own
-    config["linux"]["resources"].pop("blockIO")  # empty, yet crun asks for the io controller
+    del config["linux"]["cgroupsPath"]  # so that each run has its own cgroup
+    config["linux"]["resources"].pop("blockIO")  # empty, but crun then needs the io controller
 
 
 def binds(bench, config):
@@ -77,7 +77,7 @@ def measure(bench):
 
 
 def compare(table, label, times):
-    """rows of one variant"""
+    """the rows of one variant"""
     floor, onggi = times.get("floor"), times.get("onggi")
     for name, samples in times.items():
         table.row(
@@ -90,7 +90,7 @@ def compare(table, label, times):
 
 
 def installed_filter(bench):
-    """a file with the seccomp program that the first runtime installs for docker-default, read back from the kernel"""
+    """a file with the seccomp program that the first runtime loads for docker-default, read back from the kernel"""
 
     def wait(config):
         docker_default(bench, config)

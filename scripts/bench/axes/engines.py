@@ -17,7 +17,7 @@ from table import Table
 TREE = Path(__file__).resolve().parents[3]
 IMAGE = "docker.io/library/box:latest"
 ENGINES = ["ctr", "docker", "podman"]
-# bench.sh keeps the mount namespace that it came from open here: it measures the other axes in a view of its own
+# descriptor of the machine's mount namespace, which bench.sh opened: the other axes are measured in a private one
 HOME = 9
 
 
@@ -46,7 +46,7 @@ def measure(bench):
 
 
 def run(engine, runtime):
-    """argv of one run; every call has its own container. The paths are those of the distribution's packages"""
+    """argv of one run; each call has its own container. The paths are those of the distribution's packages"""
     program = f"/usr/bin/{engine}"
     if engine == "ctr":
         return [program, "run", "--rm", "--runc-binary", runtime.path, IMAGE, "bench-%n", "/bin/true"]
@@ -57,7 +57,7 @@ def run(engine, runtime):
 
 
 def at_home():
-    """argv in front of a command that shall see the machine's own cgroups, v1 alone where it has both"""
+    """argv prefix of a command that is to see the machine's own cgroups, only v1 if it has both"""
     if not os.path.exists(f"/proc/self/fd/{HOME}"):
         return []
     hide = 'if [ -d /sys/fs/cgroup/unified ]; then umount /sys/fs/cgroup/unified; fi; exec "$@"'

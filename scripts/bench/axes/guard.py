@@ -1,8 +1,8 @@
-"""fails if a `run` has grown: system calls, execs, clones, page faults, peak RSS and the time against scripts/bench/golden.json
+"""fails if a `run` costs more than scripts/bench/golden.json: system calls, execs, clones, page faults, peak RSS and time
 
-The first counts do not depend on the machine, only on the C library and on what the kernel has to hide. Faults and memory do a little: their
-bounds lie between a program whose functions are in order and one where they are not, so that they tell when start-path.ld is to be
-written anew (`bench.sh order`). The bound for the time is generous: it is there for what is twice as slow.
+The first counts do not depend on the machine, only on the C library and on which masked paths the kernel has. Faults and memory depend on it
+a little: their bounds are between a program whose functions are in order and one where they are not, so that they show when start-path.ld
+must be regenerated (`bench.sh order`). The bound for the time is generous: it detects only a run that is twice as slow.
 """
 
 import json
@@ -17,12 +17,12 @@ from table import Table
 GOLDEN = Path(__file__).parent.parent / "golden.json"
 
 
-# what `runc spec` hides and the kernel of the golden counts does not have: each costs up to four calls where it is there
+# paths that `runc spec` masks and the kernel of the golden counts lacks: each that exists costs up to four calls
 ELSEWHERE = ["asound", "kcore", "latency_stats", "timer_stats", "sched_debug", "scsi", "sysrq-trigger"]
 
 
 def more_here():
-    """how many calls this machine may cost beyond the golden ones"""
+    """how many calls more than the golden ones are allowed on this machine"""
     hidden = sum(Path("/proc", name).exists() for name in ELSEWHERE)
     top = Path("/sys/fs/cgroup")
     offered, handed_on = ((top / f"cgroup.{name}").read_text().split() for name in ("controllers", "subtree_control"))
@@ -38,15 +38,15 @@ def measure(bench):
         sys.exit("bench.sh: the guard needs onggi and the floor")
     bundle = bench.bundle()
     calls = counts.trace(bench, onggi.run(bundle, "guard"))
-    # a futex is waited for or not, and a thread moves away or not, as the two meet
+    # depending on timing, a thread waits for a futex or not, and changes the processor or not
     seen = {
         "system calls": sum(count for name, count in calls.items() if name not in ("futex", "sched_setaffinity")),
         "execs": sum(calls.get(name, 0) for name in counts.EXECS),
         "clones": sum(calls.get(name, 0) for name in counts.CLONES),
     }
     scenario = bench.scenario()
-    # as an installer leaves it: what a linker has just written may lie in the page cache in pieces of many pages, which a
-    # kernel since Linux 6.18 maps whole
+    # a copy, as an installer makes: a file that a linker has just written may be in large folios of the page cache, which Linux 6.18
+    # and newer map as a whole
     onggi.path = shutil.copy(onggi.path, str(bench.out / "onggi"))
     for runtime in (onggi, floor):
         scenario.group(runtime.name)
@@ -57,10 +57,10 @@ def measure(bench):
     table = Table("guard of the start path", ["", "seen", "at most"], f"bounds: scripts/bench/{GOLDEN.name}")
     for name, value in seen.items():
         table.row(name, value, golden.get(name))
-    # what has no bound was not measured with that C library
+    # counts without a bound were not measured with that C library
     grown = [name for name, value in seen.items() if value > golden.get(name, value)]
     for name in grown:
-        print(f"bench.sh: {name} of a run: {seen[name]:.4g}, at most {golden[name]:.4g}: if that is meant, say so in {GOLDEN.name}")
+        print(f"bench.sh: {name} of a run: {seen[name]:.4g}, at most {golden[name]:.4g}: if this is intended, change {GOLDEN.name}")
     print(f"{len(seen) - len(grown)} passed, {len(grown)} failed")
     if grown:
         sys.exit(1)

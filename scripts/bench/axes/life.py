@@ -18,7 +18,7 @@ def measure(bench):
     bundle = bench.bundle("life", wait)
     unable = [r.name for r in bench.oci if not can_exec(bench, r, bundle)]
     if unable:
-        print(f"exec left out: {', '.join(unable)} can't", file=sys.stderr)
+        print(f"exec left out: {', '.join(unable)} cannot", file=sys.stderr)
         steps = [step for step in STEPS if step != "exec"]
     scenario = bench.scenario()
     scenario.group("empty")

@@ -1,7 +1,7 @@
 """the smallest memory limit in which /bin/true starts, found by bisection with real runs
 
-A limit counts if several runs in a row succeed under it. Where cgroup v2 has no memory controller the machine's own v1 hierarchy is
-taken, without a cgroup2 tree beside it, which crun refuses; where there is neither, the axis says so and measures nothing.
+A limit counts if several runs in a row succeed with it. If cgroup v2 has no memory controller, the machine's v1 hierarchy is used, without
+cgroup2 beside it, which crun refuses; without any memory controller the axis says so and measures nothing.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ def measure(bench):
 
 
 def place():
-    """argv in front of a command that shall see the memory controller: nothing on cgroup v2; None where there is none"""
+    """argv prefix of a command that is to see the memory controller: empty on cgroup v2; None without a memory controller"""
     if "memory" in Path("/sys/fs/cgroup/cgroup.controllers").read_text().split():
         return []
     v1 = Path(f"/proc/self/fd/{HOME}").exists() and "memory" in Path("/proc/cgroups").read_text().split()
@@ -37,7 +37,7 @@ def place():
 
 
 def smallest(bench, runtime, before):
-    """bytes, whole pages"""
+    """the smallest limit in bytes, in whole pages"""
     fails, succeeds = 0, LARGEST // PAGE
     if not enough(bench, runtime, before, succeeds):
         return None

@@ -1,10 +1,10 @@
-"""what waits for the whole machine on the start path: RCU grace periods, moves between cgroups, and the calls that lead to them
+"""waits on the start path that grow with the machine: RCU grace periods, moves between cgroups, and the calls that cause them
 
 A grace period costs microseconds on an idle machine and 10 to 100 ms on a big, busy one, so the number matters more than the
-time here. Calls are counted by strace in all processes that a `run` starts: umount2(2) of something that is mounted, and writes
-of a process into `cgroup.procs` or `tasks`; CLONE_INTO_CGROUP needs none. The waits themselves are counted where perf can follow
-the scheduler: each time one of these processes goes to sleep inside synchronize_rcu() or one of its kin. A kernel without these
-events (User Mode Linux) shows the calls alone.
+time here. strace counts the calls in all processes that a `run` starts: umount2(2) of a mount, and writes of a process into
+`cgroup.procs` or `tasks`; CLONE_INTO_CGROUP needs none. If perf can trace the scheduler, the waits themselves are counted: each
+time one of these processes sleeps in synchronize_rcu() or a related function. On a kernel without these events (User Mode Linux)
+only the calls are shown.
 """
 
 import re
@@ -48,7 +48,7 @@ def measure(bench):
 
 
 def sleeps(bench, argv):
-    """how often a run sleeps for a grace period, by system call and the function that asks for it; None where perf can't tell"""
+    """how often a run sleeps for a grace period, by system call and kernel function; None if perf cannot trace it"""
     data = bench.out / "waits.perf"
     if not shutil.which("perf"):
         return None
@@ -68,7 +68,7 @@ def sleeps(bench, argv):
 
 
 def call_of(frames):
-    """the system call at the bottom of a stack of the kernel"""
+    """the system call at the bottom of a kernel stack"""
     for frame in reversed(frames):
         if match := re.match(r"(?:__(?:x64|arm64|do|se)_sys|ksys)_(\w+)$", frame):
             return match[1]
@@ -102,7 +102,7 @@ def moves(lines):
         if match := re.match(r"open\w*\(.*\) += (\d+)", call):
             opened[pid, match[1]] = re.search(r'cgroup\.procs"|/tasks"', call) is not None and "O_RDONLY" not in call
         elif match := re.match(r"p?write\w*\((\d+),.*\) += \d+", call):
-            # threads share descriptors: whoever opened it last under this number
+            # threads share descriptors: take the last open with this number
             owners = [key for key in opened if key[1] == match[1] and (key[0] == pid or opened[key])]
             found += any(opened[key] for key in owners)
     return found

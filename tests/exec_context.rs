@@ -1,5 +1,5 @@
-//! exec: where the process is: in the container's namespaces, cgroups, keyring and root, with the terminal and the
-//! descriptors it was given.
+//! exec: the process is in the container's namespaces, cgroups, keyring and root, with the configured terminal,
+//! descriptors, CPU affinity and rlimits.
 
 use crate::exec::{exec, sees, up};
 use crate::support::process::{bind, give, members, signal_through};
@@ -8,7 +8,7 @@ use crate::support::{Bundle, Output, World, json, kernel, payload, peer_differs,
 
 const NAMES: [&str; 8] = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
 
-/// The process is in every namespace of the container's first one.
+/// Asserts that the process is in every namespace of the container's first process.
 fn is_inside(bundle: &Bundle, output: &Output) {
     let init = bundle.pid();
     for name in NAMES {
@@ -39,7 +39,7 @@ fn joins_all_namespaces_of_the_container() {
         }
         let bundle = up(make(Bundle::new(name)));
         if name == "user-no-pid" {
-            // without a procfs inside, the process is looked at from outside
+            // there is no procfs in the container, so look at the process from outside
             let run = exec(&bundle, &[], &["stdin", "+", "sleep", "100000"]).start();
             let own = until("the process", || members(&bundle.cgroup()).into_iter().find(|p| *p != bundle.pid()));
             until("its root", || {
@@ -57,7 +57,7 @@ fn joins_all_namespaces_of_the_container() {
 }
 
 #[test]
-fn joins_what_the_container_had_joined_by_path() {
+fn joins_namespaces_that_the_container_joined_by_path() {
     let first = up(Bundle::new("pod"));
     let pid = first.pid();
     for kinds in [&["network"][..], &["pid"], &["network", "ipc", "uts", "pid"]] {
@@ -88,7 +88,7 @@ fn joins_a_pod_with_a_user_namespace() {
 }
 
 #[test]
-fn sees_the_container_s_files_and_processes() {
+fn sees_the_containers_files_and_processes() {
     let bundle = up(Bundle::new("files").file("/mark", "here\n"));
     sees(&bundle, &[], &["cat", "/mark"]).ok().says("here");
     let output = sees(&bundle, &[], &["ls", "/proc", "+", "uname"]).ok().has("hostname", "onggi-test");
@@ -98,7 +98,7 @@ fn sees_the_container_s_files_and_processes() {
 }
 
 #[test]
-fn without_a_mount_namespace_the_root_is_the_container_s() {
+fn without_a_mount_namespace_the_root_is_the_containers() {
     if peer_differs(&["runc", "crun"], "leaves the process in the host's root, or has no such containers") {
         return;
     }
@@ -109,7 +109,7 @@ fn without_a_mount_namespace_the_root_is_the_container_s() {
 }
 
 #[test]
-fn is_in_the_container_s_cgroup() {
+fn is_in_the_containers_cgroup() {
     let bundle = up(Bundle::new("cgroup"));
     let run = exec(&bundle, &[], &["trap"]).start();
     until("the process", || run.stdout().contains("ready").then_some(()));
@@ -123,11 +123,11 @@ fn is_in_the_container_s_cgroup() {
 }
 
 #[test]
-fn goes_to_a_cgroup_below_and_no_other() {
+fn cgroup_flag_selects_a_sub_cgroup_only() {
     let bundle = up(Bundle::new("sub"));
     let sub = world::cgroup_dir("pids", &bundle.cgroup()).join("sub");
     std::fs::create_dir(&sub).unwrap();
-    // a name that the container's own begins
+    // a sibling with the container's cgroup name as a prefix
     let sibling = format!("{}x", bundle.cgroup());
     let beside = world::cgroup_dir("pids", &sibling);
     std::fs::create_dir(&beside).unwrap();
@@ -163,8 +163,9 @@ fn goes_to_a_cgroup_below_and_no_other() {
 }
 
 #[test]
-fn follows_a_payload_that_makes_cgroups_itself() {
-    // Docker in Docker, systemd: init has moved below and given controllers on, so that its old cgroup takes nobody
+fn joins_the_sub_cgroup_that_the_payload_moved_to() {
+    // Docker in Docker, systemd: init has moved to a sub-cgroup and enabled controllers there, so that the kernel refuses
+    // processes in its old cgroup
     let top = std::path::Path::new(if world() == World::V2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/unified" });
     let controllers = std::fs::read_to_string(top.join("cgroup.controllers")).unwrap_or_default();
     let Some(controller) = controllers.split_whitespace().next() else {
@@ -190,7 +191,7 @@ fn follows_a_payload_that_makes_cgroups_itself() {
 }
 
 #[test]
-fn shares_the_keyring_of_the_container() {
+fn shares_the_containers_keyring() {
     let name = |output: &Output| output.get("keyring").unwrap_or_default().to_owned();
     let bundle = up(Bundle::new("keyring"));
     let first = name(&sees(&bundle, &[], &["keyring"]).ok());
@@ -205,7 +206,7 @@ fn shares_the_keyring_of_the_container() {
 }
 
 #[test]
-fn a_terminal_in_the_foreground_is_copied_through() {
+fn in_the_foreground_the_terminal_is_relayed() {
     let bundle = up(Bundle::new("tty"));
     let (mut terminal, slave) = Terminal::open();
     terminal.resize(30, 90);
@@ -246,7 +247,7 @@ fn a_detached_terminal_goes_to_the_console_socket() {
 }
 
 #[test]
-fn keeps_the_descriptors_that_were_preserved_and_no_others() {
+fn keeps_only_preserved_descriptors() {
     use std::os::fd::AsRawFd;
     let bundle = up(Bundle::new("preserve"));
     let file = std::fs::File::open(bundle.host_file("given", "given")).unwrap();
@@ -280,7 +281,7 @@ fn sends_a_pidfd() {
 }
 
 #[test]
-fn runs_on_the_processors_that_were_asked_for() {
+fn cpu_affinity_is_as_configured() {
     if peer_differs(&["runc<1.3", "crun<1.20"], "has no execCPUAffinity") {
         return;
     }
@@ -302,7 +303,7 @@ fn runs_on_the_processors_that_were_asked_for() {
 }
 
 #[test]
-fn limits_hold_in_a_user_namespace() {
+fn rlimits_apply_in_a_user_namespace() {
     let limits = json!([{"type": "RLIMIT_CORE", "soft": 100, "hard": 200}]);
     let bundle = up(Bundle::new("user-limits").user_namespace().set("/process/rlimits", limits));
     sees(&bundle, &[], &["rlimits"]).ok().has("RLIMIT_CORE", "100 200");

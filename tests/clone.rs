@@ -1,4 +1,4 @@
-//! How init comes to be: on the runtime's memory or on a copy of it, and with a network namespace that is made meanwhile.
+//! How init is cloned: with the runtime's memory or a copy of it, and with a network namespace that a thread creates.
 
 use crate::support::process::without_call;
 use crate::support::runtime::Call;
@@ -7,7 +7,7 @@ use crate::support::world::has_controller;
 use crate::support::{Bundle, json, not_here, peer_differs, until};
 use std::process::Command;
 
-/// What strace writes of the given calls of a run; each line begins with the thread's number.
+/// strace's output for the given system calls of a run; each line begins with the thread id.
 fn calls_of(bundle: &Bundle, trace: &[&str]) -> String {
     let log = bundle.path("trace");
     let mut command = Command::new("strace");
@@ -18,27 +18,26 @@ fn calls_of(bundle: &Bundle, trace: &[&str]) -> String {
     std::fs::read_to_string(&log).unwrap()
 }
 
-/// The line of init's clone3 (the second thread is made by one with `CLONE_THREAD`; that it came back
-/// may stand in a line of its own).
-fn birth(calls: &str) -> usize {
+/// The index of the line of init's clone3. The helper thread's has `CLONE_THREAD`, and "resumed" lines do not count.
+fn clone_call(calls: &str) -> usize {
     let found = calls.lines().position(|line| line.contains("clone3(") && !line.contains("CLONE_THREAD"));
-    found.unwrap_or_else(|| panic!("no birth in {calls}"))
+    found.unwrap_or_else(|| panic!("no clone3 in {calls}"))
 }
 
 const CALLS: [&str; 2] = ["-e", "trace=clone3,prctl,setns,unshare,mount,execve,execveat,getpid"];
 
 #[test]
-fn init_shares_memory_only_out_of_everybodys_reach() {
+fn init_shares_memory_only_in_a_new_pid_namespace_and_undumpable() {
     if peer_differs(&["runc", "crun"], "makes copies") {
         return;
     }
     let tight = json!({"memory": {"limit": 8_388_608}});
     let table: [(&str, Bundle, bool); 4] = [
         ("plain", Bundle::new("shared"), true),
-        // whoever sees it could trace it once it has given up its rights
+        // processes of the host's pid namespace could trace it once it has given up its privileges
         ("the host's pid namespace", Bundle::new("host-pid").without_namespace("pid"), false),
         ("a user namespace", Bundle::new("mapped").user_namespace(), false),
-        // the OOM killer ends all who share the memory of its victim
+        // the OOM killer kills every process that shares the memory of its victim
         ("a small limit", Bundle::new("tight").set("/linux/resources", tight), false),
     ];
     for (what, bundle, shares) in table {
@@ -46,16 +45,16 @@ fn init_shares_memory_only_out_of_everybodys_reach() {
             continue;
         }
         let calls = calls_of(&bundle.sees(&["true"]), &CALLS);
-        let birth = birth(&calls);
-        let line = calls.lines().nth(birth).unwrap();
+        let clone = clone_call(&calls);
+        let line = calls.lines().nth(clone).unwrap();
         assert_eq!(line.contains("CLONE_VM"), shares, "{what}: {line}");
-        // where the program can't be moved, a sealed copy was executed before
-        let copied = calls.lines().take(birth).any(|line| line.contains("execveat("));
+        // if the process cannot be moved to a read-only mount, a sealed copy was executed before
+        let copied = calls.lines().take(clone).any(|line| line.contains("execveat("));
         let moved = calls.lines().any(|line| line.contains("PR_SET_MM_MAP_SIZE") && line.ends_with(" = 0")) && !copied;
-        let sealed = calls.lines().take(birth).any(|line| line.contains("PR_SET_MM_MAP,"));
+        let sealed = calls.lines().take(clone).any(|line| line.contains("PR_SET_MM_MAP,"));
         assert_eq!(sealed, moved && !shares, "{what}: a copy is born sealed");
         if shares {
-            let closed = calls.lines().take(birth).any(|line| line.contains("PR_SET_DUMPABLE, SUID_DUMP_DISABLE"));
+            let closed = calls.lines().take(clone).any(|line| line.contains("PR_SET_DUMPABLE, SUID_DUMP_DISABLE"));
             assert!(closed, "{what}: {calls}");
             let payload = calls.rfind("execve(").unwrap();
             let sealed = calls[..payload].contains("PR_SET_MM_MAP,");
@@ -65,7 +64,7 @@ fn init_shares_memory_only_out_of_everybodys_reach() {
 }
 
 #[test]
-fn the_network_namespace_is_made_meanwhile() {
+fn the_network_namespace_is_created_by_a_parallel_thread() {
     if peer_differs(&["runc", "crun"], "makes it with the others") {
         return;
     }
@@ -78,35 +77,35 @@ fn the_network_namespace_is_made_meanwhile() {
         }
         let bundle = bundle.sees(&["ns", "+", "cat", "/sys/class/net/lo/operstate"]);
         let calls = calls_of(&bundle, &CALLS);
-        let (birth, lines) = (birth(&calls), calls.lines().collect::<Vec<_>>());
-        assert!(!lines[birth].contains("CLONE_NEWNET"), "{what}: {}", lines[birth]);
+        let (clone, lines) = (clone_call(&calls), calls.lines().collect::<Vec<_>>());
+        assert!(!lines[clone].contains("CLONE_NEWNET"), "{what}: {}", lines[clone]);
         let made = lines.iter().find(|line| line.contains("unshare(CLONE_NEWNET")).unwrap();
         let joined = lines.iter().position(|line| line.contains("CLONE_NEWNET") && line.contains("setns"));
         let joined = joined.unwrap_or_else(|| panic!("{what}: {calls}"));
         let shown = lines.iter().position(|line| line.contains("\"sysfs\"")).unwrap();
-        assert!(birth < joined && joined < shown, "{what}: {calls}");
-        // by a thread of ours, which init is not
+        assert!(clone < joined && joined < shown, "{what}: {calls}");
+        // created by a thread of the runtime, not by init
         let thread = |line: &str| line.split_whitespace().next().map(str::to_owned);
-        assert_ne!(thread(made), thread(lines[birth]), "{what}");
+        assert_ne!(thread(made), thread(lines[clone]), "{what}");
         assert_ne!(thread(made), thread(lines[joined]), "{what}");
     }
     let own = crate::support::kernel::namespace("self", "net");
     let output = Bundle::new("ahead-seen").run(&["ns", "+", "cat", "/sys/class/net/lo/operstate"]).ok();
     assert!(output.get("ns.net").is_some_and(|theirs| theirs != own), "{output}");
-    // sysfs shows the namespace's own devices, and the loopback device has no carrier to lose
+    // sysfs shows the devices of the new namespace; operstate of lo is "unknown"
     assert!(output.stdout.lines().any(|line| line == "unknown"), "{output}");
 }
 
 #[test]
-fn a_network_namespace_that_can_not_be_had_is_told_of() {
+fn a_network_namespace_that_cannot_be_created_is_reported() {
     if refused() || peer_differs(&["runc", "crun"], "names the whole clone") {
         return;
     }
-    // in a user namespace of the caller's, whose limits are nobody else's
+    // in a user namespace of the caller's, so that its limit affects no other process
     let none = "unshare -Urmpf --mount-proc sh -c 'echo 0 > /proc/sys/user/max_net_namespaces && exec \"$@\"' sh";
     let caller = Caller { through: none, ..Caller::default() };
     let bundle = Bundle::users("no-network").namespace("network", None).called_by(&caller).sees(&["true"]);
-    // before the birth or behind it, the words are the same
+    // the error is the same whether the thread fails before or after the clone
     for _ in 0..10 {
         let output = bundle.run_as_is().fails(1, "unshare(network): no space left on device");
         assert!(output.stderr.contains("a limit of /proc/sys/user"), "{output}");
@@ -115,14 +114,14 @@ fn a_network_namespace_that_can_not_be_had_is_told_of() {
 }
 
 #[test]
-fn the_score_of_the_oom_killer_stays_the_containers() {
+fn oom_score_adj_of_init_does_not_affect_the_runtime() {
     let bundle = Bundle::new("own-score").set("/process/oomScoreAdj", 300).sees(&["pause"]);
     let run = bundle.launch("run", &[]).start();
     until("the container", || (bundle.verb(&["state", &bundle.id]).code == 0).then_some(()));
     bundle.wait_for("running");
     let score = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap();
     assert_eq!(score(bundle.pid()), "300\n");
-    // while they shared memory the kernel kept the runtime's the same
+    // the kernel kept both scores equal while they shared memory
     let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
     let runtime = run.pid;
     until("the runtime's own score", || (score(runtime) == own).then_some(()));
@@ -132,13 +131,13 @@ fn the_score_of_the_oom_killer_stays_the_containers() {
 }
 
 #[test]
-fn kernels_without_open_tree_attr_do_it_in_two_calls() {
+fn without_open_tree_attr_two_calls_are_used() {
     const OPEN_TREE_ATTR: i64 = 467;
     let paths = json!(["/proc/sys", "/proc/bus"]);
     let bundle = Bundle::new("two-calls").set("/linux/readonlyPaths", paths).sees(&["cat", "/proc/self/mountinfo"]);
     let run =
         |errno| bundle.launch("run", &[]).with(|command| without_call(command, OPEN_TREE_ATTR, errno)).finish().ok();
-    // a kernel that does not know it, and a sandbox that does not
+    // ENOSYS from an old kernel, EPERM from a sandbox
     for errno in [libc::ENOSYS, libc::EPERM] {
         let mounts = crate::support::kernel::mounts(&run(errno).stdout);
         for path in ["/proc/sys", "/proc/bus"] {

@@ -1,5 +1,5 @@
-//! The two ways into a container's mount namespace: made of the root alone (Linux 7.0), or a copy of the host's with the
-//! root pivoted to. Nobody inside can tell which it was.
+//! The two ways to create a container's mount namespace: from the root alone (`OPEN_TREE_NAMESPACE`, Linux 7.0), or as a copy
+//! of the host's followed by pivot_root. The result is the same for the container.
 
 use crate::support::runtime::Call;
 use crate::support::{Bundle, Runtime, json, not_here, peer_differs};
@@ -9,16 +9,16 @@ use std::process::Command;
 
 const NONE: Option<&str> = None;
 
-/// Whether the kernel makes mount namespaces of trees, and mounts procfs in them: not within a user namespace.
+/// Whether the kernel has `OPEN_TREE_NAMESPACE` and lets us mount procfs there, which it does not in a user namespace.
 fn kernel_can() -> bool {
     let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
     let first = std::fs::read_link("/proc/self/ns/user").unwrap() == Path::new("user:[4026531837]");
     release.split('.').next().unwrap().parse::<u32>().unwrap() >= 7 && first
 }
 
-/// Mounts as everybody sees them: without the numbers of mounts, of devices and of groups that are the container's own,
-/// and each with the place of the mount that it lies on.
-fn told(mountinfo: &str) -> Vec<String> {
+/// mountinfo in a form that can be compared: without mount ids, device numbers and the container's own peer groups, and with
+/// the mount point of each parent.
+fn comparable(mountinfo: &str) -> Vec<String> {
     let lines: Vec<Vec<&str>> = mountinfo.lines().map(|line| line.split(' ').collect()).collect();
     let point = |id: &str| lines.iter().find(|line| line[0] == id).map_or("outside", |line| line[4]);
     let tag = |word: &str| if word.starts_with("shared:") { "shared".to_owned() } else { word.to_owned() };
@@ -32,11 +32,11 @@ fn told(mountinfo: &str) -> Vec<String> {
     told
 }
 
-fn way(bundle: &Bundle) -> String {
+fn plan_of(bundle: &Bundle) -> String {
     bundle.runtime().args(["plan"]).args([&bundle.dir]).finish().ok().stdout
 }
 
-fn goes_alone(plan: &str) -> bool {
+fn uses_open_tree_namespace(plan: &str) -> bool {
     let alone = plan.contains(", recursive, namespace)");
     assert_eq!(alone, !plan.contains("pivot_root()"), "{plan}");
     let clone = plan.lines().find(|line| line.starts_with("clone ")).unwrap();
@@ -44,8 +44,8 @@ fn goes_alone(plan: &str) -> bool {
     alone
 }
 
-/// What a bundle's container has mounted, the quick way and the old one, which a hook asks for that wants to see the
-/// root beside the host's; then takes apart what the test had set up, whatever came out.
+/// The container's mounts, created the new way and the old way. A hook that needs the host's mounts selects the old way.
+/// Then calls `undo`, whatever the result.
 fn both(bundle: Bundle, undo: impl FnOnce()) -> [Vec<String>; 2] {
     let bundle = bundle.sees(&["mountinfo"]);
     let mut ways = vec![bundle.runtime().args(["plan"]).args([&bundle.dir]).finish()];
@@ -54,10 +54,10 @@ fn both(bundle: Bundle, undo: impl FnOnce()) -> [Vec<String>; 2] {
     ways.push(bundle.runtime().args(["plan"]).args([&bundle.dir]).finish());
     let old = bundle.run_then(undo);
     if Runtime::get().is_onggi() {
-        let ways: Vec<bool> = ways.into_iter().map(|plan| goes_alone(&plan.ok().stdout)).collect();
+        let ways: Vec<bool> = ways.into_iter().map(|plan| uses_open_tree_namespace(&plan.ok().stdout)).collect();
         assert_eq!(ways, [kernel_can(), false]);
     }
-    [quick, old].map(|output| told(&output.ok().stdout))
+    [quick, old].map(|output| comparable(&output.ok().stdout))
 }
 
 fn same(bundle: Bundle, undo: impl FnOnce()) -> Vec<String> {
@@ -66,7 +66,7 @@ fn same(bundle: Bundle, undo: impl FnOnce()) -> Vec<String> {
     quick
 }
 
-/// A shared tmpfs with a shared, a private and a receiving one in it.
+/// A shared tmpfs with a shared, a private and a slave mount in it.
 fn tree(bundle: &Bundle) -> PathBuf {
     let top = bundle.host_directory("tree");
     let fresh = |place: &Path, kind: MsFlags| {
@@ -84,17 +84,17 @@ fn tree(bundle: &Bundle) -> PathBuf {
     top
 }
 
-fn fell(top: &Path) {
+fn unmount_tree(top: &Path) {
     umount2(top, MntFlags::MNT_DETACH).unwrap();
 }
 
 #[test]
-fn the_namespace_is_made_of_the_root_alone_where_the_kernel_can() {
+fn the_mount_namespace_is_created_from_the_root_if_the_kernel_can() {
     if peer_differs(&["runc", "crun"], "has no plan to show") {
         return;
     }
     let bundle = Bundle::new("alone").sees(&["id"]);
-    assert_eq!(goes_alone(&way(&bundle)), kernel_can());
+    assert_eq!(uses_open_tree_namespace(&plan_of(&bundle)), kernel_can());
     let log = bundle.path("strace.log");
     let mut command = Command::new("strace");
     command.args(["-f", "-e", "trace=pivot_root,umount2,unshare,clone3,setns,open_tree", "-o"]).arg(&log);
@@ -110,7 +110,7 @@ fn the_namespace_is_made_of_the_root_alone_where_the_kernel_can() {
 }
 
 #[test]
-fn what_is_mounted_is_the_same_either_way() {
+fn the_mounts_are_the_same_either_way() {
     let bundle = Bundle::new("either");
     let top = tree(&bundle);
     let beside = bundle.host_directory("beside");
@@ -134,9 +134,9 @@ fn what_is_mounted_is_the_same_either_way() {
         .set("/linux/maskedPaths", json!(["/proc/kcore", "/sys/firmware", "/rbind/file"]))
         .set("/linux/readonlyPaths", json!(["/proc/sys", "/bind"]))
         .set("/root/readonly", true);
-    let quick = same(bundle, || fell(&top));
+    let quick = same(bundle, || unmount_tree(&top));
     assert!(quick.iter().any(|line| line.contains(" /rbind/receiving ") && line.contains("master:")), "{quick:#?}");
-    // nothing of the container's is heard of by the host
+    // none of the container's mounts propagated to the host
     assert!(!quick.iter().any(|line| line.contains(" /rbind ") && line.contains("shared")), "{quick:#?}");
 }
 
@@ -148,36 +148,36 @@ fn propagation_of_the_root_is_the_same_either_way() {
         let bundle = bundle.set("/linux/rootfsPropagation", value).sees(&["mountinfo"]);
         let bundle = bundle.bind(&top, "/m", &["rbind"]).bind(&top, "/slave", &["rbind", "rslave"]);
         let quick = bundle.run_as_is();
-        let old = bundle.hook("createContainer", &["id"], &[]).run_then(|| fell(&top));
-        let [quick, old] = [quick, old].map(|output| told(&output.ok().stdout));
+        let old = bundle.hook("createContainer", &["id"], &[]).run_then(|| unmount_tree(&top));
+        let [quick, old] = [quick, old].map(|output| comparable(&output.ok().stdout));
         assert_eq!(quick, old, "{value}");
     }
 }
 
 #[test]
-fn a_root_that_others_share_is_the_same_either_way() {
+fn a_shared_root_is_the_same_either_way() {
     let bundle = Bundle::new("shared-root");
     let root = bundle.rootfs();
     mount(Some(&root), &root, NONE, MsFlags::MS_BIND, NONE).unwrap();
     mount(NONE, &root, NONE, MsFlags::MS_SHARED, NONE).unwrap();
     std::fs::create_dir(root.join("below")).unwrap();
     mount(Some("below"), &root.join("below"), Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
-    let seen = same(bundle, || fell(&root));
+    let seen = same(bundle, || unmount_tree(&root));
     assert!(seen.iter().any(|line| line.contains(" /below ") && line.contains("master:")), "{seen:#?}");
 }
 
 #[test]
-fn what_is_unbindable_can_be_bound_either_way() {
+fn an_unbindable_mount_can_be_bound_either_way() {
     let bundle = Bundle::new("unbindable");
     let top = tree(&bundle);
     mount(NONE, &top, NONE, MsFlags::MS_UNBINDABLE, NONE).unwrap();
     let bundle = bundle.bind(&top, "/m", &["rbind"]).bind(top.join("shared"), "/shared", &["bind"]);
-    let seen = same(bundle, || fell(&top));
+    let seen = same(bundle, || unmount_tree(&top));
     assert!(seen.iter().any(|line| line.contains(" /m/private ")));
 }
 
 #[test]
-fn a_mount_namespace_that_is_mounted_somewhere_does_not_come_along() {
+fn a_bound_mount_namespace_file_is_not_copied_either_way() {
     let bundle = Bundle::new("pinned");
     let top = bundle.host_directory("tree");
     mount(Some("tree"), &top, Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
@@ -192,14 +192,14 @@ fn a_mount_namespace_that_is_mounted_somewhere_does_not_come_along() {
     let bundle = bundle.bind(&top, "/m", &["rbind", "ro", "rslave"]).bind(&top, "/other", &["rbind"]);
     let own = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let there = own.lines().any(|line| line.contains("tree/namespace") && line.contains("nsfs"));
-    let seen = same(bundle, || fell(&top));
+    let seen = same(bundle, || unmount_tree(&top));
     assert!(pinned.ok().code == 0 && there, "{own}");
     assert!(seen.iter().any(|line| line.contains(" /m/sub ") && line.contains("noexec")), "{seen:#?}");
     assert!(!seen.iter().any(|line| line.contains("nsfs")), "{seen:#?}");
 }
 
 #[test]
-fn nodes_that_may_not_be_made_are_the_hosts_either_way() {
+fn without_mknod_devices_are_bound_from_the_host_either_way() {
     if peer_differs(&["runc", "crun"], "only in user namespaces") {
         return;
     }
@@ -216,7 +216,7 @@ fn nodes_that_may_not_be_made_are_the_hosts_either_way() {
         });
         let output = run.finish().ok().has("/dev/null.type", "c");
         let (mountinfo, _) = output.stdout.split_once("/dev/null.").unwrap();
-        seen.push(told(mountinfo));
+        seen.push(comparable(mountinfo));
     }
     if std::fs::read_to_string("/proc/self/mountinfo")
         .unwrap()

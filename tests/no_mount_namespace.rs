@@ -1,4 +1,4 @@
-//! Containers in the mount namespace of their caller: what is mounted there, how far it reaches, and that all of it goes.
+//! Containers without a mount namespace of their own: which mounts they make in the caller's, and that all are removed.
 
 use crate::support::kernel::{mount_at, mounts, mounts_of};
 use crate::support::runtime::Call;
@@ -7,18 +7,18 @@ use nix::mount::{MsFlags, mount, umount};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// A bundle without a mount namespace; nothing is hidden in it, for that needs one.
+/// A bundle without a mount namespace, and without masked and read-only paths, which need one.
 fn beside(name: &str) -> Bundle {
     let bundle = Bundle::new(name).without_namespace("mount");
     bundle.without("/linux/maskedPaths").without("/linux/readonlyPaths")
 }
 
-/// Whether the runtime leaves its mounts there, and makes all mounts of the host slaves.
+/// Whether the runtime leaves its mounts behind and makes all mounts of the host slaves.
 fn leaves_its_mounts() -> bool {
     peer_differs(&["runc", "crun"], "changes mounts of the host, and leaves its own")
 }
 
-/// Where something is mounted at or below a path, as this process sees it.
+/// The mount points at or below a path in our mount namespace.
 fn mounted_below(path: &Path) -> Vec<String> {
     let all = mounts_of(i32::try_from(std::process::id()).unwrap());
     all.into_iter().map(|mount| mount.point).filter(|point| Path::new(point).starts_with(path)).collect()
@@ -29,7 +29,7 @@ fn namespace(pid: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn mounts_lie_in_the_callers_namespace_until_delete() {
+fn mounts_are_in_the_callers_namespace_until_delete() {
     if leaves_its_mounts() {
         return;
     }
@@ -53,7 +53,7 @@ fn mounts_lie_in_the_callers_namespace_until_delete() {
 }
 
 #[test]
-fn a_run_takes_its_mounts_with_it() {
+fn a_run_unmounts_its_mounts() {
     if leaves_its_mounts() {
         return;
     }
@@ -62,7 +62,7 @@ fn a_run_takes_its_mounts_with_it() {
     assert_eq!(mounted_below(&bundle.rootfs()), [""; 0]);
 }
 
-/// The lines of our mountinfo that are not of the tests, by the number of the mount.
+/// The lines of our mountinfo that do not belong to tests, by mount id.
 fn others() -> std::collections::BTreeMap<String, String> {
     let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     let others = text.lines().filter(|line| !line.contains("onggi-test"));
@@ -70,7 +70,7 @@ fn others() -> std::collections::BTreeMap<String, String> {
 }
 
 #[test]
-fn no_mount_of_the_host_is_touched() {
+fn no_host_mount_is_changed() {
     if leaves_its_mounts() {
         return;
     }
@@ -89,7 +89,7 @@ fn no_mount_of_the_host_is_touched() {
 }
 
 #[test]
-fn what_somebody_else_has_mounted_over_the_root_stays() {
+fn foreign_mounts_over_the_root_stay() {
     if leaves_its_mounts() {
         return;
     }
@@ -102,13 +102,13 @@ fn what_somebody_else_has_mounted_over_the_root_stays() {
     umount(&root).unwrap();
     deleted.ok();
     assert_eq!(on_top.fstype, "tmpfs");
-    // what was ours underneath comes to light, and is taken away here
+    // the runtime's mount underneath is visible again; remove it
     nix::mount::umount2(&root, nix::mount::MntFlags::MNT_DETACH).unwrap();
     bundle.nothing_left();
 }
 
 #[test]
-fn a_start_that_fails_takes_its_mounts_with_it() {
+fn a_failed_start_unmounts_its_mounts() {
     if leaves_its_mounts() {
         return;
     }
@@ -124,7 +124,7 @@ fn a_start_that_fails_takes_its_mounts_with_it() {
     }
 }
 
-/// A directory of the bundle that is a shared mount, and a second one of its peer group, for whoever propagation reaches.
+/// A directory of the bundle that is a shared mount, and a peer of it that shows what propagates.
 struct Shared<'a> {
     bundle: &'a Bundle,
 }
@@ -138,7 +138,7 @@ impl<'a> Shared<'a> {
         mount(Some(&one), &two, none, MsFlags::MS_BIND, none).unwrap();
         let shared = Self { bundle };
         std::fs::create_dir(one.join("probe")).unwrap();
-        // it is what it is meant to be
+        // check that the two are peers
         mount(Some("tmpfs"), &one.join("probe"), Some("tmpfs"), MsFlags::empty(), none).unwrap();
         assert_eq!(mounted_below(&two.join("probe")).len(), 1);
         umount(&one.join("probe")).unwrap();
@@ -155,7 +155,7 @@ impl Drop for Shared<'_> {
 }
 
 #[test]
-fn a_shared_mount_around_the_root_passes_nothing_on() {
+fn a_root_on_a_shared_mount_propagates_nothing() {
     if leaves_its_mounts() {
         return;
     }
@@ -176,7 +176,7 @@ fn a_shared_mount_around_the_root_passes_nothing_on() {
 }
 
 #[test]
-fn what_is_mounted_in_a_bind_does_not_reach_its_source() {
+fn mounts_inside_a_bind_do_not_reach_its_source() {
     if leaves_its_mounts() {
         return;
     }
@@ -211,7 +211,7 @@ fn links_are_resolved_inside_the_root() {
 }
 
 #[test]
-fn a_readonly_root_is_one_and_the_hosts_stays_writable() {
+fn a_readonly_root_leaves_the_host_directory_writable() {
     if leaves_its_mounts() {
         return;
     }
@@ -233,7 +233,7 @@ fn without_mounts_nothing_is_mounted() {
 }
 
 #[test]
-fn a_killed_create_is_cleaned_up_by_force() {
+fn delete_by_force_cleans_up_a_killed_create() {
     if !Runtime::get().is_onggi() {
         return;
     }
@@ -245,7 +245,7 @@ fn a_killed_create_is_cleaned_up_by_force() {
     crate::support::until("its mounts", || (mounted_below(&bundle.rootfs()).len() > 5).then_some(()));
     call.kill(libc::SIGKILL);
     let _killed = call.finish();
-    // a hook that has begun outlives its caller: it waits for somebody who writes
+    // the hook outlives its caller: it waits for a writer
     let _nobody_may_read = std::fs::OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&fifo);
     std::fs::remove_file(&fifo).unwrap();
     bundle.down();
@@ -253,7 +253,7 @@ fn a_killed_create_is_cleaned_up_by_force() {
 }
 
 #[test]
-fn a_user_namespace_cannot_mount_there() {
+fn a_user_namespace_needs_a_mount_namespace_to_mount() {
     if peer_differs(&["runc", "crun"], "fails with the kernel's answer") {
         return;
     }
@@ -263,7 +263,7 @@ fn a_user_namespace_cannot_mount_there() {
 }
 
 #[test]
-fn it_cannot_be_checkpointed() {
+fn checkpoint_is_refused() {
     if peer_differs(&["runc", "crun"], "leaves the answer to CRIU") {
         return;
     }

@@ -1,10 +1,10 @@
-//! What is executed and with what: arguments, environment, HOME, working directory, and how a program is found.
+//! The program that is executed: arguments, environment, HOME, working directory, and lookup in PATH.
 
 use crate::support::{Bundle, json, peer_differs};
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
-fn arguments_arrive_as_they_are() {
+fn arguments_are_passed_unchanged() {
     let args = ["/payload", "args", "+", "true", "with space", "", "ünï", "\"quoted\"", "$HOME", "--flag"];
     let output = Bundle::new("args").args(&args[..4]).run_as_is().ok();
     output.has("arg0", "/payload").has("arg1", "args").has("arg2", "+").has("arg3", "true");
@@ -14,7 +14,7 @@ fn arguments_arrive_as_they_are() {
 }
 
 #[test]
-fn the_environment_is_the_bundles_and_nothing_else() {
+fn the_environment_is_exactly_as_configured() {
     let env = json!(["PATH=/", "A=1", "EMPTY=", "SPACED=a b", "HOME=/somewhere"]);
     let output = Bundle::new("env").set("/process/env", env).run(&["env"]).ok();
     let mut lines: Vec<&str> = output.stdout.lines().collect();
@@ -23,7 +23,7 @@ fn the_environment_is_the_bundles_and_nothing_else() {
 }
 
 #[test]
-fn of_two_variables_of_one_name_the_last_wins() {
+fn of_duplicate_variables_the_last_wins() {
     let env = json!(["PATH=/", "A=first", "B=between", "A=last", "HOME=/"]);
     let output = Bundle::new("env-twice").set("/process/env", env).run(&["env"]).ok();
     let of_a: Vec<&str> = output.stdout.lines().filter(|line| line.starts_with("A=")).collect();
@@ -33,7 +33,7 @@ fn of_two_variables_of_one_name_the_last_wins() {
 }
 
 #[test]
-fn home_is_found_in_the_containers_passwd() {
+fn home_comes_from_the_containers_passwd() {
     let passwd =
         "root:x:0:0:root:/the/root:/bin/sh\nuser:x:1000:1000::/home/user:\n# 1001\nbroken\n:x:1002:1::/nameless:\n";
     let home = |uid: u32, env: &[&str]| {
@@ -51,7 +51,7 @@ fn home_is_found_in_the_containers_passwd() {
 }
 
 #[test]
-fn home_is_the_root_where_there_is_no_passwd() {
+fn home_is_the_root_without_a_passwd() {
     let output = Bundle::new("no-passwd").set("/process/env", json!(["PATH=/"])).run(&["env"]).ok();
     output.says("HOME=/");
 }
@@ -64,7 +64,7 @@ fn the_passwd_of_the_host_is_not_read() {
 }
 
 #[test]
-fn a_missing_working_directory_is_made() {
+fn a_missing_working_directory_is_created() {
     let output =
         Bundle::new("cwd").set("/process/cwd", "/deep/er").run(&["cwd", "+", "stat", "/deep", "/deep/er"]).ok();
     let output = output.has("cwd", "/deep/er").has("/deep/er.mode", "0755").has("/deep/er.owner", "0:0");
@@ -72,7 +72,7 @@ fn a_missing_working_directory_is_made() {
 }
 
 #[test]
-fn the_working_directory_is_the_root_wherever_was_mounted_last() {
+fn cwd_is_unaffected_by_the_last_mount() {
     for (last, fstype) in [("/sys", "sysfs"), ("/last", "tmpfs"), ("/dev/last", "tmpfs")] {
         let bundle = Bundle::new("cwd-of-root").without_mount("/sys").mount(last, fstype, fstype, &[]);
         bundle.set("/process/cwd", "/").run(&["cwd"]).ok().has("cwd", "/");
@@ -80,15 +80,15 @@ fn the_working_directory_is_the_root_wherever_was_mounted_last() {
 }
 
 #[test]
-fn the_working_directory_is_entered_by_whoever_can() {
-    // only root may enter, the payload is another user: entered before the user changes
+fn cwd_may_be_accessible_to_root_only() {
+    // only root may enter the directory and the payload is another user, so chdir must come before setuid
     let bundle = Bundle::new("cwd-root").directory("/closed").set("/process/cwd", "/closed");
     std::fs::set_permissions(bundle.rootfs().join("closed"), PermissionsExt::from_mode(0o700)).unwrap();
     bundle.set("/process/user", json!({"uid": 1000, "gid": 1000})).run(&["cwd"]).ok().has("cwd", "/closed");
 }
 
 #[test]
-fn a_working_directory_that_is_none_is_refused() {
+fn an_invalid_working_directory_is_refused() {
     let bundle = Bundle::new("cwd-file").file("/file", "x").set("/process/cwd", "/file");
     let output = bundle.run_as_is();
     assert_ne!(output.code, 0);
@@ -102,7 +102,7 @@ fn a_working_directory_that_is_none_is_refused() {
 }
 
 #[test]
-fn a_program_is_looked_for_in_path() {
+fn the_program_is_looked_up_in_path() {
     let run = |path: &str| {
         let bundle = Bundle::new("path").directory("/one").directory("/two").args(&["tool", "exit", "6"]);
         crate::support::payload::place(&bundle.rootfs().join("two"), "tool");
@@ -114,7 +114,7 @@ fn a_program_is_looked_for_in_path() {
 }
 
 #[test]
-fn a_file_in_path_that_cannot_be_executed_is_passed_over() {
+fn a_non_executable_file_in_path_is_skipped() {
     let bundle = Bundle::new("path-mode").file("/one/tool", "not for execution").directory("/two");
     crate::support::payload::place(&bundle.rootfs().join("two"), "tool");
     let bundle = bundle.args(&["tool", "exit", "6"]).set("/process/env", json!(["PATH=/one:/two"]));
@@ -128,7 +128,7 @@ fn a_name_with_a_slash_is_a_path() {
     bundle.args(&["./tool", "exit", "6"]).run_as_is().code(6);
 }
 
-/// Both verbs must say it: the program is looked for at create.
+/// Asserts that both `run` and `create` fail with this phrase: the program is looked up at create.
 fn refused(bundle: &Bundle, phrase: &str) {
     for verb in ["create", "run"] {
         let output = bundle.launch(verb, &[]).finish().fails(1, phrase);
@@ -138,7 +138,7 @@ fn refused(bundle: &Bundle, phrase: &str) {
 }
 
 #[test]
-fn a_program_that_is_not_there_is_told_of_at_create() {
+fn a_missing_program_fails_create() {
     refused(&Bundle::new("nosuchcmd").args(&["nosuchcmd"]), "exec: \"nosuchcmd\": executable file not found in $PATH");
     let bundle = Bundle::new("no-path").args(&["payload"]).set("/process/env", json!([]));
     refused(&bundle, "exec: \"payload\": executable file not found in $PATH");
@@ -146,7 +146,7 @@ fn a_program_that_is_not_there_is_told_of_at_create() {
 }
 
 #[test]
-fn a_program_that_is_none_is_told_of_at_create() {
+fn a_non_executable_program_fails_create() {
     refused(&Bundle::new("directory").args(&["/etc"]), "exec: \"/etc\": ");
     let bundle = Bundle::new("no-mode").file("/etc/passwd", "x").args(&["/etc/passwd"]);
     refused(&bundle, "exec: \"/etc/passwd\": permission denied");
@@ -157,7 +157,7 @@ fn a_program_that_is_none_is_told_of_at_create() {
 }
 
 #[test]
-fn a_file_that_is_no_program_fails_when_it_is_executed() {
+fn an_executable_of_unknown_format_fails_at_start() {
     let bundle = Bundle::new("no-format").file("/text", "no program\n").args(&["/text"]);
     std::fs::set_permissions(bundle.rootfs().join("text"), PermissionsExt::from_mode(0o755)).unwrap();
     let output = bundle.run_as_is();
@@ -169,7 +169,7 @@ fn a_file_that_is_no_program_fails_when_it_is_executed() {
 fn a_script_is_executed_by_its_interpreter() {
     let bundle = Bundle::new("script").file("/script", "#!/payload exit\n").args(&["/script"]);
     std::fs::set_permissions(bundle.rootfs().join("script"), PermissionsExt::from_mode(0o755)).unwrap();
-    // `/payload exit /script`: the payload complains about the number
+    // executes `/payload exit /script`, and the payload reports that /script is no number
     let output = bundle.run_as_is();
     assert!(output.stderr.contains("not a number: /script"), "{output}");
 }

@@ -1,4 +1,4 @@
-//! Masked and read-only paths.
+//! `linux.maskedPaths` and `linux.readonlyPaths`.
 
 use crate::support::kernel::{mount_at, mounts};
 use crate::support::{Bundle, json, peer_differs};
@@ -37,7 +37,7 @@ fn many_masked_directories_are_each_empty() {
 }
 
 #[test]
-fn masked_directories_of_the_kernels_file_systems_share_one_cover() {
+fn masked_directories_of_proc_and_sys_share_one_tmpfs() {
     if peer_differs(&["runc", "crun"], "makes a tmpfs each") {
         return;
     }
@@ -53,8 +53,8 @@ fn masked_directories_of_the_kernels_file_systems_share_one_cover() {
 }
 
 #[test]
-fn what_an_image_has_in_place_of_the_kernels_files_is_masked_too() {
-    // directories where the kernel has files, and a file where it has a directory
+fn paths_of_another_type_than_the_kernels_are_masked_too() {
+    // directories at paths that usually are files, and a file at a path that usually is a directory
     let bundle = Bundle::new("masked-unusual").without_mount("/proc").file("/proc/keys/key", "secret");
     let bundle = bundle.file("/proc/acpi", "secret").file("/proc/kcore", "").without("/linux/readonlyPaths");
     let paths = json!(["/proc/acpi", "/proc/keys"]);
@@ -62,10 +62,10 @@ fn what_an_image_has_in_place_of_the_kernels_files_is_masked_too() {
     output.has("ls /proc/keys", "").has("read /proc/acpi", "0 \"\"");
 }
 
-/// Only what does not exist is passed over: a file on the way, a loop of links or a directory that may not be entered say
-/// nothing about what the container may reach one day.
+/// Only a path that does not exist is ignored. ENOTDIR, ELOOP and EACCES are errors: the container may be able to reach the
+/// path later.
 #[test]
-fn what_cannot_be_looked_up_is_an_error() {
+fn a_path_that_cannot_be_resolved_is_an_error() {
     for (path, why) in [("/file/deeper", "not a directory"), ("/loop/x", "symbolic links")] {
         for list in ["maskedPaths", "readonlyPaths"] {
             if peer_differs(&["crun"], "passes over some of these") {
@@ -79,9 +79,9 @@ fn what_cannot_be_looked_up_is_an_error() {
     }
 }
 
-/// The spelling of a path does not take its mask off.
+/// The spelling of a path does not disable its mask.
 #[test]
-fn a_path_that_ends_in_a_slash_or_a_dot_is_hidden_all_the_same() {
+fn a_trailing_slash_or_dot_does_not_prevent_masking() {
     for end in ["/", "/.", "//", "/./"] {
         if peer_differs(&["runc", "crun"], "takes some of these for files that are no directories") {
             return;
@@ -100,7 +100,7 @@ fn a_path_that_ends_in_a_slash_or_a_dot_is_hidden_all_the_same() {
 }
 
 #[test]
-fn a_link_is_followed_and_what_it_names_is_masked() {
+fn a_masked_symlink_masks_its_target() {
     let bundle = Bundle::new("masked-link").file("/real/key", "secret").file("/file", "secret");
     let bundle = bundle.symlink("/link", "/real").symlink("/link-to-file", "/file");
     let paths = json!(["/link", "/link-to-file"]);
@@ -109,7 +109,7 @@ fn a_link_is_followed_and_what_it_names_is_masked() {
 }
 
 #[test]
-fn a_mask_holds_against_the_containers_root() {
+fn root_in_the_container_cannot_remove_a_mask() {
     let caps = ["CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER"];
     let bundle = Bundle::new("mask-root").caps(&caps);
     bundle
@@ -120,14 +120,14 @@ fn a_mask_holds_against_the_containers_root() {
 }
 
 #[test]
-fn missing_paths_are_passed_over() {
+fn missing_paths_are_ignored() {
     let missing = json!(["/nosuch", "/proc/nosuch/deeper", "/etc/nosuch"]);
     let bundle = Bundle::new("missing").set("/linux/maskedPaths", missing.clone()).set("/linux/readonlyPaths", missing);
     bundle.run(&["stat", "/nosuch"]).ok().has("/nosuch.stat", "ENOENT");
 }
 
 #[test]
-fn a_read_only_path_can_be_read() {
+fn a_read_only_path_is_readable_but_not_writable() {
     let bundle = Bundle::new("readonly-path").file("/kept/file", "text").file("/single", "text");
     let bundle = bundle.set("/linux/readonlyPaths", json!(["/kept", "/single", "/proc/sys"]));
     let output = bundle.run(&[
@@ -160,13 +160,13 @@ fn a_read_only_path_can_be_read() {
 }
 
 #[test]
-fn a_read_only_path_is_read_only_all_the_way_down() {
+fn a_read_only_path_includes_submounts() {
     let bundle = Bundle::new("readonly-deep").mount("/top/sub", "tmpfs", "tmpfs", &[]);
     let output =
         bundle.set("/linux/readonlyPaths", json!(["/top"])).run(&["write", "/top/x", "x", "+", "mountinfo"]).ok();
     let all = mounts(&output.has("write /top/x", "EROFS").stdout);
     assert!(mount_at(&all, "/top").has("ro"), "{all:?}");
-    // the bind is recursive: what was mounted below is still there
+    // the bind mount is recursive: submounts are still visible
     mount_at(&all, "/top/sub");
 }
 
@@ -179,7 +179,7 @@ fn a_read_only_path_keeps_the_flags_of_its_mount() {
 }
 
 #[test]
-fn hiding_needs_a_mount_namespace() {
+fn masked_paths_require_a_mount_namespace() {
     if peer_differs(&["crun"], "runs in the host's mount namespace") {
         return;
     }
@@ -188,10 +188,10 @@ fn hiding_needs_a_mount_namespace() {
     bundle.nothing_left();
 }
 
-/// The kernel lets a user namespace mount a procfs of its own where one stands in its mount namespace whole: what is
-/// masked would be to be seen in it.
+/// The kernel lets a user namespace mount a new procfs only if a fully visible one is in its mount namespace
+/// (`mount_too_revealing()`). A new one would show what is masked.
 #[test]
-fn a_root_that_is_moved_leaves_no_procfs_to_mount_another_by() {
+fn with_no_pivot_no_unmasked_procfs_can_be_mounted() {
     const USER_MOUNT_PID: &str = "30020000";
     if peer_differs(&["crun"], "looks at /proc and /sys alone") {
         return;

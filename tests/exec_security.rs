@@ -1,11 +1,11 @@
-//! exec: what the container may do to the process that comes in, and what filters and labels it comes in with.
+//! exec: what the container can do to the new process before execve, and the process's seccomp filter, labels and terminal.
 
 use crate::exec::{exec, sees, up};
 use crate::support::agent::Agent;
 use crate::support::tty::Receiver;
 use crate::support::{Bundle, Runtime, Value, json, peer_differs};
 
-/// A profile that reports these system calls to an agent.
+/// A bundle with a profile that reports these system calls to an agent.
 fn reports(bundle: Bundle, calls: &[&str]) -> (Bundle, Agent) {
     let path = bundle.path("a.sock");
     let agent = Agent::new(&path);
@@ -17,7 +17,7 @@ fn reports(bundle: Bundle, calls: &[&str]) -> (Bundle, Agent) {
 }
 
 #[test]
-fn each_process_has_a_listener_of_its_own() {
+fn each_process_has_its_own_seccomp_listener() {
     let (bundle, agent) = reports(Bundle::new("notify").set("/annotations", json!({"a": "b"})), &["mkdir", "mkdirat"]);
     let bundle = bundle.sees(&["pause"]);
     bundle.create().ok();
@@ -49,13 +49,13 @@ fn each_process_has_a_listener_of_its_own() {
 }
 
 #[test]
-fn nobody_in_the_container_looks_into_the_process_before_it_is_the_payload() {
-    // CVE-2016-9962: the runtime's descriptors are in it, and it may do more than the container
+fn the_container_cannot_inspect_the_process_before_execve() {
+    // CVE-2016-9962: the process has the runtime's descriptors and more privileges than the container
     nobody_looks(Bundle::new("spy"));
 }
 
 #[test]
-fn nobody_in_the_user_namespace_looks_into_it_either_whatever_he_may_do_there() {
+fn a_user_namespace_with_all_capabilities_cannot_inspect_it_either() {
     let caps = ["CAP_SYS_PTRACE", "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"];
     nobody_looks(Bundle::new("user-spy").user_namespace().caps(&caps));
 }
@@ -70,7 +70,7 @@ fn nobody_looks(bundle: Bundle) {
         bundle.start().ok();
     });
     bundle.hears("spy: ready");
-    // it has done all it has to do and is about to be the payload: it holds now what the container holds, no more
+    // the process is at its execve: it may have only the descriptors that the payload gets
     let run = exec(&bundle, &[], &["true"]).start();
     let guest = agent.take();
     let notice = guest.next();
@@ -100,8 +100,8 @@ fn the_filter_is_loaded_with_and_without_no_new_privileges() {
 }
 
 #[test]
-fn the_working_directory_is_inside() {
-    // CVE-2024-21626: a descriptor of the host's that is still open when the directory is chosen
+fn the_working_directory_is_inside_the_container() {
+    // CVE-2024-21626: a host descriptor that is still open at chdir
     let bundle = up(Bundle::new("cwd"));
     for number in 3..20 {
         for path in [format!("/proc/self/fd/{number}"), format!("/proc/self/fd/{number}/../..")] {
@@ -113,7 +113,7 @@ fn the_working_directory_is_inside() {
 }
 
 #[test]
-fn a_label_without_its_module_is_a_failure() {
+fn a_label_without_its_security_module_is_an_error() {
     let on = |file: &str| std::path::Path::new(file).exists();
     let bundle = up(Bundle::new("label"));
     if !on("/sys/kernel/security/apparmor") && !on("/sys/module/apparmor") {
@@ -126,7 +126,7 @@ fn a_label_without_its_module_is_a_failure() {
 }
 
 #[test]
-fn the_first_process_is_not_the_tenant_s_parent() {
+fn the_containers_first_process_is_not_the_parent() {
     let bundle = up(Bundle::new("parent"));
     let output = sees(&bundle, &[], &["status"]).ok();
     output.has("PPid", "0");
@@ -136,7 +136,7 @@ fn the_first_process_is_not_the_tenant_s_parent() {
 }
 
 #[test]
-fn a_terminal_comes_from_devpts_whatever_ptmx_is() {
+fn the_terminal_comes_from_devpts_whatever_ptmx_is() {
     let fakes: [&[&str]; 3] =
         [&["mknod", "/dev/ptmx", "p", "0", "0"], &["write", "/dev/ptmx", "a file"], &["mkdir", "/dev/ptmx"]];
     for fake in fakes {
@@ -146,7 +146,7 @@ fn a_terminal_comes_from_devpts_whatever_ptmx_is() {
         let socket = receiver.path.to_str().unwrap().to_owned();
         let output = sees(&bundle, &["--tty", "--detach", "--console-socket", &socket], &["true"]);
         if Runtime::get().is_onggi() {
-            // the container's devpts has a multiplexer that nobody can replace
+            // ptmx of the container's devpts cannot be replaced
             output.ok();
         } else {
             assert_eq!(output.code, 255, "{output}");
