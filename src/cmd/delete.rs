@@ -34,7 +34,7 @@ pub(super) fn run(global: &Global, id: &str, force: bool, log: &Log) -> Result<u
         Err(error) if force && error.kind() == Kind::NotFound => return Ok(0),
         Err(error) => return Err(error),
     };
-    let container = match Container::read(&dir, &grip) {
+    let container = match read(&dir, &grip) {
         Ok(container) => container,
         Err(error) if force && error.kind() == Kind::Broken => {
             return broken::delete(global, id, &dir, &error, log).map(|()| 0);
@@ -52,6 +52,19 @@ pub(super) fn run(global: &Global, id: &str, force: bool, log: &Log) -> Result<u
         None => broken::delete(global, id, &dir, &Error::msg("the container's record is empty"), log)?,
     }
     Ok(0)
+}
+
+/// What is recorded. A call that has made the record a moment ago has not locked it yet: one that is neither locked nor written
+/// is looked at again before it is taken for broken.
+fn read(dir: &Dir, grip: &Grip) -> Result<Option<Container>> {
+    const MOMENT: Duration = Duration::from_millis(200);
+    let end = Instant::now() + MOMENT;
+    loop {
+        match Container::read(dir, grip)? {
+            None if !grip.claimed()? && Instant::now() < end => std::thread::sleep(Duration::from_millis(2)),
+            found => return Ok(found),
+        }
+    }
 }
 
 /// Whether a container in this status may be deleted.
