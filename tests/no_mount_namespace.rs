@@ -258,7 +258,7 @@ fn a_user_namespace_needs_a_mount_namespace_to_mount() {
         return;
     }
     let bundle = beside("beside-user").user_namespace();
-    bundle.run_as_is().fails(1, "mounts need a mount namespace");
+    bundle.run_as_is().fails(1, "needs a mount namespace to mount anything");
     bundle.nothing_left();
 }
 

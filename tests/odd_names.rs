@@ -2,6 +2,7 @@
 //! number. Every verb still finds the processes in them, and `delete` removes all of them.
 
 use crate::exec::{exec, sees, up};
+use crate::support::runtime::Call;
 use crate::support::world::{has_controller, hierarchies};
 use crate::support::{Bundle, World, kernel, not_here, process, until, world};
 use nix::fcntl::{OFlag, openat};
@@ -97,7 +98,7 @@ fn verbs(bundle: &Bundle, mut pids: Vec<i32>) {
     pids.sort_unstable();
     assert_eq!(listed(), pids);
     // the machine's ps may fail on this kernel (User Mode Linux has no boot time)
-    let works = std::process::Command::new("ps").arg("-ef").output().is_ok_and(|output| output.status.success());
+    let works = Call::new(std::process::Command::new("ps"), &bundle.path("ps")).arg("-ef").finish().code == 0;
     if works || !not_here("ps(1) does not work on this kernel") {
         let table = bundle.verb(&["ps", &bundle.id]).ok();
         assert_eq!(table.stdout.lines().count(), pids.len() + 1, "{table}");

@@ -2,6 +2,7 @@
 #![no_main]
 
 use onggi::plan::tenant::{Request, plan};
+use onggi::plan::request::StartOptions;
 use onggi::fuzzing::spec;
 use std::path::Path;
 
@@ -19,9 +20,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
                 id: "box",
                 process: &process,
                 linux,
-                console_socket: None,
-                no_new_keyring: false,
-                preserve_fds: 0,
+                options: &StartOptions::default(),
                 privileged: !caller.unprivileged,
                 placed_late: false,
             };

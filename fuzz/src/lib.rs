@@ -6,10 +6,11 @@ use onggi::Facts;
 use onggi::plan::cgroup::{self, CgroupFacts, Driver, Hierarchy, Rootless, Tree, Wanted};
 use onggi::plan::container::{self, Request};
 use onggi::plan::mounts::CgroupTree;
+use onggi::plan::request::{Mode, StartOptions};
 use onggi::plan::{cgroup as cgroups, show};
 use onggi::fuzzing::spec;
 use onggi::plan::{Checked, Config};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 /// Where the trees of the machines lie.
 const TOP: &str = "/sys/fs/cgroup";
@@ -76,14 +77,17 @@ pub fn plans(config: &Checked<Config>) -> Vec<String> {
     let mut shown = Vec::new();
     for caller in &callers() {
         for (gate, no_pivot) in [(false, false), (true, true)] {
-            let request = Request {
-                id: "box",
-                gate,
-                console_socket: gate.then_some(Path::new("/console")),
+            let options = StartOptions {
+                mode: if gate { Mode::Create } else { Mode::Run },
+                console_socket: gate.then(|| PathBuf::from("/console")),
                 no_pivot,
                 no_new_keyring: gate,
                 preserve_fds: u32::from(gate),
-                listen_fds: 0,
+                ..StartOptions::default()
+            };
+            let request = Request {
+                id: "box",
+                options: &options,
                 notify: None,
                 cgroups: &CgroupTree::Unified(None),
                 placed_late: gate,
