@@ -25,7 +25,7 @@ use std::os::fd::BorrowedFd;
 pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     let mut options = exec.start.clone();
     // before anything of ours takes one of these numbers
-    launch::check_preserved("--preserve-fds", 0..options.preserve_fds)?;
+    options.preserve_fds = launch::preserve(options.preserve_fds, 0)?;
     // before the process document is read: the fallback starts us anew, and a pipe can be read only once
     let view = protect(log)?;
     let container = super::open(global, &exec.id)?;

@@ -129,8 +129,7 @@ pub(super) fn container(
     let mut options = create.start.clone();
     options.listen_fds = listen_fds()?;
     launch::check_preserved("LISTEN_FDS", 0..options.listen_fds)?;
-    launch::check_preserved("--preserve-fds", options.listen_fds..options.listen_fds + options.preserve_fds)?;
-    options.preserve_fds += options.listen_fds;
+    options.preserve_fds = options.listen_fds + launch::preserve(options.preserve_fds, options.listen_fds)?;
     let view = protect(log)?;
     options.notify_socket = notify::asked();
     let prepared = bundle(global, create.bundle.as_deref(), create.config.as_deref(), options, purpose, log)?;

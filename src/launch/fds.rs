@@ -11,6 +11,7 @@ use crate::plan::{Mapped, Open, Plan};
 use crate::sys::file::{self, cwd};
 use crate::sys::{Answer, Errno, close, mount, ns, socket};
 use std::ffi::{CStr, CString};
+use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -111,4 +112,32 @@ pub fn check_preserved(asked: &str, range: Range<u32>) -> Result<()> {
         close::close_on_exec(number, false).context(|| format!("{asked} {count}: descriptor {number}"))?;
     }
     Ok(())
+}
+
+/// Lets the descriptors of `--preserve-fds` through to the payload: `count` of them, from number 3 + `from` on. Returns how many
+/// numbers that are, up to the last one that is open. Numbers in between that are not open are filled with an empty file that
+/// is closed on execve, so that no descriptor of ours gets one of them: the payload finds them closed, as the caller left them.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn preserve(count: u32, from: u32) -> Result<u32> {
+    let what = |number: i32| move || format!("--preserve-fds {count}: descriptor {number}");
+    let number = |index: u32| i32::try_from(from + index).unwrap_or(i32::MAX).saturating_add(3);
+    let (mut holes, mut kept) = (Vec::new(), 0);
+    for index in 0..count {
+        match close::close_on_exec(number(index), false) {
+            Ok(()) => kept = index + 1,
+            Err(Errno::EBADF) => holes.push(index),
+            Err(errno) => return Err(errno).context(what(number(index))),
+        }
+    }
+    let mut holes = holes.into_iter().filter(|index| *index < kept).map(number);
+    if let Some(first) = holes.next() {
+        // it gets the lowest number that is not open
+        let filler = ManuallyDrop::new(file::memfd(c"hole").context(what(first))?);
+        for hole in holes {
+            file::reserve(filler.as_fd(), hole).context(what(hole))?;
+        }
+    }
+    Ok(kept)
 }

@@ -32,7 +32,7 @@ mod undo;
 use accompany::{Accompany, became_payload};
 pub use exec as tenant;
 pub use exec_fifo as gate;
-pub use fds::check_preserved;
+pub use fds::{check_preserved, preserve};
 pub use init_error::lost;
 use prepare::Prepared;
 use record::inner_pid;
