@@ -1,7 +1,8 @@
 //! Terminals: through `--console-socket`, and in the foreground of a terminal of the caller's.
 
+use crate::support::process::apart;
 use crate::support::tty::{Receiver, Terminal};
-use crate::support::{Bundle, json, peer_differs, until};
+use crate::support::{Bundle, json, payload, peer_differs, until};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 
 fn with_terminal(name: &str, words: &[&str]) -> Bundle {
@@ -190,4 +191,42 @@ fn in_the_foreground_output_is_whole() {
     run.finish().ok();
     let lines = seen.lines().filter(|line| line.starts_with("line ")).count();
     assert_eq!(lines, 20000);
+}
+
+/// cron, CI and units: nobody would ever type.
+#[test]
+fn in_the_foreground_a_terminal_needs_one_of_the_callers() {
+    if peer_differs(&["crun"], "has other words") {
+        return;
+    }
+    let phrase = "open /dev/tty: no such device or address";
+    let bundle = with_terminal("no-tty", &["pause"]);
+    bundle.launch("run", &[]).with(apart).finish().fails(1, phrase);
+    bundle.nothing_left();
+    let bundle = Bundle::new("exec-no-tty").sees(&["pause"]);
+    bundle.up();
+    let exec = bundle.runtime().args(["exec", "--tty", &bundle.id, payload::INSIDE, "pause"]).with(apart);
+    exec.finish().fails(255, phrase);
+    bundle.down();
+}
+
+#[test]
+fn in_the_foreground_the_end_of_what_is_piped_in_is_passed_on() {
+    if peer_differs(&["runc", "crun"], "waits for ever") {
+        return;
+    }
+    for (typed, seen) in [("typed\n", "stdin: \"typed\\n\""), ("typed", "stdin: \"typed\""), ("", "stdin: \"\"")] {
+        let bundle = with_terminal("piped", &["stdin", "+", "exit", "6"]);
+        let (mut terminal, slave) = Terminal::open();
+        let run = bundle.launch("run", &[]).stdio(&slave).stdin(typed.as_bytes()).start();
+        terminal.wait_for(seen);
+        run.finish().code(6);
+
+        let bundle = Bundle::new("exec-piped").sees(&["pause"]);
+        bundle.up();
+        let words = ["exec", "--tty", &bundle.id, payload::INSIDE, "stdin", "+", "exit", "6"];
+        let exec = bundle.runtime().args(words).stdio(&slave).stdin(typed.as_bytes()).start();
+        exec.finish().code(6);
+        bundle.down();
+    }
 }

@@ -9,14 +9,13 @@ use crate::launch::{self, console};
 use crate::log::Log;
 use crate::spec;
 use crate::state::Held;
-use crate::sys::file::given;
 use crate::sys::{signal, tty};
 use oci_spec::runtime::{
     Box as Window, BoxBuilder as WindowBuilder, Capabilities, Capability, LinuxCapabilities, Process,
 };
 use serde::Deserialize;
 use serde::de::value::{Error as WordError, StringDeserializer};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Runs a process in a container. Returns its exit status, or 0 when detached.
 ///
@@ -32,13 +31,13 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     let init = running(&container, exec.ignore_paused)?;
     let loaded = super::configuration(&container)?;
     let mut process = process(exec, loaded.spec.process().as_ref(), log)?;
+    check_terminal(Some(&process), &options)?;
     if process.terminal().unwrap_or_default() && options.foreground() {
         // set before the process starts, so that its first output fits the window
-        process.set_console_size(size(given(0)).or(process.console_size()));
+        process.set_console_size(size(console::callers_terminal()?.as_fd()).or(process.console_size()));
     }
     let process = spec::check_process(process)?;
     let subs = subs(&exec.cgroups)?;
-    check_terminal(Some(&process), &options)?;
     let rest = view.finish().context(|| launch::SEAL)?;
     options.no_new_keyring = container.record.no_new_keyring;
     let job = Job {

@@ -3,7 +3,7 @@
 use crate::cgroup;
 use crate::cli::{self, Global};
 use crate::error::{Context, Error, Result};
-use crate::launch::{self, Job, PlanInput, notify};
+use crate::launch::{self, Job, PlanInput, console, notify};
 use crate::log::Log;
 use crate::plan::cgroup::{Driver, Rootless};
 use crate::plan::request::StartOptions;
@@ -157,7 +157,11 @@ pub(super) fn bundle(
         signal::block_all().context(|| "block signals")?;
     }
     let bundle = found.validate(purpose, log)?;
-    check_terminal(bundle.loaded.spec.process().as_ref(), &options)?;
+    let process = bundle.loaded.spec.process().as_ref();
+    check_terminal(process, &options)?;
+    if purpose == Purpose::Run && options.foreground() && process.and_then(Process::terminal).unwrap_or_default() {
+        drop(console::callers_terminal()?);
+    }
     Ok(Prepared { root: Root::find(global.root.as_deref())?, bundle, options })
 }
 
