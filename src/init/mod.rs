@@ -282,8 +282,9 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
             let fs = Fs { source, fstype, target, flags: *flags, data, in_proc: *in_proc };
             filesystem::mount(state, &fs, *fresh, detached.as_deref())?;
         }
-        Step::MountCgroup { target, flags, data, bind, attrs } => {
-            filesystem::cgroup2(state, &Cgroup { target, flags: *flags, data, bind: bind.as_deref(), attrs })?;
+        Step::MountCgroup { target, flags, data, own, bind, attrs } => {
+            let (flags, own, bind) = (*flags, *own, bind.as_deref());
+            filesystem::cgroup2(state, &Cgroup { target, flags, data, own, bind, attrs })?;
         }
         Step::ReadonlyPath { path } => hide::readonly_path(path)?,
         Step::Mask { path, cover, file } => hide::mask(state, path, cover.as_deref().unwrap_or(COVER), *file)?,
