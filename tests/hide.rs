@@ -219,3 +219,11 @@ fn a_root_that_is_moved_leaves_no_procfs_to_mount_another_by() {
         output.ok().has("unshare", "ok").has("mount /tmp", "EPERM");
     }
 }
+
+#[test]
+fn a_path_that_is_listed_twice_is_masked_once() {
+    let bundle = Bundle::new("twice").set("/linux/maskedPaths", json!(["/proc/keys", "/proc/keys/", "/proc/keys"]));
+    let output = bundle.run(&["mountinfo"]).ok();
+    let count = mounts(&output.stdout).iter().filter(|mount| mount.point == "/proc/keys").count();
+    assert!(count == 1 || peer_differs(&["runc", "crun"], "masks it twice"), "{output}");
+}
