@@ -6,7 +6,7 @@ use super::hooks::Files;
 use super::{idmap, init_error};
 use crate::abi::mount::{MS_SLAVE, MountAttr};
 use crate::error::{Context, Error, Result};
-use crate::plan::step::Slot;
+use crate::plan::step::{Slot, Step};
 use crate::plan::{Mapped, Open, Plan};
 use crate::sys::file::{self, cwd};
 use crate::sys::{Answer, Errno, close, mount, ns, socket};
@@ -31,7 +31,17 @@ pub(super) fn open(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
                 }
                 slots[usize::from(Slot::HOOK_START.0)] = Some(file::memfd(c"hook").context(|| "memfd_create")?);
             }
-            open => slots[usize::from(slot.0)] = Some(one(open, &slots)?),
+            open => {
+                let opened = one(open, &slots).map_err(|error| {
+                    let takes = |step: &Step| matches!(step, Step::Take { slot: taken, .. } if taken == slot);
+                    let bind = plan.steps.iter().position(takes).and_then(|at| init_error::bind_at(&plan.steps, at));
+                    match bind {
+                        Some((source, target)) => error.context(init_error::mounting(source, target)),
+                        None => error,
+                    }
+                });
+                slots[usize::from(slot.0)] = Some(opened?);
+            }
         }
     }
     Ok(slots)
