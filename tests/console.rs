@@ -2,7 +2,7 @@
 
 use crate::support::process::apart;
 use crate::support::tty::{Receiver, Terminal};
-use crate::support::{Bundle, json, payload, peer_differs, until};
+use crate::support::{Bundle, Runtime, json, payload, peer_differs, until};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 
 fn with_terminal(name: &str, words: &[&str]) -> Bundle {
@@ -98,10 +98,11 @@ fn without_a_terminal_there_is_no_console() {
 
 #[test]
 fn a_terminal_needs_somebody_who_takes_it() {
-    let phrase = "cannot allocate tty if runc will detach without setting console socket";
+    let name = &Runtime::get().name;
+    let phrase = format!("cannot allocate tty if {name} will detach without setting console socket");
     let bundle = with_terminal("nobody", &["true"]);
-    bundle.create().fails(1, phrase);
-    bundle.launch("run", &["--detach"]).finish().fails(1, phrase);
+    bundle.create().fails(1, &phrase);
+    bundle.launch("run", &["--detach"]).finish().fails(1, &phrase);
     bundle.nothing_left();
 }
 
@@ -113,8 +114,9 @@ fn a_socket_needs_a_terminal_to_send() {
     let bundle = Bundle::new("no-terminal").sees(&["true"]);
     let receiver = Receiver::new(&bundle.path("c.sock"));
     let socket = receiver.path.to_str().unwrap();
-    let phrase = "cannot use console socket if runc will not detach or allocate tty";
-    bundle.launch("create", &["--console-socket", socket]).finish().fails(1, phrase);
+    let name = &Runtime::get().name;
+    let phrase = format!("cannot use console socket if {name} will not detach or allocate tty");
+    bundle.launch("create", &["--console-socket", socket]).finish().fails(1, &phrase);
     bundle.nothing_left();
 }
 

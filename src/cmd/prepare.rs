@@ -165,14 +165,15 @@ pub(super) fn bundle(
     Ok(Prepared { root: Root::find(global.root.as_deref())?, bundle, options })
 }
 
-/// A terminal and a console socket must fit each other. The words are runc's.
+/// A terminal and a console socket must fit each other. The words are runc's, with our name.
 pub(super) fn check_terminal(process: Option<&Process>, options: &StartOptions) -> Result<()> {
     let terminal = process.and_then(Process::terminal).unwrap_or_default();
     let (detached, socket) = (!options.foreground(), options.console_socket.is_some());
+    let name = super::tell::own_name();
     let text = if terminal && detached && !socket {
-        "cannot allocate tty if runc will detach without setting console socket"
+        format!("cannot allocate tty if {name} will detach without setting console socket")
     } else if socket && !(terminal && detached) {
-        "cannot use console socket if runc will not detach or allocate tty"
+        format!("cannot use console socket if {name} will not detach or allocate tty")
     } else {
         return Ok(());
     };
