@@ -6,6 +6,7 @@
 //! user; hints must not contain the phrases that engines match on (`permission denied`,
 //! `no such file or directory`, `not found`).
 
+use crate::abi::errno::text;
 use crate::sys::Errno;
 use std::fmt;
 
@@ -156,18 +157,10 @@ impl From<std::io::Error> for Error {
     }
 }
 
-/// The text of an errno in the words that engines match on: lower case, as Go prints them.
+/// The text of an errno in Go's words: engines match on them.
 #[must_use]
 pub fn reason(errno: Errno) -> String {
-    let text = errno.desc();
-    let mut letters = text.chars();
-    match letters.next() {
-        Some(first) if letters.clone().next().is_some_and(char::is_lowercase) => {
-            first.to_lowercase().chain(letters).collect()
-        }
-        // an acronym stays as it is
-        Some(_) | None => text.to_owned(),
-    }
+    text(errno as i32).to_owned()
 }
 
 /// Adds context to a result.
@@ -205,6 +198,28 @@ mod tests {
         assert_eq!(reason(Errno::ENOENT), "no such file or directory");
         assert_eq!(reason(Errno::EPERM), "operation not permitted");
         assert_eq!(reason(Errno::EISDIR), "is a directory");
-        assert_eq!(reason(Errno::EIO), "I/O error");
+        // where Go and libc have other words than nix
+        for (errno, words) in [
+            (Errno::EIO, "input/output error"),
+            (Errno::EBADF, "bad file descriptor"),
+            (Errno::EAGAIN, "resource temporarily unavailable"),
+            (Errno::ENOMEM, "cannot allocate memory"),
+            (Errno::EXDEV, "invalid cross-device link"),
+            (Errno::ENOTTY, "inappropriate ioctl for device"),
+            (Errno::EDOM, "numerical argument out of domain"),
+            (Errno::ERANGE, "numerical result out of range"),
+            (Errno::EDEADLK, "resource deadlock avoided"),
+            (Errno::ELOOP, "too many levels of symbolic links"),
+            (Errno::EOVERFLOW, "value too large for defined data type"),
+            (Errno::ESTALE, "stale NFS file handle"),
+            (Errno::EDQUOT, "disk quota exceeded"),
+            (Errno::ENFILE, "too many open files in system"),
+            (Errno::ENOEXEC, "exec format error"),
+        ] {
+            assert_eq!(reason(errno), words);
+        }
+        assert_eq!(text(0), "unknown error");
+        assert_eq!(text(41), "unknown error");
+        assert_eq!(text(i32::MAX), "unknown error");
     }
 }

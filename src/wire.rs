@@ -18,6 +18,9 @@ use crate::plan::step::{Slot, Sync};
 use crate::sys::{Answer, Errno, file, socket};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+/// Exit status of an init whose program execve refuses, as with runc: init has written why to the payload's standard error.
+pub const REFUSED: i32 = 255;
+
 /// Why a step failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {

@@ -4,7 +4,7 @@
 //! limit with a clear error and leave nothing.
 
 use crate::support::runtime::Call;
-use crate::support::world::{cgroup_dir, has_controller, hierarchies, home};
+use crate::support::world::{CGROUP, cgroup_dir, has_controller, hierarchies, home};
 use crate::support::{Bundle, Value, World, json, kernel, not_here, peer_differs, until, world};
 
 const CONTROLLERS: [&str; 4] = ["memory", "pids", "cpu", "devices"];
@@ -226,4 +226,41 @@ fn processes_left_by_the_first_process_die_with_the_container() {
     let run = bundle.launch("run", &[]).start();
     run.finish().ok();
     until("the orphan to die", || kernel::processes_with(&bundle.id).is_empty().then_some(()));
+}
+
+/// A mount of cgroup2 in the host's cgroup namespace would give the host's whole hierarchy the options of that mount
+/// (cgroups(7), "Cgroups v2 mount options"): runc#5258, containerd#12952.
+#[test]
+fn a_container_leaves_the_options_of_the_hosts_cgroup2_alone() {
+    use crate::support::kernel::{mount_at, mounts};
+    use nix::mount::{MsFlags, mount};
+    if (world() == World::V1 && not_here("containers of v1 mount no cgroup2"))
+        || peer_differs(&["runc"], "changes them")
+    {
+        return;
+    }
+    let options = || mount_at(&kernel::mounts_of(std::process::id().cast_signed()), CGROUP).super_options;
+    let remount = |data: &str| {
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some("cgroup2"), CGROUP, Some("cgroup2"), flags, Some(data)).unwrap();
+    };
+    let own = options();
+    // one that means nothing to whoever has no limits of memory here
+    let other = own.iter().any(|option| option == "memory_recursiveprot");
+    if !other {
+        remount("memory_recursiveprot");
+    }
+    let before = options();
+    let bundle = Bundle::new("cgroup-options").without_namespace("cgroup");
+    let bundle = bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]);
+    let output = bundle.run(&["mountinfo", "+", "mkdir", "/sys/fs/cgroup/x"]);
+    let after = options();
+    if !other {
+        remount("");
+    }
+    assert!(before.iter().any(|option| option == "memory_recursiveprot"), "{before:?}");
+    assert_eq!(after, before);
+    let output = output.ok().has("mkdir /sys/fs/cgroup/x", "EROFS");
+    let found = mount_at(&mounts(&output.stdout), "/sys/fs/cgroup");
+    assert!(["ro", "nosuid", "nodev", "noexec"].iter().all(|option| found.has(option)), "{found:?}");
 }

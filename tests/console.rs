@@ -1,7 +1,8 @@
 //! Terminals: sent through `--console-socket`, and relayed to the caller's terminal in the foreground.
 
+use crate::support::process::apart;
 use crate::support::tty::{Receiver, Terminal};
-use crate::support::{Bundle, json, peer_differs, until};
+use crate::support::{Bundle, Runtime, json, payload, peer_differs, until};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 
 fn with_terminal(name: &str, words: &[&str]) -> Bundle {
@@ -97,10 +98,11 @@ fn without_a_terminal_there_is_no_console() {
 
 #[test]
 fn create_with_a_terminal_requires_a_console_socket() {
-    let phrase = "cannot allocate tty if runc will detach without setting console socket";
+    let name = &Runtime::get().name;
+    let phrase = format!("cannot allocate tty if {name} will detach without setting console socket");
     let bundle = with_terminal("nobody", &["true"]);
-    bundle.create().fails(1, phrase);
-    bundle.launch("run", &["--detach"]).finish().fails(1, phrase);
+    bundle.create().fails(1, &phrase);
+    bundle.launch("run", &["--detach"]).finish().fails(1, &phrase);
     bundle.nothing_left();
 }
 
@@ -112,8 +114,9 @@ fn a_console_socket_without_a_terminal_is_refused() {
     let bundle = Bundle::new("no-terminal").sees(&["true"]);
     let receiver = Receiver::new(&bundle.path("c.sock"));
     let socket = receiver.path.to_str().unwrap();
-    let phrase = "cannot use console socket if runc will not detach or allocate tty";
-    bundle.launch("create", &["--console-socket", socket]).finish().fails(1, phrase);
+    let name = &Runtime::get().name;
+    let phrase = format!("cannot use console socket if {name} will not detach or allocate tty");
+    bundle.launch("create", &["--console-socket", socket]).finish().fails(1, &phrase);
     bundle.nothing_left();
 }
 
@@ -190,4 +193,42 @@ fn in_the_foreground_no_output_is_lost() {
     run.finish().ok();
     let lines = seen.lines().filter(|line| line.starts_with("line ")).count();
     assert_eq!(lines, 20000);
+}
+
+/// cron, CI and units: nobody would ever type.
+#[test]
+fn in_the_foreground_a_terminal_needs_one_of_the_callers() {
+    if peer_differs(&["crun"], "has other words") {
+        return;
+    }
+    let phrase = "open /dev/tty: no such device or address";
+    let bundle = with_terminal("no-tty", &["pause"]);
+    bundle.launch("run", &[]).with(apart).finish().fails(1, phrase);
+    bundle.nothing_left();
+    let bundle = Bundle::new("exec-no-tty").sees(&["pause"]);
+    bundle.up();
+    let exec = bundle.runtime().args(["exec", "--tty", &bundle.id, payload::INSIDE, "pause"]).with(apart);
+    exec.finish().fails(255, phrase);
+    bundle.down();
+}
+
+#[test]
+fn in_the_foreground_the_end_of_what_is_piped_in_is_passed_on() {
+    if peer_differs(&["runc", "crun"], "waits for ever") {
+        return;
+    }
+    for (typed, seen) in [("typed\n", "stdin: \"typed\\n\""), ("typed", "stdin: \"typed\""), ("", "stdin: \"\"")] {
+        let bundle = with_terminal("piped", &["stdin", "+", "exit", "6"]);
+        let (mut terminal, slave) = Terminal::open();
+        let run = bundle.launch("run", &[]).stdio(&slave).stdin(typed.as_bytes()).start();
+        terminal.wait_for(seen);
+        run.finish().code(6);
+
+        let bundle = Bundle::new("exec-piped").sees(&["pause"]);
+        bundle.up();
+        let words = ["exec", "--tty", &bundle.id, payload::INSIDE, "stdin", "+", "exit", "6"];
+        let exec = bundle.runtime().args(words).stdio(&slave).stdin(typed.as_bytes()).start();
+        exec.finish().code(6);
+        bundle.down();
+    }
 }

@@ -260,3 +260,51 @@ fn a_failing_mount_is_reported_before_a_failing_limit() {
     let bundle = broken(Bundle::new("mount-and-limit")).bind("/nosuchsrc", "/m", &["bind"]).sees(&["true"]);
     bundle.run_as_is().fails(1, "/nosuchsrc");
 }
+
+/// In all ways of cloning the source: by init, and by the host for a user namespace.
+#[test]
+fn a_bind_that_fails_names_its_source_and_its_target() {
+    type Change = fn(Bundle) -> Bundle;
+    let ways: [Change; 2] = [|bundle| bundle, Bundle::user_namespace];
+    for way in ways {
+        let bundle = way(Bundle::new("no-source").bind("/nosuchsrc", "/m", &["bind"]));
+        let phrase = "error mounting \"/nosuchsrc\" to rootfs at \"/m\": ";
+        let output = bundle.run_as_is().fails(1, phrase);
+        assert!(output.stderr.contains("no such file or directory"), "{output}");
+        bundle.nothing_left();
+    }
+    let bundle = Bundle::new("on-a-file").file("/m", "file");
+    let source = bundle.host_directory("source");
+    let bundle = bundle.bind(&source, "/m", &["bind"]);
+    let phrase = format!("error mounting {source:?} to rootfs at \"/m\": ");
+    let output = bundle.run_as_is().fails(1, &phrase);
+    assert!(output.stderr.to_lowercase().contains("not a directory"), "{output}");
+    bundle.nothing_left();
+}
+
+/// Followed to the letter, a hint leads to the container that was meant, and never to the end of one that runs.
+#[test]
+fn hints_about_ids_name_the_root() {
+    if peer_differs(&["runc", "crun"], "has no hints") {
+        return;
+    }
+    let bundle = Bundle::new("hints").sees(&["pause"]);
+    let root = bundle.state_root().display().to_string();
+    let output = bundle.verb(&["state", "nobody"]).fails(1, "msg=\"container does not exist\"");
+    assert!(output.stderr.contains("nobody") && output.stderr.contains(&root), "{output}");
+    bundle.up();
+    let output = bundle.create().fails(1, "container with given ID already exists");
+    let hint = output.stderr.split("hint=").nth(1).unwrap_or_default().to_owned();
+    assert!(hint.contains(&format!("--root {root} delete {}", bundle.id)) && !hint.contains("--force"), "{output}");
+    bundle.down();
+}
+
+#[test]
+fn what_the_kernel_refuses_is_said_in_gos_words() {
+    if peer_differs(&["crun"], "has libc's") {
+        return;
+    }
+    let bundle = Bundle::new("loop").symlink("/a", "/b").symlink("/b", "/a").args(&["/a"]);
+    bundle.run_as_is().fails(1, "too many levels of symbolic links");
+    bundle.nothing_left();
+}

@@ -2,7 +2,7 @@
 
 use crate::support::process::members;
 use crate::support::runtime::Call;
-use crate::support::{Bundle, Output, Value, json, kernel, payload, peer_differs, reaper, until};
+use crate::support::{Bundle, Output, Runtime, Value, json, kernel, payload, peer_differs, reaper, until};
 use std::time::Instant;
 
 /// Starts a container that keeps running, for `exec` into it.
@@ -82,6 +82,7 @@ fn forwards_signals() {
 fn failures_exit_with_255_and_give_the_reason() {
     let bundle = up(Bundle::new("failures").file("/etc/passwd", "root:x:0:0::/:/bin/sh\n"));
     let id = bundle.id.as_str();
+    let name = &Runtime::get().name;
     let rows: [(&[&str], &str); 9] = [
         (&["exec", "no-such-container", "/payload"], "exec failed: container does not exist"),
         (
@@ -100,11 +101,11 @@ fn failures_exit_with_255_and_give_the_reason() {
         (&["exec", "--cwd", "relative", id, "/payload"], "exec failed: Cwd must be an absolute path"),
         (
             &["exec", "--tty", "--detach", id, "/payload"],
-            "exec failed: cannot allocate tty if runc will detach without setting console socket",
+            &format!("exec failed: cannot allocate tty if {name} will detach without setting console socket"),
         ),
         (
             &["exec", "--console-socket", "/s", id, "/payload"],
-            "exec failed: cannot use console socket if runc will not detach or allocate tty",
+            &format!("exec failed: cannot use console socket if {name} will not detach or allocate tty"),
         ),
         (&["exec", "--process", "/no/file", id], "exec failed: open /no/file: no such file or directory"),
     ];

@@ -259,7 +259,10 @@ fn keeps_only_preserved_descriptors() {
     let output = with(&["--preserve-fds", "2"]).finish().ok();
     assert_eq!(count(&output), 5, "{output}");
     assert!(output.get("fd.4").unwrap().ends_with("/given"), "{output}");
-    assert_eq!(with(&["--preserve-fds", "50"]).finish().code, 255);
+    if !peer_differs(&["runc"], "refuses numbers that are not open") {
+        let output = with(&["--preserve-fds", "5"]).finish().ok();
+        assert_eq!(count(&output), 6, "{output}");
+    }
     bundle.down();
 }
 

@@ -316,3 +316,26 @@ fn hooks_have_three_descriptors() {
     let open: Vec<&str> = open.lines().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(open, ["0", "1", "2"]);
 }
+
+/// config.md leaves it open; runc and crun agree (nvidia's and Podman's hooks want `PATH`).
+#[test]
+fn hooks_of_the_host_without_an_environment_have_the_runtimes() {
+    let mut bundle = Bundle::new("hook-env").sees(&["true"]);
+    let kinds = ["prestart", "createRuntime", "poststart", "poststop"];
+    for kind in kinds {
+        let file = bundle.path(kind).display().to_string();
+        bundle = bundle.hook(kind, &["save-env", &file], &[]);
+        bundle.config["hooks"][kind][0].as_object_mut().unwrap().remove("env");
+    }
+    bundle.launch("run", &[]).env("ONGGI_TEST_CALLER", "is here").finish().ok();
+    for kind in kinds {
+        let env = std::fs::read_to_string(bundle.path(kind)).unwrap();
+        assert!(env.lines().any(|line| line == "ONGGI_TEST_CALLER=is here"), "{kind}: {env}");
+    }
+    // an environment that is empty is one
+    let file = bundle.path("empty").display().to_string();
+    let bundle = Bundle::new("hook-env-empty").hook("createRuntime", &["save-env", &file], &[]).sees(&["true"]);
+    bundle.launch("run", &[]).env("ONGGI_TEST_CALLER", "is here").finish().ok();
+    let env = std::fs::read_to_string(&file).unwrap();
+    assert!(!env.contains("ONGGI_TEST_CALLER") || peer_differs(&["runc", "crun"], "takes it for none"), "{env}");
+}

@@ -336,3 +336,25 @@ fn list_shows_every_container() {
     assert_eq!(first["pid"], bundle.pid());
     bundle.down();
 }
+
+/// "Poll state, then start": `state` knows a container before its creator is done with it.
+#[test]
+fn start_waits_for_the_creator() {
+    if peer_differs(&["runc", "crun"], "knows a container only when it is created") {
+        return;
+    }
+    let go = std::env::temp_dir().join(format!("onggi-test-{}-go", std::process::id()));
+    let bundle = Bundle::new("early").hook("createRuntime", &["wait-file", go.to_str().unwrap()], &[]);
+    let bundle = bundle.sees(&["echo", "runs", "+", "pause"]);
+    let create = bundle.launch("create", &[]).start();
+    until("a state", || (bundle.verb(&["state", &bundle.id]).code == 0).then_some(()));
+    let start = bundle.runtime().args(["start", &bundle.id]).start();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    assert_eq!(bundle.status(), "creating");
+    std::fs::write(&go, "").unwrap();
+    create.finish().ok();
+    start.finish().ok();
+    bundle.hears("runs");
+    std::fs::remove_file(&go).unwrap();
+    bundle.down();
+}

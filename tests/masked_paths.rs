@@ -219,3 +219,11 @@ fn with_no_pivot_no_unmasked_procfs_can_be_mounted() {
         output.ok().has("unshare", "ok").has("mount /tmp", "EPERM");
     }
 }
+
+#[test]
+fn a_path_that_is_listed_twice_is_masked_once() {
+    let bundle = Bundle::new("twice").set("/linux/maskedPaths", json!(["/proc/keys", "/proc/keys/", "/proc/keys"]));
+    let output = bundle.run(&["mountinfo"]).ok();
+    let count = mounts(&output.stdout).iter().filter(|mount| mount.point == "/proc/keys").count();
+    assert!(count == 1 || peer_differs(&["runc", "crun"], "masks it twice"), "{output}");
+}

@@ -2,8 +2,9 @@
 //!
 //! Each test has its own network namespace, which the runtime inherits, so the machine's network is not touched.
 
+use crate::support::process::{without_argument, without_capability};
 use crate::support::runtime::Call;
-use crate::support::{Bundle, Value, json, not_here, peer_differs, until};
+use crate::support::{Bundle, Value, json, kernel, not_here, peer_differs, until};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -278,3 +279,42 @@ fn devices_that_cannot_be_moved_are_refused() {
     }
     assert_eq!(addresses(None, "dev0"), ALL);
 }
+
+/// `RestrictAddressFamilies=AF_UNIX` of a caller's unit (systemd.exec(5)).
+#[test]
+fn lo_is_up_for_a_caller_who_may_open_unix_sockets_only() {
+    if peer_differs(&["runc", "crun"], "needs AF_NETLINK or AF_INET") {
+        return;
+    }
+    for family in [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK] {
+        let bundle = Bundle::new("families").sees(&["cat", "/sys/class/net/lo/flags"]);
+        let forbid = |command: &mut Command| {
+            without_argument(command, libc::SYS_socket, family.unsigned_abs().into(), libc::EAFNOSUPPORT);
+        };
+        let output = bundle.launch("run", &[]).with(forbid).finish().ok();
+        assert_eq!(output.stdout.trim(), "0x9", "{output}");
+        assert_eq!(output.stderr, "");
+    }
+}
+
+#[test]
+fn lo_stays_down_with_a_warning_where_the_caller_may_not_bring_it_up() {
+    if peer_differs(&["runc", "crun"], "fails") {
+        return;
+    }
+    for flags in [&[][..], &["--detach"]] {
+        let bundle = Bundle::new("no-net-admin").sees(&["cat", "/sys/class/net/lo/flags", "+", "ns"]);
+        let output = bundle.launch("run", flags).with(|command| without_capability(command, NET_ADMIN)).finish().ok();
+        let said = output.stderr.clone();
+        assert!(said.contains("level=warning") && said.contains("bring lo up: operation not permitted"), "{output}");
+        bundle.hears("ns.net");
+        assert!(bundle.printed().starts_with("0x8\n"), "{}", bundle.printed());
+        assert!(!bundle.printed().contains(&kernel::namespace(std::process::id().cast_signed(), "net")));
+        if !flags.is_empty() {
+            bundle.wait_for("stopped").delete().ok();
+        }
+    }
+}
+
+/// `CAP_NET_ADMIN` (linux/capability.h).
+const NET_ADMIN: u64 = 12;

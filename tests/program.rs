@@ -1,6 +1,6 @@
 //! The program that is executed: arguments, environment, HOME, working directory, and lookup in PATH.
 
-use crate::support::{Bundle, json, peer_differs};
+use crate::support::{Bundle, json, peer_differs, until};
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
@@ -172,4 +172,56 @@ fn a_script_is_executed_by_its_interpreter() {
     // executes `/payload exit /script`, and the payload reports that /script is no number
     let output = bundle.run_as_is();
     assert!(output.stderr.contains("not a number: /script"), "{output}");
+}
+
+/// What the container's standard error holds of a program that was found and that execve refuses.
+const REFUSED: [(&str, &str, &str); 3] = [
+    ("/text", "no program\n", "exec /text: exec format error"),
+    ("/script", "#!/nosuch\n", "exec /script: no such file or directory"),
+    ("/returns", "#!/payload\r\n", "exec /returns: no such file or directory"),
+];
+
+fn with_program(name: &str, path: &str, text: &str) -> Bundle {
+    let bundle = Bundle::new(name).file(path, text);
+    std::fs::set_permissions(bundle.rootfs().join(&path[1..]), PermissionsExt::from_mode(0o755)).unwrap();
+    bundle
+}
+
+#[test]
+fn a_program_that_execve_refuses_ends_the_container_with_255_and_its_log_says_why() {
+    if peer_differs(&["crun"], "has other words and another status") {
+        return;
+    }
+    for (path, text, said) in REFUSED {
+        let bundle = with_program("refused", path, text).args(&[path]);
+        let output = bundle.run_as_is().code(255);
+        assert!(output.stderr.contains(said), "{output}");
+        bundle.nothing_left();
+
+        let output = bundle.launch("run", &["--detach"]).finish().ok();
+        until(said, || std::fs::read_to_string(bundle.last_errors()).ok().filter(|text| text.contains(said)));
+        bundle.wait_for("stopped").delete().ok();
+        assert_eq!(output.stdout, "", "{output}");
+
+        bundle.create().ok();
+        let (pid, log) = (bundle.pid(), bundle.last_errors());
+        bundle.start().ok();
+        assert_eq!(bundle.exit_code(pid), 255);
+        let log = std::fs::read_to_string(log).unwrap();
+        assert!(log.contains(said), "{path}: {log}");
+        bundle.wait_for("stopped").delete().ok();
+    }
+}
+
+#[test]
+fn exec_of_a_program_that_execve_refuses_is_255() {
+    for (path, text, said) in REFUSED {
+        let bundle = with_program("exec-refused", path, text).sees(&["pause"]);
+        bundle.up();
+        let output = bundle.verb(&["exec", &bundle.id, path]);
+        let words = said.split(": ").nth(1).unwrap();
+        assert!(output.stderr.to_lowercase().contains(words), "{output}");
+        assert!(output.code == 255 || peer_differs(&["crun"], "another status"), "{output}");
+        bundle.down();
+    }
 }

@@ -25,7 +25,7 @@ ROOMS = [
     ("cmd::*", "cmd::* criu::* cli::* spec::* facts::* plan::* launch::* cgroup::* state::* wire sys::* abi::* error log trace"),
     ("abi::*", "abi::*"),
     ("sys::*", "sys::* abi::*"),
-    ("error", "sys::*"),
+    ("error", "sys::* abi::*"),
     ("log", "sys::* error trace"),
     ("trace", "sys::* error"),
 ]

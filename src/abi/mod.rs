@@ -1,4 +1,5 @@
 //! The kernel's words: flags, structures and name tables. No calls; may use only `core`.
 
+pub mod errno;
 pub mod mount;
 pub mod ns;

@@ -222,9 +222,7 @@ fn read_descriptors(words: &Words) -> Result<u32, Error> {
     let count: u32 = number(words, "preserve-fds")?.unwrap_or(0);
     if count > MOST_DESCRIPTORS {
         let text = format!("invalid value for preserve-fds: \"{count}\" is more than {MOST_DESCRIPTORS}");
-        return Err(
-            Error::new(Kind::Usage, text).with_hint("how many descriptors from 3 on are kept: all must be open")
-        );
+        return Err(Error::new(Kind::Usage, text).with_hint("how many descriptors from 3 on are kept"));
     }
     Ok(count)
 }

@@ -9,7 +9,7 @@ use crate::cli::Global;
 use crate::error::{Context, Error, Kind, Result};
 use crate::launch::{self, hooks};
 use crate::log::Log;
-use crate::state::{self, Dir, Grip, Root, Status, Taken};
+use crate::state::{Dir, Grip, Root, Status, Taken};
 use crate::sys::proc;
 use nix::unistd::Pid;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ pub(super) fn run(global: &Global, id: &str, force: bool, log: &Log) -> Result<u
         Ok(Taken::Recorded(dir, grip)) => (dir, grip),
         Ok(Taken::Bare(dir)) => {
             dir.remove_rest()?;
-            return if force { Ok(0) } else { Err(state::absent()) };
+            return if force { Ok(0) } else { Err(root.absent(id)) };
         }
         Err(error) if force && error.kind() == Kind::NotFound => return Ok(0),
         Err(error) => return Err(error),
@@ -44,7 +44,7 @@ pub(super) fn run(global: &Global, id: &str, force: bool, log: &Log) -> Result<u
     match &container {
         Some(container) => check(id, super::status(container)?, force)?,
         // whoever makes it has not written a word yet
-        None if !force => return Err(state::absent()),
+        None if !force => return Err(root.absent(id)),
         None => {}
     }
     match ended(container, &dir, &grip, log)? {

@@ -9,14 +9,13 @@ use crate::launch::{self, console};
 use crate::log::Log;
 use crate::spec;
 use crate::state::Held;
-use crate::sys::file::given;
 use crate::sys::{signal, tty};
 use oci_spec::runtime::{
     Box as Window, BoxBuilder as WindowBuilder, Capabilities, Capability, LinuxCapabilities, Process,
 };
 use serde::Deserialize;
 use serde::de::value::{Error as WordError, StringDeserializer};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Runs a process in a container. Returns its exit status, or 0 when detached.
 ///
@@ -25,20 +24,20 @@ use std::os::fd::BorrowedFd;
 pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     let mut options = exec.start.clone();
     // before anything of ours takes one of these numbers
-    launch::check_preserved("--preserve-fds", 0..options.preserve_fds)?;
+    options.preserve_fds = launch::preserve(options.preserve_fds, 0)?;
     // before the process document is read: the fallback starts us anew, and a pipe can be read only once
     let view = protect(log)?;
     let container = super::open(global, &exec.id)?;
     let init = running(&container, exec.ignore_paused)?;
     let loaded = super::configuration(&container)?;
     let mut process = process(exec, loaded.spec.process().as_ref(), log)?;
+    check_terminal(Some(&process), &options)?;
     if process.terminal().unwrap_or_default() && options.foreground() {
         // set before the process starts, so that its first output fits the window
-        process.set_console_size(size(given(0)).or(process.console_size()));
+        process.set_console_size(size(console::callers_terminal()?.as_fd()).or(process.console_size()));
     }
     let process = spec::check_process(process)?;
     let subs = subs(&exec.cgroups)?;
-    check_terminal(Some(&process), &options)?;
     let rest = view.finish().context(|| launch::SEAL)?;
     options.no_new_keyring = container.record.no_new_keyring;
     let job = Job {

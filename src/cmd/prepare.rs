@@ -3,7 +3,7 @@
 use crate::cgroup;
 use crate::cli::{self, Global};
 use crate::error::{Context, Error, Result};
-use crate::launch::{self, Job, PlanInput, notify};
+use crate::launch::{self, Job, PlanInput, console, notify};
 use crate::log::Log;
 use crate::plan::cgroup::{Driver, Rootless};
 use crate::plan::request::StartOptions;
@@ -129,8 +129,7 @@ pub(super) fn container(
     let mut options = create.start.clone();
     options.listen_fds = listen_fds()?;
     launch::check_preserved("LISTEN_FDS", 0..options.listen_fds)?;
-    launch::check_preserved("--preserve-fds", options.listen_fds..options.listen_fds + options.preserve_fds)?;
-    options.preserve_fds += options.listen_fds;
+    options.preserve_fds = options.listen_fds + launch::preserve(options.preserve_fds, options.listen_fds)?;
     let view = protect(log)?;
     options.notify_socket = notify::asked();
     let prepared = bundle(global, create.bundle.as_deref(), create.config.as_deref(), options, purpose, log)?;
@@ -158,18 +157,23 @@ pub(super) fn bundle(
         signal::block_all().context(|| "block signals")?;
     }
     let bundle = found.validate(purpose, log)?;
-    check_terminal(bundle.loaded.spec.process().as_ref(), &options)?;
+    let process = bundle.loaded.spec.process().as_ref();
+    check_terminal(process, &options)?;
+    if purpose == Purpose::Run && options.foreground() && process.and_then(Process::terminal).unwrap_or_default() {
+        drop(console::callers_terminal()?);
+    }
     Ok(Prepared { root: Root::find(global.root.as_deref())?, bundle, options })
 }
 
-/// A terminal and a console socket must fit each other. The words are runc's.
+/// A terminal and a console socket must fit each other. The words are runc's, with our name.
 pub(super) fn check_terminal(process: Option<&Process>, options: &StartOptions) -> Result<()> {
     let terminal = process.and_then(Process::terminal).unwrap_or_default();
     let (detached, socket) = (!options.foreground(), options.console_socket.is_some());
+    let name = super::tell::own_name();
     let text = if terminal && detached && !socket {
-        "cannot allocate tty if runc will detach without setting console socket"
+        format!("cannot allocate tty if {name} will detach without setting console socket")
     } else if socket && !(terminal && detached) {
-        "cannot use console socket if runc will not detach or allocate tty"
+        format!("cannot use console socket if {name} will not detach or allocate tty")
     } else {
         return Ok(());
     };

@@ -6,6 +6,29 @@ use crate::launch::notify::{self, Relay};
 use crate::launch::{self, gate, hooks};
 use crate::log::Log;
 use crate::state::{Root, Status};
+use std::time::Duration;
+
+/// The container and its status, once the call that creates it is done: callers who poll `state` until it knows the container, and
+/// then start it, do not look at the status. Ends when that call ends, even if it fails.
+fn wait_until_created(root: &Root, id: &str, log: &Log) -> Result<(super::Container, Status)> {
+    const PAUSE: Duration = Duration::from_millis(5);
+    let (mut logged, mut read_again) = (false, false);
+    loop {
+        let container: super::Container = root.open(id)?;
+        let status = super::status(&container)?;
+        if status != Status::Creating {
+            // a record without a process was read before the creator completed it, or the creator has failed
+            if container.record.init_process_pid != 0 || std::mem::replace(&mut read_again, true) {
+                return Ok((container, status));
+            }
+            continue;
+        }
+        if !std::mem::replace(&mut logged, true) {
+            log.debug(|| format!("wait until {id} is created"));
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
 
 /// Starts a created container and waits until its payload runs.
 ///
@@ -14,8 +37,8 @@ use crate::state::{Root, Status};
 /// ends the container.
 pub(super) fn run(global: &Global, id: &str, log: &Log) -> Result<u8> {
     let root = Root::find(global.root.as_deref())?;
-    let container: super::Container = root.open(id)?;
-    match super::status(&container)? {
+    let (container, status) = wait_until_created(&root, id, log)?;
+    match status {
         Status::Created => {}
         Status::Stopped => return Err(stopped()),
         Status::Paused => return Err(Error::msg("container paused")),

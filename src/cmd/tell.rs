@@ -36,6 +36,12 @@ fn version_text(name: &str) -> String {
     format!("{shown} version {version}\ncommit: {commit}\nspec: {}\n", spec::VERSION)
 }
 
+/// The name that we show in messages of this call.
+pub(super) fn own_name() -> &'static str {
+    let called_as = crate::sys::entry::arguments().into_iter().next().unwrap_or_default();
+    shown_name(&called_as.to_string_lossy())
+}
+
 /// The name that we show.
 pub(super) fn shown_name(called_as: &str) -> &'static str {
     let base = Path::new(called_as).file_name().and_then(|base| base.to_str());

@@ -144,31 +144,35 @@ pub(super) struct Cgroup<'a> {
     pub(super) target: &'a CStr,
     pub(super) flags: u64,
     pub(super) data: &'a CStr,
+    pub(super) own: bool,
     pub(super) bind: Option<&'a CStr>,
     pub(super) attrs: &'a [(MountAttr, bool)],
 }
 
-/// Mounts cgroup2. Refused where the cgroup namespace is not this user namespace's: then the host's tree is bound, or
-/// that part of it that a cgroup namespace would show. Where the container has no part, nothing must be seen through the
-/// place either: a writable tree may lie under it (CVE-2023-25809).
+/// Mounts cgroup2 in a cgroup namespace of the container's own. Without one, or where the kernel refuses because the cgroup
+/// namespace is not this user namespace's, the host's tree is bound, or that part of it that a cgroup namespace would show.
+/// Where the container has no part, nothing must be seen through the place either: a writable tree may lie under it
+/// (CVE-2023-25809).
 pub(super) fn cgroup2(state: &mut State<'_>, cgroup: &Cgroup<'_>) -> StepResult {
     let flags = cgroup.flags;
     let place = path::place(state.root()?, cgroup.target)?;
     proc::outside(&place, false)?;
     let place = place.fd;
     let attr = flags & (ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
-    let mounted = if cgroup.attrs.is_empty() {
-        state.fchdir(place.as_fd())?;
-        sys::filesystem(c"cgroup", c".", c"cgroup2", flags, cgroup.data)
-    } else {
-        sys::new(c"cgroup2", c"cgroup", cgroup.data, flags, attr)
-            .and_then(|new| attach(new.as_fd(), place.as_fd(), cgroup.attrs))
-    };
-    match mounted {
-        Err(Errno::EPERM | Errno::EBUSY) => {}
-        answer => {
-            leak_until_exec(place);
-            return Ok(answer?);
+    if cgroup.own || cgroup.bind.is_none() {
+        let mounted = if cgroup.attrs.is_empty() {
+            state.fchdir(place.as_fd())?;
+            sys::filesystem(c"cgroup", c".", c"cgroup2", flags, cgroup.data)
+        } else {
+            sys::new(c"cgroup2", c"cgroup", cgroup.data, flags, attr)
+                .and_then(|new| attach(new.as_fd(), place.as_fd(), cgroup.attrs))
+        };
+        match mounted {
+            Err(Errno::EPERM | Errno::EBUSY) => {}
+            answer => {
+                leak_until_exec(place);
+                return Ok(answer?);
+            }
         }
     }
     let Some(bind) = cgroup.bind else {

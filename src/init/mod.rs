@@ -23,6 +23,7 @@ mod root;
 mod tree;
 mod tty;
 
+use crate::abi::errno::text;
 use crate::plan::Plan;
 use crate::plan::image::Image;
 use crate::plan::step::{COVER, Slot, Step, Sync};
@@ -167,6 +168,8 @@ pub struct Pack {
 /// Walks all steps and becomes the payload; never comes back.
 pub fn walk(pack: &mut Pack) -> ! {
     sys::alloc::forbid(true);
+    // a process of `exec` joins the container's first process, and its caller is told what execve refuses
+    let joins = pack.slots[usize::from(Slot::INIT.0)].is_some();
     let expected = pack.plan.birth.network_ahead && pack.slots[usize::from(Slot::NETWORK.0)].is_none();
     let mut state = State {
         network: if expected { Network::Expected } else { Network::Settled },
@@ -188,6 +191,9 @@ pub fn walk(pack: &mut Pack) -> ! {
         }
         state.in_dev &= matches!(step, Step::Mount { fresh: true, .. } | Step::Mask { .. });
         if let Err(error) = perform(step, &mut pack.image, &mut state) {
+            if !joins && matches!(step, Step::Exec) && matches!(error.cause, Cause::Kernel) {
+                refuse(&pack.image, error.errno);
+            }
             let step = u16::try_from(index).unwrap_or(u16::MAX);
             report(&state, Failure { step, cause: error.cause, errno: error.errno, detail: error.detail }, gate);
         }
@@ -209,6 +215,24 @@ fn report(state: &State<'_>, failure: Failure, gate: bool) -> ! {
         task::trap();
     }
     task::leave(FAILED)
+}
+
+/// The program was found and execve refuses it: another architecture, an interpreter that is missing. The message goes to the
+/// payload's standard error, so that it is in the container's log.
+fn refuse(image: &Image, errno: i32) -> ! {
+    const STDERR: RawFd = 2;
+    let path = image.chosen.and_then(|chosen| image.candidates.get(chosen)).map_or(c"", |path| path);
+    let mut line = [0; 4352];
+    let mut length = 0;
+    for part in [&b"exec "[..], path.to_bytes(), b": ", text(errno).as_bytes(), b"\n"] {
+        if let Some(room) = line.get_mut(length..length + part.len()) {
+            room.copy_from_slice(part);
+            length += part.len();
+        }
+    }
+    // nothing can be done if standard error is closed
+    let _ = file::write(file::given(STDERR), &line[..length]);
+    task::leave(wire::REFUSED)
 }
 
 // check: table: one line a step: which call it is
@@ -258,8 +282,9 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
             let fs = Fs { source, fstype, target, flags: *flags, data, in_proc: *in_proc };
             filesystem::mount(state, &fs, *fresh, detached.as_deref())?;
         }
-        Step::MountCgroup { target, flags, data, bind, attrs } => {
-            filesystem::cgroup2(state, &Cgroup { target, flags: *flags, data, bind: bind.as_deref(), attrs })?;
+        Step::MountCgroup { target, flags, data, own, bind, attrs } => {
+            let (flags, own, bind) = (*flags, *own, bind.as_deref());
+            filesystem::cgroup2(state, &Cgroup { target, flags, data, own, bind, attrs })?;
         }
         Step::ReadonlyPath { path } => hide::readonly_path(path)?,
         Step::Mask { path, cover, file } => hide::mask(state, path, cover.as_deref().unwrap_or(COVER), *file)?,
@@ -412,6 +437,7 @@ fn execute(image: &mut Image) -> StepResult {
         let Some(path) = image.candidates.get(index) else { break };
         let errno = exec::exec(path, &image.argv, &image.envp);
         if image.chosen.is_some() || executable(path).is_ok() {
+            image.chosen = Some(index);
             return Err(errno.into());
         }
     }

@@ -8,8 +8,9 @@ use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::step::{Slot, Step, Sync};
 use crate::sys::exe::View;
+use crate::sys::signal::End;
 use crate::sys::{proc, task, wait};
-use crate::wire::Message;
+use crate::wire::{self, Message};
 use nix::unistd::Pid;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -110,7 +111,14 @@ impl Accompany<'_> {
             // execve changes the kernel's flag before it closes the stream
             Mode::Run | Mode::Exec => became_payload(self.child.pid)?,
         };
-        if runs { Ok(()) } else { Err(init_error::vanished(self.mode, reap(self.child)?, &record.cgroup)) }
+        if runs {
+            return Ok(());
+        }
+        match reap(self.child)? {
+            // execve refused the program: init has written why to the payload's standard error
+            Some(End::Exited(wire::REFUSED)) if self.mode == Mode::Run => Ok(()),
+            end => Err(init_error::vanished(self.mode, end, &record.cgroup)),
+        }
     }
 
     fn answer(&self, sync: Sync, record: &Record) -> Result<()> {
@@ -181,7 +189,7 @@ mod tests {
     use crate::plan::network::Network;
     use crate::plan::{Birth, Plan};
     use crate::sys::{proc, socket};
-    use crate::wire::{self, Cause, Failure};
+    use crate::wire::{Cause, Failure};
     use nix::unistd::Pid;
 
     fn plan(steps: Vec<Step>) -> Plan {

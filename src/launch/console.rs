@@ -9,7 +9,8 @@ use crate::error::{Context, Error, Result};
 use crate::sys::file::{self, given};
 use crate::sys::signal::{self, End};
 use crate::sys::tty::{self, Modes};
-use crate::sys::{Answer, Errno};
+use crate::sys::{Answer, Errno, wait};
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Waits until the payload has ended; without a terminal. `lost` makes the error for one that never became the payload.
@@ -55,6 +56,24 @@ fn forward(child: &Child, caught: i32) {
     }
 }
 
+/// Opens the caller's terminal: the first of standard input, output and error that is one, else the controlling terminal, as runc
+/// does.
+///
+/// # Errors
+/// There is none, in runc's words.
+pub fn callers_terminal() -> Result<OwnedFd> {
+    if let Some(fd) = [0, 1, 2].map(given).into_iter().find(|fd| tty::modes(*fd).is_ok()) {
+        return fd.try_clone_to_owned().context(|| "fcntl(F_DUPFD_CLOEXEC)");
+    }
+    let opened = File::options().read(true).write(true).open("/dev/tty").context(|| "open /dev/tty");
+    opened.map(OwnedFd::from).map_err(|error| {
+        error.with_hint(
+            "process.terminal is true, but none of standard input, output and error is a terminal: set it to false, or run \
+             detached with --console-socket",
+        )
+    })
+}
+
 /// The caller's terminal in raw mode. Its modes are restored on drop.
 struct Raw<'a> {
     tty: BorrowedFd<'a>,
@@ -74,6 +93,9 @@ impl Drop for Raw<'_> {
         let _ = tty::set_modes(self.tty, &self.before);
     }
 }
+
+/// How often the payload is told that its input has ended, in milliseconds.
+const EOF_INTERVAL: i32 = 100;
 
 /// A buffer for one direction.
 struct Pipe {
@@ -121,18 +143,23 @@ impl Pipe {
 /// The kernel's answer.
 pub fn relay(child: &Child, master: &OwnedFd, lost: impl Fn(Option<End>) -> Error) -> Result<End> {
     let (stdin, stdout) = (given(0), given(1));
-    let _raw = Raw::new(stdin);
-    resize(stdin, master);
+    let callers = callers_terminal().ok();
+    let _raw = callers.as_ref().and_then(|tty| Raw::new(tty.as_fd()));
+    let resize = || callers.iter().for_each(|tty| resize(tty.as_fd(), master));
+    resize();
     let signals = signal::descriptor().context(|| "signalfd")?;
     let (mut up, mut down) = (Pipe::new(), Pipe::new());
     let mut end = None;
     while end.is_none() || (!down.closed && (down.wants_output() || readable(master)?)) {
         let [signalled, typed, master_ready, screen] =
             turn(&signals, (stdin, stdout), master, (&up, &down)).context(|| "poll")?;
+        if up.closed && !up.wants_output() && end.is_none() {
+            end_input(master);
+        }
         if signalled != 0 {
             while let Some(caught) = signal::next(signals.as_fd()).context(|| "read signals")? {
                 match caught {
-                    libc::SIGWINCH => resize(stdin, master),
+                    libc::SIGWINCH => resize(),
                     _ => forward(child, caught),
                 }
             }
@@ -156,6 +183,19 @@ pub fn relay(child: &Child, master: &OwnedFd, lost: impl Fn(Option<End>) -> Erro
     end.ok_or_else(|| Error::msg("the payload ended without a status"))
 }
 
+/// Tells the payload that its input has ended. A terminal has no end of file, only a character that stands for it (`VEOF`). It
+/// is sent each time all earlier input has been read: a shell with line editing takes one that comes before the shell has
+/// changed the terminal's mode for a NUL.
+fn end_input(master: &OwnedFd) {
+    let all_read = || -> Answer<bool> {
+        let terminal = tty::peer(master.as_fd())?;
+        wait::events([(Some(terminal.as_fd()), libc::POLLIN)], 0).map(|[waiting]| waiting == 0)
+    };
+    if let (Ok(true), Ok(modes)) = (all_read(), tty::modes(master.as_fd())) {
+        let _may_be_full = file::write_some(master.as_fd(), &[modes.end_of_input()]);
+    }
+}
+
 fn turn(
     signals: &OwnedFd,
     outside: (BorrowedFd<'_>, BorrowedFd<'_>),
@@ -171,19 +211,19 @@ fn turn(
         wanted |= libc::POLLOUT;
     }
     let master = (wanted != 0).then(|| master.as_fd());
-    crate::sys::wait::events(
+    wait::events(
         [
             (Some(signals.as_fd()), libc::POLLIN),
             (up.wants_input().then_some(outside.0), libc::POLLIN),
             (master, wanted),
             (down.wants_output().then_some(outside.1), libc::POLLOUT),
         ],
-        -1,
+        if up.closed { EOF_INTERVAL } else { -1 },
     )
 }
 
 fn readable(master: &OwnedFd) -> Result<bool> {
-    let [ready] = crate::sys::wait::events([(Some(master.as_fd()), libc::POLLIN)], 0).context(|| "poll")?;
+    let [ready] = wait::events([(Some(master.as_fd()), libc::POLLIN)], 0).context(|| "poll")?;
     Ok(ready & libc::POLLIN != 0)
 }
 

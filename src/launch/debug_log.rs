@@ -1,6 +1,7 @@
 //! Lines of the debug log, and of `--trace`, about the stages of a start. Where runc has the same stage they are runc's:
 //! people and scripts look for them.
 
+use crate::error::reason;
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::step::Step;
@@ -31,7 +32,13 @@ pub(super) fn about_to_exec(plan: &Plan, log: &Log) {
 }
 
 /// Init sends nothing more: it waits for `start`, or its execve has closed the socket.
-pub(super) fn complete(log: &Log) {
+pub(super) fn complete(netns: Option<&Ahead>, log: &Log) {
+    if let Some(errno) = netns.and_then(Ahead::loopback_down) {
+        log.warn(&format!(
+            "bring lo up: {}: the container's loopback device stays down (CAP_NET_ADMIN)",
+            reason(errno)
+        ));
+    }
     log.debug(|| "init: closing the pipe to signal completion".to_owned());
 }
 

@@ -12,7 +12,7 @@ use crate::state::{Dir, Held};
 use crate::sys::file::{self, cwd};
 use crate::sys::signal::End;
 use crate::sys::{Errno, proc};
-use crate::wire::{Cause, Message, SIZE};
+use crate::wire::{self, Cause, Message, SIZE};
 use oci_spec::runtime::Spec;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
@@ -94,6 +94,10 @@ pub fn executed(record: &Record, init: &Held) -> Result<()> {
             Some(End::Exited(_)) | None => return Ok(()),
         },
     };
+    if end == Some(End::Exited(wire::REFUSED)) {
+        // execve refused the program: init has written why to the payload's standard error
+        return Ok(());
+    }
     Err(init_error::vanished(Mode::Run, end, &record.cgroup).with_kind(Kind::Launch).fact("phase", "start"))
 }
 

@@ -6,11 +6,12 @@ use super::hooks::Files;
 use super::{idmap, init_error};
 use crate::abi::mount::{MS_SLAVE, MountAttr};
 use crate::error::{Context, Error, Result};
-use crate::plan::step::Slot;
+use crate::plan::step::{Slot, Step};
 use crate::plan::{Mapped, Open, Plan};
 use crate::sys::file::{self, cwd};
 use crate::sys::{Answer, Errno, close, mount, ns, socket};
 use std::ffi::{CStr, CString};
+use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -30,7 +31,17 @@ pub(super) fn open(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
                 }
                 slots[usize::from(Slot::HOOK_START.0)] = Some(file::memfd(c"hook").context(|| "memfd_create")?);
             }
-            open => slots[usize::from(slot.0)] = Some(one(open, &slots)?),
+            open => {
+                let opened = one(open, &slots).map_err(|error| {
+                    let takes = |step: &Step| matches!(step, Step::Take { slot: taken, .. } if taken == slot);
+                    let bind = plan.steps.iter().position(takes).and_then(|at| init_error::bind_at(&plan.steps, at));
+                    match bind {
+                        Some((source, target)) => error.context(init_error::mounting(source, target)),
+                        None => error,
+                    }
+                });
+                slots[usize::from(slot.0)] = Some(opened?);
+            }
         }
     }
     Ok(slots)
@@ -111,4 +122,32 @@ pub fn check_preserved(asked: &str, range: Range<u32>) -> Result<()> {
         close::close_on_exec(number, false).context(|| format!("{asked} {count}: descriptor {number}"))?;
     }
     Ok(())
+}
+
+/// Lets the descriptors of `--preserve-fds` through to the payload: `count` of them, from number 3 + `from` on. Returns how many
+/// numbers that are, up to the last one that is open. Numbers in between that are not open are filled with an empty file that
+/// is closed on execve, so that no descriptor of ours gets one of them: the payload finds them closed, as the caller left them.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn preserve(count: u32, from: u32) -> Result<u32> {
+    let what = |number: i32| move || format!("--preserve-fds {count}: descriptor {number}");
+    let number = |index: u32| i32::try_from(from + index).unwrap_or(i32::MAX).saturating_add(3);
+    let (mut holes, mut kept) = (Vec::new(), 0);
+    for index in 0..count {
+        match close::close_on_exec(number(index), false) {
+            Ok(()) => kept = index + 1,
+            Err(Errno::EBADF) => holes.push(index),
+            Err(errno) => return Err(errno).context(what(number(index))),
+        }
+    }
+    let mut holes = holes.into_iter().filter(|index| *index < kept).map(number);
+    if let Some(first) = holes.next() {
+        // it gets the lowest number that is not open
+        let filler = ManuallyDrop::new(file::memfd(c"hole").context(what(first))?);
+        for hole in holes {
+            file::reserve(filler.as_fd(), hole).context(what(hole))?;
+        }
+    }
+    Ok(kept)
 }

@@ -3,12 +3,15 @@
 use crate::error::{Context, Error, Kind, Result};
 use crate::log::Log;
 use crate::plan::hooks::{Planned, host};
+use crate::sys::exec::Strings;
 use crate::sys::signal::End;
 use crate::sys::{exec, file};
 use oci_spec::runtime::Hook;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// The state document of the spec (runtime.md, State), as hooks get it.
@@ -157,7 +160,9 @@ fn one(hook: &Planned, files: &Files, document: &StateDocument<'_>) -> Result<()
     let image = &hook.image;
     let Some(path) = image.candidates.first() else { return Err(Error::msg("a hook without a program")) };
     let limit = hook.timeout.map(|seconds| u64::from(seconds) * 1000);
-    let end = exec::run(path, &image.argv, &image.envp, [stdin, stdout, stderr], limit, None).map_err(|errno| {
+    let own = hook.inherits.then(environment);
+    let envp = own.as_ref().unwrap_or(&image.envp);
+    let end = exec::run(path, &image.argv, envp, [stdin, stdout, stderr], limit, None).map_err(|errno| {
         Error::from(errno).context(format!("error running {}: fork/exec {}", hook.name, image.program))
     })?;
     if end == Some(End::Exited(0)) {
@@ -165,6 +170,14 @@ fn one(hook: &Planned, files: &Files, document: &StateDocument<'_>) -> Result<()
     }
     let how = how(end, hook.timeout);
     Err(failed(&hook.name, &image.program, &how, &output(stdout), &output(stderr)))
+}
+
+/// Our own environment.
+fn environment() -> Strings {
+    let variable = |(name, value): (OsString, OsString)| {
+        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok() // the kernel gave it to us as such a string
+    };
+    Strings::new(std::env::vars_os().filter_map(variable).collect())
 }
 
 /// Runs `poststart` hooks of a record.

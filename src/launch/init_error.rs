@@ -16,6 +16,9 @@ use crate::wire::{Cause, Failure};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
+/// Scheduling policy (linux/sched.h).
+const SCHED_DEADLINE: u32 = 6;
+
 /// runc's prefix of everything that fails in a process of `exec`.
 pub(super) const EXEC: &str = "unable to start container process";
 
@@ -47,7 +50,42 @@ fn step_error(plan: &Plan, failure: Failure, slots: &[Option<OwnedFd>]) -> Error
         Some(hint) => error.with_hint(hint),
         None => error,
     };
+    let error = match bind_at(&plan.steps, index) {
+        Some((source, target)) => error.context(mounting(source, target)),
+        None => error,
+    };
     error.fact("phase", "init").fact("step", place).fact("code", format!("{errno:?}"))
+}
+
+/// runc's prefix of the errors of a bind mount.
+pub(super) fn mounting(source: &CStr, target: &CStr) -> String {
+    format!("error mounting {:?} to rootfs at {:?}", source.to_string_lossy(), target.to_string_lossy())
+}
+
+/// Source and target of the bind mount that a step belongs to: the steps from the clone of the tree to its attachment, and the
+/// clone that is made ahead.
+pub(super) fn bind_at(steps: &[Step], index: usize) -> Option<(&CStr, &CStr)> {
+    let source = |step: &Step| matches!(step, Step::Clone { .. } | Step::CloneInside { .. } | Step::Take { .. });
+    let first = match steps.get(index)? {
+        // made ahead; the steps of its bind come later
+        Step::CloneAhead { slot, .. } => {
+            steps.iter().position(|step| matches!(step, Step::Take { slot: taken, .. } if taken == slot))?
+        }
+        step if source(step) => index,
+        Step::IdMap { .. }
+        | Step::AttrKeepLocked { .. }
+        | Step::Attach { .. }
+        | Step::Attr { slot: Slot::TREE, .. } => index - steps[..index].iter().rev().position(source)? - 1,
+        _ => return None,
+    };
+    let (Step::Clone { source, .. } | Step::CloneInside { source, .. } | Step::Take { source, .. }) = &steps[first]
+    else {
+        return None;
+    };
+    steps[first..].iter().find_map(|step| match step {
+        Step::Attach { target, .. } => Some((source.as_c_str(), target.as_c_str())),
+        _ => None,
+    })
 }
 
 /// Failures whose message engines and people know.
@@ -94,7 +132,7 @@ fn known(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[Op
         (Step::Uid(id), _) if errno == Errno::EINVAL => Some(unmapped("uid", *id)),
         (Step::Gid(id), _) if errno == Errno::EINVAL => Some(unmapped("gid", *id)),
         (Step::AttrKeepLocked { .. }, _) if errno == Errno::EPERM => {
-            let words = Error::msg(format!("error mounting: {step}: {}", reason(errno)));
+            let words = Error::msg(format!("{step}: {}", reason(errno)));
             Some(words.with_hint(
                 "flags locked by the host mount (nosuid, nodev, noexec, ro) cannot be cleared in a user namespace",
             ))
@@ -206,7 +244,16 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
             Some("in a user namespace gid= must be an id that is mapped there")
         }
         (Step::Limit { .. }, Errno::EPERM) => Some("raising a hard limit needs CAP_SYS_RESOURCE"),
-        (Step::Scheduler(..), Errno::EPERM) => Some("SCHED_DEADLINE is refused under a restricted set of processors"),
+        (Step::Scheduler(attr, _), Errno::EPERM) if attr.policy == SCHED_DEADLINE => {
+            Some("SCHED_DEADLINE needs CAP_SYS_NICE, and is refused under a restricted set of processors")
+        }
+        (Step::Scheduler(..), Errno::EPERM) => Some(
+            "a real-time policy or a lower nice value needs CAP_SYS_NICE; with cgroup v1 the cgroup may also need cpu.rt_runtime_us \
+             (linux.resources.cpu.realtimeRuntime)",
+        ),
+        (Step::Propagate(_), Errno::EINVAL) => Some(
+            "/ of the caller is not a mount point (a chroot): bind the directory on itself (mount --rbind DIR DIR) before chroot",
+        ),
         (Step::Seccomp { .. }, Errno::EACCES) => {
             Some("loading a filter needs process.noNewPrivileges or CAP_SYS_ADMIN")
         }

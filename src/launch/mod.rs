@@ -32,7 +32,7 @@ mod undo;
 use accompany::{Accompany, became_payload};
 pub use exec as tenant;
 pub use exec_fifo as gate;
-pub use fds::check_preserved;
+pub use fds::{check_preserved, preserve};
 pub use init_error::lost;
 use prepare::Prepared;
 use record::inner_pid;
@@ -218,7 +218,7 @@ pub fn launch(job: &Job<'_>, protection: View, log: &Log) -> Result<Launched> {
     let accompany = Accompany { mode, plan, child: &child, socket: &socket, slots: &slots, foreground, log };
     let started = start(&accompany, job, &mut prepared, protection, &mut undo);
     if started.is_ok() {
-        debug_log::complete(log);
+        debug_log::complete(netns, log);
     }
     // the thread may be about to send over the socket, which is closed below
     netns.filter(|_| started.is_err()).into_iter().for_each(Ahead::join);

@@ -173,7 +173,9 @@ fn explained(errno: Errno) -> Error {
 /// The error for a network namespace that the helper thread could not create.
 pub(super) fn no_network(refused: Refused) -> Error {
     let (syscall, what) = if refused.loopback { ("ioctl", "bring lo up") } else { ("unshare", "unshare(network)") };
-    explained(refused.errno).fact("syscall", syscall).context(what)
+    // hints about namespaces do not fit a device in one
+    let error = if refused.loopback { Error::from(refused.errno) } else { explained(refused.errno) };
+    error.fact("syscall", syscall).context(what)
 }
 
 /// Starts the helper thread that creates a network namespace.

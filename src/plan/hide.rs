@@ -6,6 +6,7 @@ use super::step::{COVER, Step, Str};
 use crate::error::Result;
 use crate::spec::{Sysctl, clean_in_root};
 use oci_spec::runtime::Linux;
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Masked paths that are usually files: the file form is tried first, which saves a stat.
@@ -39,8 +40,13 @@ pub(super) fn paths(linux: &Linux, notes: &mut Vec<String>) -> Result<Vec<Step>>
     for (i, path) in readonly.iter().enumerate() {
         steps.push(Step::ReadonlyPath { path: of_root(&format!("linux.readonlyPaths[{i}]"), path, notes)? });
     }
+    let mut seen = HashSet::new();
     for (i, path) in masked.iter().enumerate() {
         let path = of_root(&format!("linux.maskedPaths[{i}]"), path, notes)?;
+        // a path that is listed twice would be covered twice
+        if !seen.insert(path.clone()) {
+            continue;
+        }
         let file = FILES.contains(&path.to_bytes());
         steps.push(Step::Mask { path, cover: cover.clone(), file });
     }

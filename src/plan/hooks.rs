@@ -13,6 +13,8 @@ pub struct Planned {
     pub name: String,
     /// The program.
     pub image: Image,
+    /// The bundle gives it no environment: it gets the runtime's own, as with runc.
+    pub inherits: bool,
     /// Seconds; none means no limit.
     pub timeout: Option<u32>,
 }
@@ -44,7 +46,8 @@ pub fn host(kind: &str, list: Option<&[Hook]>) -> Result<Vec<Planned>> {
         let at = format!("hooks.{kind}[{i}]");
         let name = format!("{kind} hook #{i}");
         let timeout = check_hook(hook, &at)?;
-        planned.push(Planned { name, image: image(&at, hook, &[])?, timeout });
+        let inherits = hook.env().is_none();
+        planned.push(Planned { name, image: image(&at, hook, &[])?, inherits, timeout });
     }
     Ok(planned)
 }

@@ -202,7 +202,7 @@ impl One<'_, '_> {
                 let bind = bind.map(|path| c_string(&at, path.as_os_str().as_encoded_bytes())).transpose()?;
                 let attrs = self.after().into_iter().collect();
                 let (target, data) = (self.target()?, self.data(false)?);
-                self.steps.push(Step::MountCgroup { target, flags, data, bind, attrs });
+                self.steps.push(Step::MountCgroup { target, flags, data, own: own_part, bind, attrs });
                 Ok(())
             }
             CgroupTree::Legacy(hierarchies) => self.legacy(hierarchies),

@@ -162,17 +162,15 @@ pub enum Step {
         flags: u64,
         /// What the file system parses itself.
         data: Str,
-        /// The mount point is a new directory directly below an empty `/dev` of our own (slot `DEV`): no path is resolved. If an
-        /// earlier mount has made the directory (`EEXIST`), it is resolved as usual.
+        /// The mount point is a new directory directly below our own empty `/dev` (slot `DEV`), or (`EEXIST`) resolved as usual.
         fresh: bool,
         /// The target may lie in a procfs: its name says so.
         in_proc: bool,
         /// It is made with `fsmount(2)`, since more is to be done with it than `mount(2)` can do.
         detached: Option<Box<Detached>>,
     },
-    /// Mounts cgroup2. Where the kernel refuses (`EPERM`, `EBUSY`: the cgroup namespace does not belong to our user namespace), `bind`
-    /// is bound instead; where that does not exist (a rootless container without a cgroup), the mount point is covered with an
-    /// empty tmpfs.
+    /// Mounts cgroup2. Without a cgroup namespace of its `own`, or where the kernel refuses (`EPERM`, `EBUSY`: not our user namespace's),
+    /// `bind` is bound instead; where that does not exist (a rootless container without a cgroup), an empty tmpfs is the cover.
     MountCgroup {
         /// Where, inside the root.
         target: Str,
@@ -180,6 +178,8 @@ pub enum Step {
         flags: u64,
         /// What the file system parses itself.
         data: Str,
+        /// The cgroup namespace is the container's own: in the host's a mount sets the options of its hierarchy (cgroups(7)).
+        own: bool,
         /// What is bound; nothing: a detached instance of the cgroup namespace's is attached.
         bind: Option<Str>,
         /// Attributes, and whether each is set on everything below too.
@@ -526,6 +526,9 @@ impl fmt::Display for Step {
                 Quoted(data),
                 Beside(detached.as_deref())
             ),
+            Self::MountCgroup { target, flags, own: false, bind: Some(bind), .. } => {
+                write!(f, "bind({}, {}, {})", Quoted(bind), Quoted(target), Flags(*flags))
+            }
             Self::MountCgroup { target, flags, data, .. } => {
                 write!(f, "mount(\"cgroup\", {}, \"cgroup2\", {}, {})", Quoted(target), Flags(*flags), Quoted(data))
             }

@@ -25,7 +25,7 @@ mod root;
 
 pub use dir::{Announced, Claim, Dir, Grip, replace};
 pub use record::{Document, Record, Status};
-pub use root::{Root, Taken, absent, check_id};
+pub use root::{Root, Taken, check_id};
 
 use dir::held;
 

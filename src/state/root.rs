@@ -75,7 +75,7 @@ impl Root {
                 // somebody deletes what he takes for the rest of a container
                 Err(error) if gone(&error) => {}
                 // and somebody else was faster than we to make it anew
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(taken(id, &path)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(self.taken(id)),
                 Err(error) => {
                     // not if anything is in it: then it is not ours
                     let _keeps_its_error = std::fs::remove_dir(&path);
@@ -98,7 +98,7 @@ impl Root {
         };
         match made {
             Ok(()) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(taken(id, path)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(self.taken(id)),
             Err(error) => Err(Error::from(error).context(format!("mkdir {}", path.display()))),
         }
     }
@@ -124,8 +124,8 @@ impl Root {
         let path = self.path.join(id);
         match std::fs::symlink_metadata(&path) {
             Ok(meta) if meta.is_dir() => Ok(Dir { path }),
-            Ok(_) => Err(absent()),
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(absent()),
+            Ok(_) => Err(self.absent(id)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(self.absent(id)),
             Err(error) => Err(Error::from(error).context(format!("stat {}", path.display()))),
         }
     }
@@ -153,11 +153,11 @@ impl Root {
         });
         let (file, text) = match read {
             Ok(read) => read,
-            Err(error) if gone(&error) => return Err(absent()),
+            Err(error) if gone(&error) => return Err(self.absent(id)),
             Err(error) => return Err(Error::from(error).context(format!("open {}", path.display()))),
         };
         // the first record is being written this moment
-        let container = parse(dir, text)?.ok_or_else(absent)?;
+        let container = parse(dir, text)?.ok_or_else(|| self.absent(id))?;
         Ok((container, Grip::new(path, file)))
     }
 
@@ -181,6 +181,23 @@ impl Root {
                 return Ok(Taken::Recorded(dir, grip));
             }
         }
+    }
+
+    /// The error for an id that is there already. Its hint must not end a container that runs.
+    fn taken(&self, id: &str) -> Error {
+        let root = self.path.display();
+        Error::new(Kind::Exists, "container with given ID already exists")
+            .fact("path", self.path.join(id).to_string_lossy())
+            .with_hint(format!("choose another id, or delete that container first: onggi --root {root} delete {id}"))
+    }
+
+    /// The error for an id that is not there. Engines look for its text; the hint is for people.
+    #[must_use]
+    pub fn absent(&self, id: &str) -> Error {
+        let root = self.path.display();
+        Error::new(Kind::NotFound, "container does not exist")
+            .fact("path", self.path.join(id).to_string_lossy())
+            .with_hint(format!("there is no {id} in {root}: was it made with another --root?"))
     }
 
     /// The ids below the root, in order; some may be gone by the time they are opened.
@@ -226,19 +243,6 @@ pub(super) fn parse<C: DeserializeOwned>(dir: Dir, mut text: Vec<u8>) -> Result<
     let record = serde_json::from_slice(record).map_err(broken)?;
     let config = text.split_off(text.len() - config.len());
     Ok(Some(Container { dir, record, config, grip: None }))
-}
-
-/// The error for an id that is there already.
-fn taken(id: &str, path: &Path) -> Error {
-    Error::new(Kind::Exists, "container with given ID already exists")
-        .fact("path", path.to_string_lossy())
-        .with_hint(format!("onggi delete --force {id}"))
-}
-
-/// The error for an id that is not there.
-#[must_use]
-pub fn absent() -> Error {
-    Error::new(Kind::NotFound, "container does not exist")
 }
 
 /// Checks an id: it becomes the name of a directory and of a cgroup.

@@ -304,6 +304,15 @@ pub fn dup_to(from: BorrowedFd<'_>, to: RawFd) -> Answer<()> {
     check(unsafe { if from == to { libc::fcntl(to, libc::F_SETFD, 0) } else { libc::dup3(from, to, 0) } }).map(drop)
 }
 
+/// `dup3(2)`: makes `to`, a number that is not open, a copy of `from` that is closed on execve.
+///
+/// # Errors
+/// `EBADF`: the number is beyond the limit of open files.
+pub fn reserve(from: BorrowedFd<'_>, to: RawFd) -> Answer<()> {
+    // SAFETY: plain numbers; the caller has seen that nothing is open at `to`.
+    check(unsafe { libc::dup3(from.as_raw_fd(), to, libc::O_CLOEXEC) }).map(drop)
+}
+
 /// `fcntl(F_SETFL)`: takes `O_NONBLOCK`, which the descriptor was opened with, away.
 ///
 /// # Errors

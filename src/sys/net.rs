@@ -5,12 +5,13 @@
 use super::{Answer, check, owned};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-/// A socket that network devices are asked about (`netdevice(7)`).
+/// A socket that network devices are asked about (`netdevice(7)`). Sockets of every family answer these requests; `AF_UNIX` is
+/// allowed where units forbid the others (systemd's `RestrictAddressFamilies=AF_UNIX`).
 ///
 /// # Errors
 /// The kernel's answer.
 pub fn control() -> Answer<OwnedFd> {
-    check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) }).map(owned)
+    check(unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) }).map(owned)
 }
 
 /// `ioctl(SIOCSIFFLAGS)` (`netdevice(7)`): brings `lo` of the socket's network namespace up.

@@ -8,7 +8,7 @@
 
 use super::marks::now;
 use super::task::{self, Latch};
-use super::{Answer, Errno, net, ns, spawn};
+use super::{Answer, Errno, file, net, ns, spawn};
 use crate::abi::ns::{Namespace, Namespaces};
 use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
@@ -104,6 +104,13 @@ impl Ahead {
         [("unshare(network)", started, made), ("bring lo up", made, up)]
     }
 
+    /// Why the loopback device of the namespace stays down, if it does: we lack `CAP_NET_ADMIN`.
+    #[must_use]
+    pub fn loopback_down(&self) -> Option<Errno> {
+        let made = self.state.load(Ordering::Acquire) == Self::DONE;
+        Some(self.errno.load(Ordering::Acquire)).filter(|errno| made && *errno > 0).map(Errno::from_raw)
+    }
+
     fn made(&self, state: u32) -> Made {
         match state {
             Self::DONE => match self.fd.swap(-1, Ordering::AcqRel) {
@@ -132,8 +139,17 @@ impl Ahead {
         self.note_time(1);
         let socket = net::control().map_err(|errno| Refused { loopback: true, errno })?;
         let up = net::loopback_up(socket.as_fd());
-        let made = up.and_then(|()| net::namespace(socket.as_fd())).map_err(|errno| Refused { loopback: true, errno });
         self.note_time(2);
+        let made = match up {
+            Ok(()) => net::namespace(socket.as_fd()),
+            // the container can do without its loopback device: the host half warns
+            Err(errno @ (Errno::EPERM | Errno::EACCES)) => {
+                self.errno.store(errno as i32, Ordering::Release);
+                file::open(file::cwd(), c"/proc/thread-self/ns/net", libc::O_RDONLY, 0)
+            }
+            Err(errno) => Err(errno),
+        };
+        let made = made.map_err(|errno| Refused { loopback: true, errno });
         // process exit closes it
         std::mem::forget(socket);
         made

@@ -6,8 +6,10 @@ use super::{Answer, Errno, check, file, owned};
 use nix::sys::socket::sockopt::SendTimeout;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, setsockopt, socketpair};
 use nix::sys::time::{TimeVal, TimeValLike};
+use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 /// `socketpair(2)` of `SOCK_SEQPACKET`: messages keep their borders, and an end that is closed reads as empty.
 ///
@@ -34,10 +36,25 @@ fn socket(kind: SockType) -> Answer<OwnedFd> {
     nix::sys::socket::socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)
 }
 
+/// The address of a path. A path that is too long for an address (107 bytes) leads through a descriptor below `/proc/self/fd`
+/// (proc(5)), which must stay open until the address has been used: of the socket itself if it `exists`, else of its directory.
+fn address(path: &Path, exists: bool) -> Answer<(UnixAddr, Option<OwnedFd>)> {
+    let (opened, name) = match (UnixAddr::new(path), path.parent(), path.file_name()) {
+        (Err(Errno::ENAMETOOLONG), _, _) if exists => (path, None),
+        (Err(Errno::ENAMETOOLONG), Some(directory), Some(name)) => (directory, Some(name)),
+        (address, _, _) => return Ok((address?, None)),
+    };
+    let opened = CString::new(opened.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    let held = file::open(file::cwd(), &opened, libc::O_PATH, 0)?;
+    let mut through = PathBuf::from(format!("/proc/self/fd/{}", held.as_raw_fd()));
+    through.extend(name);
+    Ok((UnixAddr::new(&through)?, Some(held)))
+}
+
 fn connect(path: &Path, kind: SockType) -> Answer<OwnedFd> {
-    let address = match path.as_os_str().as_encoded_bytes().strip_prefix(b"@") {
-        Some(name) => UnixAddr::new_abstract(name)?,
-        None => UnixAddr::new(path)?,
+    let (address, _held) = match path.as_os_str().as_encoded_bytes().strip_prefix(b"@") {
+        Some(name) => (UnixAddr::new_abstract(name)?, None),
+        None => address(path, true)?,
     };
     let socket = socket(kind)?;
     // a listener that takes no connections any more would block us for ever (SO_SNDTIMEO, socket(7)); this limits later sends, too
@@ -56,7 +73,7 @@ fn connect(path: &Path, kind: SockType) -> Answer<OwnedFd> {
 /// Connects to a listening socket of `SOCK_STREAM`.
 ///
 /// # Errors
-/// `ECONNREFUSED`: nobody listens. `ETIMEDOUT`: the listener accepts no connections. `ENAMETOOLONG`: a path of more than 107 bytes.
+/// `ECONNREFUSED`: nobody listens. `ETIMEDOUT`: the listener accepts no connections.
 pub fn connect_stream(path: &Path) -> Answer<OwnedFd> {
     connect(path, SockType::Stream)
 }
@@ -74,16 +91,7 @@ pub fn connect_datagrams(path: &Path) -> Answer<OwnedFd> {
 /// # Errors
 /// `EADDRINUSE`: the path exists.
 pub fn bind_datagrams(path: &Path) -> Answer<OwnedFd> {
-    // a path that is too long for an address is bound below its directory's descriptor
-    let (address, _directory) = match (UnixAddr::new(path), path.parent(), path.file_name()) {
-        (Err(Errno::ENAMETOOLONG), Some(above), Some(name)) => {
-            let above = file::open_path(above, libc::O_PATH | libc::O_DIRECTORY, 0)
-                .map_err(|error| error.raw_os_error().map_or(Errno::EIO, Errno::from_raw))?;
-            let below = Path::new("/proc/self/fd").join(above.as_raw_fd().to_string()).join(name);
-            (UnixAddr::new(&below)?, Some(above))
-        }
-        (address, _, _) => (address?, None),
-    };
+    let (address, _directory) = address(path, false)?;
     let socket = socket(SockType::Datagram)?;
     nix::sys::socket::bind(socket.as_raw_fd(), &address)?;
     Ok(socket)
@@ -152,4 +160,33 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Answer<(usize, Opti
         && control.0[12..16] == libc::SCM_RIGHTS.to_ne_bytes();
     let fd = carried.then(|| owned(RawFd::from_ne_bytes([control.0[16], control.0[17], control.0[18], control.0[19]])));
     Ok((length, fd))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn paths_may_be_longer_than_an_address() {
+        let top = std::env::temp_dir().join(format!("onggi-long-{}", std::process::id()));
+        let directory = top.join("d".repeat(150));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("datagrams");
+        let bound = bind_datagrams(&path).unwrap();
+        send(connect_datagrams(&path).unwrap().as_fd(), b"word", None).unwrap();
+        let mut word = [0; 8];
+        assert_eq!(file::read(bound.as_fd(), &mut word), Ok(4));
+
+        let held = std::fs::File::open(&directory).unwrap();
+        let listener = UnixListener::bind(format!("/proc/self/fd/{}/stream", held.as_raw_fd())).unwrap();
+        send(connect_stream(&directory.join("stream")).unwrap().as_fd(), b"hello", None).unwrap();
+        assert_eq!(receive(listener.accept().unwrap().0.as_fd(), &mut word).map(|(length, _)| length), Ok(5));
+
+        assert_eq!(connect_stream(&directory.join("nobody")).err(), Some(Errno::ENOENT));
+        // the name itself must fit behind /proc/self/fd/N/
+        assert_eq!(bind_datagrams(&directory.join("n".repeat(120))).err(), Some(Errno::ENAMETOOLONG));
+        std::fs::remove_dir_all(top).unwrap();
+    }
 }

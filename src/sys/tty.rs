@@ -110,6 +110,12 @@ impl Modes {
         self
     }
 
+    /// The character that means the end of input (`VEOF`).
+    #[must_use]
+    pub fn end_of_input(&self) -> u8 {
+        self.0.c_cc[libc::VEOF]
+    }
+
     /// Without `ONLCR`: what the payload writes reaches our caller unchanged.
     #[must_use]
     pub fn without_onlcr(mut self) -> Self {

@@ -313,6 +313,11 @@ impl Bundle {
         std::fs::read_to_string(self.dir.join(format!("call-{call}.out"))).unwrap_or_default()
     }
 
+    /// The file that holds what the container launched last writes on standard error.
+    pub(crate) fn last_errors(&self) -> PathBuf {
+        self.dir.join(format!("call-{}.err", self.launched.load(Ordering::Relaxed)))
+    }
+
     /// Waits until the container has printed a text.
     #[track_caller]
     pub(crate) fn hears(&self, text: &str) -> &Self {

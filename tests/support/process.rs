@@ -95,6 +95,28 @@ pub(crate) fn blocking(command: &mut Command) {
     }
 }
 
+/// Starts a program, as root, without a capability.
+pub(crate) fn without_capability(command: &mut Command, capability: u64) {
+    // SAFETY: prctl(2) of plain numbers.
+    unsafe {
+        command.pre_exec(move || match libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+}
+
+/// Starts a program in a session of its own, which no terminal controls.
+pub(crate) fn apart(command: &mut Command) {
+    // SAFETY: setsid(2) takes nothing.
+    unsafe {
+        command.pre_exec(|| match libc::setsid() {
+            -1 => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
+}
+
 /// Starts a program with a nice value.
 pub(crate) fn with_nice(command: &mut Command, value: libc::c_int) {
     // SAFETY: setpriority(2) is a plain system call.
