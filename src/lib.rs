@@ -47,7 +47,7 @@ mod launch;
 
 mod cgroup;
 
-mod wire;
+mod sync_socket;
 
 mod init;
 
@@ -96,7 +96,7 @@ pub mod fuzzing {
         pub use crate::spec::{check, check_process, config, load_process, looks_for_network, resources, template};
     }
     pub mod state {
-        pub use crate::cgroup::Handle;
+        pub use crate::cgroup::Cgroup;
         pub use crate::state::{Record, Status, check_id};
     }
 }

@@ -398,9 +398,7 @@ fn a_mount_point_of_an_odd_name() {
         let bundle = Bundle::new("beside-odd").sees(&["exit", "7"]);
         let place = bundle.path("mounts").join(OsStr::from_bytes(name));
         std::fs::create_dir_all(&place).unwrap();
-        let beside = |call: Call| {
-            call.with(|command| process::with_extra_mount(command, &place)).finish()
-        };
+        let beside = |call: Call| call.with(|command| process::with_extra_mount(command, &place)).finish();
         beside(bundle.launch("run", &[])).code(7);
         beside(bundle.launch("run", &["--no-pivot"])).code(7);
         let bundle = up(bundle);

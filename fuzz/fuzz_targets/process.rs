@@ -1,7 +1,7 @@
 //! Feeds texts to the way of `exec --process`.
 #![no_main]
 
-use onggi::plan::tenant::{Request, plan};
+use onggi::plan::exec::{Request, plan};
 use onggi::plan::request::StartOptions;
 use onggi::fuzzing::spec;
 use std::path::Path;

@@ -2,7 +2,7 @@
 //! taken is a name and leads nowhere.
 #![no_main]
 
-use onggi::fuzzing::state::{Handle, Record, Status, check_id};
+use onggi::fuzzing::state::{Cgroup, Record, Status, check_id};
 use std::path::{Component, Path};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
@@ -12,9 +12,9 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         let mut parts = Path::new(id).components();
         assert!(matches!(parts.next(), Some(Component::Normal(name)) if name == id) && parts.next().is_none(), "{id:?}");
     }
-    let Ok(record) = serde_json::from_slice::<Record<Handle>>(data) else { return };
+    let Ok(record) = serde_json::from_slice::<Record<Cgroup>>(data) else { return };
     let text = serde_json::to_vec(&record).expect("a record is JSON");
-    let again: Record<Handle> = serde_json::from_slice(&text).expect("a record that we wrote");
+    let again: Record<Cgroup> = serde_json::from_slice(&text).expect("a record that we wrote");
     assert_eq!(record, again);
     serde_json::to_vec(&record.document(Status::Stopped, String::new())).expect("a state is JSON");
 });

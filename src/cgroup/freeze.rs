@@ -1,6 +1,6 @@
 //! Freezing and thawing, in both worlds. May use sys and error.
 
-use super::Handle;
+use super::Cgroup;
 use super::walk::{Visit, walk};
 use crate::error::{Context, Error, Result};
 use crate::sys::cgroupfs::{AT_FDCWD, Watched, open_dir, read_file, read_line_at, write_at, write_file};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 /// How long a cgroup may take until its last process stands still.
 const MOST: Duration = Duration::from_secs(10);
 
-impl Handle {
+impl Cgroup {
     /// The v1 freezer's cgroup.
     fn freezer(&self) -> Option<&Path> {
         self.cgroup_paths.get("freezer").map(std::path::PathBuf::as_path)

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// A container's cgroup.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Handle {
+pub struct Cgroup {
     /// Where it lies in each hierarchy. Keys as runc's: controller, `name=…`, `""` for cgroup2. Empty if it has none.
     #[serde(default, with = "super::paths")]
     pub cgroup_paths: BTreeMap<String, PathBuf>,
@@ -33,14 +33,14 @@ pub struct Scope {
 
 /// One `--cgroup` of exec: a cgroup below the container's, in some hierarchies or in all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sub {
+pub struct SubCgroup {
     /// The v1 controllers it is for; empty means all hierarchies.
     pub controllers: Vec<String>,
     /// Relative to the container's cgroup.
     pub path: PathBuf,
 }
 
-impl Handle {
+impl Cgroup {
     /// A handle with some hierarchies.
     pub(super) fn of(paths: &[(&str, &Path)]) -> Self {
         let paths = paths.iter().map(|(key, path)| ((*key).to_owned(), (*path).to_owned()));
@@ -125,7 +125,7 @@ impl Handle {
     ///
     /// # Errors
     /// If `sub` leaves the container's cgroup or is not there.
-    pub fn dir_fd(&self, subs: &[Sub]) -> Result<Option<OwnedFd>> {
+    pub fn dir_fd(&self, subs: &[SubCgroup]) -> Result<Option<OwnedFd>> {
         self.check(subs)?;
         let Some(path) = self.dir(subs)? else { return Ok(None) };
         open_dir(&path).map(Some).context(|| format!("open {}/cgroup.procs", path.display()))
@@ -135,22 +135,22 @@ impl Handle {
     ///
     /// # Errors
     /// If `subs` leave the container's cgroup.
-    pub fn dir(&self, subs: &[Sub]) -> Result<Option<PathBuf>> {
+    pub fn dir(&self, subs: &[SubCgroup]) -> Result<Option<PathBuf>> {
         self.unified().map(|path| join_sub(path, "", subs)).transpose()
     }
 
-    fn check(&self, subs: &[Sub]) -> Result<()> {
+    fn check(&self, subs: &[SubCgroup]) -> Result<()> {
         match subs.iter().flat_map(|sub| &sub.controllers).find(|name| !self.cgroup_paths.contains_key(*name)) {
             Some(unknown) => Err(Error::msg(format!("unknown controller {unknown} in --cgroup"))),
             None => Ok(()),
         }
     }
 
-    /// Moves a process into it, in every hierarchy or in the v1 ones alone (when it was born in [`Handle::dir_fd`]).
+    /// Moves a process into it, in every hierarchy or in the v1 ones alone (when it was born in [`Cgroup::dir_fd`]).
     ///
     /// # Errors
     /// If the kernel refuses, or `subs` leave the container's cgroup.
-    pub fn join(&self, pid: i32, subs: &[Sub], legacy_only: bool) -> Result<()> {
+    pub fn join(&self, pid: i32, subs: &[SubCgroup], legacy_only: bool) -> Result<()> {
         self.check(subs)?;
         for (key, path) in self.cgroup_paths.iter().filter(|(key, _)| !(legacy_only && key.is_empty())) {
             let inside = join_sub(path, key, subs)?;
@@ -172,7 +172,7 @@ impl Handle {
 }
 
 /// The path that `--cgroup` asks for in one hierarchy. The form for all hierarchies is overruled by one for this one.
-fn join_sub(path: &Path, key: &str, subs: &[Sub]) -> Result<PathBuf> {
+fn join_sub(path: &Path, key: &str, subs: &[SubCgroup]) -> Result<PathBuf> {
     let named = subs.iter().rfind(|sub| sub.controllers.iter().any(|c| c == key));
     let Some(sub) = named.or_else(|| subs.iter().rfind(|sub| sub.controllers.is_empty())) else {
         return Ok(path.to_owned());

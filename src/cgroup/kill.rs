@@ -1,6 +1,6 @@
 //! Signals to every process of a cgroup. May use sys and error.
 
-use super::Handle;
+use super::Cgroup;
 use crate::error::{Context, Error, Result};
 use crate::sys::Errno;
 use crate::sys::cgroupfs::{send_signal, write_file};
@@ -9,7 +9,7 @@ const SIGKILL: i32 = 9;
 /// A cgroup whose processes fork faster than this many rounds of killing is held by the freezer instead.
 const ROUNDS: u32 = 10;
 
-impl Handle {
+impl Cgroup {
     /// Kills every process in it and below it, those included that are being forked meanwhile. Does not wait for their
     /// end, for which frozen v1 cgroups are thawed.
     ///

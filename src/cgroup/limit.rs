@@ -1,6 +1,6 @@
 //! Writing limits and the device filter. May use sys, plan/cgroup and error.
 
-use super::Handle;
+use super::Cgroup;
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::{Absent, Devices, MemoryCheck, Rootless, Write};
 use crate::sys::bpf::Program;
@@ -11,7 +11,7 @@ use std::path::Path;
 
 /// Where writes go.
 pub(super) struct Places<'a> {
-    pub(super) handle: &'a Handle,
+    pub(super) handle: &'a Cgroup,
     /// The directory in the cgroup2 tree, if it is open.
     pub(super) dir: Option<BorrowedFd<'a>>,
 }
@@ -123,7 +123,7 @@ impl Places<'_> {
     }
 }
 
-impl Handle {
+impl Cgroup {
     /// Exchanges the device filter of a used cgroup. On v2 the old one is in force until the new one is.
     ///
     /// # Errors

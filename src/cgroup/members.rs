@@ -1,6 +1,6 @@
 //! Which processes are in a container's cgroup, and where below it. May use sys and error.
 
-use super::Handle;
+use super::Cgroup;
 use super::walk::{Visit, walk};
 use crate::error::{Context, Error, Result};
 use crate::sys::cgroupfs::{open_dir, read_at};
@@ -19,7 +19,7 @@ const MOST: Duration = Duration::from_secs(30);
 /// Linux 6.9, does not show at all (`ENAMETOOLONG`).
 const LONGEST: usize = libc::PATH_MAX as usize - 1;
 
-impl Handle {
+impl Cgroup {
     /// The processes in it and in the cgroups below it. None if it is gone.
     ///
     /// # Errors

@@ -30,14 +30,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 pub use facts::facts;
-pub use handle::{Handle, Sub};
+pub use handle::{Cgroup, SubCgroup};
 pub use oom::Oom;
 pub use stats::Stats;
 
 /// The container's cgroup as it was made for a start.
 #[derive(Debug)]
-pub struct Made {
-    handle: Handle,
+pub struct CgroupSetup {
+    handle: Cgroup,
     /// The directory in the cgroup2 tree.
     dir: Option<OwnedFd>,
     /// Directories made for it, in the order of making.
@@ -54,9 +54,15 @@ pub struct Made {
 ///
 /// # Errors
 /// If a directory can't be made, or the cgroup is there already and has processes or is frozen.
-pub fn make(plan: &CgroupPlan) -> Result<Made> {
-    let mut made =
-        Made { handle: Handle::default(), dir: None, made: Vec::new(), reused: false, forgiven: false, bus: None };
+pub fn make(plan: &CgroupPlan) -> Result<CgroupSetup> {
+    let mut made = CgroupSetup {
+        handle: Cgroup::default(),
+        dir: None,
+        made: Vec::new(),
+        reused: false,
+        forgiven: false,
+        bus: None,
+    };
     match made.fill(plan) {
         Ok(()) => Ok(made),
         Err(error) => {
@@ -66,7 +72,7 @@ pub fn make(plan: &CgroupPlan) -> Result<Made> {
     }
 }
 
-impl Made {
+impl CgroupSetup {
     fn fill(&mut self, plan: &CgroupPlan) -> Result<()> {
         match plan.driver {
             Driver::Disabled => return Ok(()),
@@ -107,9 +113,9 @@ impl Made {
     }
 
     /// Reaches the service manager, so that a bus that is missing is known before anything is started. A scope can't
-    /// be made without a process: that is left to [`Made::place`].
+    /// be made without a process: that is left to [`CgroupSetup::place`].
     fn prepare_unit(&mut self, plan: &CgroupPlan) -> Result<()> {
-        self.handle = Handle::planned(plan);
+        self.handle = Cgroup::planned(plan);
         let unit = plan.unit.as_ref().ok_or_else(|| Error::msg("no unit is planned"))?;
         let mut bus = Bus::connect(unit.user)?;
         if unit.user
@@ -130,7 +136,7 @@ impl Made {
         self.dir.as_ref().map(AsFd::as_fd)
     }
 
-    /// What to do when clone3(2) refused [`Made::clone_into_fd`]: `Ok` means try once more.
+    /// What to do when clone3(2) refused [`CgroupSetup::clone_into_fd`]: `Ok` means try once more.
     ///
     /// # Errors
     /// With what stands in the way.
@@ -139,13 +145,13 @@ impl Made {
         tree::refused(path, errno, plan.domain)
     }
 
-    /// Whether `CLONE_INTO_CGROUP` alone leaves something to do for [`Made::place`].
+    /// Whether `CLONE_INTO_CGROUP` alone leaves something to do for [`CgroupSetup::place`].
     #[must_use]
     pub fn needs_placing(&self) -> bool {
         self.bus.is_some() || self.handle.legacy().next().is_some()
     }
 
-    /// Moves a process that was born in [`Made::clone_into_fd`] into what is left: the v1 hierarchies, or all of them once
+    /// Moves a process that was born in [`CgroupSetup::clone_into_fd`] into what is left: the v1 hierarchies, or all of them once
     /// systemd has made its unit.
     ///
     /// # Errors
@@ -175,7 +181,7 @@ impl Made {
     /// Moves in a process that was born elsewhere.
     ///
     /// # Errors
-    /// As [`Made::place`].
+    /// As [`CgroupSetup::place`].
     pub fn adopt(&self, pid: i32, plan: &CgroupPlan) -> Result<()> {
         if let Some(path) = self.handle.unified().filter(|_| self.bus.is_none()) {
             write_file(&path.join("cgroup.procs"), &pid.to_string())
@@ -232,7 +238,7 @@ impl Made {
 
     /// What later commands need.
     #[must_use]
-    pub fn handle(&self) -> &Handle {
+    pub fn handle(&self) -> &Cgroup {
         &self.handle
     }
 

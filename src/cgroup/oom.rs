@@ -1,6 +1,6 @@
 //! Out of memory: how often the kernel killed in a cgroup, and being told when it does. May use sys and error.
 
-use super::Handle;
+use super::Cgroup;
 use crate::error::{Context, Result};
 use crate::sys::Errno;
 use crate::sys::cgroupfs::{Counter, Watched, read_file, wait};
@@ -33,7 +33,7 @@ enum Source {
     V2 { events: Watched, seen: u64 },
 }
 
-impl Handle {
+impl Cgroup {
     /// How many processes in it the kernel killed for lack of memory, so far. Zero where nothing counts them.
     ///
     /// # Errors

@@ -39,7 +39,7 @@ pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<BTreeMap<S
 
 #[cfg(test)]
 mod tests {
-    use crate::cgroup::Handle;
+    use crate::cgroup::Cgroup;
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
@@ -47,9 +47,9 @@ mod tests {
     #[test]
     fn a_path_comes_back_as_it_was() {
         let odd = Path::new(OsStr::from_bytes(b"/\xff"));
-        let handle = Handle::of(&[("", Path::new("/sys/fs/cgroup/a b")), ("cpu", odd)]);
+        let handle = Cgroup::of(&[("", Path::new("/sys/fs/cgroup/a b")), ("cpu", odd)]);
         let text = serde_json::to_string(&handle).unwrap();
         assert_eq!(text, r#"{"cgroup_paths":{"":"/sys/fs/cgroup/a b","cpu":[47,255]}}"#);
-        assert_eq!(serde_json::from_str::<Handle>(&text).unwrap(), handle);
+        assert_eq!(serde_json::from_str::<Cgroup>(&text).unwrap(), handle);
     }
 }

@@ -1,7 +1,7 @@
 //! Removing cgroups. May use sys and error.
 
 use super::walk::{Visit, walk};
-use super::{Handle, members, remove_one};
+use super::{Cgroup, members, remove_one};
 use crate::error::{Error, Result};
 use crate::sys::cgroupfs::{Watched, open_dir};
 use crate::sys::{Answer, Errno, file};
@@ -15,7 +15,7 @@ const MOST: Duration = Duration::from_secs(5);
 /// How long it may take in all, also while there is always one more to remove. A hundred thousand take ten seconds.
 const LONGEST: Duration = Duration::from_secs(120);
 
-impl Handle {
+impl Cgroup {
     /// Removes it and the cgroups below it in every hierarchy. Its processes must be dead or dying: waits for the last
     /// one, which leaves all hierarchies at once. A unit of systemd is stopped.
     ///
@@ -40,7 +40,7 @@ impl Handle {
     }
 }
 
-impl Handle {
+impl Cgroup {
     /// Removes it where nothing is in it, without waiting: whoever uses it by now keeps it.
     ///
     /// # Errors

@@ -126,7 +126,7 @@ fn prepare_cpuset(path: &Path, plan: &CgroupPlan) -> Result<()> {
         inherit(parent, "cpuset.cpus")?;
         inherit(parent, "cpuset.mems")?;
     }
-    let handle = super::Handle::of(&[("cpuset", path)]);
+    let handle = super::Cgroup::of(&[("cpuset", path)]);
     Places { handle: &handle, dir: None }.write_all(&plan.early)?;
     inherit(path, "cpuset.cpus")?;
     inherit(path, "cpuset.mems").map(drop)

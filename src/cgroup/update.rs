@@ -1,13 +1,13 @@
 //! Changing the limits of a living container: all of them, or none. May use sys, plan/cgroup and error.
 
-use super::Handle;
+use super::Cgroup;
 use super::limit::Places;
 use crate::error::{Error, Result};
 use crate::plan::cgroup::{Absent, CgroupPlan, Write, restore};
 use crate::sys::Errno;
 use crate::sys::cgroupfs::read_file;
 
-impl Handle {
+impl Cgroup {
     /// Writes new limits (`plan::cgroup::limits`). If the kernel refuses one, those before it are taken back.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use super::prepare::{self, Purpose};
 use super::run;
 use crate::cli::{self, Checkpoint, Global, Restore};
 use crate::criu::rpc::{Options, PageServer, cgroup_mode};
-use crate::criu::{self, Asked, Saving};
+use crate::criu::{self, CriuRequest, DumpOptions};
 use crate::error::{Context, Error, Result};
 use crate::launch::{PlanInput, notify};
 use crate::log::Log;
@@ -44,7 +44,7 @@ pub(super) fn checkpoint(global: &Global, checkpoint: &Checkpoint, log: &Log) ->
         options: &options,
         notify: Some(notify).filter(|path| path.exists()),
     };
-    let saving = Saving { memory_only: checkpoint.pre_dump, status_fd: checkpoint.status_fd };
+    let saving = DumpOptions { memory_only: checkpoint.pre_dump, status_fd: checkpoint.status_fd };
     criu::dump(&container, &input, &asked, &saving)?;
     if !(checkpoint.leave_running || checkpoint.pre_dump) {
         super::delete::saved(&root, &container, log)?;
@@ -86,10 +86,10 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 /// What both verbs take.
-fn asked(criu: &cli::Criu) -> Result<Asked> {
+fn asked(criu: &cli::Criu) -> Result<CriuRequest> {
     let images = absolute(criu.image_path.as_deref().unwrap_or_else(|| Path::new("checkpoint")))?;
     let work = criu.work_path.as_deref().map(absolute).transpose()?;
-    Ok(Asked { options: options(criu)?, images, work })
+    Ok(CriuRequest { options: options(criu)?, images, work })
 }
 
 fn flag(on: bool) -> Option<bool> {

@@ -1,10 +1,10 @@
 //! `exec`: runs one more process in a container, in the foreground until it ends, or detached.
 
 use super::prepare::{check_terminal, protect};
-use crate::cgroup::Sub;
+use crate::cgroup::SubCgroup;
 use crate::cli::{self, Global};
 use crate::error::{Context, Error, Result};
-use crate::launch::tenant::{self, Job};
+use crate::launch::exec::{self, Job};
 use crate::launch::{self, console};
 use crate::log::Log;
 use crate::spec;
@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// Runs a process in a container. Returns its exit status, or 0 when detached.
 ///
 /// # Errors
-/// The container has no process, is paused, or does not exist; see `launch::tenant::launch`.
+/// The container has no process, is paused, or does not exist; see `launch::exec::launch`.
 pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     let mut options = exec.start.clone();
     // before anything of ours takes one of these numbers
@@ -51,13 +51,13 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
         // before the clone: the end of a short process must not be missed
         signal::block_all().context(|| "block signals")?;
     }
-    let tenant = tenant::launch(&job, init, rest, log)?;
+    let tenant = exec::launch(&job, init, rest, log)?;
     if !options.foreground() {
         return Ok(0);
     }
     let end = match &tenant.terminal {
-        Some(master) => console::relay(&tenant.child, master, tenant::lost(&container.record)),
-        None => console::wait(&tenant.child, tenant::lost(&container.record)),
+        Some(master) => console::relay(&tenant.child, master, exec::lost(&container.record)),
+        None => console::wait(&tenant.child, exec::lost(&container.record)),
     };
     Ok(u8::try_from(end?.status()).unwrap_or(u8::MAX))
 }
@@ -205,14 +205,14 @@ fn add(mut caps: LinuxCapabilities, more: &[Capability]) -> LinuxCapabilities {
 }
 
 /// `--cgroup [CONTROLLER[,CONTROLLER...]:]PATH`: one path for everything, or paths for controllers.
-fn subs(words: &[String]) -> Result<Vec<Sub>> {
-    let mut subs: Vec<Sub> = Vec::new();
+fn subs(words: &[String]) -> Result<Vec<SubCgroup>> {
+    let mut subs: Vec<SubCgroup> = Vec::new();
     for word in words {
         let Some((controllers, path)) = word.split_once(':') else {
             if words.len() != 1 {
                 return Err(Error::msg(format!("invalid --cgroup argument: {word} (missing <controller>: prefix)")));
             }
-            subs.push(Sub { controllers: Vec::new(), path: word.into() });
+            subs.push(SubCgroup { controllers: Vec::new(), path: word.into() });
             continue;
         };
         let controllers: Vec<String> = controllers.split(',').map(str::to_owned).collect();
@@ -225,7 +225,7 @@ fn subs(words: &[String]) -> Result<Vec<Sub>> {
                 return Err(Error::msg(text));
             }
         }
-        subs.push(Sub { controllers, path: path.into() });
+        subs.push(SubCgroup { controllers, path: path.into() });
     }
     Ok(subs)
 }
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn cgroups_below() {
-        let sub = |controllers: &[&str], path: &str| Sub { controllers: words(controllers), path: path.into() };
+        let sub = |controllers: &[&str], path: &str| SubCgroup { controllers: words(controllers), path: path.into() };
         assert_eq!(subs(&words(&["a/b"])).unwrap(), [sub(&[], "a/b")]);
         assert_eq!(
             subs(&words(&["cpu,memory:a", "pids:b"])).unwrap(),

@@ -19,7 +19,7 @@ mod state;
 mod tell;
 mod update;
 
-use crate::cgroup::Handle;
+use crate::cgroup::Cgroup;
 use crate::cli::{Call, Command, Global};
 use crate::error::{Context, Error, Kind, Result};
 use crate::log::Log;
@@ -29,7 +29,7 @@ use crate::sys::{Errno, signal};
 use oci_spec::runtime::Spec;
 
 /// A container and its record, as the verbs see it.
-pub(crate) type Container = crate::state::Container<Handle>;
+pub(crate) type Container = crate::state::Container<Cgroup>;
 
 /// Runs the verb. Returns the exit status: 0, or the payload's own.
 ///

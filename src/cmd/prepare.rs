@@ -9,8 +9,8 @@ use crate::plan::cgroup::{Driver, Rootless};
 use crate::plan::request::StartOptions;
 use crate::spec::{self, Checked, Config};
 use crate::state::{Root, check_id};
-use crate::sys::exe::{Seal, View};
-use crate::sys::netns::Ahead;
+use crate::sys::exe::{ExeProtection, Seal};
+use crate::sys::netns::NetnsThread;
 use crate::sys::{Errno, cred, ns, signal};
 use oci_spec::runtime::Process;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ pub(super) struct Bundle {
     path: PathBuf,
     pub(super) loaded: Checked<Config>,
     /// The network namespace, if a look at the configuration was enough to begin it.
-    network: Option<&'static Ahead>,
+    network: Option<&'static NetnsThread>,
 }
 
 /// A bundle that was found and read.
@@ -64,7 +64,7 @@ impl Found {
         let _span = log.span("parse config.json");
         let Self { path, config, bytes } = self;
         let network = (purpose != Purpose::Look && spec::looks_for_network(&bytes))
-            .then(|| launch::begin_network(log.trace().is_some()))
+            .then(|| launch::start_netns_thread(log.trace().is_some()))
             .transpose()?;
         let loaded = spec::config(bytes, &config)?;
         loaded.notes.iter().for_each(|note| log.warn(note));
@@ -124,14 +124,14 @@ pub(super) fn container(
     create: &cli::Create,
     purpose: Purpose,
     log: &Log,
-) -> Result<(Prepared, View)> {
+) -> Result<(Prepared, ExeProtection)> {
     check_id(&create.id)?;
     let mut options = create.start.clone();
     options.listen_fds = listen_fds()?;
     launch::check_preserved("LISTEN_FDS", 0..options.listen_fds)?;
     options.preserve_fds = options.listen_fds + launch::preserve(options.preserve_fds, options.listen_fds)?;
     let view = protect(log)?;
-    options.notify_socket = notify::asked();
+    options.notify_socket = notify::from_environment();
     let prepared = bundle(global, create.bundle.as_deref(), create.config.as_deref(), options, purpose, log)?;
     Ok((prepared, view))
 }
@@ -182,7 +182,7 @@ pub(super) fn check_terminal(process: Option<&Process>, options: &StartOptions) 
 
 /// Prepares the protection of our own executable (CVE-2019-5736). Must run while there is one thread, and before the current
 /// directory or the signal mask changes: the fallback executes a sealed copy of us, which must find both as they were.
-pub(super) fn protect(log: &Log) -> Result<View> {
+pub(super) fn protect(log: &Log) -> Result<ExeProtection> {
     let _span = log.span("prepare the seal");
     let told = |errno| match Error::from(errno) {
         error if errno == Errno::ENOEXEC => {

@@ -3,7 +3,7 @@
 use crate::cli::Global;
 use crate::error::{Error, Kind, Result};
 use crate::launch::notify::{self, Relay};
-use crate::launch::{self, gate, hooks};
+use crate::launch::{self, exec_fifo, hooks};
 use crate::log::Log;
 use crate::state::{Root, Status};
 use std::time::Duration;
@@ -50,12 +50,14 @@ pub(super) fn run(global: &Global, id: &str, log: &Log) -> Result<u8> {
         return Err(Error::new(Kind::Spec, "process property must not be empty"));
     }
     let state = container.dir.path();
-    let relay =
-        notify::asked().filter(|_| notify::directory(state).exists()).map(|to| Relay::bind(state, to)).transpose()?;
+    let relay = notify::from_environment()
+        .filter(|_| notify::directory(state).exists())
+        .map(|to| Relay::bind(state, to))
+        .transpose()?;
     let record = &container.record;
     let init = container.hold()?.ok_or_else(stopped)?;
-    gate::open(&container.dir, &loaded.spec)?;
-    gate::executed(record, &init)?;
+    exec_fifo::open(&container.dir, &loaded.spec)?;
+    exec_fifo::executed(record, &init)?;
     let document = launch::document(record, "running", record.init_process_pid);
     if let Err(error) = hooks::poststart(&record.poststart, &document, log) {
         // runtime-spec 1.3: the container must be stopped

@@ -2,7 +2,7 @@
 
 use super::rpc::{Features, Notification, Options, Pair, Request, kind};
 use super::service::{self, Service};
-use super::{Asked, DESCRIPTORS, external, report};
+use super::{CriuRequest, DESCRIPTORS, external, report};
 use crate::abi::ns::Namespace;
 use crate::error::{Context, Error, Result};
 use crate::launch::{self, PlanInput};
@@ -38,7 +38,7 @@ pub(super) fn given(stream: &str) -> Option<(String, &str)> {
 
 /// What to checkpoint.
 #[derive(Debug, Clone, Default)]
-pub struct Saving {
+pub struct DumpOptions {
     /// Only the memory (`--pre-dump`).
     pub memory_only: bool,
     /// The descriptor that gets a byte when pages can be fetched (`--status-fd`).
@@ -50,10 +50,10 @@ pub struct Saving {
 /// # Errors
 /// CRIU is missing or failed.
 pub fn dump(
-    container: &Container<crate::cgroup::Handle>,
+    container: &Container<crate::cgroup::Cgroup>,
     input: &PlanInput<'_>,
-    asked: &Asked,
-    saving: &Saving,
+    asked: &CriuRequest,
+    saving: &DumpOptions,
 ) -> Result<()> {
     let version = service::version()?;
     let pid = container.record.init_process_pid;
@@ -100,7 +100,7 @@ pub fn dump(
 }
 
 /// The file to write to when pages can be fetched, if CRIU notifies us of that. An older CRIU gets the descriptor itself.
-fn status(saving: &Saving, options: &mut Options, version: u32) -> Result<Option<File>> {
+fn status(saving: &DumpOptions, options: &mut Options, version: u32) -> Result<Option<File>> {
     if !options.lazy_pages.unwrap_or_default() {
         return Ok(None);
     }
@@ -199,7 +199,7 @@ fn namespaces(pid: i32, input: &PlanInput<'_>, version: u32) -> Result<Vec<Strin
 pub(super) const GIVEN: [(Namespace, u32, &str); 2] =
     [(Namespace::Network, GIVEN_NETWORK, "extRootNetNS"), (Namespace::Pid, GIVEN_PID, "extRootPidNS")];
 
-fn freezer(container: &Container<crate::cgroup::Handle>, version: u32) -> Result<Option<String>> {
+fn freezer(container: &Container<crate::cgroup::Cgroup>, version: u32) -> Result<Option<String>> {
     let Some((path, v2)) = container.record.cgroup.freezes() else { return Ok(None) };
     if v2 && version < FREEZES_V2 {
         return Ok(None);

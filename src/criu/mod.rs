@@ -20,7 +20,7 @@ mod restore;
 pub mod rpc;
 mod service;
 
-pub use dump::{Saving, dump};
+pub use dump::{DumpOptions, dump};
 pub use restore::restore;
 
 use crate::error::{Context, Error, Result};
@@ -32,7 +32,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// What the command line says for checkpoint and restore.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct CriuRequest {
     /// CRIU's options from the command line; those that follow from the container are added later.
     pub options: Options,
     /// The directory of the images.
@@ -41,7 +41,7 @@ pub struct Asked {
     pub work: Option<PathBuf>,
 }
 
-impl Asked {
+impl CriuRequest {
     /// The path of a log.
     fn log(&self, name: &str) -> PathBuf {
         self.work.as_ref().unwrap_or(&self.images).join(name)

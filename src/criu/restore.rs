@@ -6,7 +6,7 @@
 use super::mount_ns::RestoreMountNs;
 use super::rpc::{CgroupRoot, InheritFd, Notification, Options, Pair, Request, kind};
 use super::service::{self, Service};
-use super::{Asked, DESCRIPTORS, dump, external, report};
+use super::{CriuRequest, DESCRIPTORS, dump, external, report};
 use crate::error::{Context, Error, Result};
 use crate::launch::prepare::{self, Prepared};
 use crate::launch::{self, Child, Job, Launched, PlanInput, Undo, hooks, notify};
@@ -31,7 +31,7 @@ const SETS_PROFILE: u32 = 31_600;
 ///
 /// # Errors
 /// CRIU is missing or failed, or a hook failed; then nothing is left of the container.
-pub fn restore(job: &Job<'_>, asked: &Asked, log: &Log) -> Result<Launched> {
+pub fn restore(job: &Job<'_>, asked: &CriuRequest, log: &Log) -> Result<Launched> {
     let version = service::version()?;
     let options = &asked.options;
     for (flag, value) in [("lsm-profile", &options.lsm_profile), ("lsm-mount-context", &options.lsm_mount_context)] {
@@ -82,7 +82,7 @@ pub fn restore(job: &Job<'_>, asked: &Asked, log: &Log) -> Result<Launched> {
 /// that say so.
 fn start(
     notifications: &Notifications<'_>,
-    asked: &Asked,
+    asked: &CriuRequest,
     mounts: &[Mounted],
     mountpoint: &Path,
     version: u32,

@@ -4,10 +4,10 @@ use super::{State, StepResult, path};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::plan::image::Image;
 use crate::plan::step::{Attempt, Slot};
+use crate::sync_socket::{self, Cause};
 use crate::sys::cred::CapSets;
 use crate::sys::file::{self, cwd};
 use crate::sys::{Answer, Errno, cred, ns, task};
-use crate::wire::{self, Cause};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -79,7 +79,7 @@ pub(super) fn set_caps(sets: &CapSets) -> StepResult {
 /// Installs the filter; a listener goes to the host half before the filter can stop anything else.
 pub(super) fn seccomp(program: &[seccompiler::sock_filter], flags: u32, state: &mut State<'_>) -> StepResult {
     match task::install_filter(program, flags)? {
-        Some(listener) => Ok(wire::hand(state.wire, Slot::LISTENER, listener.as_fd())?),
+        Some(listener) => Ok(sync_socket::send_fd(state.wire, Slot::LISTENER, listener.as_fd())?),
         None => Ok(()),
     }
 }

@@ -3,9 +3,9 @@
 use super::path::{self, Scratch};
 use super::{State, StepError, StepResult, leak_until_exec, mount, tree};
 use crate::plan::step::Slot;
+use crate::sync_socket::Cause;
 use crate::sys::file::{self, open_in};
 use crate::sys::{self, Answer, Errno};
-use crate::wire::Cause;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 

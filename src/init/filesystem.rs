@@ -4,10 +4,10 @@ use super::path::{self, Place, Scratch};
 use super::{State, StepError, StepResult, copy, leak_until_exec, proc, tree};
 use crate::abi::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, MS_SLAVE, MountAttr};
 use crate::plan::step::{COVER, Detached, Slot};
+use crate::sync_socket::Cause;
 use crate::sys::file::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS};
 use crate::sys::mount as sys;
 use crate::sys::{Answer, Errno};
-use crate::wire::Cause;
 use std::ffi::CStr;
 use std::fmt::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -24,10 +24,10 @@ pub(super) struct Fs<'a> {
 }
 
 /// Mounts a new file system in the way that the plan says.
-pub(super) fn mount(state: &mut State<'_>, fs: &Fs<'_>, fresh: bool, detached: Option<&Detached>) -> StepResult {
+pub(super) fn mount(state: &mut State<'_>, fs: &Fs<'_>, new_dir: bool, detached: Option<&Detached>) -> StepResult {
     match detached {
         Some(detached) => make_detached(state, fs, detached),
-        None if fresh => below_dev(state, fs),
+        None if new_dir => below_dev(state, fs),
         None => on_place(state, fs),
     }
 }

@@ -3,10 +3,10 @@
 use super::{State, StepError, StepResult, leak_until_exec};
 use crate::abi::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, MS_BIND, MountAttr};
 use crate::plan::step::Slot;
+use crate::sync_socket::Cause;
 use crate::sys::file::{self, cwd};
 use crate::sys::mount as sys;
 use crate::sys::{Answer, Errno};
-use crate::wire::Cause;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

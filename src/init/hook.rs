@@ -4,9 +4,9 @@
 use super::{State, StepResult};
 use crate::plan::image::Image;
 use crate::plan::step::{HookStep, Slot};
+use crate::sync_socket::Cause;
 use crate::sys::signal::End;
 use crate::sys::{exec, file};
-use crate::wire::Cause;
 use std::os::fd::BorrowedFd;
 
 /// Runs one hook and waits for it.

@@ -27,10 +27,10 @@ use crate::abi::errno::text;
 use crate::plan::Plan;
 use crate::plan::image::Image;
 use crate::plan::step::{COVER, Slot, Step, Sync};
+use crate::sync_socket::{self, Cause, Failure, Message};
 use crate::sys::marks::Marks;
-use crate::sys::task::Word;
+use crate::sys::task::ReadyFlag;
 use crate::sys::{self, Errno, cred, entry, exe, exec, file, net, ns, signal, task};
-use crate::wire::{self, Cause, Failure, Message};
 use device::Node;
 use filesystem::{Cgroup, Fs};
 use std::ffi::CStr;
@@ -90,7 +90,7 @@ struct State<'a> {
     /// The host's word to go on came before it was asked for.
     heard: Option<Sync>,
     /// The host's last word may lie in our memory.
-    ready: Option<&'static Word>,
+    ready: Option<&'static ReadyFlag>,
     /// How what comes from the host propagates, if the container's mount namespace does not begin as a copy of it.
     propagation: u64,
 }
@@ -148,7 +148,7 @@ impl State<'_> {
 /// The arguments of init. They live as long as the memory that they lie in, which the parent may share; from the clone on only
 /// the plan is read by both.
 #[derive(Debug)]
-pub struct Pack {
+pub struct InitArgs {
     /// What is to be done; the host half reads it too.
     pub plan: &'static Plan,
     /// What is to be become.
@@ -160,17 +160,17 @@ pub struct Pack {
     /// The numbers of the wire and of what is in the slots, in ascending order: all that stays open.
     pub inherited: &'static [RawFd],
     /// The host's last word, if we share its memory: then it need not send it.
-    pub ready: Option<&'static Word>,
+    pub ready: Option<&'static ReadyFlag>,
     /// Where the beginning of each step is marked.
     pub marks: Option<&'static Marks>,
 }
 
 /// Walks all steps and becomes the payload; never comes back.
-pub fn walk(pack: &mut Pack) -> ! {
+pub fn run(pack: &mut InitArgs) -> ! {
     sys::alloc::forbid(true);
     // a process of `exec` joins the container's first process, and its caller is told what execve refuses
     let joins = pack.slots[usize::from(Slot::INIT.0)].is_some();
-    let expected = pack.plan.birth.network_ahead && pack.slots[usize::from(Slot::NETWORK.0)].is_none();
+    let expected = pack.plan.clone_spec.network_ahead && pack.slots[usize::from(Slot::NETWORK.0)].is_none();
     let mut state = State {
         network: if expected { Network::Expected } else { Network::Settled },
         slots: pack.slots,
@@ -189,7 +189,7 @@ pub fn walk(pack: &mut Pack) -> ! {
         if let Some(marks) = pack.marks {
             marks.mark(index);
         }
-        state.in_dev &= matches!(step, Step::Mount { fresh: true, .. } | Step::Mask { .. });
+        state.in_dev &= matches!(step, Step::Mount { new_dir: true, .. } | Step::Mask { .. });
         if let Err(error) = perform(step, &mut pack.image, &mut state) {
             if !joins && matches!(step, Step::Exec) && matches!(error.cause, Cause::Kernel) {
                 refuse(&pack.image, error.errno);
@@ -199,7 +199,7 @@ pub fn walk(pack: &mut Pack) -> ! {
         }
         gate |= matches!(step, Step::Gate);
     }
-    task::leave(FAILED)
+    task::exit_now(FAILED)
 }
 
 /// Reports a failure: to the parent, or after [`Step::Gate`] in the locked file, which `start` reads.
@@ -210,11 +210,11 @@ fn report(state: &State<'_>, failure: Failure, gate: bool) -> ! {
             let _ = file::write(lock, &message.encode());
             hook::copy_output(state, lock);
         }
-    } else if !matches!(wire::say(state.wire, message), Ok(()) | Err(Errno::EPIPE)) {
+    } else if !matches!(sync_socket::send_from_init(state.wire, message), Ok(()) | Err(Errno::EPIPE)) {
         // a status alone would be taken for the payload's
         task::trap();
     }
-    task::leave(FAILED)
+    task::exit_now(FAILED)
 }
 
 /// The program was found and execve refuses it: another architecture, an interpreter that is missing. The message goes to the
@@ -232,7 +232,7 @@ fn refuse(image: &Image, errno: i32) -> ! {
     }
     // nothing can be done if standard error is closed
     let _ = file::write(file::given(STDERR), &line[..length]);
-    task::leave(wire::REFUSED)
+    task::exit_now(sync_socket::REFUSED)
 }
 
 // check: table: one line a step: which call it is
@@ -243,10 +243,10 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
             if *sync == Sync::Ready {
                 signal::exit_on_term_signals();
             }
-            wire::say(state.wire, Message::Reached(*sync))?;
+            sync_socket::send_from_init(state.wire, Message::Reached(*sync))?;
         }
         Step::Await(sync) => meet(*sync, state)?,
-        Step::Enter(slot, kind) => {
+        Step::Setns(slot, kind) => {
             let mut kinds = crate::abi::ns::Namespaces::default();
             kinds.insert(*kind);
             ns::join(state.get(*slot)?, kinds)?;
@@ -270,17 +270,17 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
         Step::Chroot(path) => root::change(path, state)?,
         Step::EnterRoot => root::enter(state)?,
         Step::NewTree { path, propagation } => tree::new(path, *propagation, state)?,
-        Step::CloneAhead { slot, source, recursive, instead, settled } => {
-            tree::ahead(state, *slot, source, instead.as_deref(), *recursive, *settled)?;
+        Step::CloneAhead { slot, source, recursive, fallback, propagation_follows } => {
+            tree::ahead(state, *slot, source, fallback.as_deref(), *recursive, *propagation_follows)?;
         }
         Step::TakeRoot => root::take(state)?,
         Step::Pivot { cut } => root::pivot(*cut, state)?,
-        Step::Conceal { path, shared } => root::conceal(path, *shared)?,
+        Step::UnmountOrCover { path, shared } => root::conceal(path, *shared)?,
         Step::MoveRoot => root::shift(state)?,
         Step::ReadonlyRoot => root::readonly(state)?,
-        Step::Mount { source, fstype, target, flags, data, fresh, in_proc, detached } => {
+        Step::Mount { source, fstype, target, flags, data, new_dir, in_proc, detached } => {
             let fs = Fs { source, fstype, target, flags: *flags, data, in_proc: *in_proc };
-            filesystem::mount(state, &fs, *fresh, detached.as_deref())?;
+            filesystem::mount(state, &fs, *new_dir, detached.as_deref())?;
         }
         Step::MountCgroup { target, flags, data, own, bind, attrs } => {
             let (flags, own, bind) = (*flags, *own, bind.as_deref());
@@ -289,8 +289,8 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
         Step::ReadonlyPath { path } => hide::readonly_path(path)?,
         Step::Mask { path, cover, file } => hide::mask(state, path, cover.as_deref().unwrap_or(COVER), *file)?,
         Step::Remount { target, flags, data } => mount::remount(state, target, *flags, data)?,
-        Step::Clone { source, recursive, instead } => {
-            state.put(Slot::TREE, tree::clone_of_host(source, instead.as_deref(), *recursive)?);
+        Step::Clone { source, recursive, fallback } => {
+            state.put(Slot::TREE, tree::clone_of_host(source, fallback.as_deref(), *recursive)?);
         }
         Step::CloneInside { source, recursive } => mount::clone_inside(state, source, *recursive)?,
         Step::Take { slot, .. } => {
@@ -299,11 +299,13 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
         }
         Step::IdMap { mapped, by_host, .. } => mount::map_ids(state, *mapped, *by_host)?,
         Step::Attr { slot, attr, recursive } => sys::mount::set_attr(state.get(*slot)?, attr, *recursive)?,
-        Step::AttrKeepLocked { attr, explicit, host } => {
-            mount::keep_locked(state.get(Slot::TREE)?, attr, *explicit, *host)?;
+        Step::AttrKeepLocked { attr, must_clear, host } => {
+            mount::keep_locked(state.get(Slot::TREE)?, attr, *must_clear, *host)?;
         }
         Step::Attach { target, in_proc } => mount::attach(state, target, *in_proc)?,
-        Step::AttrAt { target, attr, explicit, then } => mount::attr_at(state, target, attr, *explicit, then.as_ref())?,
+        Step::AttrAt { target, attr, must_clear, then } => {
+            mount::attr_at(state, target, attr, *must_clear, then.as_ref())?
+        }
         Step::Link { at, path, target } => device::link(state, *at, path, target)?,
         Step::LinkTo { name, target } => device::link_to(state, name, target)?,
         Step::OpenDev => device::open_dev(state)?,
@@ -351,7 +353,7 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
 
 /// Waits for the host's word; anything else than that word ends init.
 fn meet(sync: Sync, state: &mut State<'_>) -> StepResult {
-    if sync == Sync::Ready && state.ready.is_some_and(Word::was_said) {
+    if sync == Sync::Ready && state.ready.is_some_and(ReadyFlag::is_set) {
         return Ok(());
     }
     while matches!(state.network, Network::Expected) && state.heard.is_none() {
@@ -360,7 +362,7 @@ fn meet(sync: Sync, state: &mut State<'_>) -> StepResult {
     match state.heard.take() {
         Some(heard) if heard == sync => Ok(()),
         Some(_) => Err(Errno::EPIPE.into()),
-        None => Ok(wire::wait(state.wire, sync)?),
+        None => Ok(sync_socket::wait_for_go(state.wire, sync)?),
     }
 }
 
@@ -380,16 +382,16 @@ fn join_network(state: &mut State<'_>) -> StepResult {
 /// Takes one message while two may write: the host half, which lets us go on, and the thread, which sends the network
 /// namespace or says why there is none.
 fn listen(state: &mut State<'_>) -> StepResult {
-    match wire::hear(state.wire)? {
+    match sync_socket::receive(state.wire)? {
         Some((Message::Go(sync), _)) => state.heard = Some(sync),
-        Some((Message::Handed(Slot::NETWORK), Some(fd))) => {
+        Some((Message::Fd(Slot::NETWORK), Some(fd))) => {
             state.put(Slot::NETWORK, fd);
             state.network = Network::Settled;
         }
         Some((Message::Failed(Failure { cause, errno, detail, .. }), _)) => {
             state.network = Network::Failed(StepError { cause, errno, detail });
         }
-        Some((Message::Handed(_) | Message::Reached(_), _)) | None => return Err(Errno::EPIPE.into()),
+        Some((Message::Fd(_) | Message::Reached(_), _)) | None => return Err(Errno::EPIPE.into()),
     }
     Ok(())
 }
@@ -397,8 +399,8 @@ fn listen(state: &mut State<'_>) -> StepResult {
 /// Waits for the byte that `start` writes into the fifo.
 fn gate(state: &State<'_>) -> StepResult {
     let mut byte = [0];
-    exe::forget_text();
-    entry::forget();
+    exe::drop_clean_text();
+    entry::wipe();
     match file::read(state.get(Slot::GATE)?, &mut byte)? {
         1 => Ok(()),
         _ => Err(Errno::EPIPE.into()),

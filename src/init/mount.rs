@@ -7,9 +7,9 @@ use crate::abi::mount::{
 };
 use crate::plan::Mapped;
 use crate::plan::step::{Slot, Sync};
+use crate::sync_socket::{self, Cause};
 use crate::sys::file::{self, open_in};
 use crate::sys::{Errno, mount};
-use crate::wire::{self, Cause};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -33,11 +33,11 @@ pub(super) fn attr_at(
     state: &State<'_>,
     target: &CStr,
     attr: &MountAttr,
-    explicit: u64,
+    must_clear: u64,
     then: Option<&(MountAttr, bool)>,
 ) -> StepResult {
     let place = open_in(state.root()?, target, libc::O_PATH, 0)?;
-    keep_locked(place.as_fd(), attr, explicit, false)?;
+    keep_locked(place.as_fd(), attr, must_clear, false)?;
     match then {
         Some((attr, recursive)) => Ok(mount::set_attr(place.as_fd(), attr, *recursive)?),
         None => Ok(()),
@@ -50,28 +50,28 @@ pub(super) fn map_ids(state: &State<'_>, mapped: Mapped, by_host: bool) -> StepR
     if !by_host {
         return Ok(mount::map_ids(tree, state.get(mapped.namespace)?, mapped.recursive)?);
     }
-    wire::hand(state.wire, Slot::TREE, tree)?;
-    Ok(wire::wait(state.wire, Sync::IdMapped)?)
+    sync_socket::send_fd(state.wire, Slot::TREE, tree)?;
+    Ok(sync_socket::wait_for_go(state.wire, Sync::IdMapped)?)
 }
 
 /// Sets attributes as a remount would. In a user namespace some flags of the source are locked: those that the configuration does
 /// not clear by name (`explicit`) are kept. The kernel does not know this of a clone that the parent made (`host`), so its flags are
 /// read first.
-pub(super) fn keep_locked(tree: BorrowedFd<'_>, attr: &MountAttr, explicit: u64, host: bool) -> StepResult {
+pub(super) fn keep_locked(tree: BorrowedFd<'_>, attr: &MountAttr, must_clear: u64, host: bool) -> StepResult {
     const LOCKABLE: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
     let mut attr = *attr;
     if host {
         // the ST_ flags of these have the numbers of the attributes
         let flags = mount::flags_of(tree)?;
         let locked = flags & LOCKABLE & !attr.set;
-        if locked & explicit != 0 || changes_times(&attr, flags) {
+        if locked & must_clear != 0 || changes_times(&attr, flags) {
             return Err(Errno::EPERM.into());
         }
         attr.clear &= !locked;
     }
     match mount::set_attr(tree, &attr, false) {
-        Err(Errno::EPERM) if attr.clear & !explicit != 0 => {
-            Ok(mount::set_attr(tree, &MountAttr { clear: attr.clear & explicit, ..attr }, false)?)
+        Err(Errno::EPERM) if attr.clear & !must_clear != 0 => {
+            Ok(mount::set_attr(tree, &MountAttr { clear: attr.clear & must_clear, ..attr }, false)?)
         }
         answer => Ok(answer?),
     }

@@ -4,9 +4,9 @@ use super::path::Place;
 use super::{State, StepError, StepResult};
 use crate::abi::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID};
 use crate::plan::step::Slot;
+use crate::sync_socket::Cause;
 use crate::sys::file::{self, RESOLVE_NO_MAGICLINKS, cwd};
 use crate::sys::{Answer, Errno, mount};
-use crate::wire::Cause;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

@@ -28,17 +28,17 @@ pub(super) fn new(path: &CStr, propagation: u64, state: &mut State<'_>) -> StepR
     Ok(())
 }
 
-/// Clones a tree of the host. `settled`: how it propagates is said later.
+/// Clones a tree of the host. `propagation_follows`: how it propagates is said later.
 pub(super) fn ahead(
     state: &mut State<'_>,
     slot: Slot,
     source: &CStr,
-    instead: Option<&CStr>,
+    fallback: Option<&CStr>,
     recursive: bool,
-    settled: bool,
+    propagation_follows: bool,
 ) -> StepResult {
-    let tree = bindable(state, || clone_of_host(source, instead, recursive))?;
-    if !settled {
+    let tree = bindable(state, || clone_of_host(source, fallback, recursive))?;
+    if !propagation_follows {
         receive(state, tree.as_fd(), recursive)?;
     }
     state.put(slot, tree);
@@ -46,9 +46,9 @@ pub(super) fn ahead(
 }
 
 /// A clone of a tree of the host, or of another where that one is not there.
-pub(super) fn clone_of_host(source: &CStr, instead: Option<&CStr>, recursive: bool) -> Result<OwnedFd, Errno> {
-    match (mount::clone_tree(cwd(), source, recursive, true), instead) {
-        (Err(Errno::ENOENT), Some(instead)) => mount::clone_tree(cwd(), instead, recursive, true),
+pub(super) fn clone_of_host(source: &CStr, fallback: Option<&CStr>, recursive: bool) -> Result<OwnedFd, Errno> {
+    match (mount::clone_tree(cwd(), source, recursive, true), fallback) {
+        (Err(Errno::ENOENT), Some(fallback)) => mount::clone_tree(cwd(), fallback, recursive, true),
         (answer, _) => answer,
     }
 }

@@ -3,12 +3,12 @@
 use super::path::Scratch;
 use super::{State, StepResult};
 use crate::plan::step::Slot;
+use crate::sync_socket::{self, Cause};
 use crate::sys::file::{
     self, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV, cwd, given,
 };
 use crate::sys::tty::{self, Size};
 use crate::sys::{Answer, Errno, mount, socket};
-use crate::wire::{self, Cause};
 use std::fmt::Write;
 use std::os::fd::AsFd;
 
@@ -68,7 +68,7 @@ pub(super) fn send(to_socket: bool, state: &mut State<'_>) -> StepResult {
         // the screen that it is copied to does that, if it is one; a file gets what the payload wrote
         let terminal = state.get(Slot::TTY)?;
         tty::set_modes(terminal, &tty::modes(terminal)?.without_onlcr())?;
-        wire::hand(state.wire, Slot::PTY, master.as_fd())?;
+        sync_socket::send_fd(state.wire, Slot::PTY, master.as_fd())?;
     }
     Ok(())
 }

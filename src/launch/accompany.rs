@@ -7,10 +7,10 @@ use crate::error::{Context, Error, Result};
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::step::{Slot, Step, Sync};
-use crate::sys::exe::View;
+use crate::sync_socket::{self, Message};
+use crate::sys::exe::ExeProtection;
 use crate::sys::signal::End;
 use crate::sys::{proc, task, wait};
-use crate::wire::{self, Message};
 use nix::unistd::Pid;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -61,7 +61,7 @@ impl Accompany<'_> {
     ///
     /// Init's questions come in the order of the plan's steps. When the last one is answered, init may go on to the payload.
     /// `protection` is dropped here: closing the detached mount waits for a grace period of the kernel, and we wait anyway.
-    pub(super) fn answer_init(&self, record: &Record, protection: View) -> Result<Option<OwnedFd>> {
+    pub(super) fn answer_init(&self, record: &Record, protection: ExeProtection) -> Result<Option<OwnedFd>> {
         let mut questions = self.plan.steps.iter().filter(|step| asks_host(step)).peekable();
         let mut terminal = None;
         if questions.peek().is_none() {
@@ -77,16 +77,16 @@ impl Accompany<'_> {
                 ((Message::Failed(failure), _), _) => {
                     return Err(init_error::of(self.mode, self.plan, failure, self.slots));
                 }
-                ((Message::Handed(Slot::PTY), fd), _) => {
+                ((Message::Fd(Slot::PTY), fd), _) => {
                     terminal = fd;
                     continue;
                 }
-                ((Message::Handed(Slot::LISTENER), Some(fd)), _) => {
+                ((Message::Fd(Slot::LISTENER), Some(fd)), _) => {
                     self.send_listener(&fd, record)?;
                     continue;
                 }
                 ((Message::Reached(Sync::Ready), _), None) if self.mode == Mode::Create => return Ok(terminal),
-                ((Message::Handed(Slot::TREE), Some(tree)), Some(step)) => self.map_ids(tree.as_fd(), step)?,
+                ((Message::Fd(Slot::TREE), Some(tree)), Some(step)) => self.map_ids(tree.as_fd(), step)?,
                 ((Message::Reached(sync), _), Some(Step::Tell(expected))) if sync == *expected => {
                     self.answer(sync, record)?;
                 }
@@ -116,14 +116,14 @@ impl Accompany<'_> {
         }
         match reap(self.child)? {
             // execve refused the program: init has written why to the payload's standard error
-            Some(End::Exited(wire::REFUSED)) if self.mode == Mode::Run => Ok(()),
+            Some(End::Exited(sync_socket::REFUSED)) if self.mode == Mode::Run => Ok(()),
             end => Err(init_error::vanished(self.mode, end, &record.cgroup)),
         }
     }
 
     fn answer(&self, sync: Sync, record: &Record) -> Result<()> {
         match sync {
-            Sync::Rooted => {
+            Sync::RootMounted => {
                 // runtime.md, Lifecycle, steps 2 and 3: the environment is there
                 let document = document(record, "created", record.init_process_pid);
                 hooks::run(&self.plan.hooks.runtime, &document, self.log)?;
@@ -166,7 +166,7 @@ impl Accompany<'_> {
 
 /// Whether init asks the host half in this step, and waits for the answer.
 fn asks_host(step: &Step) -> bool {
-    matches!(step, Step::Tell(Sync::Rooted | Sync::Limited) | Step::IdMap { by_host: true, .. })
+    matches!(step, Step::Tell(Sync::RootMounted | Sync::Limited) | Step::IdMap { by_host: true, .. })
 }
 
 /// Whether a child that is not reaped yet has executed a program (`PF_FORKNOEXEC`, field 9 of `/proc/PID/stat`, proc(5)).
@@ -187,9 +187,9 @@ mod tests {
     use crate::plan::hooks::Hooks;
     use crate::plan::image::Image;
     use crate::plan::network::Network;
-    use crate::plan::{Birth, Plan};
+    use crate::plan::{CloneSpec, Plan};
+    use crate::sync_socket::{Cause, Failure};
     use crate::sys::{proc, socket};
-    use crate::wire::{Cause, Failure};
     use nix::unistd::Pid;
 
     fn plan(steps: Vec<Step>) -> Plan {
@@ -199,7 +199,7 @@ mod tests {
             network: Network::default(),
             opens: Vec::new(),
             slots: Slot::FREE,
-            birth: Birth::default(),
+            clone_spec: CloneSpec::default(),
             limits: Vec::new(),
             oom_score_adj: None,
             keyring: None,
@@ -216,7 +216,7 @@ mod tests {
     /// What the host half makes of the messages of an init with these steps that waits for `start`, and what it answers.
     fn answered(mode: Mode, steps: Vec<Step>, messages: &[Message]) -> (std::result::Result<(), String>, Vec<Message>) {
         let (host, init) = socket::pair().unwrap();
-        messages.iter().for_each(|message| wire::say(init.as_fd(), *message).unwrap());
+        messages.iter().for_each(|message| sync_socket::send_from_init(init.as_fd(), *message).unwrap());
         let record = serde_json::json!({
             "ociVersion": "1.2.0", "id": "web", "init_process_pid": 1, "init_process_start": 1, "created": "",
             "bundle": "/b", "rootfs": "/b/r", "cgroup_paths": {},
@@ -227,10 +227,10 @@ mod tests {
         let socket = InitSocket::new(host, None);
         let accompany =
             Accompany { mode, plan: &plan, child: &child, socket: &socket, slots: &[], foreground: true, log: &log };
-        let answer = accompany.answer_init(&record, View::Applied { _tree: None });
+        let answer = accompany.answer_init(&record, ExeProtection::Applied { _tree: None });
         drop(socket);
         let mut answers = Vec::new();
-        while let Some((message, _)) = wire::hear(init.as_fd()).unwrap() {
+        while let Some((message, _)) = sync_socket::receive(init.as_fd()).unwrap() {
             answers.push(message);
         }
         (answer.map(drop).map_err(|error| error.to_string()), answers)
@@ -255,13 +255,13 @@ mod tests {
 
     #[test]
     fn what_the_plan_does_not_ask_is_a_protocol_error() {
-        let rooted = Message::Reached(Sync::Rooted);
+        let rooted = Message::Reached(Sync::RootMounted);
         for (mode, steps, message) in [
             (Mode::Create, limited(), rooted),
             (Mode::Create, limited(), READY),
             (Mode::Run, vec![], READY),
             (Mode::Exec, vec![], rooted),
-            (Mode::Exec, vec![], Message::Handed(Slot::TREE)),
+            (Mode::Exec, vec![], Message::Fd(Slot::TREE)),
             (Mode::Run, vec![], Message::Go(Sync::Ready)),
         ] {
             let (answer, answers) = answered(mode, steps, &[message]);

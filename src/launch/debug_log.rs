@@ -5,14 +5,14 @@ use crate::error::reason;
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::step::Step;
-use crate::sys::netns::Ahead;
+use crate::sys::netns::NetnsThread;
 
 /// Before the clone.
 pub(super) fn before_clone(plan: &Plan, log: &Log) {
-    let birth = &plan.birth;
-    log.debug(|| format!("nsexec container setup: clone3({})", birth.new));
-    if !birth.affinity.is_empty() {
-        log.debug(|| format!("nsexec: affinity: {}", mask(&birth.affinity)));
+    let clone_spec = &plan.clone_spec;
+    log.debug(|| format!("nsexec container setup: clone3({})", clone_spec.new));
+    if !clone_spec.affinity.is_empty() {
+        log.debug(|| format!("nsexec: affinity: {}", mask(&clone_spec.affinity)));
     }
     for step in &plan.steps {
         if let Step::Seccomp { flags, .. } = step {
@@ -32,8 +32,8 @@ pub(super) fn about_to_exec(plan: &Plan, log: &Log) {
 }
 
 /// Init sends nothing more: it waits for `start`, or its execve has closed the socket.
-pub(super) fn complete(netns: Option<&Ahead>, log: &Log) {
-    if let Some(errno) = netns.and_then(Ahead::loopback_down) {
+pub(super) fn complete(netns: Option<&NetnsThread>, log: &Log) {
+    if let Some(errno) = netns.and_then(NetnsThread::loopback_down) {
         log.warn(&format!(
             "bring lo up: {}: the container's loopback device stays down (CAP_NET_ADMIN)",
             reason(errno)
@@ -43,9 +43,9 @@ pub(super) fn complete(netns: Option<&Ahead>, log: &Log) {
 }
 
 /// Adds what init and the netns thread did to the trace.
-pub(super) fn trace(netns: Option<&Ahead>, pid: i32, plan: &Plan, log: &Log) {
+pub(super) fn trace(netns: Option<&NetnsThread>, pid: i32, plan: &Plan, log: &Log) {
     if let Some(trace) = log.trace() {
-        trace.beside(netns.into_iter().flat_map(Ahead::timings));
+        trace.beside(netns.into_iter().flat_map(NetnsThread::timings));
         trace.steps(pid, plan.steps.iter().map(ToString::to_string));
     }
 }

@@ -8,17 +8,17 @@ use super::init_error::EXEC;
 use super::prepare::write_pid_file;
 use super::spawn::{Child, Spawn, end};
 use super::{Mode, Record, Undo, debug_log, fds, init_error, oom};
-use crate::cgroup::Sub;
+use crate::cgroup::SubCgroup;
 use crate::error::{Context, Error, Result};
 use crate::facts::Facts;
 use crate::log::Log;
 use crate::plan::Plan;
+use crate::plan::exec::{self, Request};
 use crate::plan::request::StartOptions;
 use crate::plan::step::{Slot, Step, Sync};
-use crate::plan::tenant::{self, Request};
 use crate::spec::Checked;
 use crate::state::Held;
-use crate::sys::exe::View;
+use crate::sys::exe::ExeProtection;
 use crate::sys::signal::End;
 use crate::sys::{Answer, Errno, cred, file, wait};
 use oci_spec::runtime::{Linux, Process};
@@ -37,12 +37,12 @@ pub struct Job<'a> {
     /// How the process is started; `no_new_keyring` is what the container was made with.
     pub options: &'a StartOptions,
     /// `--cgroup`.
-    pub subs: &'a [Sub],
+    pub subs: &'a [SubCgroup],
 }
 
 /// A process that was started in a container.
 #[derive(Debug)]
-pub struct Tenant {
+pub struct Exec {
     /// The process.
     pub child: Child,
     /// The terminal's master, for a terminal in the foreground.
@@ -64,7 +64,7 @@ pub fn plan(job: &Job<'_>) -> Result<Plan> {
         privileged: cred::is_privileged(),
         placed_late: placed_late(job),
     };
-    tenant::plan(&request, &Facts::ask(labels, false))
+    exec::plan(&request, &Facts::ask(labels, false))
 }
 
 /// Whether the process may have to be moved after the clone: on cgroup v1, and by a user's systemd, which may do what the
@@ -78,7 +78,7 @@ fn placed_late(job: &Job<'_>) -> bool {
 ///
 /// # Errors
 /// Any step that failed; then there is no process.
-pub fn launch(job: &Job<'_>, init: Held, protection: View, log: &Log) -> Result<Tenant> {
+pub fn launch(job: &Job<'_>, init: Held, protection: ExeProtection, log: &Log) -> Result<Exec> {
     let planning = log.span("plan");
     let plan = Box::leak(Box::new(plan(job)?));
     drop(planning);
@@ -121,9 +121,9 @@ fn start(
     slots: &mut [Option<OwnedFd>],
     job: &Job<'_>,
     first: i32,
-    protection: View,
+    protection: ExeProtection,
     log: &Log,
-) -> Result<Tenant> {
+) -> Result<Exec> {
     // before we are undumpable: then our own /proc entries belong to root
     let score = oom::lend(plan.oom_score_adj)?;
     cred::set_dumpable(false).context(|| "prctl(PR_SET_DUMPABLE, 0)")?;
@@ -145,7 +145,7 @@ fn start(
     debug_log::trace(None, child.pid, plan, log);
     let terminal = terminal?;
     undo.disarm();
-    Ok(Tenant { child, terminal })
+    Ok(Exec { child, terminal })
 }
 
 /// Does what the process cannot do itself.

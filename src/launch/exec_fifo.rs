@@ -9,10 +9,10 @@ use super::{Mode, Record, hooks, init_error};
 use crate::error::{Context, Error, Kind, Result, reason};
 use crate::plan::step::Slot;
 use crate::state::{Dir, Held};
+use crate::sync_socket::{self, Cause, Message, SIZE};
 use crate::sys::file::{self, cwd};
 use crate::sys::signal::End;
 use crate::sys::{Errno, proc};
-use crate::wire::{self, Cause, Message, SIZE};
 use oci_spec::runtime::Spec;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
@@ -38,7 +38,7 @@ pub(super) fn make(dir: &Dir, slots: &mut [Option<OwnedFd>]) -> Result<()> {
     let path = fifo(dir.path());
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::msg("a path with a zero byte"))?;
     file::mknod(cwd(), &name, libc::S_IFIFO | 0o622, 0).context(|| format!("mkfifo {}", path.display()))?;
-    // open for writing, too: then a read waits for a writer, instead of returning 0 when there is none
+    // open for writing, too: then a read waits for a writer, fallback of returning 0 when there is none
     let fifo = file::open(cwd(), &name, libc::O_RDWR, 0).context(|| format!("open {}", path.display()))?;
     slots[usize::from(Slot::GATE.0)] = Some(fifo);
     slots[usize::from(Slot::LOCK.0)] = Some(dir.make_gate()?.into());
@@ -94,7 +94,7 @@ pub fn executed(record: &Record, init: &Held) -> Result<()> {
             Some(End::Exited(_)) | None => return Ok(()),
         },
     };
-    if end == Some(End::Exited(wire::REFUSED)) {
+    if end == Some(End::Exited(sync_socket::REFUSED)) {
         // execve refused the program: init has written why to the payload's standard error
         return Ok(());
     }

@@ -62,9 +62,9 @@ fn one(open: &Open, slots: &[Option<OwnedFd>]) -> Result<OwnedFd> {
                 None => Err(Error::spec(at, format!("{} is no namespace", path.display()))),
             }
         }
-        Open::Tree { source, recursive, mapped, instead, shares } => {
-            let cloned = match (tree(source, *recursive, *shares), instead) {
-                (Err(Errno::ENOENT), Some(instead)) => tree(instead, *recursive, *shares),
+        Open::Tree { source, recursive, mapped, fallback, shares } => {
+            let cloned = match (tree(source, *recursive, *shares), fallback) {
+                (Err(Errno::ENOENT), Some(fallback)) => tree(fallback, *recursive, *shares),
                 (answer, _) => answer,
             };
             let tree = cloned.map_err(|errno| {

@@ -1,18 +1,18 @@
-//! Errors of init. Init reports a failure in twelve bytes (`crate::wire`); the host half, which holds the plan, makes the
+//! Errors of init. Init reports a failure in twelve bytes (`crate::sync_socket`); the host half, which holds the plan, makes the
 //! message.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set, and most steps explain themselves")]
 
 use super::{Mode, hooks};
-use crate::cgroup::Handle;
+use crate::cgroup::Cgroup;
 use crate::error::{Error, Kind, reason};
 use crate::plan::Plan;
 use crate::plan::image::Image;
 use crate::plan::step::{Slot, Step};
+use crate::sync_socket::{Cause, Failure};
 use crate::sys::Errno;
 use crate::sys::netns::Refused;
 use crate::sys::signal::End;
-use crate::wire::{Cause, Failure};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -264,12 +264,12 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
 }
 
 /// What is wrong when the first process of a container ends before it has executed the payload.
-pub fn lost(cgroup: &Handle) -> impl Fn(Option<End>) -> Error {
+pub fn lost(cgroup: &Cgroup) -> impl Fn(Option<End>) -> Error {
     |end| vanished(Mode::Run, end, cgroup)
 }
 
 /// Init has ended without a report. The cgroup counts the processes that were killed for lack of memory.
-pub(super) fn vanished(mode: Mode, end: Option<End>, cgroup: &Handle) -> Error {
+pub(super) fn vanished(mode: Mode, end: Option<End>, cgroup: &Cgroup) -> Error {
     let error = match end {
         Some(End::Killed(libc::SIGKILL)) if killed_for_memory(cgroup) => Error::msg(match mode {
             Mode::Create | Mode::Run => "container init was OOM-killed (memory limit too low?)",
@@ -281,7 +281,7 @@ pub(super) fn vanished(mode: Mode, end: Option<End>, cgroup: &Handle) -> Error {
     error.context(mode.prefix())
 }
 
-fn killed_for_memory(cgroup: &Handle) -> bool {
+fn killed_for_memory(cgroup: &Cgroup) -> bool {
     cgroup.oom_kills().is_ok_and(|count| count > 0)
 }
 

@@ -30,20 +30,18 @@ mod spawn;
 mod undo;
 
 use accompany::{Accompany, became_payload};
-pub use exec as tenant;
-pub use exec_fifo as gate;
 pub use fds::{check_preserved, preserve};
 pub use init_error::lost;
 use prepare::Prepared;
 use record::inner_pid;
-pub use record::{document, record, settle};
+pub use record::{document, record, record_process};
 pub use send::{send_listener, send_pidfd};
 use spawn::Spawn;
-pub use spawn::{Child, begin_network, end, reap};
+pub use spawn::{Child, end, reap, start_netns_thread};
 pub use undo::Undo;
 
 use crate::abi::ns::Namespace;
-use crate::cgroup::{self, Handle};
+use crate::cgroup::{self, Cgroup};
 use crate::error::{Context, Result};
 use crate::facts::Facts;
 use crate::log::Log;
@@ -54,8 +52,8 @@ use crate::plan::step::{Slot, Sync};
 use crate::plan::{self, Plan};
 use crate::spec::{Checked, Config};
 use crate::state::{self, Root};
-use crate::sys::exe::View;
-use crate::sys::netns::Ahead;
+use crate::sys::exe::ExeProtection;
+use crate::sys::netns::NetnsThread;
 use crate::sys::{Errno, cred};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use std::os::fd::OwnedFd;
@@ -99,11 +97,11 @@ pub struct Job<'a> {
     /// The directory of all containers' state.
     pub root: &'a Root,
     /// The thread that creates the network namespace, if it was started before the bundle was parsed.
-    pub network: Option<&'static Ahead>,
+    pub network: Option<&'static NetnsThread>,
 }
 
 /// What is remembered of a container.
-pub type Record = state::Record<Handle>;
+pub type Record = state::Record<Cgroup>;
 
 /// runc's warning about a container whose processes can't all be found again.
 const WARN_NO_CGROUP_NO_PIDNS: &str = "Creating a rootless container with no cgroup and no private pid namespace. \
@@ -116,7 +114,7 @@ pub struct Launched {
     /// Its first process.
     pub child: Child,
     /// Its directory and record.
-    pub container: state::Container<Handle>,
+    pub container: state::Container<Cgroup>,
     /// The terminal's master, for a terminal in the foreground.
     pub terminal: Option<OwnedFd>,
     /// The notify socket of a container that runs already.
@@ -177,19 +175,19 @@ fn facts_for(spec: &Spec) -> Facts {
 ///
 /// # Errors
 /// Any step that failed; then nothing is left of the container.
-pub fn launch(job: &Job<'_>, protection: View, log: &Log) -> Result<Launched> {
+pub fn launch(job: &Job<'_>, protection: ExeProtection, log: &Log) -> Result<Launched> {
     let options = job.input.options;
     let netns = netns_thread(job, log)?;
     let (plan, cgroups) = prepare::planned(&job.input, log)?;
     // init may use it for longer than we live
     let plan = Box::leak(Box::new(plan));
-    if plan.birth.undumpable {
+    if plan.clone_spec.undumpable {
         // a child inherits this at the clone: whoever can see it can't look into it
         cred::set_dumpable(false).context(|| "prctl(PR_SET_DUMPABLE, 0)")?;
     }
     // a child that is a copy of us must be protected from its first instant; one that shares our memory is protected with
     // us, while it works
-    let protection = if plan.birth.shares_memory { protection } else { finish(protection, log)? };
+    let protection = if plan.clone_spec.shares_memory { protection } else { finish(protection, log)? };
     let root = plan.root.as_ref().map(root::detached).transpose()?;
     // declared before `undo`, which borrows it
     let child;
@@ -221,7 +219,7 @@ pub fn launch(job: &Job<'_>, protection: View, log: &Log) -> Result<Launched> {
         debug_log::complete(netns, log);
     }
     // the thread may be about to send over the socket, which is closed below
-    netns.filter(|_| started.is_err()).into_iter().for_each(Ahead::join);
+    netns.filter(|_| started.is_err()).into_iter().for_each(NetnsThread::join);
     debug_log::trace(netns, child.pid, plan, log);
     let terminal = started?;
     undo.disarm();
@@ -236,7 +234,7 @@ fn spawn_init(
     plan: &'static mut Plan,
     slots: &mut [Option<OwnedFd>],
     prepared: &Prepared,
-    netns: Option<&'static Ahead>,
+    netns: Option<&'static NetnsThread>,
     log: &Log,
 ) -> Result<(Child, spawn::InitSocket, &'static Plan)> {
     let _score = oom::lend(plan.oom_score_adj)?;
@@ -259,7 +257,7 @@ fn start(
     accompany: &Accompany<'_>,
     job: &Job<'_>,
     prepared: &mut Prepared,
-    protection: View,
+    protection: ExeProtection,
     undo: &mut Undo<'_>,
 ) -> Result<Option<OwnedFd>> {
     let (plan, child, log) = (accompany.plan, accompany.child, accompany.log);
@@ -295,7 +293,7 @@ fn place_and_limit(accompany: &Accompany<'_>, prepared: &Prepared) -> Result<Opt
     let (cgroup, cgroups) = (&prepared.cgroup, &prepared.cgroups);
     let _placing = accompany.log.span("place, map, limit");
     cgroup.place(pid, cgroups)?;
-    if let Some(maps) = &plan.birth.maps {
+    if let Some(maps) = &plan.clone_spec.maps {
         idmap::write(pid, maps)?;
     }
     // the device rules of v1 deny everything before they allow something: init must not create its devices meanwhile
@@ -303,7 +301,7 @@ fn place_and_limit(accompany: &Accompany<'_>, prepared: &Prepared) -> Result<Opt
         cgroup.limit(cgroups)?;
     }
     accompany.go(Sync::Mapped)?;
-    let score = oom::give(pid, plan.oom_score_adj, plan.birth.shares_memory)?;
+    let score = oom::give(pid, plan.oom_score_adj, plan.clone_spec.shares_memory)?;
     if !cgroup.needs_placing() {
         cgroup.limit(cgroups).map_err(|error| accompany.prefer_inits(error))?;
     }
@@ -311,24 +309,24 @@ fn place_and_limit(accompany: &Accompany<'_>, prepared: &Prepared) -> Result<Opt
 }
 
 /// Applies the protection of our executable, if that is still to be done.
-fn finish(protection: View, log: &Log) -> Result<View> {
+fn finish(protection: ExeProtection, log: &Log) -> Result<ExeProtection> {
     let _span = log.span("seal our binary");
     protection.finish().context(|| SEAL)
 }
 
 fn warn_without_cgroup(prepared: &Prepared, plan: &Plan, log: &Log) {
     let cgroup = &prepared.cgroup;
-    if cgroup.forgiven() && cgroup.handle().cgroup_paths.is_empty() && !plan.birth.new.has(Namespace::Pid) {
+    if cgroup.forgiven() && cgroup.handle().cgroup_paths.is_empty() && !plan.clone_spec.new.has(Namespace::Pid) {
         log.warn(WARN_NO_CGROUP_NO_PIDNS);
     }
 }
 
 /// The thread that creates the network namespace, if the plan will need one: the one that runs already, or a new one.
-fn netns_thread(job: &Job<'_>, log: &Log) -> Result<Option<&'static Ahead>> {
+fn netns_thread(job: &Job<'_>, log: &Log) -> Result<Option<&'static NetnsThread>> {
     if !plan::namespaces::network_ahead(job.input.loaded) {
         return Ok(None);
     }
-    let netns = job.network.map_or_else(|| begin_network(log.trace().is_some()), Ok)?;
+    let netns = job.network.map_or_else(|| start_netns_thread(log.trace().is_some()), Ok)?;
     netns.run();
     Ok(Some(netns))
 }

@@ -17,7 +17,7 @@ const NAME: &str = "notify.sock";
 
 /// The caller's `NOTIFY_SOCKET`, if it has one.
 #[must_use]
-pub fn asked() -> Option<PathBuf> {
+pub fn from_environment() -> Option<PathBuf> {
     std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 

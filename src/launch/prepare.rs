@@ -1,8 +1,8 @@
 //! What `run`, `create` and `restore` have in common before and after the container's first process: the plan, the state
 //! directory with the record, the cgroup, the pid file. (`exec` only writes a pid file.)
 
-use super::{Job, PlanInput, Record, Undo, notify, plan, record, settle};
-use crate::cgroup::{self, Handle};
+use super::{Job, PlanInput, Record, Undo, notify, plan, record, record_process};
+use crate::cgroup::{self, Cgroup};
 use crate::error::Result;
 use crate::log::Log;
 use crate::plan::Plan;
@@ -20,7 +20,7 @@ pub struct Prepared {
     /// What was planned for its cgroup.
     pub cgroups: CgroupPlan,
     /// The cgroup.
-    pub cgroup: cgroup::Made,
+    pub cgroup: cgroup::CgroupSetup,
     /// The notify socket, if the container runs at once.
     pub relay: Option<notify::Relay>,
     announced: Option<Announced>,
@@ -53,7 +53,7 @@ pub fn prepare(
     let claim = job.root.claim(job.input.id)?;
     undo.push_last("remove the state directory", claim.undo());
     let relay = notify::prepare(claim.dir.path(), job.input.options)?;
-    let mut record = Record { root_mount, ..record(&job.input, Handle::planned(&cgroups))? };
+    let mut record = Record { root_mount, ..record(&job.input, Cgroup::planned(&cgroups))? };
     // from here on the record is on disk, so `delete --force` can clean up even if we are killed by SIGKILL
     let announced = claim.announce(&record)?;
     drop(claiming);
@@ -73,7 +73,7 @@ impl Prepared {
     /// # Errors
     /// The process is gone; the record cannot be written.
     pub fn complete(&mut self, pid: i32, plan: &Plan, config: &[u8]) -> Result<()> {
-        settle(&mut self.record, pid, plan)?;
+        record_process(&mut self.record, pid, plan)?;
         match self.announced.take() {
             Some(announced) => announced.complete(&self.record, config),
             None => Ok(()),

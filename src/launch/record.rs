@@ -2,7 +2,7 @@
 
 use super::{Mode, PlanInput, Record, init_error};
 use crate::abi::ns::Namespace;
-use crate::cgroup::Handle;
+use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
 use crate::launch::hooks::StateDocument;
 use crate::plan::Plan;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 ///
 /// # Errors
 /// None that can still happen: what could be wrong with the root is checked with the configuration.
-pub fn record(input: &PlanInput<'_>, cgroup: Handle) -> Result<Record> {
+pub fn record(input: &PlanInput<'_>, cgroup: Cgroup) -> Result<Record> {
     let spec = &input.loaded.spec;
     let hooks = spec.hooks().as_ref();
     Ok(Record {
@@ -46,7 +46,7 @@ pub fn record(input: &PlanInput<'_>, cgroup: Handle) -> Result<Record> {
 ///
 /// # Errors
 /// It has ended.
-pub fn settle(record: &mut Record, pid: i32, plan: &Plan) -> Result<()> {
+pub fn record_process(record: &mut Record, pid: i32, plan: &Plan) -> Result<()> {
     let stat = proc::stat(Pid::from_raw(pid)).context(|| format!("read /proc/{pid}/stat"))?;
     let stat = stat.ok_or_else(|| init_error::vanished(Mode::Run, None, &record.cgroup))?;
     let namespace =
@@ -54,7 +54,7 @@ pub fn settle(record: &mut Record, pid: i32, plan: &Plan) -> Result<()> {
     record.init_process_pid = pid;
     record.init_process_start = stat.start;
     record.namespace_paths = Namespace::ALL.map(namespace).into();
-    record.private_pid = plan.birth.new.has(Namespace::Pid);
+    record.private_pid = plan.clone_spec.new.has(Namespace::Pid);
     Ok(())
 }
 

@@ -14,16 +14,16 @@ use super::debug_log;
 use crate::abi::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, MS_REC, MS_SLAVE};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::error::{Context, Error, Result};
-use crate::init::{self, Pack};
+use crate::init::{self, InitArgs};
 use crate::log::Log;
 use crate::plan::step::{Slot, Sync};
-use crate::plan::{Birth, Plan};
-use crate::sys::netns::{Ahead, Refused};
+use crate::plan::{CloneSpec, Plan};
+use crate::sync_socket::{self, Cause, Failure, Message};
+use crate::sys::netns::{NetnsThread, Refused};
 use crate::sys::spawn::{ChildArgs, Request, for_child};
-use crate::sys::task::Word;
+use crate::sys::task::ReadyFlag;
 use crate::sys::{Answer, Errno, file, mount, ns, signal, socket, task};
 use crate::trace::{Span, Trace};
-use crate::wire::{self, Cause, Failure, Message};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// A process that we have started: init of a container, a process of `exec`, or one that CRIU restored.
@@ -42,11 +42,11 @@ pub struct Child {
 pub(super) struct InitSocket {
     host: OwnedFd,
     /// Spares the last message where memory is shared.
-    ready: Option<&'static Word>,
+    ready: Option<&'static ReadyFlag>,
 }
 
 impl InitSocket {
-    pub(super) const fn new(host: OwnedFd, ready: Option<&'static Word>) -> Self {
+    pub(super) const fn new(host: OwnedFd, ready: Option<&'static ReadyFlag>) -> Self {
         Self { host, ready }
     }
 
@@ -56,7 +56,7 @@ impl InitSocket {
             return Ok(());
         }
         // if init is gone, the next receive says so, with the reason
-        match wire::send_to_init(self.as_fd(), Message::Go(sync)) {
+        match sync_socket::send_to_init(self.as_fd(), Message::Go(sync)) {
             Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
             Err(errno) => Err(errno).context(|| "send to init"),
         }
@@ -64,7 +64,7 @@ impl InitSocket {
 
     /// The next message of init, with the descriptor that may come with it; `None` at the end of the stream.
     pub(super) fn receive(&self) -> Result<Option<(Message, Option<OwnedFd>)>> {
-        wire::hear(self.as_fd()).context(|| "receive from init")
+        sync_socket::receive(self.as_fd()).context(|| "receive from init")
     }
 }
 
@@ -77,7 +77,7 @@ impl AsFd for InitSocket {
 /// An init that is ready to be cloned.
 pub(super) struct Spawn<'a> {
     plan: &'static Plan,
-    args: ChildArgs<Pack>,
+    args: ChildArgs<InitArgs>,
     socket: InitSocket,
     _init_socket: OwnedFd,
     _span: Span<'a>,
@@ -92,17 +92,18 @@ impl<'a> Spawn<'a> {
     pub(super) fn prepare(
         plan: &'static mut Plan,
         slots: &mut [Option<OwnedFd>],
-        netns: Option<&'static Ahead>,
+        netns: Option<&'static NetnsThread>,
         log: &'a Log,
     ) -> Result<Self> {
         debug_log::before_clone(plan, log);
         let span = log.span("clone3");
         let (host, init) = socket::pair().context(|| "socketpair")?;
         if let Some(netns) = netns {
-            let made = if plan.birth.shares_memory { netns.request_over(host.as_fd()) } else { Some(netns.wait()) };
+            let made =
+                if plan.clone_spec.shares_memory { netns.request_over(host.as_fd()) } else { Some(netns.wait()) };
             slots[usize::from(Slot::NETWORK.0)] = made.transpose().map_err(no_network)?;
         }
-        let ready = plan.birth.shares_memory.then(|| &*Box::leak(Box::<Word>::default()));
+        let ready = plan.clone_spec.shares_memory.then(|| &*Box::leak(Box::<ReadyFlag>::default()));
         let marks = log.trace().map(Trace::marks);
         let image = plan.image.part();
         let plan: &'static Plan = plan;
@@ -110,9 +111,9 @@ impl<'a> Spawn<'a> {
         inherited.sort_unstable();
         let slots: Vec<_> = slots.iter().map(|slot| slot.as_ref().map(|fd| for_child(fd.as_fd()))).collect();
         let (slots, inherited, wire) = (slots.leak(), inherited.leak(), for_child(init.as_fd()));
-        let args = ChildArgs::new(Pack { plan, image, slots, inherited, wire, ready, marks }, init::walk);
+        let args = ChildArgs::new(InitArgs { plan, image, slots, inherited, wire, ready, marks }, init::run);
         join_keyring(plan)?;
-        set_affinity(&plan.birth.affinity)?;
+        set_affinity(&plan.clone_spec.affinity)?;
         let socket = InitSocket::new(host, ready);
         Ok(Self { plan, args, socket, _init_socket: init, _span: span })
     }
@@ -122,30 +123,31 @@ impl<'a> Spawn<'a> {
     /// # Errors
     /// The kernel's answer, with what was to be made.
     pub(super) fn clone3(&mut self, cgroup: Option<BorrowedFd<'_>>) -> Result<Child> {
-        let birth = &self.plan.birth;
-        let mut new = birth.new;
-        if birth.network_ahead {
+        let clone_spec = &self.plan.clone_spec;
+        let mut new = clone_spec.new;
+        if clone_spec.network_ahead {
             new.remove(Namespace::Network);
         }
         let request = Request { new, cgroup };
-        let spawned = if birth.shares_memory {
+        let spawned = if clone_spec.shares_memory {
             self.args.spawn_sharing_memory(request)
-        } else if birth.needs_between() {
+        } else if clone_spec.needs_intermediate() {
             // inside a cgroup namespace there is no way into a cgroup outside of it (nsdelegate): the intermediate process
             // moves before it joins, and the child inherits its cgroup
-            let moves = cgroup.filter(|_| birth.joins(Namespace::Cgroup));
+            let moves = cgroup.filter(|_| clone_spec.joins(Namespace::Cgroup));
             let request = if moves.is_some() { Request { cgroup: None, ..request } } else { request };
-            let mut before = |pack: &Pack| {
+            let mut before = |pack: &InitArgs| {
                 moves.map_or(Ok(()), move_to_cgroup)?;
-                join_before_clone(birth, pack.slots)?;
-                if birth.empty_mounts { enter_empty_mounts() } else { Ok(()) }
+                join_before_clone(clone_spec, pack.slots)?;
+                if clone_spec.empty_mounts { enter_empty_mounts() } else { Ok(()) }
             };
-            self.args.spawn_through(request, birth.joins(Namespace::Time), &mut before)
+            self.args.spawn_through(request, clone_spec.joins(Namespace::Time), &mut before)
         } else {
             self.args.spawn(request)
         };
-        let child = spawned
-            .map_err(|errno| explained(errno).fact("syscall", "clone3").context(format!("clone3({})", birth.new)))?;
+        let child = spawned.map_err(|errno| {
+            explained(errno).fact("syscall", "clone3").context(format!("clone3({})", clone_spec.new))
+        })?;
         Ok(Child { pid: child.pid, pidfd: child.pidfd, restored: false })
     }
 
@@ -182,18 +184,21 @@ pub(super) fn no_network(refused: Refused) -> Error {
 ///
 /// # Errors
 /// There can be no more threads.
-pub fn begin_network(traced: bool) -> Result<&'static Ahead> {
-    Ahead::start(send_network, traced).context(|| "start a thread")
+pub fn start_netns_thread(traced: bool) -> Result<&'static NetnsThread> {
+    NetnsThread::start(send_network, traced).context(|| "start a thread")
 }
 
 /// How the thread sends the network namespace to an init that was spawned before it was there.
 fn send_network(socket: BorrowedFd<'_>, made: std::result::Result<OwnedFd, Refused>) {
     // if init is gone, the host half notices
     let _sent = match made {
-        Ok(fd) => wire::hand(socket, Slot::NETWORK, fd.as_fd()),
+        Ok(fd) => sync_socket::send_fd(socket, Slot::NETWORK, fd.as_fd()),
         Err(Refused { loopback, errno }) => {
             let cause = if loopback { Cause::NoLoopback } else { Cause::NoNetwork };
-            wire::send_to_init(socket, Message::Failed(Failure { step: 0, cause, errno: errno as i32, detail: 0 }))
+            sync_socket::send_to_init(
+                socket,
+                Message::Failed(Failure { step: 0, cause, errno: errno as i32, detail: 0 }),
+            )
         }
     };
 }
@@ -229,12 +234,12 @@ fn enter_empty_mounts() -> Answer<()> {
 
 /// Joins the namespaces that must be joined before the clone, in the intermediate process. With the rights that we have on
 /// the host first; what they do not allow is tried again from inside the user namespace.
-fn join_before_clone(birth: &Birth, slots: &[Option<OwnedFd>]) -> Answer<()> {
-    if !birth.offsets.is_empty() {
+fn join_before_clone(clone_spec: &CloneSpec, slots: &[Option<OwnedFd>]) -> Answer<()> {
+    if !clone_spec.offsets.is_empty() {
         let mut time = Namespaces::default();
         time.insert(Namespace::Time);
         ns::unshare(time)?;
-        write_offsets(birth)?;
+        write_offsets(clone_spec)?;
     }
     let join = |kind: Namespace, slot: usize| {
         let fd = slots.get(slot).and_then(Option::as_ref).ok_or(Errno::EBADF)?;
@@ -243,29 +248,29 @@ fn join_before_clone(birth: &Birth, slots: &[Option<OwnedFd>]) -> Answer<()> {
         ns::join(fd.as_fd(), kinds)
     };
     let mut refused = 0u64;
-    for (slot, kind) in birth.through.iter().filter(|(_, kind)| *kind != Namespace::User) {
+    for (slot, kind) in clone_spec.join_before_clone.iter().filter(|(_, kind)| *kind != Namespace::User) {
         match join(*kind, slot.0.into()) {
             Err(Errno::EPERM) => refused |= kind.flag(),
             answer => answer?,
         }
     }
-    for (slot, kind) in &birth.through {
+    for (slot, kind) in &clone_spec.join_before_clone {
         if *kind == Namespace::User || refused & kind.flag() != 0 {
             join(*kind, slot.0.into())?;
         }
     }
-    if birth.inside.is_empty() {
+    if clone_spec.join_in_intermediate.is_empty() {
         return Ok(());
     }
     let process = slots.get(usize::from(Slot::INIT.0)).and_then(Option::as_ref).ok_or(Errno::EBADF)?;
-    ns::join(process.as_fd(), birth.inside)
+    ns::join(process.as_fd(), clone_spec.join_in_intermediate)
 }
 
-fn write_offsets(birth: &Birth) -> Answer<()> {
+fn write_offsets(clone_spec: &CloneSpec) -> Answer<()> {
     let offsets = file::open(file::cwd(), c"/proc/self/timens_offsets", libc::O_WRONLY, 0)?;
     // one write for all offsets; the intermediate process may allocate, since the host half sleeps
     let lines: Vec<String> =
-        birth.offsets.iter().map(|o| format!("{} {} {}\n", o.clock, o.seconds, o.nanoseconds)).collect();
+        clone_spec.offsets.iter().map(|o| format!("{} {} {}\n", o.clock, o.seconds, o.nanoseconds)).collect();
     file::write(offsets.as_fd(), lines.concat().as_bytes())
 }
 

@@ -20,7 +20,7 @@ pub(super) fn attributes(set: u64, cleared: u64) -> (MountAttr, u64) {
     let atime = MS_NOATIME | MS_STRICTATIME | MS_RELATIME | MS_NODIRATIME;
     let keep_atime = set & atime == 0;
     let mut attr = MountAttr::default();
-    let mut explicit = 0;
+    let mut must_clear = 0;
     for (flag, attribute) in PAIRS {
         if attribute == ATTR_NODIRATIME && keep_atime {
             continue;
@@ -31,19 +31,19 @@ pub(super) fn attributes(set: u64, cleared: u64) -> (MountAttr, u64) {
             attr.clear |= attribute;
         }
         if cleared & flag != 0 {
-            explicit |= attribute;
+            must_clear |= attribute;
         }
     }
     if !keep_atime {
         attr.clear |= ATTR_ATIME;
-        explicit |= ATTR_ATIME;
+        must_clear |= ATTR_ATIME;
         if set & MS_NOATIME != 0 {
             attr.set |= ATTR_NOATIME;
         } else if set & MS_STRICTATIME != 0 {
             attr.set |= ATTR_STRICTATIME;
         }
     }
-    (attr, explicit)
+    (attr, must_clear)
 }
 
 #[cfg(test)]
@@ -52,10 +52,10 @@ mod tests {
 
     #[test]
     fn bind_attributes_are_those_of_a_remount() {
-        let (attr, explicit) = attributes(MS_RDONLY, MS_NOSUID);
+        let (attr, must_clear) = attributes(MS_RDONLY, MS_NOSUID);
         assert_eq!(attr.set, ATTR_RDONLY);
         assert_eq!(attr.clear, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_NOSYMFOLLOW);
-        assert_eq!(explicit, ATTR_NOSUID);
+        assert_eq!(must_clear, ATTR_NOSUID);
         let (attr, _) = attributes(MS_NOATIME, 0);
         assert_eq!(attr.set, ATTR_NOATIME);
         assert_ne!(attr.clear & ATTR_ATIME, 0);

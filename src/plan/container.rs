@@ -48,8 +48,8 @@ pub fn plan(config: &Checked<Config>, request: &Request<'_>, facts: &Facts) -> R
     planner.build_root(&mut steps)?;
     // the root is complete and the host's is still in sight: that is what these hooks are for
     if !(hooks.runtime.is_empty() && creating.is_empty() && starting.is_empty()) {
-        steps.push(Step::Tell(Sync::Rooted));
-        steps.push(Step::Await(Sync::Rooted));
+        steps.push(Step::Tell(Sync::RootMounted));
+        steps.push(Step::Await(Sync::RootMounted));
     }
     steps.extend(creating);
     planner.finish_root(&mut steps)?;
@@ -77,7 +77,7 @@ pub fn plan(config: &Checked<Config>, request: &Request<'_>, facts: &Facts) -> R
         slots,
         // raising a limit takes a right that a user namespace does not give
         limits: if chosen.user { limits } else { Vec::new() },
-        birth: chosen.birth,
+        clone_spec: chosen.clone_spec,
         oom_score_adj: process.oom_score_adj(),
         keyring,
         hooks,
@@ -103,17 +103,17 @@ fn planner<'a>(
         namespaces::rootless(&chosen, &config.mounts)?;
     }
     let mut late = Namespaces::default();
-    if request.placed_late && chosen.birth.new.has(Namespace::Cgroup) {
+    if request.placed_late && chosen.clone_spec.new.has(Namespace::Cgroup) {
         // a cgroup namespace is rooted where the process is, which is put into its cgroup after the clone
-        chosen.birth.new.remove(Namespace::Cgroup);
+        chosen.clone_spec.new.remove(Namespace::Cgroup);
         late.insert(Namespace::Cgroup);
     }
     if is_seen(config, &chosen, request, facts) {
-        chosen.birth.empty_mounts = true;
-        chosen.birth.new.remove(Namespace::Mount);
+        chosen.clone_spec.empty_mounts = true;
+        chosen.clone_spec.new.remove(Namespace::Mount);
     }
     let joined = chosen.mount && !chosen.made.has(Namespace::Mount);
-    let hidden = (chosen.birth.empty_mounts || joined) && !facts.foreign_mounts;
+    let hidden = (chosen.clone_spec.empty_mounts || joined) && !facts.foreign_mounts;
     // a key counts against the quota of its maker, which the one user of many user namespaces would use up
     let by_host_keyring = chosen.user && !(request.options.no_new_keyring || facts.unprivileged);
     let mut planner = Planner {
@@ -140,7 +140,7 @@ fn planner<'a>(
     };
     planner.root_alone = tree_namespace::propagation(&planner);
     if planner.root_alone.is_some() {
-        planner.chosen.birth.new.remove(Namespace::Mount);
+        planner.chosen.clone_spec.new.remove(Namespace::Mount);
     }
     Ok(planner)
 }
@@ -153,10 +153,10 @@ impl Planner<'_> {
         // ids mean nothing before the maps are written, a cgroup namespace is rooted where the process is, and devices
         // have settings
         let devices = !self.network.devices.is_empty();
-        if self.chosen.birth.maps.is_some() || self.request.placed_late || devices {
+        if self.chosen.clone_spec.maps.is_some() || self.request.placed_late || devices {
             steps.push(Step::Await(Sync::Mapped));
         }
-        if !self.chosen.birth.undumpable {
+        if !self.chosen.clone_spec.undumpable {
             steps.push(Step::Undumpable);
         }
         // given namespaces first: everything below happens in them
@@ -199,7 +199,7 @@ impl Planner<'_> {
         let mut steps = Vec::with_capacity(self.mounts.len() * 2);
         // as late as possible, since it is still being made: a sysfs shows the devices of the namespace that mounts it
         let shows_network = |mount: &MountEntry| mount.kind() == MountKind::New && mount.typ == "sysfs";
-        let mut ahead = self.chosen.birth.network_ahead;
+        let mut ahead = self.chosen.clone_spec.network_ahead;
         for (number, mount) in self.mounts.iter().enumerate() {
             if ahead && shows_network(mount) {
                 steps.push(Step::JoinNetwork);
@@ -323,8 +323,9 @@ impl Planner<'_> {
 /// its `/proc/PID/mountinfo`, and can. It can't with hooks that need the root at the host's path, with `--no-pivot`, or in a
 /// user namespace, where the kernel mounts a procfs only if a full one is visible.
 fn is_seen(config: &Config, chosen: &Chosen, request: &Request<'_>, facts: &Facts) -> bool {
-    let joins_pid = chosen.birth.joins(Namespace::Pid);
-    let possible = chosen.birth.new.has(Namespace::Mount) && !(chosen.user || facts.nested || facts.foreign_mounts);
+    let joins_pid = chosen.clone_spec.joins(Namespace::Pid);
+    let possible =
+        chosen.clone_spec.new.has(Namespace::Mount) && !(chosen.user || facts.nested || facts.foreign_mounts);
     joins_pid && possible && tree_namespace::hooks_allow(&config.spec) && !request.options.no_pivot
 }
 

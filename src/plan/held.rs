@@ -21,9 +21,9 @@ fn at_birth(plan: &Plan, gate: bool) -> impl Iterator<Item = Slot> {
     let hooks = plan.opens.iter().any(|(slot, _)| *slot == Slot::HOOK[0]);
     let hooks = [Slot::HOOK[1], Slot::HOOK[2], Slot::HOOK_START].into_iter().filter(move |_| hooks);
     let gate = [Slot::GATE, Slot::LOCK].into_iter().filter(move |_| gate);
-    let network = plan.birth.network_ahead.then_some(Slot::NETWORK);
+    let network = plan.clone_spec.network_ahead.then_some(Slot::NETWORK);
     let root = plan.root.as_ref().map(|_| Slot::ROOT);
-    let init = (!plan.birth.inside.is_empty()).then_some(Slot::INIT);
+    let init = (!plan.clone_spec.join_in_intermediate.is_empty()).then_some(Slot::INIT);
     plan.opens.iter().map(|(slot, _)| *slot).chain(hooks).chain(gate).chain(network).chain(root).chain(init)
 }
 
@@ -54,7 +54,7 @@ fn change(step: &Step, open: &mut BTreeSet<u16>) {
         Step::TakeTerminal(_) => open.retain(|slot| *slot != Slot::TTY.0),
         Step::Tell(_)
         | Step::Await(_)
-        | Step::Enter(..)
+        | Step::Setns(..)
         | Step::Join(..)
         | Step::JoinNetwork
         | Step::Unshare(_)
@@ -78,7 +78,7 @@ fn change(step: &Step, open: &mut BTreeSet<u16>) {
         | Step::Node { .. }
         | Step::Unlink { .. }
         | Step::Pivot { .. }
-        | Step::Conceal { .. }
+        | Step::UnmountOrCover { .. }
         | Step::MoveRoot
         | Step::WriteProc { .. }
         | Step::ReadonlyRoot
@@ -122,7 +122,7 @@ mod tests {
     use crate::facts::Facts;
     use crate::plan::goldens::requested;
     use crate::plan::request::{Mode, StartOptions};
-    use crate::plan::{container, tenant};
+    use crate::plan::{container, exec};
     use crate::spec;
     use oci_spec::runtime::{Process, Spec};
     use std::path::{Path, PathBuf};
@@ -246,7 +246,7 @@ mod tests {
                     console_socket: terminal(&loaded.spec).then(|| "/c.sock".into()),
                     ..StartOptions::default()
                 };
-                let request = tenant::Request {
+                let request = exec::Request {
                     id: "web",
                     process: &process,
                     linux: loaded.spec.linux().as_ref(),
@@ -255,7 +255,7 @@ mod tests {
                     placed_late: false,
                 };
                 let facts = Facts { root: privileged, ..Facts::default() };
-                if let Ok(plan) = tenant::plan(&request, &facts) {
+                if let Ok(plan) = exec::plan(&request, &facts) {
                     judge(&plan, false, &format!("exec {}", path.display()));
                 }
             }

@@ -238,7 +238,7 @@ pub(super) enum Role {
     /// The first: its working directory is made if it is missing.
     First,
     /// One that comes later (`exec`).
-    Tenant,
+    Exec,
 }
 
 /// What the caller may do, and is.

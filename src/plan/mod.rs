@@ -10,6 +10,7 @@ mod cgroup_mounts;
 pub mod container;
 mod dev;
 mod devices;
+pub mod exec;
 mod fmt;
 #[cfg(test)]
 mod goldens;
@@ -33,7 +34,6 @@ pub mod seccomp;
 pub mod show;
 mod slot;
 pub mod step;
-pub mod tenant;
 mod terminal;
 mod tree_namespace;
 
@@ -65,7 +65,7 @@ pub enum Open {
         /// How its ids are mapped.
         mapped: Option<Mapped>,
         /// What is cloned where the path is not there.
-        instead: Option<Str>,
+        fallback: Option<Str>,
         /// The clone goes on sharing mounts with the host (`rshared`); else it receives them and sends nothing back.
         shares: bool,
     },
@@ -88,17 +88,17 @@ pub struct Mapped {
 
 /// How the child comes to be.
 #[derive(Debug, Default)]
-pub struct Birth {
+pub struct CloneSpec {
     /// Namespaces that the clone makes.
     pub new: Namespaces,
-    /// Namespaces of the process in slot `INIT` that the go-between joins in one call, after those of `through`: a child that
+    /// Namespaces of the process in slot `INIT` that the go-between joins in one call, after those of `join_before_clone`: a child that
     /// appears in a container's pid namespace stands in its other namespaces, too, and shows nothing of the host's.
-    pub inside: Namespaces,
+    pub join_in_intermediate: Namespaces,
     /// Processors that the host half moves to before the clone; none means all.
     pub affinity: Box<[u64]>,
     /// Namespaces that a go-between joins before it makes the clone: they decide where the child is born (`pid`), or
     /// must be joined with the host's rights before a user namespace takes them away.
-    pub through: Vec<(Slot, Namespace)>,
+    pub join_before_clone: Vec<(Slot, Namespace)>,
     /// Offsets that the go-between writes for the new time namespace.
     pub offsets: Vec<TimeOffset>,
     /// The go-between makes the mount namespace, with nothing in it but an empty directory: the child appears in a pid
@@ -110,7 +110,7 @@ pub struct Birth {
     /// A helper thread creates the network namespace, the most expensive one, in parallel and brings its loopback device up;
     /// init joins it later ([`step::Step::JoinNetwork`]).
     pub network_ahead: bool,
-    /// The child shares the memory of the host half until its execve, instead of getting a copy.
+    /// The child shares the memory of the host half until its execve, fallback of getting a copy.
     pub shares_memory: bool,
     /// The child is born undumpable (`PR_SET_DUMPABLE`, proc(5)): nobody but who has `CAP_SYS_PTRACE` over it may open its
     /// `/proc/PID/{fd,root,cwd,exe,mem,environ,map_files}`. Only a caller without privileges must let its child be dumpable until
@@ -119,17 +119,17 @@ pub struct Birth {
     pub undumpable: bool,
 }
 
-impl Birth {
+impl CloneSpec {
     /// Whether a go-between is needed.
     #[must_use]
-    pub fn needs_between(&self) -> bool {
-        !(self.through.is_empty() && self.inside.is_empty() && self.offsets.is_empty())
+    pub fn needs_intermediate(&self) -> bool {
+        !(self.join_before_clone.is_empty() && self.join_in_intermediate.is_empty() && self.offsets.is_empty())
     }
 
     /// Whether the go-between joins a namespace of this kind.
     #[must_use]
     pub fn joins(&self, kind: Namespace) -> bool {
-        self.inside.has(kind) || self.through.iter().any(|(_, known)| *known == kind)
+        self.join_in_intermediate.has(kind) || self.join_before_clone.iter().any(|(_, known)| *known == kind)
     }
 }
 
@@ -160,7 +160,7 @@ pub struct Plan {
     /// How many slots there are.
     pub slots: u16,
     /// How the child comes to be.
-    pub birth: Birth,
+    pub clone_spec: CloneSpec,
     /// Limits that the host sets.
     pub limits: Vec<Limit>,
     /// Written to `/proc/PID/oom_score_adj` by the host; it may be lowered only from outside.

@@ -95,10 +95,17 @@ impl One<'_, '_> {
                 let cut = |(attr, deep): (MountAttr, bool)| {
                     attr.propagation & (MS_PRIVATE | MS_UNBINDABLE) != 0 && (deep || !recursive)
                 };
-                let (by_host, settled) = (self.planner.by_host, after.is_some_and(cut));
+                let (by_host, propagation_follows) = (self.planner.by_host, after.is_some_and(cut));
                 let mapped = self.mapped;
-                let tree =
-                    HostTree { source: source.clone(), recursive, instead: None, mapped, shares, settled, by_host };
+                let tree = HostTree {
+                    source: source.clone(),
+                    recursive,
+                    fallback: None,
+                    mapped,
+                    shares,
+                    propagation_follows,
+                    by_host,
+                };
                 let step = self.planner.clone_of(tree);
                 self.steps.push(step);
                 self.slave();
@@ -110,8 +117,8 @@ impl One<'_, '_> {
         }
         let flags = self.options.set & !(MS_BIND | MS_REC);
         if flags != 0 || self.options.cleared != 0 {
-            let (attr, explicit) = attributes(flags, self.options.cleared);
-            self.steps.push(Step::AttrKeepLocked { attr, explicit, host: by_host });
+            let (attr, must_clear) = attributes(flags, self.options.cleared);
+            self.steps.push(Step::AttrKeepLocked { attr, must_clear, host: by_host });
         }
         if let Some((attr, recursive)) = after {
             self.steps.push(Step::Attr { slot: Slot::TREE, attr, recursive });
@@ -122,8 +129,8 @@ impl One<'_, '_> {
 
     fn remount_bind(&mut self) -> Result<()> {
         self.no_data()?;
-        let (attr, explicit) = attributes(self.options.set & !(MS_BIND | MS_REC | MS_REMOUNT), self.options.cleared);
-        self.steps.push(Step::AttrAt { target: self.target()?, attr, explicit, then: self.after() });
+        let (attr, must_clear) = attributes(self.options.set & !(MS_BIND | MS_REC | MS_REMOUNT), self.options.cleared);
+        self.steps.push(Step::AttrAt { target: self.target()?, attr, must_clear, then: self.after() });
         Ok(())
     }
 
@@ -145,8 +152,8 @@ impl One<'_, '_> {
         self.steps.push(Step::Remount { target: self.target()?, flags: self.options.set, data });
         let then = self.after();
         if then.is_some() {
-            let (attr, explicit) = (MountAttr::default(), 0);
-            self.steps.push(Step::AttrAt { target: self.target()?, attr, explicit, then });
+            let (attr, must_clear) = (MountAttr::default(), 0);
+            self.steps.push(Step::AttrAt { target: self.target()?, attr, must_clear, then });
         }
         Ok(())
     }
@@ -174,7 +181,7 @@ impl One<'_, '_> {
             target: self.target()?,
             flags,
             data: self.data(self.takes_label())?,
-            fresh: detached.is_none() && self.planner.dev.new_dirs.contains(&self.number),
+            new_dir: detached.is_none() && self.planner.dev.new_dirs.contains(&self.number),
             in_proc: self.mount.is_in_proc(),
             detached,
         };
@@ -229,7 +236,7 @@ impl One<'_, '_> {
             target,
             flags,
             data: c_string(&at, data)?,
-            fresh: false,
+            new_dir: false,
             in_proc: false,
             detached: keep.map(|_| Box::new(detached)),
         });
@@ -253,7 +260,7 @@ impl One<'_, '_> {
                 target,
                 flags: self.options.set & !MS_REC,
                 data: c_string(at, if folder == joined { joined } else { format!("none,{joined}") })?,
-                fresh: false,
+                new_dir: false,
                 in_proc: false,
                 detached: None,
             });
@@ -271,14 +278,14 @@ impl One<'_, '_> {
     /// A clone of the container's own cgroup in a hierarchy, or of its caller's if that is not there.
     fn own_cgroup(&mut self, at: &str, hierarchy: &Branch) -> Result<()> {
         let path = |path: &Path| c_string(at, path.as_os_str().as_encoded_bytes());
-        let (source, instead) = (path(&hierarchy.directory)?, hierarchy.callers.as_deref().map(path).transpose()?);
+        let (source, fallback) = (path(&hierarchy.directory)?, hierarchy.callers.as_deref().map(path).transpose()?);
         let by_host = self.planner.hidden;
-        let tree = HostTree { source, recursive: true, instead, by_host, ..HostTree::default() };
+        let tree = HostTree { source, recursive: true, fallback, by_host, ..HostTree::default() };
         let step = self.planner.clone_of(tree);
         self.steps.push(step);
         self.slave();
-        let (attr, explicit) = attributes(self.options.set & !MS_REC, self.options.cleared);
-        self.steps.push(Step::AttrKeepLocked { attr, explicit, host: false });
+        let (attr, must_clear) = attributes(self.options.set & !MS_REC, self.options.cleared);
+        self.steps.push(Step::AttrKeepLocked { attr, must_clear, host: false });
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use super::image::c_string;
 use super::opens::Opens;
 use super::step::{Slot, Step};
-use super::{Birth, Open};
+use super::{CloneSpec, Open};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::error::{Error, Result};
 use crate::spec::{Config, JoinedNamespace, MountEntry, NamespaceSet};
@@ -13,7 +13,7 @@ use oci_spec::runtime::Spec;
 #[derive(Debug, Default)]
 pub struct Chosen {
     /// How the child comes to be.
-    pub birth: Birth,
+    pub clone_spec: CloneSpec,
     /// Namespaces that init joins itself.
     pub enter: Vec<(Slot, Namespace)>,
     /// Namespaces that are not the runtime's own, made or joined.
@@ -30,7 +30,7 @@ impl Chosen {
     /// The slot of a namespace of this kind that is joined.
     #[must_use]
     pub(super) fn joined(&self, kind: Namespace) -> Option<Slot> {
-        let mut joined = self.birth.through.iter().chain(&self.enter);
+        let mut joined = self.clone_spec.join_before_clone.iter().chain(&self.enter);
         joined.find(|(_, known)| *known == kind).map(|(slot, _)| *slot)
     }
 }
@@ -46,20 +46,21 @@ pub(super) fn choose(config: &Config, unprivileged: bool, opens: &mut Opens) -> 
     }
     chosen.user = chosen.own.has(Namespace::User);
     chosen.mount = chosen.own.has(Namespace::Mount);
-    chosen.birth.new = chosen.made;
-    chosen.birth.maps = chosen.made.has(Namespace::User).then(|| config.maps.clone());
-    chosen.birth.undumpable = !(unprivileged && chosen.birth.maps.is_some());
-    chosen.birth.offsets.clone_from(&config.time_offsets);
-    if !chosen.birth.offsets.is_empty() {
+    chosen.clone_spec.new = chosen.made;
+    chosen.clone_spec.maps = chosen.made.has(Namespace::User).then(|| config.maps.clone());
+    chosen.clone_spec.undumpable = !(unprivileged && chosen.clone_spec.maps.is_some());
+    chosen.clone_spec.offsets.clone_from(&config.time_offsets);
+    if !chosen.clone_spec.offsets.is_empty() {
         // the go-between makes it, since offsets can't be written any more once a process is in it
-        chosen.birth.new.remove(Namespace::Time);
+        chosen.clone_spec.new.remove(Namespace::Time);
     }
     joined.sort_by_key(|(_, kind)| Namespace::ALL.iter().position(|known| known == kind));
     let between = chosen.user || joined.iter().any(|(_, kind)| *kind == Namespace::Pid);
-    chosen.birth.network_ahead = network_ahead(config);
-    (chosen.enter, chosen.birth.through) = joined.into_iter().partition(|_| !between);
-    chosen.birth.shares_memory =
-        !chosen.birth.needs_between() && !has_inner_hooks(&config.spec) && shares_memory(&config.spec, &chosen);
+    chosen.clone_spec.network_ahead = network_ahead(config);
+    (chosen.enter, chosen.clone_spec.join_before_clone) = joined.into_iter().partition(|_| !between);
+    chosen.clone_spec.shares_memory = !chosen.clone_spec.needs_intermediate()
+        && !has_inner_hooks(&config.spec)
+        && shares_memory(&config.spec, &chosen);
     chosen
 }
 
@@ -105,7 +106,7 @@ pub(super) fn rootless(chosen: &Chosen, mounts: &[MountEntry]) -> Result<()> {
         let text = "rootless container requires user namespaces";
         return Err(Error::spec("linux.namespaces", text).with_hint("`spec --rootless` writes such a bundle"));
     }
-    let Some(maps) = &chosen.birth.maps else { return Ok(()) };
+    let Some(maps) = &chosen.clone_spec.maps else { return Ok(()) };
     for mount in mounts {
         for option in mount.options.data.split(',') {
             for (kind, ranges) in [("uid", &maps.uids), ("gid", &maps.gids)] {
@@ -126,7 +127,7 @@ pub(super) fn rootless(chosen: &Chosen, mounts: &[MountEntry]) -> Result<()> {
 
 /// The steps that join what init joins itself. The mount namespace comes last: it changes every path.
 pub(super) fn join(chosen: &Chosen) -> impl Iterator<Item = Step> {
-    chosen.enter.iter().map(|(slot, kind)| Step::Enter(*slot, *kind))
+    chosen.enter.iter().map(|(slot, kind)| Step::Setns(*slot, *kind))
 }
 
 /// The steps that set the host name and the domain name, and bring the loopback device up.
@@ -141,7 +142,7 @@ pub(super) fn names(spec: &Spec, chosen: &Chosen) -> Result<Vec<Step>> {
     if let Some(name) = spec.domainname().as_deref().filter(|name| !name.is_empty()) {
         steps.push(Step::Domainname(c_string("domainname", name)?));
     }
-    if chosen.made.has(Namespace::Network) && !chosen.birth.network_ahead {
+    if chosen.made.has(Namespace::Network) && !chosen.clone_spec.network_ahead {
         steps.push(Step::Loopback);
     }
     Ok(steps)

@@ -84,16 +84,16 @@ impl Planner<'_> {
     /// The step that gets a clone of a tree of the host. It is made by the host, if init could not reach the tree; or by init,
     /// now or before the host's trees get out of its reach.
     pub(super) fn clone_of(&mut self, tree: HostTree) -> Step {
-        let HostTree { source, recursive, instead, mapped, shares, settled, by_host } = tree;
+        let HostTree { source, recursive, fallback, mapped, shares, propagation_follows, by_host } = tree;
         if by_host {
-            let open = Open::Tree { source: source.clone(), recursive, mapped, instead, shares };
+            let open = Open::Tree { source: source.clone(), recursive, mapped, fallback, shares };
             return Step::Take { slot: self.opens.open(open), source };
         }
         if self.root_alone.is_none() {
-            return Step::Clone { source, recursive, instead };
+            return Step::Clone { source, recursive, fallback };
         }
         let slot = self.opens.slot();
-        self.clones.push(Step::CloneAhead { slot, source: source.clone(), recursive, instead, settled });
+        self.clones.push(Step::CloneAhead { slot, source: source.clone(), recursive, fallback, propagation_follows });
         Step::Take { slot, source }
     }
 }
@@ -105,13 +105,13 @@ pub(super) struct HostTree {
     /// With everything mounted below it.
     pub(super) recursive: bool,
     /// What is cloned if the source is not there.
-    pub(super) instead: Option<Str>,
+    pub(super) fallback: Option<Str>,
     /// How its ids are mapped, if the host clones it.
     pub(super) mapped: Option<Mapped>,
     /// It goes on sharing mounts with the host.
     pub(super) shares: bool,
     /// The steps behind the clone set the propagation of all of it, whatever it was.
-    pub(super) settled: bool,
+    pub(super) propagation_follows: bool,
     /// The host clones it.
     pub(super) by_host: bool,
 }

@@ -50,7 +50,7 @@ pub(super) fn open(planner: &mut Planner<'_>) -> Result<Vec<Step>> {
     if first & MS_SHARED != 0 || first & MS_REC == 0 {
         steps.push(Step::PrivateParent(if hidden { c"/".to_owned() } else { path.clone() }));
     }
-    let tree = Open::Tree { source: path.clone(), recursive: true, mapped: None, instead: None, shares: false };
+    let tree = Open::Tree { source: path.clone(), recursive: true, mapped: None, fallback: None, shares: false };
     let tree = by_host.then(|| planner.opens.open(tree));
     steps.push(Step::OpenRoot { path, tree, over: hidden });
     if let Some(flags) = asked.filter(|flags| by_host && flags & MS_PRIVATE != 0) {
@@ -79,7 +79,7 @@ pub(super) fn pivot(planner: &Planner<'_>) -> Vec<Step> {
     }
     let shared = asked.is_some_and(|flags| flags & MS_SHARED != 0 || flags & MS_REC == 0);
     let mut steps: Vec<_> =
-        stays.into_iter().flatten().map(|path| Step::Conceal { path: path.clone(), shared }).collect();
+        stays.into_iter().flatten().map(|path| Step::UnmountOrCover { path: path.clone(), shared }).collect();
     steps.push(if stays.is_some() { Step::MoveRoot } else { Step::Pivot { cut: shared } });
     if let Some(flags) = asked.filter(|flags| flags & (MS_SHARED | MS_UNBINDABLE) != 0) {
         steps.push(Step::Propagate(flags));

@@ -37,32 +37,37 @@ fn write_cgroups(cgroups: &CgroupPlan, out: &mut String) -> fmt::Result {
 }
 
 fn write(plan: &Plan, out: &mut String) -> fmt::Result {
-    if plan.birth.network_ahead {
+    if plan.clone_spec.network_ahead {
         writeln!(out, "ahead unshare(network) and bring lo up, on a thread")?;
     }
-    let memory = if plan.birth.shares_memory { ", sharing memory until execve" } else { "" };
-    let mut new = plan.birth.new;
-    if plan.birth.network_ahead {
+    let memory = if plan.clone_spec.shares_memory { ", sharing memory until execve" } else { "" };
+    let mut new = plan.clone_spec.new;
+    if plan.clone_spec.network_ahead {
         new.remove(Namespace::Network);
     }
     writeln!(out, "clone {new}{memory}")?;
-    if let Some(maps) = &plan.birth.maps {
+    if let Some(maps) = &plan.clone_spec.maps {
         for (name, ranges) in [("uid_map", &maps.uids), ("gid_map", &maps.gids)] {
             for range in ranges {
                 writeln!(out, "host  {name} {} {} {}", range.inside, range.outside, range.count)?;
             }
         }
     }
-    for offset in &plan.birth.offsets {
+    for offset in &plan.clone_spec.offsets {
         writeln!(out, "host  timens_offsets {} {} {}", offset.clock, offset.seconds, offset.nanoseconds)?;
     }
-    for (slot, kind) in &plan.birth.through {
+    for (slot, kind) in &plan.clone_spec.join_before_clone {
         writeln!(out, "host  join {} (slot {})", kind.name(), slot.0)?;
     }
-    if !plan.birth.inside.is_empty() {
-        writeln!(out, "host  setns({} of the process of slot {}) before the clone", plan.birth.inside, Slot::INIT.0)?;
+    if !plan.clone_spec.join_in_intermediate.is_empty() {
+        writeln!(
+            out,
+            "host  setns({} of the process of slot {}) before the clone",
+            plan.clone_spec.join_in_intermediate,
+            Slot::INIT.0
+        )?;
     }
-    if plan.birth.empty_mounts {
+    if plan.clone_spec.empty_mounts {
         writeln!(out, "host  an empty mount namespace")?;
     }
     if let Some(root) = &plan.root {

@@ -26,7 +26,7 @@ pub enum Sync {
     /// The parent has written the id maps and moved the process into its cgroups.
     Mapped,
     /// All mounts of the root are made, before `pivot_root(2)`: the runtime hooks may run.
-    Rooted,
+    RootMounted,
     /// The parent has set the limits that init may not set.
     Limited,
     /// The parent has mapped the ids of a mount that init sent to it.
@@ -85,7 +85,7 @@ pub enum Step {
     Await(Sync),
     // -- join
     /// `setns(2)` into a namespace that the host opened.
-    Enter(Slot, Namespace),
+    Setns(Slot, Namespace),
     /// `setns(2)` into namespaces of the process that a pidfd means, in one call (Linux 5.8). A user namespace that we
     /// are in already is left out: the kernel lets nobody join his own.
     Join(Slot, Namespaces),
@@ -143,9 +143,9 @@ pub enum Step {
         /// With everything mounted below it.
         recursive: bool,
         /// What is cloned where the path is not there.
-        instead: Option<Str>,
+        fallback: Option<Str>,
         /// A later step says how all of it propagates.
-        settled: bool,
+        propagation_follows: bool,
     },
     /// Takes the `/` that we are at as the root; fills `ROOT`.
     TakeRoot,
@@ -163,7 +163,7 @@ pub enum Step {
         /// What the file system parses itself.
         data: Str,
         /// The mount point is a new directory directly below our own empty `/dev` (slot `DEV`), or (`EEXIST`) resolved as usual.
-        fresh: bool,
+        new_dir: bool,
         /// The target may lie in a procfs: its name says so.
         in_proc: bool,
         /// It is made with `fsmount(2)`, since more is to be done with it than `mount(2)` can do.
@@ -201,7 +201,7 @@ pub enum Step {
         /// With everything mounted below it.
         recursive: bool,
         /// What is cloned where the path is not there.
-        instead: Option<Str>,
+        fallback: Option<Str>,
     },
     /// The same of what lies in the root.
     CloneInside {
@@ -240,7 +240,7 @@ pub enum Step {
         /// Set and clear.
         attr: MountAttr,
         /// What was asked to be cleared by name, and so may not be kept.
-        explicit: u64,
+        must_clear: u64,
         /// The host made the clone for a user namespace: the kernel would let flags be cleared that are locked there.
         host: bool,
     },
@@ -259,7 +259,7 @@ pub enum Step {
         /// Set and clear.
         attr: MountAttr,
         /// What was asked to be cleared by name.
-        explicit: u64,
+        must_clear: u64,
         /// Propagation and recursive attributes, which come second; and whether they are set on everything below too.
         then: Option<(MountAttr, bool)>,
     },
@@ -315,7 +315,7 @@ pub enum Step {
         cut: bool,
     },
     /// Unmounts a procfs or sysfs; covers it if it is locked, or shared with the host.
-    Conceal {
+    UnmountOrCover {
         /// Where it is mounted.
         path: Str,
         /// Unmounting it would unmount it on the host, too.
@@ -464,7 +464,7 @@ impl fmt::Display for Sync {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Mapped => "mapped",
-            Self::Rooted => "rooted",
+            Self::RootMounted => "rooted",
             Self::Limited => "limited",
             Self::IdMapped => "ids mapped",
             Self::Ready => "ready",
@@ -478,7 +478,7 @@ impl fmt::Display for Step {
         match self {
             Self::Tell(sync) => write!(f, "tell the host: {sync}"),
             Self::Await(sync) => write!(f, "wait for the host: {sync}"),
-            Self::Enter(slot, kind) => write!(f, "setns({} namespace of slot {})", kind.name(), slot.0),
+            Self::Setns(slot, kind) => write!(f, "setns({} namespace of slot {})", kind.name(), slot.0),
             Self::Join(slot, kinds) => write!(f, "setns({kinds} of the process of slot {})", slot.0),
             Self::Unshare(kinds) => write!(f, "unshare({kinds})"),
             Self::BecomeRoot { .. } => f.write_str("become id 0 of the user namespace"),
@@ -571,8 +571,8 @@ impl fmt::Display for Step {
             Self::Unlink { path, .. } => write!(f, "unlink({})", Quoted(path)),
             Self::Pivot { cut } => write!(f, "pivot_root(){}", if *cut { ", cut the old root off" } else { "" }),
             Self::EnterRoot => f.write_str("chroot to the root"),
-            Self::Conceal { path, shared: false } => write!(f, "unmount or cover {}", Quoted(path)),
-            Self::Conceal { path, shared: true } => write!(f, "cover {}", Quoted(path)),
+            Self::UnmountOrCover { path, shared: false } => write!(f, "unmount or cover {}", Quoted(path)),
+            Self::UnmountOrCover { path, shared: true } => write!(f, "cover {}", Quoted(path)),
             Self::MoveRoot => f.write_str("move the root over / and chroot"),
             Self::OpenProc => f.write_str("open a procfs"),
             Self::WriteProc { file, value } => {

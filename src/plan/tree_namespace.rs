@@ -35,7 +35,7 @@ pub(super) fn hooks_allow(spec: &Spec) -> bool {
 #[must_use]
 pub(super) fn propagation(planner: &Planner<'_>) -> Option<u64> {
     let able = planner.facts.namespaces_of_trees && !planner.request.options.no_pivot;
-    let own = planner.chosen.birth.new.has(Namespace::Mount) && !planner.chosen.user;
+    let own = planner.chosen.clone_spec.new.has(Namespace::Mount) && !planner.chosen.user;
     if !(able && own && hooks_allow(&planner.config.spec) && fits(planner)) {
         return None;
     }
@@ -80,6 +80,6 @@ fn may_hold(source: &Path, rootfs: &Path) -> bool {
 pub(super) fn open(path: Str, propagation: u64, clones: Vec<Step>) -> impl Iterator<Item = Step> {
     // the root comes first, so that it and what comes with it are the first in the list of mounts
     let first = [Step::NewTree { path, propagation }];
-    let last = [Step::Enter(Slot::MOUNTS, Namespace::Mount), Step::Propagate(propagation), Step::TakeRoot];
+    let last = [Step::Setns(Slot::MOUNTS, Namespace::Mount), Step::Propagate(propagation), Step::TakeRoot];
     first.into_iter().chain(clones).chain(last)
 }

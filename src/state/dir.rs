@@ -392,7 +392,7 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let name = path.file_name().ok_or_else(|| Error::msg(format!("{} is no file", path.display())))?;
     let mut hidden = OsString::from(".");
     hidden.push(name);
-    hidden.push(format!(".{:x}", cred::nonce()));
+    hidden.push(format!(".{:x}", cred::auxv_random()));
     let beside = path.with_file_name(hidden);
     // a new file, never one or a link that somebody else laid there
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;

@@ -173,7 +173,7 @@ thread_local! {
 #[cfg(debug_assertions)]
 fn check() {
     if FORBIDDEN.get() {
-        super::task::leave(ALLOCATED);
+        super::task::exit_now(ALLOCATED);
     }
 }
 

@@ -189,7 +189,7 @@ pub fn is_above_caller() -> bool {
 
 /// A number of this execution's own: the kernel's random bytes in the auxiliary vector (`AT_RANDOM`), which cost no call.
 #[must_use]
-pub fn nonce() -> u64 {
+pub fn auxv_random() -> u64 {
     // SAFETY: the kernel gives the address of sixteen bytes on our stack, which nobody takes away.
     unsafe {
         let bytes = libc::getauxval(libc::AT_RANDOM) as *const [u8; 8];

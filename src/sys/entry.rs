@@ -38,7 +38,7 @@ fn strings() -> &'static mut [u8] {
 ///
 /// Init that shares the host half's memory does so at the gate, behind its word that it is ready, which is what the host half
 /// has waited for before it ends: `create` reads neither afterwards.
-pub fn forget() {
+pub fn wipe() {
     strings().fill(0);
 }
 
@@ -63,7 +63,7 @@ impl Hidden {
     }
 
     /// Overwrites it, and frees nothing: for a child that may not use the heap.
-    pub fn forget(mut self) {
+    pub fn wipe(mut self) {
         self.0.fill(0);
         std::mem::forget(self);
     }

@@ -32,7 +32,7 @@ pub struct Seal {
 /// How far the protection of our executable has come.
 #[derive(Debug)]
 #[must_use = "nothing is protected before `finish`"]
-pub enum View {
+pub enum ExeProtection {
     /// Our process can be moved onto the read-only mount.
     Prepared {
         /// The detached mount.
@@ -66,17 +66,17 @@ impl Seal {
     /// # Errors
     /// The kernel's answer when both ways fail. `ENOEXEC`: we were started through a dynamic loader, so a second execution
     /// would be the loader's.
-    pub fn view(self) -> Answer<View> {
+    pub fn view(self) -> Answer<ExeProtection> {
         match if self.movable { view() } else { Err(Errno::EINVAL) } {
             Ok(view) => Ok(view),
-            Err(_) if out_of_reach() => Ok(View::NONE),
+            Err(_) if out_of_reach() => Ok(ExeProtection::NONE),
             Err(Errno::ENOEXEC) if Image::own().is_dynamic() => Err(Errno::ENOEXEC),
-            Err(_) => sealed::execute_copy().map(|()| View::NONE),
+            Err(_) => sealed::execute_copy().map(|()| ExeProtection::NONE),
         }
     }
 }
 
-impl View {
+impl ExeProtection {
     /// Nothing (more) to do.
     const NONE: Self = Self::Applied { _tree: None };
 
@@ -102,14 +102,14 @@ fn out_of_reach() -> bool {
         && file::stat_at(cwd(), EXE, 0).is_ok_and(|exe| exe.st_uid == 0 && exe.st_mode & writable == 0)
 }
 
-fn view() -> Answer<View> {
+fn view() -> Answer<ExeProtection> {
     let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
     let tree = mount::clone_tree_with(cwd(), EXE, &attr, false)?;
     let binary = reopen(tree.as_fd())?;
     if !Image::own().is_of(binary.as_fd())? {
         return Err(Errno::ENOEXEC);
     }
-    Ok(View::Prepared { tree, binary })
+    Ok(ExeProtection::Prepared { tree, binary })
 }
 
 /// Our read-only segments.
@@ -173,7 +173,7 @@ fn reopen(fd: BorrowedFd<'_>) -> Answer<OwnedFd> {
 
 /// Unmaps the clean pages of our program (`MADV_DONTNEED`), for a process that will wait for long. What is needed again comes
 /// back from the page cache.
-pub fn forget_text() {
+pub fn drop_clean_text() {
     for (start, length) in constant().map(|segment| segment.span()) {
         // SAFETY: the mapping is read-only and of a file: its pages are read again, and are the same.
         unsafe { libc::madvise(start as *mut c_void, length, libc::MADV_DONTNEED) };

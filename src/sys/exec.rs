@@ -102,7 +102,7 @@ pub fn run(
         if let Some((_, to)) = &said {
             let _status_says_less = file::write(to.as_fd(), &(refused as i32).to_ne_bytes());
         }
-        task::leave(127);
+        task::exit_now(127);
     }
     // SAFETY: the kernel has just stored the number of a new descriptor there.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };

@@ -31,10 +31,10 @@ pub type Send = fn(socket: BorrowedFd<'_>, made: Made);
 
 /// The helper thread, as the host half knows it. Both write to it, so everything in it is atomic.
 #[derive(Debug)]
-pub struct Ahead {
+pub struct NetnsThread {
     running: Latch,
     over: Latch,
-    /// [`Ahead::MAKING`] or one of the constants after it.
+    /// [`NetnsThread::MAKING`] or one of the constants after it.
     state: AtomicU32,
     errno: AtomicI32,
     fd: AtomicI32,
@@ -45,7 +45,7 @@ pub struct Ahead {
     times: [AtomicU64; 3],
 }
 
-impl Ahead {
+impl NetnsThread {
     const MAKING: u32 = 0;
     /// The host half has asked for it to be sent over the socket.
     const REQUESTED: u32 = 1;
@@ -180,7 +180,7 @@ impl Ahead {
 
 extern "C" fn run(thread: *mut c_void) -> ! {
     // SAFETY: `start` passes a value that is leaked.
-    let thread: &'static Ahead = unsafe { &*thread.cast_const().cast() };
+    let thread: &'static NetnsThread = unsafe { &*thread.cast_const().cast() };
     thread.work();
     spawn::end_thread()
 }

@@ -59,7 +59,7 @@ fn set_mask(mask: &Mask) -> Answer<()> {
 /// apply default actions to it. execve(2) resets them.
 pub fn exit_on_term_signals() {
     extern "C" fn leave(signal: libc::c_int) {
-        super::task::leave(128 + signal);
+        super::task::exit_now(128 + signal);
     }
     for number in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
         let handler: extern "C" fn(libc::c_int) = leave;

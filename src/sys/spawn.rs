@@ -23,9 +23,9 @@
 //! - **The arguments of init** ([`ChildArgs`]) are leaked, and from the clone on only init touches them. Test:
 //!   `tests::arguments_are_one_childs`.
 //! - **The plan** is read by both and changed by nobody: it is a `&'static Plan` from before the clone on.
-//! - **Flags and time marks** between the halves (`task::Word`, `marks::Marks`, [`super::netns`]) are atomics.
+//! - **Flags and time marks** between the halves (`task::ReadyFlag`, `marks::Marks`, [`super::netns`]) are atomics.
 //! - **argv and envp of the process** are overwritten by init when it waits for `start`, behind its message that it is
-//!   ready; the host half (`create`) does not read them after that message ([`super::entry::forget`]).
+//!   ready; the host half (`create`) does not read them after that message ([`super::entry::wipe`]).
 //! - **The mappings of the program** are replaced by the host half, each page by the same page, while init runs
 //!   ([`super::exe`]). Test: `birth::init_shares_memory_only_out_of_everybodys_reach`.
 //! - **The OOM score** is the kernel's, and the same for all who share memory; the host half gets its own back when init has
@@ -219,7 +219,7 @@ fn clone3_copy<T: 'static>(start: NonNull<Start<T>>, request: Request<'_>, flags
     // `args` lives through the call.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
     if pid == 0 {
-        hidden.forget();
+        hidden.wipe();
         begin::<T>(start.as_ptr().cast());
     }
     let refused = Errno::last();
@@ -258,7 +258,7 @@ extern "C" fn intermediate<T: 'static>(shared: *mut c_void) -> libc::c_int {
     // SAFETY: the value is the child's, and there is no child yet.
     let value = unsafe { &shared.start.as_ref().value };
     shared.answer = (shared.before)(value).and_then(|()| clone3_copy(shared.start, shared.request, CLONE_PARENT));
-    task::leave(0)
+    task::exit_now(0)
 }
 
 /// A value in memory that a child shares even if it gets a copy of everything else. Never freed.
@@ -293,7 +293,7 @@ fn map(length: usize, flags: i32) -> Answer<NonNull<c_void>> {
 /// `ENOSPC`: a limit of `/proc/sys/user` is reached. `EPERM`: user namespaces are forbidden on this machine.
 pub fn zombie_in_new_user_namespace() -> Answer<i32> {
     extern "C" fn end(_: *mut c_void) -> ! {
-        task::leave(0)
+        task::exit_now(0)
     }
     let mut stack = [0u128; 256];
     let args = CloneArgs {

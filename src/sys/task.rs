@@ -61,9 +61,9 @@ impl Latch {
 /// One-shot flag from the host half to an init that shares its memory. If init looked before it was set, init waits at the
 /// socket instead, and the host half has to send a message.
 #[derive(Debug, Default)]
-pub struct Word(AtomicU32);
+pub struct ReadyFlag(AtomicU32);
 
-impl Word {
+impl ReadyFlag {
     const SET: u32 = 1;
     const WAITED_FOR: u32 = 2;
 
@@ -75,7 +75,7 @@ impl Word {
 
     /// Whether it is set; if not, the other side will send a message instead.
     #[must_use]
-    pub fn was_said(&self) -> bool {
+    pub fn is_set(&self) -> bool {
         self.0.compare_exchange(0, Self::WAITED_FOR, Ordering::AcqRel, Ordering::Acquire) == Err(Self::SET)
     }
 }
@@ -214,7 +214,7 @@ pub fn new_session() {
 /// `exit_group(2)`: ends the process at once, without handlers, flushing or destructors. Where a seccomp profile refuses even
 /// that (the C library would try for ever), an instruction traps: the signal ends the process, blocked or not, and the
 /// parent sees it.
-pub fn leave(status: i32) -> ! {
+pub fn exit_now(status: i32) -> ! {
     let status = status.cast_unsigned() as usize;
     for number in [libc::SYS_exit_group, libc::SYS_exit] {
         // SAFETY: no pointers; nothing of ours runs afterwards if it does what it says.

@@ -5,7 +5,7 @@
 mod v1;
 mod v2;
 
-use super::Handle;
+use super::Cgroup;
 use crate::error::{Context, Result};
 use crate::sys::Errno;
 use crate::sys::cgroupfs::read_file;
@@ -261,7 +261,7 @@ fn go_float<S: Serializer>(number: &f64, to: S) -> std::result::Result<S::Ok, S:
     if number.fract() == 0.0 && *number >= 0.0 { to.serialize_u64(whole) } else { to.serialize_f64(*number) }
 }
 
-impl Handle {
+impl Cgroup {
     /// Reads the statistics. Controllers that are not there leave zeros.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A cgroup that is gone at the end, whatever happens in between.
 pub(super) struct Bench {
-    pub(super) made: Made,
+    pub(super) made: CgroupSetup,
     pub(super) plan: CgroupPlan,
     pub(super) facts: CgroupFacts,
     children: Vec<Child>,
@@ -60,7 +60,7 @@ impl Bench {
         }
     }
 
-    pub(super) fn handle(&self) -> &Handle {
+    pub(super) fn handle(&self) -> &Cgroup {
         self.made.handle()
     }
 
@@ -172,7 +172,7 @@ fn what_cannot_be_frozen_runs_on() {
     std::fs::create_dir(&dir).unwrap();
     std::fs::write(dir.join("cgroup.events"), "populated 1\nfrozen 0\n").unwrap();
     std::fs::write(dir.join("cgroup.freeze"), "0").unwrap();
-    let handle = Handle::of(&[("", &dir)]);
+    let handle = Cgroup::of(&[("", &dir)]);
     let error = handle.freeze_within(std::time::Duration::from_millis(50)).unwrap_err().to_string();
     let left = std::fs::read_to_string(dir.join("cgroup.freeze")).unwrap();
     std::fs::remove_dir_all(&dir).unwrap();

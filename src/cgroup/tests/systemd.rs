@@ -16,7 +16,7 @@ const RESOURCES: &str = r#"{"memory":{"limit":67108864,"swap":67108864},"pids":{
 
 /// A scope with a shell in it that does what it is told.
 struct Scoped {
-    made: Made,
+    made: CgroupSetup,
     shell: Child,
     unit: String,
 }

@@ -1,7 +1,7 @@
 //! A container whose record was read and is none: a disk that was full, a machine that lost power. What the kernel knows
 //! of it is enough: the cgroup of its id, and who waits at its gate.
 
-use crate::cgroup::{self, Handle};
+use crate::cgroup::{self, Cgroup};
 use crate::cli::Global;
 use crate::cmd::prepare::rootless;
 use crate::error::{Context, Error, Result};
@@ -44,7 +44,7 @@ pub(super) fn delete(global: &Global, id: &str, dir: &Dir, why: &Error, log: &Lo
 }
 
 /// The cgroup of a container whose bundle names none.
-fn usual(global: &Global, id: &str) -> Result<Handle> {
+fn usual(global: &Global, id: &str) -> Result<Cgroup> {
     let wanted = Wanted {
         resources: None,
         cgroups_path: None,
@@ -55,7 +55,7 @@ fn usual(global: &Global, id: &str) -> Result<Handle> {
         rootless: rootless(global),
     };
     let facts = cgroup::facts(wants_own(&wanted))?;
-    Ok(Handle::planned(&plan(&wanted, &facts, &mut Vec::new())?))
+    Ok(Cgroup::planned(&plan(&wanted, &facts, &mut Vec::new())?))
 }
 
 /// Whether a process is in our mount namespace. One that has ended is nowhere.

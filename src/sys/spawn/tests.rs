@@ -45,7 +45,7 @@ const NONE: Request<'_> = Request { new: Namespaces(0), cgroup: None };
 /// Ends with a status that it has from its argument, and leaves a mark in memory.
 fn leaves_mark(args: &'static mut (AtomicU32, i32)) -> ! {
     args.0.store(1, Ordering::Relaxed);
-    task::leave(args.1)
+    task::exit_now(args.1)
 }
 
 fn end_of(child: &Process) -> Option<End> {

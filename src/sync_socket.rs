@@ -74,7 +74,7 @@ const CAUSES: [Cause; 15] = [
     Cause::NoLoopback,
 ];
 
-const SYNCS: [Sync; 5] = [Sync::Mapped, Sync::Rooted, Sync::Limited, Sync::IdMapped, Sync::Ready];
+const SYNCS: [Sync; 5] = [Sync::Mapped, Sync::RootMounted, Sync::Limited, Sync::IdMapped, Sync::Ready];
 
 /// How a step failed; the host half makes the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +99,7 @@ pub enum Message {
     /// A step failed.
     Failed(Failure),
     /// A descriptor comes with this message.
-    Handed(Slot),
+    Fd(Slot),
 }
 
 /// Bytes of a message.
@@ -122,7 +122,7 @@ impl Message {
                 bytes[4..8].copy_from_slice(&failure.errno.to_ne_bytes());
                 bytes[8..].copy_from_slice(&failure.detail.to_ne_bytes());
             }
-            Self::Handed(slot) => bytes[..2].copy_from_slice(&[4, small(slot.0.into())]),
+            Self::Fd(slot) => bytes[..2].copy_from_slice(&[4, small(slot.0.into())]),
         }
         bytes
     }
@@ -140,7 +140,7 @@ impl Message {
                 let step = u16::from_ne_bytes([bytes[2], bytes[3]]);
                 Self::Failed(Failure { step, cause: *cause, errno: word(4), detail: word(8) })
             }),
-            4 => Some(Self::Handed(Slot(u16::from(bytes[1])))),
+            4 => Some(Self::Fd(Slot(u16::from(bytes[1])))),
             _ => None,
         }
     }
@@ -150,7 +150,7 @@ impl Message {
 ///
 /// # Errors
 /// `EPIPE`: the other half is gone.
-pub fn say(wire: BorrowedFd<'_>, message: Message) -> Answer<()> {
+pub fn send_from_init(wire: BorrowedFd<'_>, message: Message) -> Answer<()> {
     file::write(wire, &message.encode())
 }
 
@@ -166,15 +166,15 @@ pub fn send_to_init(wire: BorrowedFd<'_>, message: Message) -> Answer<()> {
 ///
 /// # Errors
 /// As [`say`].
-pub fn hand(wire: BorrowedFd<'_>, slot: Slot, fd: BorrowedFd<'_>) -> Answer<()> {
-    socket::send(wire, &Message::Handed(slot).encode(), Some(fd))
+pub fn send_fd(wire: BorrowedFd<'_>, slot: Slot, fd: BorrowedFd<'_>) -> Answer<()> {
+    socket::send(wire, &Message::Fd(slot).encode(), Some(fd))
 }
 
 /// Receives a message and the descriptor that may come with it; `None` if the other half is gone.
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn hear(wire: BorrowedFd<'_>) -> Answer<Option<(Message, Option<OwnedFd>)>> {
+pub fn receive(wire: BorrowedFd<'_>) -> Answer<Option<(Message, Option<OwnedFd>)>> {
     let mut bytes = [0; SIZE];
     loop {
         match socket::receive(wire, &mut bytes) {
@@ -190,7 +190,7 @@ pub fn hear(wire: BorrowedFd<'_>) -> Answer<Option<(Message, Option<OwnedFd>)>> 
 ///
 /// # Errors
 /// `EPIPE`: the host is gone.
-pub fn wait(wire: BorrowedFd<'_>, sync: Sync) -> Answer<()> {
+pub fn wait_for_go(wire: BorrowedFd<'_>, sync: Sync) -> Answer<()> {
     let mut bytes = [0; SIZE];
     let length = file::read(wire, &mut bytes)?;
     if Message::decode(&bytes[..length]) == Some(Message::Go(sync)) { Ok(()) } else { Err(Errno::EPIPE) }
@@ -204,11 +204,11 @@ mod tests {
     fn messages_come_back_as_they_went() {
         let failure = Failure { step: 300, cause: Cause::HookExited, errno: -7, detail: 42 };
         for message in [
-            Message::Reached(Sync::Rooted),
+            Message::Reached(Sync::RootMounted),
             Message::Go(Sync::Ready),
             Message::Failed(failure),
             Message::Failed(Failure { cause: Cause::NotNull, ..failure }),
-            Message::Handed(Slot::PTY),
+            Message::Fd(Slot::PTY),
         ] {
             assert_eq!(Message::decode(&message.encode()), Some(message));
         }

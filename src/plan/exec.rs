@@ -4,7 +4,7 @@
 use super::opens::Opens;
 use super::request::StartOptions;
 use super::step::{Slot, Step, Sync};
-use super::{Birth, Plan, identity, image, request, terminal};
+use super::{CloneSpec, Plan, identity, image, request, terminal};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::error::Result;
 use crate::facts::Facts;
@@ -38,7 +38,7 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let (mut opens, mut details) = (Opens::new(), Vec::new());
     let own = spec::namespaces(linux)?;
     let user = own.all.has(Namespace::User);
-    let (birth, join) = split(own.all, request)?;
+    let (clone_spec, join) = split(own.all, request)?;
     let limits = identity::limits(process);
     let home = request::home_wanted(process);
     let env =
@@ -48,7 +48,7 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let image = image::Image::new("process", process.args().as_deref().unwrap_or_default(), &env, home)?;
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
     let caller = identity::Caller { groups: request.privileged, is_root: facts.root && !user };
-    let confined = identity::confine(process, profile, caller, identity::Role::Tenant, &mut details)?;
+    let confined = identity::confine(process, profile, caller, identity::Role::Exec, &mut details)?;
     let has_terminal = process.terminal().unwrap_or_default();
     let labels = identity::labels(process, &facts.lsm)?;
 
@@ -79,7 +79,7 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
         id: request.id.to_owned(),
         opens,
         slots,
-        birth,
+        clone_spec,
         limits: host_limits,
         oom_score_adj: process.oom_score_adj(),
         keyring,
@@ -160,26 +160,26 @@ fn go(process: &Process, home: bool, limited: bool, steps: &mut Vec<Step>) {
 /// the rights we came with and their order does not matter. The child itself joins the cgroup namespace, which would hide from
 /// the clone where it comes from, and for root the user namespace: until then it keeps rights that nobody in the container can
 /// have over it. Anybody else has rights over the other namespaces only in the container's user namespace, which comes first.
-fn split(own: Namespaces, request: &Request<'_>) -> Result<(Birth, Namespaces)> {
-    let mut birth = Birth::default();
+fn split(own: Namespaces, request: &Request<'_>) -> Result<(CloneSpec, Namespaces)> {
+    let mut clone_spec = CloneSpec::default();
     let initial = request.process.exec_cpu_affinity().as_ref().and_then(|affinity| affinity.initial().as_deref());
-    birth.affinity = identity::bit_list("process.execCPUAffinity.initial", initial.unwrap_or_default())?;
-    birth.undumpable = true;
+    clone_spec.affinity = identity::bit_list("process.execCPUAffinity.initial", initial.unwrap_or_default())?;
+    clone_spec.undumpable = true;
     let mut rest = Namespaces::default();
     for kind in Namespace::ALL.into_iter().filter(|kind| own.has(*kind)) {
         match kind {
             Namespace::Cgroup => rest.insert(kind),
             Namespace::User if request.privileged => rest.insert(kind),
-            Namespace::User => birth.through.push((Slot::INIT, kind)),
+            Namespace::User => clone_spec.join_before_clone.push((Slot::INIT, kind)),
             Namespace::Mount
             | Namespace::Uts
             | Namespace::Ipc
             | Namespace::Pid
             | Namespace::Network
-            | Namespace::Time => birth.inside.insert(kind),
+            | Namespace::Time => clone_spec.join_in_intermediate.insert(kind),
         }
     }
-    Ok((birth, rest))
+    Ok((clone_spec, rest))
 }
 
 /// Where the process runs when it is in the container's cgroups.
