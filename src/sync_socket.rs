@@ -150,34 +150,34 @@ impl Message {
 ///
 /// # Errors
 /// `EPIPE`: the other half is gone.
-pub fn send_from_init(wire: BorrowedFd<'_>, message: Message) -> Answer<()> {
-    file::write(wire, &message.encode())
+pub fn send_from_init(to: BorrowedFd<'_>, message: Message) -> Answer<()> {
+    file::write(to, &message.encode())
 }
 
 /// Sends a message from the host half: if init is gone, no SIGPIPE is raised.
 ///
 /// # Errors
 /// `EPIPE`: the other half is gone.
-pub fn send_to_init(wire: BorrowedFd<'_>, message: Message) -> Answer<()> {
-    socket::send(wire, &message.encode(), None)
+pub fn send_to_init(to: BorrowedFd<'_>, message: Message) -> Answer<()> {
+    socket::send(to, &message.encode(), None)
 }
 
 /// Sends a descriptor.
 ///
 /// # Errors
 /// As [`say`].
-pub fn send_fd(wire: BorrowedFd<'_>, slot: Slot, fd: BorrowedFd<'_>) -> Answer<()> {
-    socket::send(wire, &Message::Fd(slot).encode(), Some(fd))
+pub fn send_fd(to: BorrowedFd<'_>, slot: Slot, fd: BorrowedFd<'_>) -> Answer<()> {
+    socket::send(to, &Message::Fd(slot).encode(), Some(fd))
 }
 
 /// Receives a message and the descriptor that may come with it; `None` if the other half is gone.
 ///
 /// # Errors
 /// The kernel's answer.
-pub fn receive(wire: BorrowedFd<'_>) -> Answer<Option<(Message, Option<OwnedFd>)>> {
+pub fn receive(from: BorrowedFd<'_>) -> Answer<Option<(Message, Option<OwnedFd>)>> {
     let mut bytes = [0; SIZE];
     loop {
-        match socket::receive(wire, &mut bytes) {
+        match socket::receive(from, &mut bytes) {
             Ok((length, fd)) => return Ok(Message::decode(&bytes[..length]).map(|message| (message, fd))),
             // reported once, before what is still queued: the other half has closed its end without reading what we sent
             Err(Errno::ECONNRESET) => {}
@@ -190,9 +190,9 @@ pub fn receive(wire: BorrowedFd<'_>) -> Answer<Option<(Message, Option<OwnedFd>)
 ///
 /// # Errors
 /// `EPIPE`: the host is gone.
-pub fn wait_for_go(wire: BorrowedFd<'_>, sync: Sync) -> Answer<()> {
+pub fn wait_for_go(from: BorrowedFd<'_>, sync: Sync) -> Answer<()> {
     let mut bytes = [0; SIZE];
-    let length = file::read(wire, &mut bytes)?;
+    let length = file::read(from, &mut bytes)?;
     if Message::decode(&bytes[..length]) == Some(Message::Go(sync)) { Ok(()) } else { Err(Errno::EPIPE) }
 }
 

@@ -149,18 +149,6 @@ fn a_hook_has_exactly_the_configured_environment() {
 }
 
 #[test]
-fn a_hook_without_an_environment_has_none() {
-    let mut bundle = Bundle::new("hook-no-env");
-    let file = bundle.path("env").display().to_string();
-    bundle = bundle.hook("prestart", &["save-env", &file], &[]);
-    bundle.config["hooks"]["prestart"][0].as_object_mut().unwrap().remove("env");
-    bundle.run_as_is().ok();
-    if !peer_differs(&["runc<1.5", "crun"], "hands its own environment on") {
-        assert_eq!(std::fs::read_to_string(&file).unwrap(), "");
-    }
-}
-
-#[test]
 fn a_hook_starts_in_the_bundle_directory() {
     let bundle = Bundle::new("hook-cwd");
     let elsewhere = bundle.host_directory("elsewhere");

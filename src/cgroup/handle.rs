@@ -146,7 +146,7 @@ impl Cgroup {
         }
     }
 
-    /// Moves a process into it, in every hierarchy or in the v1 ones alone (when it was born in [`Cgroup::dir_fd`]).
+    /// Moves a process into it, in every hierarchy or in the v1 ones alone (when it was created in [`Cgroup::dir_fd`]).
     ///
     /// # Errors
     /// If the kernel refuses, or `subs` leave the container's cgroup.

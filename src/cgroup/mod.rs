@@ -130,7 +130,7 @@ impl CgroupSetup {
         Ok(())
     }
 
-    /// The directory for `CLONE_INTO_CGROUP`, so that the process is born in it. `None` with the systemd driver.
+    /// The directory for `CLONE_INTO_CGROUP`, so that the process is created in it. `None` with the systemd driver.
     #[must_use]
     pub fn clone_into_fd(&self) -> Option<BorrowedFd<'_>> {
         self.dir.as_ref().map(AsFd::as_fd)
@@ -151,7 +151,7 @@ impl CgroupSetup {
         self.bus.is_some() || self.handle.legacy().next().is_some()
     }
 
-    /// Moves a process that was born in [`CgroupSetup::clone_into_fd`] into what is left: the v1 hierarchies, or all of them once
+    /// Moves a process that was created in [`CgroupSetup::clone_into_fd`] into what is left: the v1 hierarchies, or all of them once
     /// systemd has made its unit.
     ///
     /// # Errors
@@ -178,7 +178,7 @@ impl CgroupSetup {
         Ok(())
     }
 
-    /// Moves in a process that was born elsewhere.
+    /// Moves in a process that was created elsewhere.
     ///
     /// # Errors
     /// As [`CgroupSetup::place`].

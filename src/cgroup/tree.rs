@@ -103,7 +103,7 @@ pub(super) fn give_controllers(dir: BorrowedFd<'_>, path: &Path, plan: &CgroupPl
     Ok(())
 }
 
-/// Why clone3(2) would not have a process born in the cgroup at `path`, mended if that can be.
+/// Why clone3(2) does not create a process in the cgroup at `path`; fixed if that is possible.
 pub(super) fn refused(path: &Path, errno: Errno, domain: bool) -> Result<()> {
     let kind = read_file(&path.join("cgroup.type")).unwrap_or_default();
     let shown = path.display();

@@ -51,13 +51,13 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
         // before the clone: the end of a short process must not be missed
         signal::block_all().context(|| "block signals")?;
     }
-    let tenant = exec::launch(&job, init, rest, log)?;
+    let process = exec::launch(&job, init, rest, log)?;
     if !options.foreground() {
         return Ok(0);
     }
-    let end = match &tenant.terminal {
-        Some(master) => console::relay(&tenant.child, master, exec::lost(&container.record)),
-        None => console::wait(&tenant.child, exec::lost(&container.record)),
+    let end = match &process.terminal {
+        Some(master) => console::relay(&process.child, master, exec::lost(&container.record)),
+        None => console::wait(&process.child, exec::lost(&container.record)),
     };
     Ok(u8::try_from(end?.status()).unwrap_or(u8::MAX))
 }

@@ -79,7 +79,7 @@ pub(super) fn set_caps(sets: &CapSets) -> StepResult {
 /// Installs the filter; a listener goes to the host half before the filter can stop anything else.
 pub(super) fn seccomp(program: &[seccompiler::sock_filter], flags: u32, state: &mut State<'_>) -> StepResult {
     match task::install_filter(program, flags)? {
-        Some(listener) => Ok(sync_socket::send_fd(state.wire, Slot::LISTENER, listener.as_fd())?),
+        Some(listener) => Ok(sync_socket::send_fd(state.socket, Slot::LISTENER, listener.as_fd())?),
         None => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use crate::plan::step::Slot;
 use crate::sys::{Answer, close};
 use std::os::fd::{AsRawFd, RawFd};
 
-/// Closes what init has inherited of the host half, but for the slots and the wire.
+/// Closes what init has inherited of the host half, but for the slots and the sync socket.
 pub(super) fn close_inherited(preserve: u32, state: &State<'_>) -> StepResult {
     let mut from = 3 + preserve;
     for number in state.inherited {
@@ -16,7 +16,7 @@ pub(super) fn close_inherited(preserve: u32, state: &State<'_>) -> StepResult {
     Ok(close::close_range(from, u32::MAX)?)
 }
 
-/// Closes everything but the wire and the slots to keep. The other slots are emptied without a call for each: the ranges
+/// Closes everything but the sync socket and the slots to keep. The other slots are emptied without a call for each: the ranges
 /// close them.
 pub(super) fn close_others(preserve: u32, keep: &[Slot], state: &mut State<'_>) -> StepResult {
     for (index, slot) in state.slots.iter_mut().enumerate() {
@@ -34,7 +34,7 @@ pub(super) fn close_others(preserve: u32, keep: &[Slot], state: &mut State<'_>) 
 /// The lowest number at or above `from` that stays open.
 fn lowest(state: &State<'_>, from: u32) -> Option<RawFd> {
     let slots = state.slots.iter().flatten().map(AsRawFd::as_raw_fd);
-    slots.chain([state.wire.as_raw_fd()]).filter(|number| number.cast_unsigned() >= from).min()
+    slots.chain([state.socket.as_raw_fd()]).filter(|number| number.cast_unsigned() >= from).min()
 }
 
 /// Closes from `from` up to a number that stays open, and goes on behind it.

@@ -74,9 +74,9 @@ fn leak_until_exec<T: AsFd>(fd: T) {
 /// What one step leaves to those after it: descriptors, and what the kernel answered.
 struct State<'a> {
     slots: &'a mut [Option<OwnedFd>],
-    /// The numbers of the wire and of what was in the slots at the birth, in ascending order.
+    /// The numbers of the sync socket and of what was in the slots at the clone, in ascending order.
     inherited: &'a [RawFd],
-    wire: BorrowedFd<'a>,
+    socket: BorrowedFd<'a>,
     /// The working directory was refused to root ([`First`](crate::plan::step::Attempt::First)).
     cwd_refused: bool,
     /// The umask of the caller, once it is no longer ours.
@@ -155,9 +155,9 @@ pub struct InitArgs {
     pub image: Image,
     /// The descriptors that steps use.
     pub slots: &'static mut [Option<OwnedFd>],
-    /// Our end of the wire to the host half.
-    pub wire: OwnedFd,
-    /// The numbers of the wire and of what is in the slots, in ascending order: all that stays open.
+    /// Our end of the sync socket to the host half.
+    pub socket: OwnedFd,
+    /// The numbers of the sync socket and of what is in the slots, in ascending order: all that stays open.
     pub inherited: &'static [RawFd],
     /// The host's last word, if we share its memory: then it need not send it.
     pub ready: Option<&'static ReadyFlag>,
@@ -175,7 +175,7 @@ pub fn run(pack: &mut InitArgs) -> ! {
         network: if expected { Network::Expected } else { Network::Settled },
         slots: pack.slots,
         inherited: pack.inherited,
-        wire: pack.wire.as_fd(),
+        socket: pack.socket.as_fd(),
         cwd_refused: false,
         umask: None,
         in_dev: false,
@@ -210,7 +210,7 @@ fn report(state: &State<'_>, failure: Failure, gate: bool) -> ! {
             let _ = file::write(lock, &message.encode());
             hook::copy_output(state, lock);
         }
-    } else if !matches!(sync_socket::send_from_init(state.wire, message), Ok(()) | Err(Errno::EPIPE)) {
+    } else if !matches!(sync_socket::send_from_init(state.socket, message), Ok(()) | Err(Errno::EPIPE)) {
         // a status alone would be taken for the payload's
         task::trap();
     }
@@ -243,7 +243,7 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
             if *sync == Sync::Ready {
                 signal::exit_on_term_signals();
             }
-            sync_socket::send_from_init(state.wire, Message::Reached(*sync))?;
+            sync_socket::send_from_init(state.socket, Message::Reached(*sync))?;
         }
         Step::Await(sync) => meet(*sync, state)?,
         Step::Setns(slot, kind) => {
@@ -362,7 +362,7 @@ fn meet(sync: Sync, state: &mut State<'_>) -> StepResult {
     match state.heard.take() {
         Some(heard) if heard == sync => Ok(()),
         Some(_) => Err(Errno::EPIPE.into()),
-        None => Ok(sync_socket::wait_for_go(state.wire, sync)?),
+        None => Ok(sync_socket::wait_for_go(state.socket, sync)?),
     }
 }
 
@@ -382,7 +382,7 @@ fn join_network(state: &mut State<'_>) -> StepResult {
 /// Takes one message while two may write: the host half, which lets us go on, and the thread, which sends the network
 /// namespace or says why there is none.
 fn listen(state: &mut State<'_>) -> StepResult {
-    match sync_socket::receive(state.wire)? {
+    match sync_socket::receive(state.socket)? {
         Some((Message::Go(sync), _)) => state.heard = Some(sync),
         Some((Message::Fd(Slot::NETWORK), Some(fd))) => {
             state.put(Slot::NETWORK, fd);

@@ -50,8 +50,8 @@ pub(super) fn map_ids(state: &State<'_>, mapped: Mapped, by_host: bool) -> StepR
     if !by_host {
         return Ok(mount::map_ids(tree, state.get(mapped.namespace)?, mapped.recursive)?);
     }
-    sync_socket::send_fd(state.wire, Slot::TREE, tree)?;
-    Ok(sync_socket::wait_for_go(state.wire, Sync::IdMapped)?)
+    sync_socket::send_fd(state.socket, Slot::TREE, tree)?;
+    Ok(sync_socket::wait_for_go(state.socket, Sync::IdMapped)?)
 }
 
 /// Sets attributes as a remount would. In a user namespace some flags of the source are locked: those that the configuration does

@@ -72,11 +72,11 @@ fn bindable<T>(state: &State<'_>, act: impl Fn() -> Answer<T>) -> Answer<T> {
     }
 }
 
-/// Does something in the mount namespace of the host half, which made our wire, and comes back; where ours began as a
+/// Does something in the mount namespace of the host half, which made our sync socket, and comes back; where ours began as a
 /// copy of that one, here.
 fn abroad<T>(state: &State<'_>, act: impl FnOnce() -> Answer<T>) -> Answer<T> {
     let Ok(own) = state.get(Slot::MOUNTS) else { return act() };
-    ns::join(socket::peer(state.wire)?.as_fd(), mounts())?;
+    ns::join(socket::peer(state.socket)?.as_fd(), mounts())?;
     let answer = act();
     ns::join(own, mounts())?;
     answer

@@ -68,7 +68,7 @@ pub(super) fn send(to_socket: bool, state: &mut State<'_>) -> StepResult {
         // the screen that it is copied to does that, if it is one; a file gets what the payload wrote
         let terminal = state.get(Slot::TTY)?;
         tty::set_modes(terminal, &tty::modes(terminal)?.without_onlcr())?;
-        sync_socket::send_fd(state.wire, Slot::PTY, master.as_fd())?;
+        sync_socket::send_fd(state.socket, Slot::PTY, master.as_fd())?;
     }
     Ok(())
 }

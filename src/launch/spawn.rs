@@ -110,8 +110,8 @@ impl<'a> Spawn<'a> {
         let mut inherited: Vec<_> = slots.iter().flatten().map(AsRawFd::as_raw_fd).chain([init.as_raw_fd()]).collect();
         inherited.sort_unstable();
         let slots: Vec<_> = slots.iter().map(|slot| slot.as_ref().map(|fd| for_child(fd.as_fd()))).collect();
-        let (slots, inherited, wire) = (slots.leak(), inherited.leak(), for_child(init.as_fd()));
-        let args = ChildArgs::new(InitArgs { plan, image, slots, inherited, wire, ready, marks }, init::run);
+        let (slots, inherited, socket) = (slots.leak(), inherited.leak(), for_child(init.as_fd()));
+        let args = ChildArgs::new(InitArgs { plan, image, slots, inherited, socket, ready, marks }, init::run);
         join_keyring(plan)?;
         set_affinity(&plan.clone_spec.affinity)?;
         let socket = InitSocket::new(host, ready);

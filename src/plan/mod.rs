@@ -96,7 +96,7 @@ pub struct CloneSpec {
     pub join_in_intermediate: Namespaces,
     /// Processors that the host half moves to before the clone; none means all.
     pub affinity: Box<[u64]>,
-    /// Namespaces that a go-between joins before it makes the clone: they decide where the child is born (`pid`), or
+    /// Namespaces that an intermediate process joins before it clones: they decide where the child is created (`pid`), or
     /// must be joined with the host's rights before a user namespace takes them away.
     pub join_before_clone: Vec<(Slot, Namespace)>,
     /// Offsets that the go-between writes for the new time namespace.
@@ -112,7 +112,7 @@ pub struct CloneSpec {
     pub network_ahead: bool,
     /// The child shares the memory of the host half until its execve, fallback of getting a copy.
     pub shares_memory: bool,
-    /// The child is born undumpable (`PR_SET_DUMPABLE`, proc(5)): nobody but who has `CAP_SYS_PTRACE` over it may open its
+    /// The child is undumpable from its clone on (`PR_SET_DUMPABLE`, proc(5)): nobody but who has `CAP_SYS_PTRACE` over it may open its
     /// `/proc/PID/{fd,root,cwd,exe,mem,environ,map_files}`. Only a caller without privileges must let its child be dumpable until
     /// the id maps are written, since `/proc/PID/uid_map` belongs to root otherwise: that child undoes it behind
     /// `Await(Mapped)`, in a user namespace that nobody else is in.

@@ -65,7 +65,7 @@ pub(super) fn choose(config: &Config, unprivileged: bool, opens: &mut Opens) -> 
 }
 
 /// Whether the network namespace of the bundle can be made ahead of everything else: it is a new one, it belongs to no
-/// user namespace of the bundle, no go-between has to be born first, and the host half moves no devices into the child's.
+/// user namespace of the bundle, no intermediate process is needed, and the host half moves no devices into the child's.
 #[must_use]
 pub fn network_ahead(config: &Config) -> bool {
     let NamespaceSet { all, new, .. } = config.namespaces;

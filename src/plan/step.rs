@@ -437,13 +437,13 @@ pub enum Step {
     Find,
     /// Runs a hook in the container and waits for it.
     Hook(Box<HookStep>),
-    /// Closes every descriptor but 0 to 2, those from 3 on that the payload keeps (`--preserve-fds`), the wire, and the
+    /// Closes every descriptor but 0 to 2, those from 3 on that the payload keeps (`--preserve-fds`), the sync socket, and the
     /// slots that are filled: init begins with what the host half had open.
     CloseInherited {
         /// How many from 3 on the payload keeps.
         preserve: u32,
     },
-    /// Closes every descriptor but 0 to 2, those from 3 on that the payload keeps, the wire, and the slots that are named.
+    /// Closes every descriptor but 0 to 2, those from 3 on that the payload keeps, the sync socket, and the slots that are named.
     /// Other slots are empty afterwards. Until execve, what the image's links lead to may be a descriptor of init's
     /// (`/proc/self/fd`): so no directory and no file of the host may be open when one of its paths is looked up.
     CloseFds {

@@ -70,7 +70,8 @@ fn stat_path(pid: Pid, name: &mut [u8]) -> Result<&Path, Errno> {
 /// Field 2 is the program's name in parentheses and may itself hold any of `) (` and spaces: count from the last `)`.
 fn parse_stat(text: &[u8]) -> Option<Stat> {
     let behind = text.iter().rposition(|byte| *byte == b')')?;
-    let mut fields = text.get(behind + 2..)?.split(|byte| *byte == b' ');
+    // the last field, the status, is followed by a newline
+    let mut fields = text.get(behind + 2..)?.trim_ascii_end().split(|byte| *byte == b' ');
     let state = char::from(*fields.next()?.first()?);
     let number = |field: Option<&[u8]>| std::str::from_utf8(field?).ok()?.parse::<u64>().ok();
     // the state is field 3 and consumed: five stand before the flags, and twelve between them and the start time
@@ -159,6 +160,7 @@ mod tests {
         assert!(pidfd_wait(pidfd.as_fd(), Duration::from_secs(10)).unwrap());
         let dead = stat(pid).unwrap().unwrap();
         assert_eq!((dead.alive(), dead.state, dead.start), (false, 'Z', born.start));
+        assert_eq!(dead.status, Some(libc::SIGKILL));
 
         child.wait().unwrap();
         assert_eq!(stat(pid).unwrap(), None);

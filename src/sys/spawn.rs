@@ -27,9 +27,9 @@
 //! - **argv and envp of the process** are overwritten by init when it waits for `start`, behind its message that it is
 //!   ready; the host half (`create`) does not read them after that message ([`super::entry::wipe`]).
 //! - **The mappings of the program** are replaced by the host half, each page by the same page, while init runs
-//!   ([`super::exe`]). Test: `birth::init_shares_memory_only_out_of_everybodys_reach`.
+//!   ([`super::exe`]). Test: `clone::init_shares_memory_only_in_a_new_pid_namespace_and_undumpable`.
 //! - **The OOM score** is the kernel's, and the same for all who share memory; the host half gets its own back when init has
-//!   executed the payload. Test: `birth::the_score_of_the_oom_killer_stays_the_containers`.
+//!   executed the payload. Test: `clone::oom_score_adj_of_init_does_not_affect_the_runtime`.
 //! - **Descriptors and signal handlers** are not shared with init: it has a descriptor table of its own, so a descriptor may
 //!   have an owner in both halves ([`for_child`]).
 //!
@@ -38,7 +38,7 @@
 //! Init shares memory only if the plan says so (`plan::namespaces`); else it gets a copy:
 //!
 //! - It has a pid namespace of its own, so no process of another container sees it; and it is under the host's user
-//!   namespace, so that nobody may trace it. Test: `birth::init_shares_memory_only_out_of_everybodys_reach`.
+//!   namespace, so that nobody may trace it. Test: `clone::init_shares_memory_only_in_a_new_pid_namespace_and_undumpable`.
 //! - The host half is undumpable (`PR_SET_DUMPABLE`) before the clone. Same test.
 //! - No program of the image runs in the container before the payload (hooks `createContainer`, `startContainer`): it
 //!   could read and write `/proc/1/mem`. Test: `attacks::secrets::a_hook_of_the_image_finds_no_secret_in_init`.

@@ -199,7 +199,7 @@ pub(super) fn cpuset(cpu: &LinuxCpu, hierarchy: &'static str, out: &mut Limits<'
     }
 }
 
-/// pids has the same file in both worlds. Zero would keep init itself from being born in it, so it means one.
+/// pids has the same file in both worlds. Zero would keep init itself from being created in it, so it means one.
 pub(super) fn pids(limit: i64, hierarchy: &'static str, out: &mut Limits<'_>) {
     let value = if limit < 0 { "max".to_owned() } else { limit.max(1).to_string() };
     out.write(hierarchy, "pids.max", value, "linux.resources.pids.limit");
