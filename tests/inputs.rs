@@ -166,7 +166,7 @@ fn out_of_range_numbers_are_refused_by_name() {
         (&["run", "--preserve-fds", "4294967296", "x"], "invalid value for preserve-fds"),
         (&["run", "--preserve-fds", "-1", "x"], "invalid value for preserve-fds"),
         (&["run", "--preserve-fds", "18446744073709551616", "x"], "preserve-fds"),
-        (&["run", "--preserve-fds", "1048576", "x"], "--preserve-fds 1048576: descriptor 3: bad file"),
+        (&["run", "--preserve-fds", "1048577", "x"], "\"1048577\" is more than 1048576"),
         (&["exec", "--preserve-fds", "4294967295", id, "true"], "invalid value for preserve-fds"),
         (
             &["exec", "--user", "4294967296", id, "true"],
