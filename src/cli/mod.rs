@@ -25,7 +25,7 @@ pub use table::Verb;
 /// One call of the runtime.
 #[derive(Debug)]
 pub struct Call {
-    /// argv[0]: the name that the program was called by.
+    /// `argv[0]`: the name that the program was called by.
     pub name: String,
     /// The flags before the verb.
     pub global: Global,
@@ -36,7 +36,7 @@ pub struct Call {
 /// A command line that is wrong.
 #[derive(Debug)]
 pub struct Misuse {
-    /// argv[0].
+    /// `argv[0]`.
     pub name: String,
     /// The flags before the verb, which say where the error is logged; defaults if these are what is wrong.
     pub global: Global,

@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Parses a command line, argv[0] included.
+/// Parses a command line, `argv[0]` included.
 ///
 /// # Errors
 /// The mistake, and the global flags, which say where it is to be logged.

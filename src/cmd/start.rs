@@ -6,12 +6,15 @@ use crate::launch::notify::{self, Relay};
 use crate::launch::{self, exec_fifo, hooks};
 use crate::log::Log;
 use crate::state::{Root, Status};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The container and its status, once the call that creates it is done: callers who poll `state` until it knows the container, and
-/// then start it, do not look at the status. Ends when that call ends, even if it fails.
+/// then start it, do not look at the status. Ends when that call ends, even if it fails, or after ten seconds: a hook of the
+/// container that calls `start` would wait for itself.
 fn wait_until_created(root: &Root, id: &str, log: &Log) -> Result<(super::Container, Status)> {
     const PAUSE: Duration = Duration::from_millis(5);
+    const LIMIT: Duration = Duration::from_secs(10);
+    let end = Instant::now() + LIMIT;
     let (mut logged, mut read_again) = (false, false);
     loop {
         let container: super::Container = root.open(id)?;
@@ -22,6 +25,9 @@ fn wait_until_created(root: &Root, id: &str, log: &Log) -> Result<(super::Contai
                 return Ok((container, status));
             }
             continue;
+        }
+        if Instant::now() >= end {
+            return Ok((container, status));
         }
         if !std::mem::replace(&mut logged, true) {
             log.debug(|| format!("wait until {id} is created"));
