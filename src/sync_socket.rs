@@ -165,7 +165,7 @@ pub fn send_to_init(to: BorrowedFd<'_>, message: Message) -> Answer<()> {
 /// Sends a descriptor.
 ///
 /// # Errors
-/// As [`say`].
+/// As [`send_from_init`].
 pub fn send_fd(to: BorrowedFd<'_>, slot: Slot, fd: BorrowedFd<'_>) -> Answer<()> {
     socket::send(to, &Message::Fd(slot).encode(), Some(fd))
 }

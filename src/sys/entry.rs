@@ -47,7 +47,7 @@ pub fn wipe() {
 pub struct Hidden(Vec<u8>);
 
 /// Takes the arguments and the environment off the stack for the moment of a clone: a child with a copy of our memory is visible
-/// from its first instant. We put them back ([`Hidden::show`]), the child forgets them ([`Hidden::forget`]).
+/// from its first instant. We put them back ([`Hidden::show`]), the child forgets them ([`Hidden::wipe`]).
 #[must_use]
 pub fn hide() -> Hidden {
     let strings = strings();
