@@ -100,7 +100,7 @@ part "races" env ONGGI_TEST_RUNS=500 cargo test --test integration -- attacks::r
 # as with a packager's RUSTFLAGS
 part "other builds" scripts/other-builds.sh pie
 part "oldest toolchain" scripts/oldest-toolchain.sh
-part fuzz scripts/fuzz.sh --seconds 10
+part fuzz scripts/fuzz.sh --seconds 6
 part conformance scripts/conformance.sh
 part engines scripts/engines.sh
 # also in User Mode Linux, with systemd and with cgroup v1

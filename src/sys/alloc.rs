@@ -14,7 +14,8 @@ use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Status of an init that allocated.
-pub const ALLOCATED: i32 = 99;
+#[cfg(debug_assertions)]
+const ALLOCATED: i32 = 99;
 
 /// More than a start with Docker's usual configuration needs.
 const SIZE: usize = 192 * 1024;
