@@ -124,6 +124,15 @@ pub fn check_preserved(asked: &str, range: Range<u32>) -> Result<()> {
     Ok(())
 }
 
+/// Up to so many numbers are asked for one by one.
+const FEW: u32 = 64;
+
+/// The highest number of an open descriptor of ours, if procfs tells.
+fn highest_open() -> Option<u32> {
+    let entries = std::fs::read_dir("/proc/self/fd").ok()?;
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).max()
+}
+
 /// Lets the descriptors of `--preserve-fds` through to the payload: `count` of them, from number 3 + `from` on. Returns how many
 /// numbers that are, up to the last one that is open. Numbers in between that are not open are filled with an empty file that
 /// is closed on execve, so that no descriptor of ours gets one of them: the payload finds them closed, as the caller left them.
@@ -134,7 +143,12 @@ pub fn preserve(count: u32, from: u32) -> Result<u32> {
     let what = |number: i32| move || format!("--preserve-fds {count}: descriptor {number}");
     let number = |index: u32| i32::try_from(from + index).unwrap_or(i32::MAX).saturating_add(3);
     let (mut holes, mut kept) = (Vec::new(), 0);
-    for index in 0..count {
+    let candidates = if count > FEW {
+        count.min(highest_open().map_or(count, |highest| highest.saturating_sub(2 + from)))
+    } else {
+        count
+    };
+    for index in 0..candidates {
         match close::close_on_exec(number(index), false) {
             Ok(()) => kept = index + 1,
             Err(Errno::EBADF) => holes.push(index),
