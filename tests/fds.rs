@@ -122,7 +122,8 @@ fn sockets_may_have_long_paths() {
     let flags = ["--console-socket", at.to_str().unwrap(), "--pidfd-socket", then.to_str().unwrap()];
     let create = bundle.launch("create", &flags).start();
     assert_eq!(pidfd.take().1, "standard");
-    console.take();
+    // kept open: init makes it its controlling terminal
+    let _master = console.take();
     create.finish().ok();
     bundle.down();
 }
