@@ -158,7 +158,7 @@ fn parent_images(images: &Path, parent: &Path) -> Result<String> {
     }
     let real = images.join(parent);
     // the kernel cannot follow `..` of a directory that does not exist yet
-    let clean = criu::clean(&real);
+    let clean = spec::clean(&real);
     let meta = std::fs::metadata(&clean).context(|| format!("invalid --parent-path: stat {}", clean.display()))?;
     if !meta.is_dir() {
         let error = Error::from(Errno::ENOTDIR).context(clean.display().to_string());

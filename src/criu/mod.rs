@@ -28,7 +28,7 @@ use crate::launch::Record;
 use rpc::Options;
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 /// What the command line says for checkpoint and restore.
 #[derive(Debug, Clone)]
@@ -58,20 +58,6 @@ fn configuration(record: &Record) -> Option<String> {
         Some(path) => Some(path.clone()).filter(|path| !path.is_empty()),
         None => Path::new(DEFAULT).exists().then(|| DEFAULT.to_owned()),
     }
-}
-
-/// Removes `..` from a path lexically, like CRIU does: the directory before it need not exist yet.
-#[must_use]
-pub fn clean(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => drop(clean.pop()),
-            Component::CurDir => {}
-            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => clean.push(part),
-        }
-    }
-    clean
 }
 
 /// Opens a directory, which is created if it is missing. Its files are readable for root only, but root of a user namespace

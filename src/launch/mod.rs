@@ -55,7 +55,6 @@ use crate::state::{self, Root};
 use crate::sys::exe::ExeProtection;
 use crate::sys::netns::NetnsThread;
 use crate::sys::{Errno, cred};
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -148,7 +147,7 @@ pub fn plan(input: &PlanInput<'_>) -> Result<(Plan, CgroupPlan)> {
         cgroups: &tree,
         placed_late: cgroups.paths.keys().any(|key| !key.is_empty()) || cgroups.driver == Driver::Systemd,
     };
-    let mut caller = facts_for(spec);
+    let mut caller = facts_for(input.loaded);
     if input.options.no_pivot {
         caller = caller.of_instances(&input.loaded.rootfs)?;
     }
@@ -157,16 +156,12 @@ pub fn plan(input: &PlanInput<'_>) -> Result<(Plan, CgroupPlan)> {
     Ok((plan, cgroups))
 }
 
-fn facts_for(spec: &Spec) -> Facts {
-    let process = spec.process().as_ref();
+fn facts_for(config: &Config) -> Facts {
+    let process = config.spec.process().as_ref();
     let labels = process.is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some());
-    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
-    let user = namespaces.iter().any(|namespace| namespace.typ() == LinuxNamespaceType::User);
+    let user = config.namespaces.all.has(Namespace::User);
     // a container that joins one of these gets the mounts' sources from the host half
-    let joins = namespaces.iter().any(|namespace| {
-        let joinable = [LinuxNamespaceType::Pid, LinuxNamespaceType::Mount].contains(&namespace.typ());
-        joinable && namespace.path().as_ref().is_some_and(|path| !path.as_os_str().is_empty())
-    });
+    let joins = config.namespaces.joined.iter().any(|joined| matches!(joined.kind, Namespace::Pid | Namespace::Mount));
     let facts = Facts::ask(labels, user || joins);
     if user || facts.unprivileged { facts } else { facts.of_trees() }
 }
