@@ -3,7 +3,7 @@
 
 use oci_spec::runtime::LinuxResources;
 use onggi::Facts;
-use onggi::plan::cgroup::{self, CgroupFacts, Driver, Hierarchy, Rootless, Tree, Wanted};
+use onggi::plan::cgroup::{self, CgroupFacts, Driver, Hierarchy, Rootless, Tree, CgroupRequest};
 use onggi::plan::container::{self, Request};
 use onggi::plan::mounts::CgroupTree;
 use onggi::plan::request::{Mode, StartOptions};
@@ -45,13 +45,13 @@ pub fn machines() -> [CgroupFacts; 3] {
 pub fn cgroups(resources: Option<&LinuxResources>, path: Option<&Path>) {
     for facts in &machines() {
         for driver in [Driver::Cgroupfs, Driver::Systemd, Driver::Disabled] {
-            let wanted = Wanted {
+            let wanted = CgroupRequest {
                 resources,
                 cgroups_path: path,
                 id: "box",
                 driver,
                 rootless: Rootless::InUserNamespace,
-                ..Wanted::default()
+                ..CgroupRequest::default()
             };
             let Ok(plan) = cgroups::plan(&wanted, facts, &mut Vec::new()) else { continue };
             for place in plan.paths.values() {

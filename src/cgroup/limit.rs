@@ -22,7 +22,7 @@ impl Places<'_> {
         let mut later = Vec::new();
         for write in writes {
             match self.write(write) {
-                Err(error) if write.again && error.errno() == Some(Errno::EINVAL) => later.push(write),
+                Err(error) if write.retry_on_einval && error.errno() == Some(Errno::EINVAL) => later.push(write),
                 other => other?,
             }
         }
@@ -33,12 +33,12 @@ impl Places<'_> {
         match (self.put(&write.hierarchy, &write.file, &write.value), &write.absent) {
             (Ok(()), _) => Ok(()),
             (Err(Errno::ENOENT), Absent::Skip) => Ok(()),
-            (Err(Errno::ENOENT), Absent::Instead { file, value }) => {
+            (Err(Errno::ENOENT), Absent::Fallback { file, value }) => {
                 self.put(&write.hierarchy, file, value).map_err(|errno| {
                     self.explain(&Write { file: file.clone(), value: value.clone(), ..write.clone() }, errno)
                 })
             }
-            (Err(errno), Absent::Fail | Absent::Skip | Absent::Instead { .. }) => Err(self.explain(write, errno)),
+            (Err(errno), Absent::Fail | Absent::Skip | Absent::Fallback { .. }) => Err(self.explain(write, errno)),
         }
     }
 

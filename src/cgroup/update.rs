@@ -33,7 +33,7 @@ impl Cgroup {
         let mut later = Vec::new();
         for write in plan.early.iter().chain(&plan.writes) {
             match self.change(places, write, undo) {
-                Err(error) if write.again && error.errno() == Some(Errno::EINVAL) => later.push(write),
+                Err(error) if write.retry_on_einval && error.errno() == Some(Errno::EINVAL) => later.push(write),
                 done => done?,
             }
         }
@@ -45,14 +45,19 @@ impl Cgroup {
         let mut back = Vec::new();
         if let Some(path) = self.cgroup_paths.get(write.hierarchy.as_ref()) {
             let instead = match &write.absent {
-                Absent::Instead { file, value } => Some((file, value)),
+                Absent::Fallback { file, value } => Some((file, value)),
                 Absent::Fail | Absent::Skip => None,
             };
             for (file, value) in std::iter::once((&write.file, &write.value)).chain(instead) {
                 let Ok(old) = read_file(&path.join(file.as_ref())) else { continue };
                 // a value that bounds another may have to wait for it on the way back too
-                let one =
-                    |value| Write { file: file.clone(), value, absent: Absent::Fail, again: true, ..write.clone() };
+                let one = |value| Write {
+                    file: file.clone(),
+                    value,
+                    absent: Absent::Fail,
+                    retry_on_einval: true,
+                    ..write.clone()
+                };
                 back = restore::values(file, &old, value).into_iter().map(one).collect();
                 break;
             }

@@ -11,7 +11,7 @@ use crate::log::Log;
 /// # Errors
 /// See `launch::launch`.
 pub(super) fn run(global: &Global, create: &cli::Create, log: &Log) -> Result<u8> {
-    let (prepared, view) = prepare::container(global, create, Purpose::Create, log)?;
-    launch::launch(&prepared.job(&create.id, global), view, log)?;
+    let (prepared, protection) = prepare::container(global, create, Purpose::Create, log)?;
+    launch::launch(&prepared.job(&create.id, global), protection, log)?;
     Ok(0)
 }

@@ -33,12 +33,11 @@ pub(super) fn checkpoint(global: &Global, checkpoint: &Checkpoint, log: &Log) ->
         asked.options.track_mem = Some(true);
     }
     let (record, notify) = (&container.record, notify::directory(container.dir.path()));
-    let loaded = spec::check(super::configuration(&container)?, &record.bundle, false)?;
+    let config = spec::check(super::configuration(&container)?, &record.bundle, false)?;
     let options = StartOptions { no_new_keyring: record.no_new_keyring, ..StartOptions::default() };
     let input = PlanInput {
         id: &record.id,
-        bundle: &record.bundle,
-        loaded: &loaded,
+        config: &config,
         driver: record.cgroup.driver(),
         rootless: if record.rootless { Rootless::Yes } else { Rootless::No },
         options: &options,

@@ -26,7 +26,7 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     // before anything of ours takes one of these numbers
     options.preserve_fds = launch::preserve(options.preserve_fds, 0)?;
     // before the process document is read: the fallback starts us anew, and a pipe can be read only once
-    let view = protect(log)?;
+    let protection = protect(log)?;
     let container = super::open(global, &exec.id)?;
     let init = running(&container, exec.ignore_paused)?;
     let loaded = super::configuration(&container)?;
@@ -38,20 +38,15 @@ pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     }
     let process = spec::check_process(process)?;
     let subs = subs(&exec.cgroups)?;
-    let rest = view.finish().context(|| launch::SEAL)?;
+    let protection = protection.apply().context(|| launch::PROTECTION)?;
     options.no_new_keyring = container.record.no_new_keyring;
-    let job = Job {
-        record: &container.record,
-        process: &process,
-        linux: loaded.spec.linux().as_ref(),
-        options: &options,
-        subs: &subs,
-    };
+    let linux = loaded.spec.linux().as_ref();
+    let job = Job::new(&container.record, &process, linux, &options, &subs);
     if options.foreground() {
         // before the clone: the end of a short process must not be missed
         signal::block_all().context(|| "block signals")?;
     }
-    let process = exec::launch(&job, init, rest, log)?;
+    let process = exec::launch(&job, init, protection, log)?;
     if !options.foreground() {
         return Ok(0);
     }

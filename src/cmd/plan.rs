@@ -19,7 +19,7 @@ pub(super) fn run(global: &Global, directory: &Path, id: &str, log: &Log) -> Res
     let bundle = find(Some(directory), None, log)?.validate(Purpose::Look, log)?;
     let root = Root::find(global.root.as_deref())?;
     // without a process a container can be created, but not run
-    let mode = if bundle.loaded.spec.process().is_some() { Mode::Run } else { Mode::Create };
+    let mode = if bundle.config.spec.process().is_some() { Mode::Run } else { Mode::Create };
     let options = StartOptions { mode, notify_socket: notify::from_environment(), ..StartOptions::default() };
     let (plan, cgroups) = launch::plan(&bundle.input(id, global, &root, &options))?;
     std::io::stdout().write_all(show::text(&plan, &cgroups).as_bytes()).context(|| "write the plan")?;

@@ -9,7 +9,7 @@ use crate::plan::cgroup::{Driver, Rootless};
 use crate::plan::request::StartOptions;
 use crate::spec::{self, Checked, Config};
 use crate::state::{Root, check_id};
-use crate::sys::exe::{ExeProtection, Seal};
+use crate::sys::exe::{ExeProtection, Movable};
 use crate::sys::netns::NetnsThread;
 use crate::sys::{Errno, cred, ns, signal};
 use oci_spec::runtime::Process;
@@ -29,10 +29,9 @@ pub(super) enum Purpose {
 /// A bundle that was found, read and validated.
 #[derive(Debug)]
 pub(super) struct Bundle {
-    path: PathBuf,
-    pub(super) loaded: Checked<Config>,
-    /// The network namespace, if a look at the configuration was enough to begin it.
-    network: Option<&'static NetnsThread>,
+    pub(super) config: Checked<Config>,
+    /// The thread that creates the network namespace, if the unparsed configuration showed that one is needed.
+    netns_thread: Option<&'static NetnsThread>,
 }
 
 /// A bundle that was found and read.
@@ -63,13 +62,13 @@ impl Found {
     pub(super) fn validate(self, purpose: Purpose, log: &Log) -> Result<Bundle> {
         let _span = log.span("parse config.json");
         let Self { path, config, bytes } = self;
-        let network = (purpose != Purpose::Look && spec::looks_for_network(&bytes))
+        let netns_thread = (purpose != Purpose::Look && spec::looks_for_network(&bytes))
             .then(|| launch::start_netns_thread(log.trace().is_some()))
             .transpose()?;
         let loaded = spec::config(bytes, &config)?;
         loaded.notes.iter().for_each(|note| log.warn(note));
-        let loaded = spec::check(loaded, &path, purpose == Purpose::Run)?;
-        Ok(Bundle { path, loaded, network })
+        let config = spec::check(loaded, &path, purpose == Purpose::Run)?;
+        Ok(Bundle { config, netns_thread })
     }
 }
 
@@ -84,8 +83,7 @@ impl Bundle {
     ) -> PlanInput<'a> {
         PlanInput {
             id,
-            bundle: &self.path,
-            loaded: &self.loaded,
+            config: &self.config,
             driver: global.cgroup,
             rootless: rootless(global),
             options,
@@ -113,7 +111,7 @@ impl Prepared {
     /// The job for the launch.
     pub(super) fn job<'a>(&'a self, id: &'a str, global: &Global) -> Job<'a> {
         let input = self.bundle.input(id, global, &self.root, &self.options);
-        Job { input, root: &self.root, network: self.bundle.network }
+        Job { input, root: &self.root, netns_thread: self.bundle.netns_thread }
     }
 }
 
@@ -130,10 +128,10 @@ pub(super) fn container(
     options.listen_fds = listen_fds()?;
     launch::check_preserved("LISTEN_FDS", 0..options.listen_fds)?;
     options.preserve_fds = options.listen_fds + launch::preserve(options.preserve_fds, options.listen_fds)?;
-    let view = protect(log)?;
+    let protection = protect(log)?;
     options.notify_socket = notify::from_environment();
     let prepared = bundle(global, create.bundle.as_deref(), create.config.as_deref(), options, purpose, log)?;
-    Ok((prepared, view))
+    Ok((prepared, protection))
 }
 
 /// Reads the bundle and checks what the options ask for against it.
@@ -157,7 +155,7 @@ pub(super) fn bundle(
         signal::block_all().context(|| "block signals")?;
     }
     let bundle = found.validate(purpose, log)?;
-    let process = bundle.loaded.spec.process().as_ref();
+    let process = bundle.config.spec.process().as_ref();
     check_terminal(process, &options)?;
     if purpose == Purpose::Run && options.foreground() && process.and_then(Process::terminal).unwrap_or_default() {
         drop(console::callers_terminal()?);
@@ -183,14 +181,14 @@ pub(super) fn check_terminal(process: Option<&Process>, options: &StartOptions) 
 /// Prepares the protection of our own executable (CVE-2019-5736). Must run while there is one thread, and before the current
 /// directory or the signal mask changes: the fallback executes a sealed copy of us, which must find both as they were.
 pub(super) fn protect(log: &Log) -> Result<ExeProtection> {
-    let _span = log.span("prepare the seal");
+    let _span = log.span("prepare the protection of our executable");
     let told = |errno| match Error::from(errno) {
         error if errno == Errno::ENOEXEC => {
             error.with_hint("call the program by its own path, not through a dynamic loader")
         }
         error => error,
     };
-    Seal::prepare().view().map_err(told).context(|| launch::SEAL)
+    Movable::prepare().open_protection().map_err(told).context(|| launch::PROTECTION)
 }
 
 /// `--rootless`. With the cgroupfs driver we ask whether we are in a user namespace only when a cgroup write is refused; the

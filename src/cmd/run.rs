@@ -13,12 +13,12 @@ use std::os::fd::AsFd;
 /// # Errors
 /// See `launch::launch`; a `poststart` hook that failed.
 pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
-    let (prepared, view) = prepare::container(global, &run.create, Purpose::Run, log)?;
+    let (prepared, protection) = prepare::container(global, &run.create, Purpose::Run, log)?;
     let foreground = run.create.start.foreground();
     if foreground && !run.no_subreaper {
         cred::become_subreaper().context(|| "become a subreaper")?;
     }
-    let mut launched = launch::launch(&prepared.job(&run.create.id, global), view, log)?;
+    let mut launched = launch::launch(&prepared.job(&run.create.id, global), protection, log)?;
     let relay = launched.relay.take();
     let pid = launched.child.pid;
     let ready = poststart(&launched, log).and_then(|()| match &relay {

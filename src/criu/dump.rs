@@ -185,7 +185,7 @@ fn found(root: &File, path: &Path) -> Option<PathBuf> {
 fn namespaces(pid: i32, input: &PlanInput<'_>, version: u32) -> Result<Vec<String>> {
     let mut external = Vec::new();
     for (kind, since, name) in GIVEN {
-        if version < since || external::namespace(&input.loaded.spec, kind).is_none() {
+        if version < since || external::namespace(&input.config.spec, kind).is_none() {
             continue;
         }
         let path = format!("/proc/{pid}/ns/{}", kind.file());

@@ -4,7 +4,7 @@
 //! nothing has to be undone, whichever process is killed, and removing the state directory can't reach the root through it.
 
 use crate::abi::mount::{MS_REC, MS_SLAVE};
-use crate::abi::ns::{Namespace, Namespaces};
+use crate::abi::ns::Namespace;
 use crate::error::{Context, Error, Result};
 use crate::log::Log;
 use crate::sys::{file, mount, ns};
@@ -21,12 +21,6 @@ pub(super) struct RestoreMountNs<'a> {
     log: &'a Log,
 }
 
-fn mounts() -> Namespaces {
-    let mut kinds = Namespaces::default();
-    kinds.insert(Namespace::Mount);
-    kinds
-}
-
 impl<'a> RestoreMountNs<'a> {
     /// Enters a new mount namespace, in which `rootfs` is also mounted on `at`.
     pub(super) fn enter(rootfs: &Path, at: &Path, log: &'a Log) -> Result<Self> {
@@ -37,7 +31,7 @@ impl<'a> RestoreMountNs<'a> {
             directory: open(c".", libc::O_PATH | libc::O_DIRECTORY)?,
             log,
         };
-        ns::unshare(mounts()).context(|| "unshare(mount)")?;
+        ns::unshare(Namespace::Mount.into()).context(|| "unshare(mount)")?;
         // mounts of the host propagate into the namespace, and nothing propagates back
         mount::propagate(c"/", MS_SLAVE | MS_REC).context(|| "make mounts slave")?;
         let name =
@@ -54,7 +48,7 @@ impl<'a> RestoreMountNs<'a> {
 impl Drop for RestoreMountNs<'_> {
     fn drop(&mut self) {
         let back = || {
-            ns::join(self.host.as_fd(), mounts())?;
+            ns::join(self.host.as_fd(), Namespace::Mount.into())?;
             // setns has changed our root to that of the namespace, which need not be ours
             file::fchdir(self.root.as_fd())?;
             file::chroot(c".")?;

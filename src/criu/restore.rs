@@ -90,7 +90,7 @@ fn start(
     let mut options = asked.options.clone();
     let mut inherited = Vec::new();
     for (kind, since, name) in dump::GIVEN {
-        if let Some(path) = external::namespace(&notifications.job.input.loaded.spec, kind).filter(|_| version >= since)
+        if let Some(path) = external::namespace(&notifications.job.input.config.spec, kind).filter(|_| version >= since)
         {
             let fd = OwnedFd::from(File::open(path).context(|| format!("open {}", path.display()))?);
             options.inherit_fd.push(service::inherit(name, &fd));
@@ -119,7 +119,7 @@ fn start(
         inherited.push(work.into());
     }
     let terminal =
-        notifications.job.input.loaded.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
+        notifications.job.input.config.spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or_default();
     let service = Service::start(!terminal, inherited)?;
     drop(mount_ns);
     Ok((service, options))
@@ -206,15 +206,15 @@ fn make_mountpoint(root: BorrowedFd<'_>, path: &Path, directory: bool) -> std::r
 /// that their clocks continue from the saved values. Processes of `exec` must join it, and a later checkpoint must name it.
 fn config(job: &Job<'_>, pid: i32) -> Result<Vec<u8>> {
     let kind = LinuxNamespaceType::Time;
-    let listed = job.input.loaded.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    let listed = job.input.config.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
     let clocks = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/time")).ok();
     if listed.into_iter().flatten().any(|namespace| namespace.typ() == kind)
         || clocks(&pid.to_string()) == clocks("self")
     {
-        return Ok(job.input.loaded.bytes.clone());
+        return Ok(job.input.config.bytes.clone());
     }
     let failed = |error: serde_json::Error| Error::msg(error.to_string()).context("keep the configuration");
-    let mut document: serde_json::Value = serde_json::from_slice(&job.input.loaded.bytes).map_err(failed)?;
+    let mut document: serde_json::Value = serde_json::from_slice(&job.input.config.bytes).map_err(failed)?;
     let time = serde_json::json!({"type": "time"});
     match document.pointer_mut("/linux/namespaces") {
         Some(serde_json::Value::Array(list)) => list.push(time),

@@ -183,7 +183,7 @@ pub(super) fn cgroup2(state: &mut State<'_>, cgroup: &Cgroup<'_>) -> StepResult 
         Err(Errno::ENOENT) => {
             // looking for the tree may have led through other namespaces
             state.fchdir(place.as_fd())?;
-            return Ok(super::hide::cover(c".", COVER)?);
+            return Ok(super::masked_paths::cover(c".", COVER)?);
         }
         answer => answer?,
     };

@@ -14,8 +14,8 @@ mod creds;
 mod device;
 mod fds;
 mod filesystem;
-mod hide;
 mod hook;
+mod masked_paths;
 mod mount;
 mod path;
 mod proc;
@@ -24,6 +24,7 @@ mod tree;
 mod tty;
 
 use crate::abi::errno::text;
+use crate::abi::ns::Namespace;
 use crate::plan::Plan;
 use crate::plan::image::Image;
 use crate::plan::step::{COVER, Slot, Step, Sync};
@@ -206,7 +207,7 @@ pub fn run(pack: &mut InitArgs) -> ! {
 fn report(state: &State<'_>, failure: Failure, gate: bool) -> ! {
     let message = Message::Failed(failure);
     if gate {
-        if let Ok(lock) = state.get(Slot::LOCK) {
+        if let Ok(lock) = state.get(Slot::STATUS_LOCK) {
             let _ = file::write(lock, &message.encode());
             hook::copy_output(state, lock);
         }
@@ -247,9 +248,7 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
         }
         Step::Await(sync) => meet(*sync, state)?,
         Step::Setns(slot, kind) => {
-            let mut kinds = crate::abi::ns::Namespaces::default();
-            kinds.insert(*kind);
-            ns::join(state.get(*slot)?, kinds)?;
+            ns::join(state.get(*slot)?, (*kind).into())?;
         }
         Step::Join(slot, kinds) => creds::join(state.get(*slot)?, *kinds)?,
         Step::JoinNetwork => join_network(state)?,
@@ -286,8 +285,8 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
             let (flags, own, bind) = (*flags, *own, bind.as_deref());
             filesystem::cgroup2(state, &Cgroup { target, flags, data, own, bind, attrs })?;
         }
-        Step::ReadonlyPath { path } => hide::readonly_path(path)?,
-        Step::Mask { path, cover, file } => hide::mask(state, path, cover.as_deref().unwrap_or(COVER), *file)?,
+        Step::ReadonlyPath { path } => masked_paths::readonly_path(path)?,
+        Step::Mask { path, cover, file } => masked_paths::mask(state, path, cover.as_deref().unwrap_or(COVER), *file)?,
         Step::Remount { target, flags, data } => mount::remount(state, target, *flags, data)?,
         Step::Clone { source, recursive, fallback } => {
             state.put(Slot::TREE, tree::clone_of_host(source, fallback.as_deref(), *recursive)?);
@@ -374,9 +373,7 @@ fn join_network(state: &mut State<'_>) -> StepResult {
     if let Network::Failed(why) = state.network {
         return Err(why);
     }
-    let mut network = crate::abi::ns::Namespaces::default();
-    network.insert(crate::abi::ns::Namespace::Network);
-    Ok(ns::join(state.get(Slot::NETWORK)?, network)?)
+    Ok(ns::join(state.get(Slot::NETWORK)?, Namespace::Network.into())?)
 }
 
 /// Takes one message while two may write: the host half, which lets us go on, and the thread, which sends the network
@@ -401,7 +398,7 @@ fn gate(state: &State<'_>) -> StepResult {
     let mut byte = [0];
     exe::drop_clean_text();
     entry::wipe();
-    match file::read(state.get(Slot::GATE)?, &mut byte)? {
+    match file::read(state.get(Slot::EXEC_FIFO)?, &mut byte)? {
         1 => Ok(()),
         _ => Err(Errno::EPIPE.into()),
     }

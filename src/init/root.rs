@@ -94,7 +94,7 @@ pub(super) fn conceal(path: &CStr, shared: bool) -> StepResult {
             Err(errno) => return Err(errno.into()),
         }
     }
-    Ok(super::hide::cover(path, c"")?)
+    Ok(super::masked_paths::cover(path, c"")?)
 }
 
 /// For roots that can't be pivoted (an initramfs): the old root stays underneath, out of reach behind the chroot.

@@ -6,18 +6,12 @@
 
 use super::{State, StepResult};
 use crate::abi::mount::MountAttr;
-use crate::abi::ns::{Namespace, Namespaces};
+use crate::abi::ns::Namespace;
 use crate::plan::step::Slot;
 use crate::sys::file::{self, cwd};
 use crate::sys::{Answer, Errno, mount, ns, socket};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-fn mounts() -> Namespaces {
-    let mut kinds = Namespaces::default();
-    kinds.insert(Namespace::Mount);
-    kinds
-}
 
 /// Makes the namespace. By the working directory, so that no descriptor of the host's tree is left.
 pub(super) fn new(path: &CStr, propagation: u64, state: &mut State<'_>) -> StepResult {
@@ -64,7 +58,7 @@ fn receive(state: &State<'_>, tree: BorrowedFd<'_>, recursive: bool) -> Answer<(
 fn bindable<T>(state: &State<'_>, act: impl Fn() -> Answer<T>) -> Answer<T> {
     match act() {
         Err(Errno::EINVAL) => {
-            ns::unshare(mounts())?;
+            ns::unshare(Namespace::Mount.into())?;
             mount::propagate(c"/", state.propagation)?;
             act()
         }
@@ -76,9 +70,9 @@ fn bindable<T>(state: &State<'_>, act: impl Fn() -> Answer<T>) -> Answer<T> {
 /// copy of that one, here.
 fn abroad<T>(state: &State<'_>, act: impl FnOnce() -> Answer<T>) -> Answer<T> {
     let Ok(own) = state.get(Slot::MOUNTS) else { return act() };
-    ns::join(socket::peer(state.socket)?.as_fd(), mounts())?;
+    ns::join(socket::peer(state.socket)?.as_fd(), Namespace::Mount.into())?;
     let answer = act();
-    ns::join(own, mounts())?;
+    ns::join(own, Namespace::Mount.into())?;
     answer
 }
 
@@ -96,7 +90,7 @@ pub(super) fn late(state: &State<'_>, source: &CStr, recursive: bool) -> Answer<
 pub(super) fn without_namespaces(state: &State<'_>, tree: BorrowedFd<'_>) -> Answer<OwnedFd> {
     abroad(state, || {
         let copy = mount::namespace_of_tree(tree, c"")?;
-        ns::join(copy.as_fd(), mounts())?;
+        ns::join(copy.as_fd(), Namespace::Mount.into())?;
         mount::clone_tree(cwd(), c"/", true, true)
     })
 }

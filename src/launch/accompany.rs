@@ -194,7 +194,6 @@ mod tests {
 
     fn plan(steps: Vec<Step>) -> Plan {
         Plan {
-            id: "web".to_owned(),
             root: None,
             network: Network::default(),
             opens: Vec::new(),
@@ -204,7 +203,6 @@ mod tests {
             oom_score_adj: None,
             keyring: None,
             hooks: Hooks::default(),
-            terminal: false,
             steps,
             image: Image::new("process", &["x".to_owned()], &[], false).unwrap(),
             listener: None,

@@ -8,7 +8,7 @@ use super::init_error::EXEC;
 use super::prepare::write_pid_file;
 use super::spawn::{Child, Spawn, end};
 use super::{Mode, Record, Undo, debug_log, fds, init_error, oom};
-use crate::cgroup::SubCgroup;
+use crate::cgroup::{Cgroup, SubCgroup};
 use crate::error::{Context, Error, Result};
 use crate::facts::Facts;
 use crate::log::Log;
@@ -30,14 +30,26 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub struct Job<'a> {
     /// What is remembered of the container.
     pub record: &'a Record,
-    /// The process.
-    pub process: &'a Checked<Process>,
-    /// `linux` of the container's config.json.
-    pub linux: Option<&'a Linux>,
-    /// How the process is started; `no_new_keyring` is what the container was made with.
-    pub options: &'a StartOptions,
+    /// What it is planned from.
+    pub request: Request<'a>,
     /// `--cgroup`.
     pub subs: &'a [SubCgroup],
+}
+
+impl<'a> Job<'a> {
+    /// A process of a container: `linux` is of the container's config.json, and `options.no_new_keyring` is what the container
+    /// was created with.
+    #[must_use]
+    pub fn new(
+        record: &'a Record,
+        process: &'a Checked<Process>,
+        linux: Option<&'a Linux>,
+        options: &'a StartOptions,
+        subs: &'a [SubCgroup],
+    ) -> Self {
+        let (privileged, placed_late) = (cred::is_privileged(), placed_late(&record.cgroup));
+        Self { record, request: Request { id: &record.id, process, linux, options, privileged, placed_late }, subs }
+    }
 }
 
 /// A process that was started in a container.
@@ -54,23 +66,14 @@ pub struct Exec {
 /// # Errors
 /// The process asks for something impossible.
 pub fn plan(job: &Job<'_>) -> Result<Plan> {
-    let process = job.process;
+    let process = job.request.process;
     let labels = process.apparmor_profile().is_some() || process.selinux_label().is_some();
-    let request = Request {
-        id: &job.record.id,
-        process,
-        linux: job.linux,
-        options: job.options,
-        privileged: cred::is_privileged(),
-        placed_late: placed_late(job),
-    };
-    exec::plan(&request, &Facts::ask(labels, false))
+    exec::plan(&job.request, &Facts::ask(labels, false))
 }
 
 /// Whether the process may have to be moved after the clone: on cgroup v1, and by a user's systemd, which may do what the
 /// user may not.
-fn placed_late(job: &Job<'_>) -> bool {
-    let cgroup = &job.record.cgroup;
+fn placed_late(cgroup: &Cgroup) -> bool {
     cgroup.cgroup_paths.keys().any(|key| !key.is_empty()) || cgroup.systemd_unit.as_ref().is_some_and(|unit| unit.user)
 }
 
@@ -134,13 +137,13 @@ fn start(
     debug_log::about_to_exec(plan, log);
     let mut undo = Undo::new(log);
     undo.push("end the process", || end(&child));
-    let (socket, foreground) = (&socket, job.options.foreground());
+    let (socket, foreground) = (&socket, job.request.options.foreground());
     let accompany = Accompany { mode: Mode::Exec, plan, child: &child, socket, slots, foreground, log };
     let started = log.span("accompany");
     let terminal = provide(&accompany, job, in_cgroup)
         .map_err(|error| error.context(EXEC))
         .and_then(|()| accompany.answer_init(job.record, protection))
-        .and_then(|terminal| write_pid_file(job.options.pid_file.as_deref(), child.pid).map(|()| terminal));
+        .and_then(|terminal| write_pid_file(job.request.options.pid_file.as_deref(), child.pid).map(|()| terminal));
     drop(started);
     debug_log::trace(None, child.pid, plan, log);
     let terminal = terminal?;
@@ -160,7 +163,7 @@ fn provide(accompany: &Accompany<'_>, job: &Job<'_>, in_cgroup: bool) -> Result<
     }
     oom::give(pid, accompany.plan.oom_score_adj, false)?;
     accompany.set_limits()?;
-    job.options.pidfd_socket.as_ref().map_or(Ok(()), |path| super::send_pidfd(path, accompany.child, b"setns"))
+    job.request.options.pidfd_socket.as_ref().map_or(Ok(()), |path| super::send_pidfd(path, accompany.child, b"setns"))
 }
 
 /// Whether a process may stay in our own cgroup: a rootless container has only the cgroups that its user may have.

@@ -38,10 +38,10 @@ pub(super) fn make(dir: &Dir, slots: &mut [Option<OwnedFd>]) -> Result<()> {
     let path = fifo(dir.path());
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::msg("a path with a zero byte"))?;
     file::mknod(cwd(), &name, libc::S_IFIFO | 0o622, 0).context(|| format!("mkfifo {}", path.display()))?;
-    // open for writing, too: then a read waits for a writer, fallback of returning 0 when there is none
+    // open for writing, too: then a read waits for a writer, instead of returning 0 when there is none
     let fifo = file::open(cwd(), &name, libc::O_RDWR, 0).context(|| format!("open {}", path.display()))?;
-    slots[usize::from(Slot::GATE.0)] = Some(fifo);
-    slots[usize::from(Slot::LOCK.0)] = Some(dir.make_gate()?.into());
+    slots[usize::from(Slot::EXEC_FIFO.0)] = Some(fifo);
+    slots[usize::from(Slot::STATUS_LOCK.0)] = Some(dir.make_gate()?.into());
     Ok(())
 }
 

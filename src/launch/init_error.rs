@@ -11,7 +11,7 @@ use crate::plan::image::Image;
 use crate::plan::step::{Slot, Step};
 use crate::sync_socket::{Cause, Failure};
 use crate::sys::Errno;
-use crate::sys::netns::Refused;
+use crate::sys::netns::NetnsError;
 use crate::sys::signal::End;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -149,7 +149,7 @@ fn known(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[Op
             )))
         }
         (Step::JoinNetwork, Cause::NoNetwork | Cause::NoLoopback) => {
-            Some(super::spawn::no_network(Refused { loopback: failure.cause == Cause::NoLoopback, errno }))
+            Some(super::spawn::no_network(NetnsError { loopback: failure.cause == Cause::NoLoopback, errno }))
         }
         (
             Step::Attach { target, .. } | Step::Mount { target, .. } | Step::MountCgroup { target, .. },

@@ -56,7 +56,7 @@ use crate::sys::exe::ExeProtection;
 use crate::sys::netns::NetnsThread;
 use crate::sys::{Errno, cred};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Which verb starts a process. Decides the words of its errors, and when it has started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,17 +67,15 @@ enum Mode {
 }
 
 /// What the protection of our own executable is called in errors.
-pub const SEAL: &str = "protect our own binary from the container";
+pub const PROTECTION: &str = "protect our own binary from the container";
 
 /// What a container is planned from. Planning needs nothing else: no state directory, and nothing that was begun.
 #[derive(Debug, Clone)]
 pub struct PlanInput<'a> {
     /// The container's id.
     pub id: &'a str,
-    /// The bundle, absolute.
-    pub bundle: &'a Path,
-    /// Its config.json.
-    pub loaded: &'a Checked<Config>,
+    /// The bundle's configuration.
+    pub config: &'a Checked<Config>,
     /// Which driver makes cgroups.
     pub driver: Driver,
     /// Whether permission errors of cgroups are ignored if the bundle sets no limits.
@@ -96,7 +94,7 @@ pub struct Job<'a> {
     /// The directory of all containers' state.
     pub root: &'a Root,
     /// The thread that creates the network namespace, if it was started before the bundle was parsed.
-    pub network: Option<&'static NetnsThread>,
+    pub netns_thread: Option<&'static NetnsThread>,
 }
 
 /// What is remembered of a container.
@@ -125,15 +123,15 @@ pub struct Launched {
 /// # Errors
 /// The bundle asks for something impossible.
 pub fn plan(input: &PlanInput<'_>) -> Result<(Plan, CgroupPlan)> {
-    let spec = &input.loaded.spec;
+    let spec = &input.config.spec;
     let linux = spec.linux().as_ref();
-    let wanted = plan::cgroup::Wanted {
+    let wanted = plan::cgroup::CgroupRequest {
         resources: linux.and_then(|linux| linux.resources().as_ref()),
         cgroups_path: linux.and_then(|linux| linux.cgroups_path().as_deref()),
         annotations: spec.annotations().as_ref(),
         id: input.id,
         driver: input.driver,
-        owner: plan::cgroup::owner(input.loaded),
+        owner: plan::cgroup::owner(input.config),
         rootless: input.rootless,
     };
     let facts = cgroup::facts(plan::cgroup::wants_own(&wanted))?;
@@ -147,11 +145,11 @@ pub fn plan(input: &PlanInput<'_>) -> Result<(Plan, CgroupPlan)> {
         cgroups: &tree,
         placed_late: cgroups.paths.keys().any(|key| !key.is_empty()) || cgroups.driver == Driver::Systemd,
     };
-    let mut caller = facts_for(input.loaded);
+    let mut caller = facts_for(input.config);
     if input.options.no_pivot {
-        caller = caller.of_instances(&input.loaded.rootfs)?;
+        caller = caller.of_instances(&input.config.rootfs)?;
     }
-    let mut plan = container::plan(input.loaded, &request, &caller)?;
+    let mut plan = container::plan(input.config, &request, &caller)?;
     plan.notes.extend(notes);
     Ok((plan, cgroups))
 }
@@ -203,7 +201,7 @@ pub fn launch(job: &Job<'_>, protection: ExeProtection, log: &Log) -> Result<Lau
         undo.push("take the network devices back", move || lent.take_back());
     }
     // init alone must hold the lock of the status file; the others are of no more use here
-    for slot in [Slot::ROOT, Slot::GATE, Slot::LOCK, Slot::CONSOLE, Slot::NETWORK] {
+    for slot in [Slot::ROOT, Slot::EXEC_FIFO, Slot::STATUS_LOCK, Slot::CONSOLE, Slot::NETWORK] {
         slots[usize::from(slot.0)] = None;
     }
     let mode = if options.waits() { Mode::Create } else { Mode::Run };
@@ -260,7 +258,7 @@ fn start(
     let protection = finish(protection, log)?;
     let score = place_and_limit(accompany, prepared)?;
     let recording = log.span("record");
-    prepared.complete(child.pid, plan, &job.input.loaded.bytes)?;
+    prepared.complete(child.pid, plan, &job.input.config.bytes)?;
     if let Some(path) = &options.pidfd_socket {
         send_pidfd(path, child, b"standard")?;
     }
@@ -306,7 +304,7 @@ fn place_and_limit(accompany: &Accompany<'_>, prepared: &Prepared) -> Result<Opt
 /// Applies the protection of our executable, if that is still to be done.
 fn finish(protection: ExeProtection, log: &Log) -> Result<ExeProtection> {
     let _span = log.span("seal our binary");
-    protection.finish().context(|| SEAL)
+    protection.apply().context(|| PROTECTION)
 }
 
 fn warn_without_cgroup(prepared: &Prepared, plan: &Plan, log: &Log) {
@@ -318,10 +316,10 @@ fn warn_without_cgroup(prepared: &Prepared, plan: &Plan, log: &Log) {
 
 /// The thread that creates the network namespace, if the plan will need one: the one that runs already, or a new one.
 fn netns_thread(job: &Job<'_>, log: &Log) -> Result<Option<&'static NetnsThread>> {
-    if !plan::namespaces::network_ahead(job.input.loaded) {
+    if !plan::namespaces::network_ahead(job.input.config) {
         return Ok(None);
     }
-    let netns = job.network.map_or_else(|| start_netns_thread(log.trace().is_some()), Ok)?;
-    netns.run();
+    let netns = job.netns_thread.map_or_else(|| start_netns_thread(log.trace().is_some()), Ok)?;
+    netns.wait_until_running();
     Ok(Some(netns))
 }

@@ -1,5 +1,6 @@
 //! Moves network devices into the container's network namespace, and back if the start fails.
 
+use crate::abi::ns::Namespace;
 use crate::error::{Context, Error, Result};
 use crate::plan::network::{Device, Network};
 use crate::sys::netlink::{Address, Link, Netlink};
@@ -64,11 +65,9 @@ pub(super) fn lend(network: &Network, pid: i32, slots: &[Option<OwnedFd>]) -> Re
 
 /// A netlink socket in a network namespace. We join the namespace only to open it.
 fn socket_in(namespace: BorrowedFd<'_>, host: BorrowedFd<'_>) -> Result<Netlink> {
-    let mut kinds = crate::abi::ns::Namespaces::default();
-    kinds.insert(crate::abi::ns::Namespace::Network);
-    ns::join(namespace, kinds).context(|| "setns(network)")?;
+    ns::join(namespace, Namespace::Network.into()).context(|| "setns(network)")?;
     let socket = Netlink::open();
-    ns::join(host, kinds).context(|| "return to our network namespace")?;
+    ns::join(host, Namespace::Network.into()).context(|| "return to our network namespace")?;
     socket.context(|| "could not get network namespace handle")
 }
 

@@ -53,7 +53,7 @@ pub fn prepare(
     let claim = job.root.claim(job.input.id)?;
     undo.push_last("remove the state directory", claim.undo());
     let relay = notify::prepare(claim.dir.path(), job.input.options)?;
-    let mut record = Record { root_mount, ..record(&job.input, Cgroup::planned(&cgroups))? };
+    let mut record = Record { root_mount, ..record(&job.input, Cgroup::planned(&cgroups)) };
     // from here on the record is on disk, so `delete --force` can clean up even if we are killed by SIGKILL
     let announced = claim.announce(&record)?;
     drop(claiming);

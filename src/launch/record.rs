@@ -14,20 +14,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The record of a container that has no process yet.
-///
-/// # Errors
-/// None that can still happen: what could be wrong with the root is checked with the configuration.
-pub fn record(input: &PlanInput<'_>, cgroup: Cgroup) -> Result<Record> {
-    let spec = &input.loaded.spec;
+#[must_use]
+pub fn record(input: &PlanInput<'_>, cgroup: Cgroup) -> Record {
+    let spec = &input.config.spec;
     let hooks = spec.hooks().as_ref();
-    Ok(Record {
+    Record {
         oci_version: spec.version().clone(),
         id: input.id.to_owned(),
         init_process_pid: 0,
         init_process_start: 0,
         created: clock::now().nanos(),
-        bundle: input.bundle.to_owned(),
-        rootfs: input.loaded.rootfs.clone(),
+        bundle: input.config.bundle.clone(),
+        rootfs: input.config.rootfs.clone(),
         annotations: annotations(spec),
         rootless: input.rootless == Rootless::Yes,
         namespace_paths: BTreeMap::new(),
@@ -39,7 +37,7 @@ pub fn record(input: &PlanInput<'_>, cgroup: Cgroup) -> Result<Record> {
         cgroup,
         poststart: hooks.and_then(|h| h.poststart().clone()).unwrap_or_default(),
         poststop: hooks.and_then(|h| h.poststop().clone()).unwrap_or_default(),
-    })
+    }
 }
 
 /// Puts the first process into a record.

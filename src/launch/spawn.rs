@@ -12,14 +12,14 @@
 
 use super::debug_log;
 use crate::abi::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, MS_REC, MS_SLAVE};
-use crate::abi::ns::{Namespace, Namespaces};
+use crate::abi::ns::Namespace;
 use crate::error::{Context, Error, Result};
 use crate::init::{self, InitArgs};
 use crate::log::Log;
 use crate::plan::step::{Slot, Sync};
 use crate::plan::{CloneSpec, Plan};
 use crate::sync_socket::{self, Cause, Failure, Message};
-use crate::sys::netns::{NetnsThread, Refused};
+use crate::sys::netns::{NetnsError, NetnsThread};
 use crate::sys::spawn::{ChildArgs, Request, for_child};
 use crate::sys::task::ReadyFlag;
 use crate::sys::{Answer, Errno, file, mount, ns, signal, socket, task};
@@ -52,7 +52,7 @@ impl InitSocket {
 
     /// Lets init go on behind its `Await(sync)`.
     pub(super) fn go(&self, sync: Sync) -> Result<()> {
-        if sync == Sync::Ready && self.ready.is_some_and(|ready| !ready.say()) {
+        if sync == Sync::Ready && self.ready.is_some_and(|ready| !ready.set()) {
             return Ok(());
         }
         // if init is gone, the next receive says so, with the reason
@@ -173,7 +173,7 @@ fn explained(errno: Errno) -> Error {
 }
 
 /// The error for a network namespace that the helper thread could not create.
-pub(super) fn no_network(refused: Refused) -> Error {
+pub(super) fn no_network(refused: NetnsError) -> Error {
     let (syscall, what) = if refused.loopback { ("ioctl", "bring lo up") } else { ("unshare", "unshare(network)") };
     // hints about namespaces do not fit a device in one
     let error = if refused.loopback { Error::from(refused.errno) } else { explained(refused.errno) };
@@ -189,11 +189,11 @@ pub fn start_netns_thread(traced: bool) -> Result<&'static NetnsThread> {
 }
 
 /// How the thread sends the network namespace to an init that was spawned before it was there.
-fn send_network(socket: BorrowedFd<'_>, made: std::result::Result<OwnedFd, Refused>) {
+fn send_network(socket: BorrowedFd<'_>, made: std::result::Result<OwnedFd, NetnsError>) {
     // if init is gone, the host half notices
     let _sent = match made {
         Ok(fd) => sync_socket::send_fd(socket, Slot::NETWORK, fd.as_fd()),
-        Err(Refused { loopback, errno }) => {
+        Err(NetnsError { loopback, errno }) => {
             let cause = if loopback { Cause::NoLoopback } else { Cause::NoNetwork };
             sync_socket::send_to_init(
                 socket,
@@ -219,9 +219,7 @@ fn move_to_cgroup(cgroup: BorrowedFd<'_>) -> Answer<()> {
 
 /// Creates a mount namespace and unmounts everything in it: an empty file system is mounted over `/` and becomes the root.
 fn enter_empty_mounts() -> Answer<()> {
-    let mut mounts = Namespaces::default();
-    mounts.insert(Namespace::Mount);
-    ns::unshare(mounts)?;
+    ns::unshare(Namespace::Mount.into())?;
     mount::propagate(c"/", MS_SLAVE | MS_REC)?;
     let root = file::open(file::cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?;
     let empty =
@@ -236,16 +234,12 @@ fn enter_empty_mounts() -> Answer<()> {
 /// the host first; what they do not allow is tried again from inside the user namespace.
 fn join_before_clone(clone_spec: &CloneSpec, slots: &[Option<OwnedFd>]) -> Answer<()> {
     if !clone_spec.offsets.is_empty() {
-        let mut time = Namespaces::default();
-        time.insert(Namespace::Time);
-        ns::unshare(time)?;
+        ns::unshare(Namespace::Time.into())?;
         write_offsets(clone_spec)?;
     }
     let join = |kind: Namespace, slot: usize| {
         let fd = slots.get(slot).and_then(Option::as_ref).ok_or(Errno::EBADF)?;
-        let mut kinds = Namespaces::default();
-        kinds.insert(kind);
-        ns::join(fd.as_fd(), kinds)
+        ns::join(fd.as_fd(), kind.into())
     };
     let mut refused = 0u64;
     for (slot, kind) in clone_spec.join_before_clone.iter().filter(|(_, kind)| *kind != Namespace::User) {

@@ -7,7 +7,9 @@ use super::planner::Planner;
 pub use super::request::{Mode, Request, StartOptions};
 use super::request::{environment, home_wanted, keyring, notify_mount, placeholder};
 use super::step::{Attempt, Slot, Step, Sync};
-use super::{Open, Plan, devices, hide, hooks, identity, image, mounts, network, rootfs, terminal, tree_namespace};
+use super::{
+    Open, Plan, devices, hooks, identity, image, masked_paths, mounts, network, rootfs, terminal, tree_namespace,
+};
 use crate::abi::mount::{ATTR_RDONLY, MountAttr};
 use crate::abi::ns::{Namespace, Namespaces};
 use crate::error::{Error, Result};
@@ -70,7 +72,6 @@ pub fn plan(config: &Checked<Config>, request: &Request<'_>, facts: &Facts) -> R
     let Planner { chosen, host_root, network, keyring, opens, notes, details, .. } = planner;
     let (opens, slots) = opens.into_parts();
     Ok(Plan {
-        id: request.id.to_owned(),
         root: host_root,
         network,
         opens,
@@ -81,7 +82,6 @@ pub fn plan(config: &Checked<Config>, request: &Request<'_>, facts: &Facts) -> R
         oom_score_adj: process.oom_score_adj(),
         keyring,
         hooks,
-        terminal: process.terminal().unwrap_or_default() && request.options.console_socket.is_none(),
         steps,
         image,
         listener: confined.listener,
@@ -235,7 +235,7 @@ impl Planner<'_> {
             steps.extend(Some(cwd).filter(|cwd| cwd.as_c_str() != c"/").map(Step::MakeCwd));
             steps.push(Step::ReadonlyRoot);
         }
-        let hidden = hide::paths(self.linux, &mut self.notes)?;
+        let hidden = masked_paths::paths(self.linux, &mut self.notes)?;
         let masks = hidden.iter().any(|step| matches!(step, Step::Mask { .. }));
         steps.extend(hidden);
         if (self.root_alone.is_some() || masks) && self.process.cwd() == Path::new("/") {
@@ -310,7 +310,7 @@ impl Planner<'_> {
 
     /// What init needs until it executes the payload: pipes and files that lead nowhere.
     fn harmless(&self) -> [Option<Slot>; 6] {
-        let gate = [Slot::GATE, Slot::LOCK].map(|slot| Some(slot).filter(|_| self.request.options.waits()));
+        let gate = [Slot::EXEC_FIFO, Slot::STATUS_LOCK].map(|slot| Some(slot).filter(|_| self.request.options.waits()));
         let start_hooks = self.config.spec.hooks().as_ref().and_then(|hooks| hooks.start_container().as_ref());
         let late_hooks = start_hooks.is_some_and(|hooks| !hooks.is_empty());
         let hooks = [Slot::HOOK[0], Slot::HOOK[1], Slot::HOOK[2], Slot::HOOK_START];
@@ -330,7 +330,7 @@ fn is_seen(config: &Config, chosen: &Chosen, request: &Request<'_>, facts: &Fact
 }
 
 fn proc_writes(config: &Config, process: &Process, facts: &Facts) -> Result<Vec<Step>> {
-    let mut steps = hide::sysctls(&config.sysctls)?;
+    let mut steps = masked_paths::sysctls(&config.sysctls)?;
     steps.extend(identity::labels(process, &facts.lsm)?);
     Ok(steps)
 }

@@ -76,7 +76,6 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     Ok(Plan {
         root: None,
         network: super::network::Network::default(),
-        id: request.id.to_owned(),
         opens,
         slots,
         clone_spec,
@@ -84,7 +83,6 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
         oom_score_adj: process.oom_score_adj(),
         keyring,
         hooks: Hooks::default(),
-        terminal: has_terminal && request.options.console_socket.is_none(),
         steps,
         image,
         listener: confined.listener,

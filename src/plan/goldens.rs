@@ -2,7 +2,7 @@
 //!
 //! The facts are literals (root, cgroup v2, no security module), so the texts are the same on every machine.
 
-use super::cgroup::{CgroupFacts, Tree, Wanted};
+use super::cgroup::{CgroupFacts, CgroupRequest, Tree};
 use super::container::{Request, StartOptions, plan};
 use super::mounts::CgroupTree;
 use super::show::text;
@@ -23,11 +23,11 @@ pub(super) fn planned_of(loaded: Loaded<Spec>, caller: &Facts, no_pivot: bool) -
     let config = spec::check(loaded, Path::new("/bundle"), true)?;
     let linux = config.spec.linux().as_ref();
     let facts = CgroupFacts::Unified(Tree { root: "/sys/fs/cgroup".into(), own: Some("/".into()), ..Tree::default() });
-    let wanted = Wanted {
+    let wanted = CgroupRequest {
         resources: linux.and_then(|linux| linux.resources().as_ref()),
         cgroups_path: linux.and_then(|linux| linux.cgroups_path().as_deref()),
         id: "ID",
-        ..Wanted::default()
+        ..CgroupRequest::default()
     };
     let cgroups = super::cgroup::plan(&wanted, &facts, &mut Vec::new())?;
     let options = StartOptions { no_pivot, ..StartOptions::default() };

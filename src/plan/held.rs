@@ -20,7 +20,7 @@ pub fn after_each(plan: &Plan, gate: bool) -> Vec<BTreeSet<u16>> {
 fn at_birth(plan: &Plan, gate: bool) -> impl Iterator<Item = Slot> {
     let hooks = plan.opens.iter().any(|(slot, _)| *slot == Slot::HOOK[0]);
     let hooks = [Slot::HOOK[1], Slot::HOOK[2], Slot::HOOK_START].into_iter().filter(move |_| hooks);
-    let gate = [Slot::GATE, Slot::LOCK].into_iter().filter(move |_| gate);
+    let gate = [Slot::EXEC_FIFO, Slot::STATUS_LOCK].into_iter().filter(move |_| gate);
     let network = plan.clone_spec.network_ahead.then_some(Slot::NETWORK);
     let root = plan.root.as_ref().map(|_| Slot::ROOT);
     let init = (!plan.clone_spec.join_in_intermediate.is_empty()).then_some(Slot::INIT);
@@ -128,7 +128,8 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     /// Pipes and files that lead nowhere.
-    const HARMLESS: [Slot; 6] = [Slot::GATE, Slot::LOCK, Slot::HOOK[0], Slot::HOOK[1], Slot::HOOK[2], Slot::HOOK_START];
+    const HARMLESS: [Slot; 6] =
+        [Slot::EXEC_FIFO, Slot::STATUS_LOCK, Slot::HOOK[0], Slot::HOOK[1], Slot::HOOK[2], Slot::HOOK_START];
     /// The container's own, behind the pivot.
     const OWN: [Slot; 8] =
         [Slot::ROOT, Slot::DEV, Slot::PROC, Slot::NULL, Slot::COVER, Slot::PTY, Slot::TTY, Slot::CONSOLE];

@@ -16,11 +16,11 @@ mod fmt;
 mod goldens;
 #[cfg(test)]
 mod held;
-mod hide;
 pub mod hooks;
 mod identity;
 mod idmap;
 pub mod image;
+mod masked_paths;
 pub mod mounts;
 pub mod namespaces;
 pub mod network;
@@ -110,7 +110,7 @@ pub struct CloneSpec {
     /// A helper thread creates the network namespace, the most expensive one, in parallel and brings its loopback device up;
     /// init joins it later ([`step::Step::JoinNetwork`]).
     pub network_ahead: bool,
-    /// The child shares the memory of the host half until its execve, fallback of getting a copy.
+    /// The child shares the memory of the host half until its execve, instead of getting a copy.
     pub shares_memory: bool,
     /// The child is undumpable from its clone on (`PR_SET_DUMPABLE`, proc(5)): nobody but who has `CAP_SYS_PTRACE` over it may open its
     /// `/proc/PID/{fd,root,cwd,exe,mem,environ,map_files}`. Only a caller without privileges must let its child be dumpable until
@@ -149,8 +149,6 @@ pub struct Limit {
 /// Everything that will be done.
 #[derive(Debug)]
 pub struct Plan {
-    /// The container's id.
-    pub id: String,
     /// The root that the host mounts on itself for a container without a mount namespace of its own; it lies in `ROOT`.
     pub root: Option<Str>,
     /// Network devices that the host moves.
@@ -171,8 +169,6 @@ pub struct Plan {
     pub keyring: Option<Str>,
     /// Hooks that the host runs.
     pub hooks: Hooks,
-    /// Whether the host has to take the terminal's master (a terminal in the foreground).
-    pub terminal: bool,
     /// What init does.
     pub steps: Vec<Step>,
     /// What init becomes.

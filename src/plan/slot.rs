@@ -20,13 +20,13 @@ impl Slot {
     /// The container's verified `/dev/null`.
     pub const NULL: Self = Self(6);
     /// The fifo through which `start` lets init go (`create`).
-    pub const GATE: Self = Self(7);
+    pub const EXEC_FIFO: Self = Self(7);
     /// A pidfd of the container's first process (`exec`).
     pub const INIT: Self = Self(8);
     /// The seccomp listener.
     pub const LISTENER: Self = Self(9);
     /// The locked file that says that the container is created and not started, and that takes a late failure.
-    pub const LOCK: Self = Self(10);
+    pub const STATUS_LOCK: Self = Self(10);
     /// The socket of `--console-socket`.
     pub const CONSOLE: Self = Self(11);
     /// Standard input, output and error of hooks in the container.

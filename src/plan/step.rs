@@ -1,10 +1,12 @@
-//! The steps that init walks: a closed list of primitives, each one kernel call or one small, documented fallback.
+//! The steps that init executes: a closed list of primitives, each of them one system call or one small, documented fallback.
 //!
-//! A step is complete when it is made: strings are C strings, numbers are the kernel's. What only the kernel can answer, inside
-//! the container (is the masked path a file?), is a choice within one step, and the step's doc says so.
+//! A step is complete when it is created: strings are C strings, numbers are the kernel's. A choice that depends on what the
+//! kernel answers inside the container (is the masked path a file?) is made within one step, and the step's doc says so.
+//! `text.rs` has the words of each step.
+
+mod text;
 
 use super::Mapped;
-use super::fmt::{Flags, Quoted};
 pub use super::slot::Slot;
 use crate::abi::mount::MountAttr;
 use crate::abi::ns::{Namespace, Namespaces};
@@ -12,7 +14,6 @@ use crate::sys::cred::CapSets;
 use crate::sys::task::SchedAttr;
 use crate::sys::tty::Size;
 use std::ffi::{CStr, CString};
-use std::fmt;
 
 /// A string ready for the kernel.
 pub type Str = CString;
@@ -458,184 +459,4 @@ pub enum Step {
     Signals,
     /// `execve(2)`.
     Exec,
-}
-
-impl fmt::Display for Sync {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Mapped => "mapped",
-            Self::RootMounted => "rooted",
-            Self::Limited => "limited",
-            Self::IdMapped => "ids mapped",
-            Self::Ready => "ready",
-        })
-    }
-}
-
-impl fmt::Display for Step {
-    // check: table: one line a step: how it reads in a plan and in an error
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tell(sync) => write!(f, "tell the host: {sync}"),
-            Self::Await(sync) => write!(f, "wait for the host: {sync}"),
-            Self::Setns(slot, kind) => write!(f, "setns({} namespace of slot {})", kind.name(), slot.0),
-            Self::Join(slot, kinds) => write!(f, "setns({kinds} of the process of slot {})", slot.0),
-            Self::Unshare(kinds) => write!(f, "unshare({kinds})"),
-            Self::BecomeRoot { .. } => f.write_str("become id 0 of the user namespace"),
-            Self::Session => f.write_str("setsid()"),
-            Self::Keyring(name) => write!(f, "join session keyring {}", Quoted(name)),
-            Self::Hostname(name) => write!(f, "sethostname({})", Quoted(name)),
-            Self::Domainname(name) => write!(f, "setdomainname({})", Quoted(name)),
-            Self::JoinNetwork => f.write_str("join the network namespace that was made ahead"),
-            Self::Loopback => f.write_str("bring lo up"),
-            Self::MakeCwd(path) => write!(f, "mkdir({}) if it is missing", Quoted(path)),
-            Self::Chdir { path, .. } => write!(f, "chdir({})", Quoted(path)),
-            Self::Home(uid) => write!(f, "look up HOME of uid {uid} in /etc/passwd"),
-            Self::Find => f.write_str("find the program"),
-            Self::Hook(hook) => write!(f, "{} hook {}", hook.name, hook.image),
-            Self::CloseInherited { preserve } => write!(f, "close all descriptors from {} on but slots", 3 + preserve),
-            Self::CloseFds { preserve, keep } => {
-                write!(f, "close all descriptors from {} on", 3 + preserve)?;
-                keep.iter()
-                    .enumerate()
-                    .try_for_each(|(i, slot)| write!(f, "{}{}", if i == 0 { " but slot " } else { ", " }, slot.0))
-            }
-            Self::Gate => f.write_str("wait for start"),
-            Self::Signals => f.write_str("default signals"),
-            Self::Exec => f.write_str("execve"),
-            Self::Propagate(flags) => write!(f, "mount(\"/\", {})", Flags(*flags)),
-            Self::PrivateParent(path) => write!(f, "make the mount that {} lies on private", Quoted(path)),
-            Self::OpenRoot { path, tree: None, .. } => write!(f, "bind root {}", Quoted(path)),
-            Self::OpenRoot { path, tree: Some(slot), over } => {
-                let place = if *over { " over /" } else { "" };
-                write!(f, "attach root {} (slot {}){place}", Quoted(path), slot.0)
-            }
-            Self::Chroot(path) => write!(f, "chroot({})", Quoted(path)),
-            Self::NewTree { path, .. } => write!(f, "open_tree({}, recursive, namespace)", Quoted(path)),
-            Self::CloneAhead { slot, source, recursive, .. } => {
-                write!(f, "open_tree({}{}) for slot {}", Quoted(source), recursion(*recursive), slot.0)
-            }
-            Self::TakeRoot => f.write_str("take / as the root"),
-            Self::Mount { source, fstype, target, flags, data, detached, .. } => write!(
-                f,
-                "mount({}, {}, {}, {}, {}){}",
-                Quoted(source),
-                Quoted(target),
-                Quoted(fstype),
-                Flags(*flags),
-                Quoted(data),
-                Beside(detached.as_deref())
-            ),
-            Self::MountCgroup { target, flags, own: false, bind: Some(bind), .. } => {
-                write!(f, "bind({}, {}, {})", Quoted(bind), Quoted(target), Flags(*flags))
-            }
-            Self::MountCgroup { target, flags, data, .. } => {
-                write!(f, "mount(\"cgroup\", {}, \"cgroup2\", {}, {})", Quoted(target), Flags(*flags), Quoted(data))
-            }
-            Self::Remount { target, flags, data } => {
-                write!(f, "remount({}, {}, {})", Quoted(target), Flags(*flags), Quoted(data))
-            }
-            Self::Clone { source, recursive, .. } => {
-                write!(f, "open_tree({}{})", Quoted(source), if *recursive { ", recursive" } else { "" })
-            }
-            Self::CloneInside { source, recursive } => {
-                write!(f, "open_tree(root {}{})", Quoted(source), if *recursive { ", recursive" } else { "" })
-            }
-            Self::Take { slot, source } => write!(f, "take the tree of {} (slot {})", Quoted(source), slot.0),
-            Self::IdMap { mapped, by_host, .. } => {
-                write!(f, "{mapped}{}", if *by_host { " by the host" } else { "" })
-            }
-            Self::Attr { slot: Slot::TREE, attr, recursive } => {
-                write!(f, "mount_setattr({attr}{})", recursion(*recursive))
-            }
-            Self::Attr { slot, attr, recursive } => {
-                write!(f, "mount_setattr(slot {}, {attr}{})", slot.0, recursion(*recursive))
-            }
-            Self::AttrKeepLocked { attr, .. } => write!(f, "mount_setattr({attr}) keeping locked flags"),
-            Self::Attach { target, .. } => write!(f, "move_mount({})", Quoted(target)),
-            Self::AttrAt { target, attr, then, .. } => {
-                write!(f, "mount_setattr({}, {attr})", Quoted(target))?;
-                match then {
-                    Some((attr, recursive)) => write!(f, " and ({attr}{})", recursion(*recursive)),
-                    None => Ok(()),
-                }
-            }
-            Self::Link { path, target, .. } => write!(f, "symlink({}, {})", Quoted(target), Quoted(path)),
-            Self::LinkTo { name, target } => {
-                write!(f, "symlink({}, {}) if it exists", Quoted(target), Quoted(name))
-            }
-            Self::OpenDev => f.write_str("open /dev"),
-            Self::Node { path, mode, device, .. } => {
-                write!(f, "mknod({}, {mode:#o}, {}:{})", Quoted(path), libc::major(*device), libc::minor(*device))
-            }
-            Self::Unlink { path, .. } => write!(f, "unlink({})", Quoted(path)),
-            Self::Pivot { cut } => write!(f, "pivot_root(){}", if *cut { ", cut the old root off" } else { "" }),
-            Self::EnterRoot => f.write_str("chroot to the root"),
-            Self::UnmountOrCover { path, shared: false } => write!(f, "unmount or cover {}", Quoted(path)),
-            Self::UnmountOrCover { path, shared: true } => write!(f, "cover {}", Quoted(path)),
-            Self::MoveRoot => f.write_str("move the root over / and chroot"),
-            Self::OpenProc => f.write_str("open a procfs"),
-            Self::WriteProc { file, value } => {
-                write!(f, "write {} to /proc/{}", Quoted(value), file.to_string_lossy())
-            }
-            Self::ReadonlyRoot => f.write_str("make / read-only"),
-            Self::ReadonlyPath { path } => write!(f, "make {} read-only", Quoted(path)),
-            Self::Mask { path, .. } => write!(f, "mask {}", Quoted(path)),
-            Self::OpenTerminal { .. } => f.write_str("open a terminal from /dev/pts/ptmx"),
-            Self::BindConsole => f.write_str("bind the terminal on /dev/console"),
-            Self::SendTerminal { socket: true } => f.write_str("send the terminal to the console socket"),
-            Self::SendTerminal { socket: false } => f.write_str("send the terminal to the host"),
-            Self::TakeTerminal(_) => f.write_str("make the terminal the controlling one"),
-            Self::OwnStdio(uid) => write!(f, "give stdio to uid {uid}"),
-            Self::Limit { name, soft, hard, .. } => write!(f, "prlimit({name}, {soft}, {hard})"),
-            Self::Scheduler(attr, policy) => {
-                write!(f, "sched_setattr({policy}, nice {}, priority {})", attr.nice, attr.priority)
-            }
-            Self::IoPriority(class, level) => write!(f, "ioprio_set(class {class}, level {level})"),
-            Self::Affinity(_) => f.write_str("sched_setaffinity()"),
-            Self::MemoryPolicy(mode, _) => write!(f, "set_mempolicy({mode:#x})"),
-            Self::Personality(persona) => write!(f, "personality({persona:#x})"),
-            Self::Undumpable => f.write_str("prctl(PR_SET_DUMPABLE, 0)"),
-            Self::NoNewPrivs => f.write_str("prctl(PR_SET_NO_NEW_PRIVS)"),
-            Self::Bound(keep) => write!(f, "bound capabilities to {keep:#x}"),
-            Self::KeepCaps(on) => write!(f, "prctl(PR_SET_KEEPCAPS, {})", u8::from(*on)),
-            Self::Groups(groups) => write!(f, "setgroups({groups:?})"),
-            Self::Gid(gid) => write!(f, "setresgid({gid})"),
-            Self::Uid(uid) => write!(f, "setresuid({uid})"),
-            Self::Caps(sets) => write!(
-                f,
-                "capset(effective {:#x}, permitted {:#x}, inheritable {:#x})",
-                sets.effective, sets.permitted, sets.inheritable
-            ),
-            Self::Ambient(set) => write!(f, "ambient capabilities {set:#x}"),
-            Self::Umask(mask) => write!(f, "umask({mask:#o})"),
-            Self::Seccomp { program, flags, .. } => {
-                write!(f, "seccomp({} instructions, flags {flags:#x})", program.len())
-            }
-        }
-    }
-}
-
-/// What `fsmount(2)` does beside `mount(2)`.
-struct Beside<'a>(Option<&'a Detached>);
-
-impl fmt::Display for Beside<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(detached) = self.0 else { return Ok(()) };
-        if detached.copy_up {
-            f.write_str(" with a copy of what is below")?;
-        }
-        detached
-            .attrs
-            .iter()
-            .try_for_each(|(attr, recursive)| write!(f, ", mount_setattr({attr}{})", recursion(*recursive)))?;
-        match detached.keep {
-            Some(slot) => write!(f, ", slot {}", slot.0),
-            None => Ok(()),
-        }
-    }
-}
-
-fn recursion(on: bool) -> &'static str {
-    if on { ", recursive" } else { "" }
 }

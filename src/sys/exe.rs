@@ -25,13 +25,13 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 /// Our process, ready to be moved onto another mount of its executable.
 #[derive(Debug)]
 #[must_use = "nothing is protected before it is finished"]
-pub struct Seal {
+pub struct Movable {
     movable: bool,
 }
 
 /// How far the protection of our executable has come.
 #[derive(Debug)]
-#[must_use = "nothing is protected before `finish`"]
+#[must_use = "nothing is protected before `apply`"]
 pub enum ExeProtection {
     /// Our process can be moved onto the read-only mount.
     Prepared {
@@ -49,7 +49,7 @@ pub enum ExeProtection {
     },
 }
 
-impl Seal {
+impl Movable {
     /// To be called while there is one thread. Finds out whether our program can be moved, and replaces its writable part by
     /// an anonymous copy.
     pub fn prepare() -> Self {
@@ -66,7 +66,7 @@ impl Seal {
     /// # Errors
     /// The kernel's answer when both ways fail. `ENOEXEC`: we were started through a dynamic loader, so a second execution
     /// would be the loader's.
-    pub fn view(self) -> Answer<ExeProtection> {
+    pub fn open_protection(self) -> Answer<ExeProtection> {
         match if self.movable { view() } else { Err(Errno::EINVAL) } {
             Ok(view) => Ok(view),
             Err(_) if out_of_reach() => Ok(ExeProtection::NONE),
@@ -86,7 +86,7 @@ impl ExeProtection {
     ///
     /// # Errors
     /// The kernel's answer.
-    pub fn finish(self) -> Answer<Self> {
+    pub fn apply(self) -> Answer<Self> {
         let Self::Prepared { tree, binary } = self else { return Ok(self) };
         constant().try_for_each(|segment| remap(&segment, binary.as_fd()))?;
         become_exe(binary.as_fd())?;

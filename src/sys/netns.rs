@@ -9,14 +9,14 @@
 use super::marks::now;
 use super::task::{self, Latch};
 use super::{Answer, Errno, file, net, ns, spawn};
-use crate::abi::ns::{Namespace, Namespaces};
+use crate::abi::ns::Namespace;
 use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 /// What failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused {
+pub struct NetnsError {
     /// The namespace was created, but its loopback device could not be brought up.
     pub loopback: bool,
     /// The kernel's answer.
@@ -24,10 +24,10 @@ pub struct Refused {
 }
 
 /// The namespace.
-pub type Made = Result<OwnedFd, Refused>;
+pub type NetnsResult = Result<OwnedFd, NetnsError>;
 
 /// How the namespace is sent to an init that was spawned before it existed.
-pub type Send = fn(socket: BorrowedFd<'_>, made: Made);
+pub type Send = fn(socket: BorrowedFd<'_>, made: NetnsResult);
 
 /// The helper thread, as the host half knows it. Both write to it, so everything in it is atomic.
 #[derive(Debug)]
@@ -69,13 +69,13 @@ impl NetnsThread {
     /// Makes sure that the thread runs. The kernel may have queued it behind us although another CPU is idle (some
     /// schedulers pack threads on purpose, to let CPUs sleep): if it has not started by now, we wait until it runs, and it
     /// moves to another CPU.
-    pub fn run(&self) {
+    pub fn wait_until_running(&self) {
         self.running.wait();
     }
 
     /// Registers the socket over which the namespace is to be sent to an init that is about to be spawned. Returns `Some` if
     /// the thread has finished already, or failed: then nothing will be sent.
-    pub fn request_over(&self, socket: BorrowedFd<'_>) -> Option<Made> {
+    pub fn request_over(&self, socket: BorrowedFd<'_>) -> Option<NetnsResult> {
         self.socket.store(socket.as_raw_fd(), Ordering::Release);
         match self.state.compare_exchange(Self::MAKING, Self::REQUESTED, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) | Err(Self::REQUESTED) => None,
@@ -87,7 +87,7 @@ impl NetnsThread {
     ///
     /// # Errors
     /// What failed.
-    pub fn wait(&self) -> Made {
+    pub fn wait(&self) -> NetnsResult {
         self.join();
         self.made(self.state.load(Ordering::Acquire))
     }
@@ -111,16 +111,16 @@ impl NetnsThread {
         Some(self.errno.load(Ordering::Acquire)).filter(|errno| made && *errno > 0).map(Errno::from_raw)
     }
 
-    fn made(&self, state: u32) -> Made {
+    fn made(&self, state: u32) -> NetnsResult {
         match state {
             Self::DONE => match self.fd.swap(-1, Ordering::AcqRel) {
-                -1 => Err(Refused { loopback: false, errno: Errno::EBADF }),
+                -1 => Err(NetnsError { loopback: false, errno: Errno::EBADF }),
                 // SAFETY: the thread has stored an open descriptor there, and it is taken once.
                 fd => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
             },
             state => {
                 let errno = Errno::from_raw(self.errno.load(Ordering::Acquire));
-                Err(Refused { loopback: state == Self::NO_LOOPBACK, errno })
+                Err(NetnsError { loopback: state == Self::NO_LOOPBACK, errno })
             }
         }
     }
@@ -131,13 +131,11 @@ impl NetnsThread {
         }
     }
 
-    fn make(&self) -> Result<OwnedFd, Refused> {
-        let mut network = Namespaces::default();
-        network.insert(Namespace::Network);
+    fn make(&self) -> Result<OwnedFd, NetnsError> {
         self.note_time(0);
-        ns::unshare(network).map_err(|errno| Refused { loopback: false, errno })?;
+        ns::unshare(Namespace::Network.into()).map_err(|errno| NetnsError { loopback: false, errno })?;
         self.note_time(1);
-        let socket = net::control().map_err(|errno| Refused { loopback: true, errno })?;
+        let socket = net::control().map_err(|errno| NetnsError { loopback: true, errno })?;
         let up = net::loopback_up(socket.as_fd());
         self.note_time(2);
         let made = match up {
@@ -149,7 +147,7 @@ impl NetnsThread {
             }
             Err(errno) => Err(errno),
         };
-        let made = made.map_err(|errno| Refused { loopback: true, errno });
+        let made = made.map_err(|errno| NetnsError { loopback: true, errno });
         // process exit closes it
         std::mem::forget(socket);
         made

@@ -69,7 +69,7 @@ impl ReadyFlag {
 
     /// Sets it. Returns whether the other side waits at the socket already, and needs a message.
     #[must_use]
-    pub fn say(&self) -> bool {
+    pub fn set(&self) -> bool {
         self.0.swap(Self::SET, Ordering::AcqRel) == Self::WAITED_FOR
     }
 

@@ -253,13 +253,13 @@ fn a_file_that_is_not_there_may_be_no_loss() {
         value: "1".into(),
         field: "linux.resources.x".into(),
         absent,
-        again: false,
+        retry_on_einval: false,
     };
     let limit = |absent| bench.made.limit(&CgroupPlan { writes: vec![write(absent)], ..bench.plan.clone() });
     limit(Absent::Skip).unwrap();
     let error = limit(Absent::Fail).unwrap_err().to_string();
     assert!(error.starts_with("linux.resources.x: ") && error.contains("write cgroup.no.such \"1\""), "{error}");
-    let instead = |value: &str| Absent::Instead { file: "cgroup.procs".into(), value: value.to_owned() };
+    let instead = |value: &str| Absent::Fallback { file: "cgroup.procs".into(), value: value.to_owned() };
     let error = limit(instead("x")).unwrap_err().to_string();
     assert!(error.contains("write cgroup.procs \"x\": invalid argument"), "{error}");
 }

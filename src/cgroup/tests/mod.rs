@@ -8,7 +8,7 @@ mod systemd;
 mod walk;
 
 use super::*;
-use crate::plan::cgroup::{CgroupFacts, Wanted, plan};
+use crate::plan::cgroup::{CgroupFacts, CgroupRequest, plan};
 use oci_spec::runtime::LinuxResources;
 use std::io::Write as _;
 use std::path::Path;
@@ -39,8 +39,12 @@ impl Bench {
         let name = format!("onggi-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let (path, scratch) = (format!("/{name}/c"), std::env::temp_dir().join(name));
         std::fs::create_dir(&scratch).unwrap();
-        let wanted =
-            Wanted { resources: Some(&resources), cgroups_path: Some(Path::new(&path)), id: "c", ..Wanted::default() };
+        let wanted = CgroupRequest {
+            resources: Some(&resources),
+            cgroups_path: Some(Path::new(&path)),
+            id: "c",
+            ..CgroupRequest::default()
+        };
         let plan = plan(&wanted, &facts, &mut Vec::new()).inspect_err(|_| std::fs::remove_dir(&scratch).unwrap())?;
         let made = make(&plan).unwrap();
         Ok(Self { made, plan, facts, children: Vec::new(), scratch })

@@ -1,7 +1,7 @@
 //! The systemd driver against the systemd of this machine; where none runs, that its absence is said.
 
 use super::super::*;
-use crate::plan::cgroup::{Wanted, limits, plan};
+use crate::plan::cgroup::{CgroupRequest, limits, plan};
 use oci_spec::runtime::LinuxResources;
 use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
@@ -34,11 +34,11 @@ impl Scoped {
         let unit = format!("test{}-{name}.scope", std::process::id());
         let path = format!(":test{}:{name}", std::process::id());
         let resources: LinuxResources = serde_json::from_str(resources).unwrap();
-        let wanted = Wanted {
+        let wanted = CgroupRequest {
             resources: Some(&resources),
             cgroups_path: Some(Path::new(&path)),
             driver: Driver::Systemd,
-            ..Wanted::default()
+            ..CgroupRequest::default()
         };
         let plan = plan(&wanted, &facts(false).unwrap(), &mut Vec::new()).unwrap();
         let made = match make(&plan) {
@@ -195,7 +195,8 @@ fn an_update_is_told_to_systemd() {
 fn a_used_name_is_refused() {
     let Some(scoped) = Scoped::new("used") else { return };
     let path = format!(":test{}:used", std::process::id());
-    let wanted = Wanted { cgroups_path: Some(Path::new(&path)), driver: Driver::Systemd, ..Wanted::default() };
+    let wanted =
+        CgroupRequest { cgroups_path: Some(Path::new(&path)), driver: Driver::Systemd, ..CgroupRequest::default() };
     let plan = plan(&wanted, &facts(false).unwrap(), &mut Vec::new()).unwrap();
     let error = make(&plan).unwrap_err().to_string();
     assert_eq!(error, "container's cgroup is not empty: 1 process(es) found");
@@ -207,11 +208,11 @@ fn properties_of_annotations_arrive() {
     let Some(_) = Scoped::new("first") else { return };
     let path = format!(":test{}:annotated", std::process::id());
     let annotations = [("org.systemd.property.TimeoutStopSec".to_owned(), "7".to_owned())].into();
-    let wanted = Wanted {
+    let wanted = CgroupRequest {
         cgroups_path: Some(Path::new(&path)),
         annotations: Some(&annotations),
         driver: Driver::Systemd,
-        ..Wanted::default()
+        ..CgroupRequest::default()
     };
     let plan = plan(&wanted, &facts(false).unwrap(), &mut Vec::new()).unwrap();
     let made = make(&plan).unwrap();
@@ -233,12 +234,12 @@ fn as_a_user() {
     }
     let resources: LinuxResources = serde_json::from_str(r#"{"pids":{"limit":20}}"#).unwrap();
     let path = ":usertest:scope";
-    let wanted = Wanted {
+    let wanted = CgroupRequest {
         resources: Some(&resources),
         cgroups_path: Some(Path::new(path)),
         driver: Driver::Systemd,
         rootless: Rootless::Yes,
-        ..Wanted::default()
+        ..CgroupRequest::default()
     };
     let plan = plan(&wanted, &facts(false).unwrap(), &mut Vec::new()).unwrap();
     let made = make(&plan).unwrap();

@@ -6,7 +6,7 @@ use crate::cli::Global;
 use crate::cmd::prepare::rootless;
 use crate::error::{Context, Error, Result};
 use crate::log::Log;
-use crate::plan::cgroup::{Wanted, plan, wants_own};
+use crate::plan::cgroup::{CgroupRequest, plan, wants_own};
 use crate::state::Dir;
 use crate::sys::{Errno, proc, signal};
 use nix::unistd::Pid;
@@ -45,7 +45,7 @@ pub(super) fn delete(global: &Global, id: &str, dir: &Dir, why: &Error, log: &Lo
 
 /// The cgroup of a container whose bundle names none.
 fn usual(global: &Global, id: &str) -> Result<Cgroup> {
-    let wanted = Wanted {
+    let wanted = CgroupRequest {
         resources: None,
         cgroups_path: None,
         annotations: None,

@@ -4,7 +4,7 @@
 //! container has. v1 understands a list of exceptions only; the program means exactly what the rules say: for each of
 //! read, write and mknod the last rule that fits decides.
 
-use super::{Absent, CgroupFacts, Home, Write};
+use super::{Absent, CgroupFacts, Version, Write};
 use crate::error::{Error, Result};
 use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 use std::borrow::Cow;
@@ -69,13 +69,13 @@ const DEFAULTS: [Rule; 11] = [
 /// Plans the filter.
 pub(super) fn plan(list: &[LinuxDeviceCgroup], facts: &CgroupFacts) -> Result<Devices> {
     let rules = rules(list)?;
-    match facts.home("devices", "devices") {
-        Home::V1 => v1(&rules).map(Devices::V1),
+    match facts.version("devices", "devices") {
+        Version::V1 => v1(&rules).map(Devices::V1),
         // in a hybrid world the tree does not list it: it is no controller there
-        Home::V2 | Home::Nowhere if facts.tree().is_some() => {
+        Version::V2 | Version::Nowhere if facts.tree().is_some() => {
             Ok(bpf(&rules)?.map_or(Devices::Unrestricted, Devices::Bpf))
         }
-        Home::V2 | Home::Nowhere => Err(Error::msg("mountpoint for devices not found")
+        Version::V2 | Version::Nowhere => Err(Error::msg("mountpoint for devices not found")
             .with_hint("without the devices controller of cgroup v1 or a cgroup2 mount no device rule would hold")),
     }
 }
@@ -187,7 +187,7 @@ fn v1(rules: &[Rule]) -> Result<Vec<Write>> {
         value,
         field: Cow::Borrowed("linux.resources.devices"),
         absent: Absent::Fail,
-        again: false,
+        retry_on_einval: false,
     };
     let mut writes = vec![write(allow_all, "a".to_owned())];
     writes.extend(exceptions.iter().map(|(node, access)| write(!allow_all, spell(node, *access))));

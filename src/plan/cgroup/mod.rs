@@ -86,7 +86,7 @@ impl Hierarchy {
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wanted<'a> {
+pub struct CgroupRequest<'a> {
     /// `linux.resources`.
     pub resources: Option<&'a LinuxResources>,
     /// `linux.cgroupsPath`.
@@ -123,7 +123,7 @@ pub enum Absent {
     /// Nothing: without the file the wish is met anyway.
     Skip,
     /// Write this value into that file in its place.
-    Instead {
+    Fallback {
         /// The other file.
         file: Cow<'static, str>,
         /// What to write there.
@@ -146,7 +146,7 @@ pub struct Write {
     pub absent: Absent,
     /// If the kernel answers `EINVAL`, try again after the writes that follow: two limits of which one bounds the other
     /// can be raised in one order and lowered in the other only.
-    pub again: bool,
+    pub retry_on_einval: bool,
 }
 
 impl fmt::Display for Write {
@@ -212,7 +212,7 @@ pub struct CgroupPlan {
 ///
 /// # Errors
 /// Values that mean nothing, or that the machine's hierarchies can't hold.
-pub fn plan(wanted: &Wanted<'_>, facts: &CgroupFacts, notes: &mut Vec<String>) -> Result<CgroupPlan> {
+pub fn plan(wanted: &CgroupRequest<'_>, facts: &CgroupFacts, notes: &mut Vec<String>) -> Result<CgroupPlan> {
     let empty = LinuxResources::default();
     let resources = wanted.resources.unwrap_or(&empty);
     if wanted.driver == Driver::Disabled {
@@ -305,7 +305,7 @@ fn asks_for_limits(r: &LinuxResources) -> bool {
 
 /// Which world holds a controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Home {
+enum Version {
     V1,
     V2,
     /// No hierarchy that we could know of has it.
@@ -323,15 +323,15 @@ impl CgroupFacts {
     }
 
     /// Where a controller lives; `v1` and `v2` are its names in the two worlds.
-    fn home(&self, v1: &str, v2: &str) -> Home {
+    fn version(&self, v1: &str, v2: &str) -> Version {
         match self {
             // which controllers are there is found out by writing
-            Self::Unified(_) => Home::V2,
+            Self::Unified(_) => Version::V2,
             Self::Legacy { hierarchies, .. } if hierarchies.iter().any(|h| h.controllers.iter().any(|c| c == v1)) => {
-                Home::V1
+                Version::V1
             }
-            Self::Legacy { unified: Some(tree), .. } if tree.controllers.iter().any(|c| c == v2) => Home::V2,
-            Self::Legacy { .. } => Home::Nowhere,
+            Self::Legacy { unified: Some(tree), .. } if tree.controllers.iter().any(|c| c == v2) => Version::V2,
+            Self::Legacy { .. } => Version::Nowhere,
         }
     }
 }
@@ -358,7 +358,7 @@ impl Limits<'_> {
             value: value.to_string(),
             field: field.into(),
             absent: Absent::Fail,
-            again: false,
+            retry_on_einval: false,
         };
         let at = self.plan.writes.len();
         self.plan.writes.push(write);

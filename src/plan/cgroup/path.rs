@@ -2,7 +2,7 @@
 //!
 //! Pure.
 
-use super::{CgroupFacts, Driver, Hierarchy, Tree, Wanted};
+use super::{CgroupFacts, CgroupRequest, Driver, Hierarchy, Tree};
 use crate::error::{Error, Result};
 use crate::spec::clean;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// Whether the place depends on our own cgroup, which is then worth a look into `/proc/self/cgroup`.
 #[must_use]
-pub fn wants_own(wanted: &Wanted<'_>) -> bool {
+pub fn wants_own(wanted: &CgroupRequest<'_>) -> bool {
     wanted.driver == Driver::Cgroupfs && !wanted.cgroups_path.is_some_and(Path::is_absolute)
 }
 

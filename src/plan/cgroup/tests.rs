@@ -44,9 +44,9 @@ fn shown(json: &str, facts: &CgroupFacts) -> String {
             let absent = match &write.absent {
                 Absent::Fail => String::new(),
                 Absent::Skip => " or skip".to_owned(),
-                Absent::Instead { file, value } => format!(" or {file} = {value}"),
+                Absent::Fallback { file, value } => format!(" or {file} = {value}"),
             };
-            let again = if write.again { " again" } else { "" };
+            let again = if write.retry_on_einval { " again" } else { "" };
             format!("{} = {}{absent}{again}", write.file, write.value)
         })
         .collect();
@@ -356,7 +356,7 @@ fn hybrid_writes_where_the_controller_is() {
 fn a_whole_plan() {
     let resources: LinuxResources =
         serde_json::from_str(r#"{"cpu":{"cpus":"0","shares":1024},"pids":{"limit":3}}"#).unwrap();
-    let wanted = |rootless, path, resources| Wanted {
+    let wanted = |rootless, path, resources| CgroupRequest {
         resources,
         cgroups_path: path,
         annotations: None,
@@ -368,7 +368,7 @@ fn a_whole_plan() {
     let some = Some(&resources);
     let path = Some(Path::new("/a"));
     let v1 = legacy(V1, &[]);
-    let planned = |wanted: &Wanted<'_>| plan(wanted, &v1, &mut Vec::new()).unwrap();
+    let planned = |wanted: &CgroupRequest<'_>| plan(wanted, &v1, &mut Vec::new()).unwrap();
 
     // a v1 cpuset must be set before a process can enter
     let whole = planned(&wanted(Rootless::No, path, some));
@@ -383,7 +383,7 @@ fn a_whole_plan() {
     assert_eq!(planned(&wanted(Rootless::Yes, None, None)).permission, Permission::Optional);
 
     let mut notes = Vec::new();
-    let disabled = Wanted { driver: Driver::Disabled, ..wanted(Rootless::No, path, some) };
+    let disabled = CgroupRequest { driver: Driver::Disabled, ..wanted(Rootless::No, path, some) };
     assert_eq!(
         plan(&disabled, &v1, &mut notes).unwrap(),
         CgroupPlan { driver: Driver::Disabled, ..CgroupPlan::default() }

@@ -6,7 +6,7 @@
 
 use super::devices::Allowed;
 use super::property::{Property, Value, optional, property};
-use super::{CgroupFacts, Home, Rootless, Wanted, v2, variant};
+use super::{CgroupFacts, CgroupRequest, Rootless, Version, v2, variant};
 use crate::error::{Error, Result};
 use oci_spec::runtime::{LinuxCpu, LinuxResources};
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ pub struct Unit {
 
 /// Plans the unit.
 pub(super) fn plan(
-    wanted: &Wanted<'_>,
+    wanted: &CgroupRequest<'_>,
     facts: &CgroupFacts,
     allowed: &Allowed,
     resources: &LinuxResources,
@@ -74,13 +74,13 @@ pub(super) fn plan(
 }
 
 /// `SLICE:PREFIX:NAME`.
-struct Place {
+struct UnitName {
     slice: String,
     prefix: String,
     name: String,
 }
 
-impl Place {
+impl UnitName {
     fn is_slice(&self) -> bool {
         self.name.ends_with(".slice")
     }
@@ -90,11 +90,11 @@ impl Place {
     }
 }
 
-fn place(cgroups_path: Option<&Path>, id: &str, rootless: bool) -> Result<Place> {
+fn place(cgroups_path: Option<&Path>, id: &str, rootless: bool) -> Result<UnitName> {
     let default = if rootless { "user.slice" } else { "system.slice" };
     let path = cgroups_path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
     if path.is_empty() {
-        return Ok(Place { slice: default.to_owned(), prefix: "onggi".to_owned(), name: id.to_owned() });
+        return Ok(UnitName { slice: default.to_owned(), prefix: "onggi".to_owned(), name: id.to_owned() });
     }
     let parts: Vec<&str> = path.split(':').collect();
     let [slice, prefix, name] = parts.as_slice() else {
@@ -110,7 +110,7 @@ fn place(cgroups_path: Option<&Path>, id: &str, rootless: bool) -> Result<Place>
         return Err(Error::spec("linux.cgroupsPath", format!("{wrong:?} can't be part of a unit's name")));
     }
     let slice = if slice.is_empty() { default } else { slice };
-    Ok(Place { slice: slice.to_owned(), prefix: (*prefix).to_owned(), name: (*name).to_owned() })
+    Ok(UnitName { slice: slice.to_owned(), prefix: (*prefix).to_owned(), name: (*name).to_owned() })
 }
 
 /// The directories of a slice: `a-b.slice` lies in `a.slice`. Relative.
@@ -162,7 +162,7 @@ pub(super) fn limits(r: &LinuxResources, facts: &CgroupFacts) -> Result<Vec<Prop
     if let Some(cpu) = r.cpu() {
         processor(cpu, is_v2, &mut out)?;
     }
-    if let Some(pids) = r.pids().filter(|_| facts.home("pids", "pids") != Home::Nowhere) {
+    if let Some(pids) = r.pids().filter(|_| facts.version("pids", "pids") != Version::Nowhere) {
         let limit = if pids.limit() < 0 { NO_LIMIT } else { pids.limit().max(1).unsigned_abs() };
         out.push(property("TasksMax", Value::U64(limit)));
     }

@@ -2,7 +2,7 @@
 //!
 //! Pure. Values that only v1 knows are written here and, where the controller lives in the v2 tree, said to be ignored.
 
-use super::{Absent, Home, Limits, nowhere};
+use super::{Absent, Limits, Version, nowhere};
 use crate::error::{Error, Result};
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, LinuxResources, LinuxThrottleDevice};
 
@@ -13,41 +13,41 @@ pub(super) fn writes(r: &LinuxResources, out: &mut Limits<'_>) -> Result<()> {
     let facts = out.facts;
     if let Some(memory) = r.memory() {
         old_memory(memory, out);
-        match facts.home("memory", "memory") {
-            Home::V1 => self::memory(memory, out)?,
-            Home::V2 => memory_without_v2(memory, out),
-            Home::Nowhere if has_memory_limit(memory) => return Err(nowhere("memory")),
-            Home::Nowhere => {}
+        match facts.version("memory", "memory") {
+            Version::V1 => self::memory(memory, out)?,
+            Version::V2 => memory_without_v2(memory, out),
+            Version::Nowhere if has_memory_limit(memory) => return Err(nowhere("memory")),
+            Version::Nowhere => {}
         }
     }
     if let Some(cpu) = r.cpu() {
         if *cpu != cpus_only(cpu) {
-            match facts.home("cpu", "cpu") {
-                Home::V1 => self::cpu(cpu, out)?,
-                Home::V2 => cpu_without_v2(cpu, out),
-                Home::Nowhere => return Err(nowhere("cpu")),
+            match facts.version("cpu", "cpu") {
+                Version::V1 => self::cpu(cpu, out)?,
+                Version::V2 => cpu_without_v2(cpu, out),
+                Version::Nowhere => return Err(nowhere("cpu")),
             }
         }
         if cpu.cpus().is_some() || cpu.mems().is_some() {
-            match facts.home("cpuset", "cpuset") {
-                Home::V1 => cpuset(cpu, "cpuset", out),
-                Home::V2 => {}
-                Home::Nowhere => return Err(nowhere("cpuset")),
+            match facts.version("cpuset", "cpuset") {
+                Version::V1 => cpuset(cpu, "cpuset", out),
+                Version::V2 => {}
+                Version::Nowhere => return Err(nowhere("cpuset")),
             }
         }
     }
     if let Some(pids) = r.pids() {
-        match facts.home("pids", "pids") {
-            Home::V1 => self::pids(pids.limit(), "pids", out),
-            Home::V2 => {}
-            Home::Nowhere => return Err(nowhere("pids")),
+        match facts.version("pids", "pids") {
+            Version::V1 => self::pids(pids.limit(), "pids", out),
+            Version::V2 => {}
+            Version::Nowhere => return Err(nowhere("pids")),
         }
     }
     if let Some(io) = r.block_io().as_ref().filter(|io| **io != LinuxBlockIo::default()) {
-        match facts.home("blkio", "io") {
-            Home::V1 => block_io(io, out),
-            Home::V2 => block_io_without_v2(io, out),
-            Home::Nowhere => return Err(nowhere("blkio")),
+        match facts.version("blkio", "io") {
+            Version::V1 => block_io(io, out),
+            Version::V2 => block_io_without_v2(io, out),
+            Version::Nowhere => return Err(nowhere("blkio")),
         }
     }
     rest(r, out)
@@ -56,17 +56,17 @@ pub(super) fn writes(r: &LinuxResources, out: &mut Limits<'_>) -> Result<()> {
 fn rest(r: &LinuxResources, out: &mut Limits<'_>) -> Result<()> {
     let facts = out.facts;
     if r.hugepage_limits().as_ref().is_some_and(|l| !l.is_empty()) {
-        match facts.home("hugetlb", "hugetlb") {
-            Home::V1 => hugetlb(r, "hugetlb", out)?,
-            Home::V2 => {}
-            Home::Nowhere => return Err(nowhere("hugetlb")),
+        match facts.version("hugetlb", "hugetlb") {
+            Version::V1 => hugetlb(r, "hugetlb", out)?,
+            Version::V2 => {}
+            Version::Nowhere => return Err(nowhere("hugetlb")),
         }
     }
     if r.rdma().as_ref().is_some_and(|l| !l.is_empty()) {
-        match facts.home("rdma", "rdma") {
-            Home::V1 => rdma(r, "rdma", out),
-            Home::V2 => {}
-            Home::Nowhere => return Err(nowhere("rdma")),
+        match facts.version("rdma", "rdma") {
+            Version::V1 => rdma(r, "rdma", out),
+            Version::V2 => {}
+            Version::Nowhere => return Err(nowhere("rdma")),
         }
     }
     r.network().as_ref().map_or(Ok(()), |network| self::network(network, out))
@@ -112,7 +112,7 @@ fn memory(memory: &LinuxMemory, out: &mut Limits<'_>) -> Result<()> {
     let swap = memory.swap().filter(|v| *v != 0);
     if let Some(limit) = limit {
         let follows = swap.is_some() || limit == -1;
-        out.write("memory", "memory.limit_in_bytes", limit, "linux.resources.memory.limit").again = follows;
+        out.write("memory", "memory.limit_in_bytes", limit, "linux.resources.memory.limit").retry_on_einval = follows;
     }
     match (limit, swap) {
         (_, Some(swap)) => {
@@ -156,7 +156,8 @@ fn cpu_without_v2(cpu: &LinuxCpu, out: &mut Limits<'_>) {
 fn cpu(cpu: &LinuxCpu, out: &mut Limits<'_>) -> Result<()> {
     let runtime = cpu.realtime_runtime().filter(|v| *v != 0);
     if let Some(period) = cpu.realtime_period().filter(|v| *v != 0) {
-        out.write("cpu", "cpu.rt_period_us", period, "linux.resources.cpu.realtimePeriod").again = runtime.is_some();
+        out.write("cpu", "cpu.rt_period_us", period, "linux.resources.cpu.realtimePeriod").retry_on_einval =
+            runtime.is_some();
     }
     if let Some(runtime) = runtime {
         out.write("cpu", "cpu.rt_runtime_us", runtime, "linux.resources.cpu.realtimeRuntime");
@@ -170,15 +171,15 @@ fn cpu(cpu: &LinuxCpu, out: &mut Limits<'_>) -> Result<()> {
             return Err(Error::spec("linux.resources.cpu.shares", "the maximum allowed cpu-shares is 262144"));
         }
         let write = out.write("cpu", "cpu.shares", shares, "linux.resources.cpu.shares");
-        write.again = cpu.idle().is_some();
+        write.retry_on_einval = cpu.idle().is_some();
     }
     let quota = cpu.quota().filter(|v| *v != 0);
     if let Some(period) = cpu.period().filter(|v| *v != 0) {
-        out.write("cpu", "cpu.cfs_period_us", period, "linux.resources.cpu.period").again = quota.is_some();
+        out.write("cpu", "cpu.cfs_period_us", period, "linux.resources.cpu.period").retry_on_einval = quota.is_some();
     }
     if let Some(burst) = cpu.burst() {
         let write = out.write("cpu", "cpu.cfs_burst_us", burst, "linux.resources.cpu.burst");
-        write.again = quota.is_some();
+        write.retry_on_einval = quota.is_some();
     }
     if let Some(quota) = quota {
         out.write("cpu", "cpu.cfs_quota_us", quota, "linux.resources.cpu.quota");
@@ -240,7 +241,7 @@ fn block_io(io: &LinuxBlockIo, out: &mut Limits<'_>) {
 
 fn bfq_or(out: &mut Limits<'_>, bfq: &'static str, plain: &'static str, value: String, field: String) {
     let write = out.write("blkio", bfq, &value, format!("linux.resources.blockIO.{field}"));
-    write.absent = Absent::Instead { file: plain.into(), value };
+    write.absent = Absent::Fallback { file: plain.into(), value };
 }
 
 /// One of the four kinds of throttle, with its names.
@@ -324,20 +325,20 @@ pub(super) fn rdma(r: &LinuxResources, hierarchy: &'static str, out: &mut Limits
 fn network(network: &LinuxNetwork, out: &mut Limits<'_>) -> Result<()> {
     let facts = out.facts;
     if let Some(class) = network.class_id().filter(|v| *v != 0) {
-        match facts.home("net_cls", "") {
-            Home::V1 => drop(out.write("net_cls", "net_cls.classid", class, "linux.resources.network.classID")),
-            Home::V2 => out.ignored("network.classID", V2_HAS_NONE),
-            Home::Nowhere => return Err(nowhere("net_cls")),
+        match facts.version("net_cls", "") {
+            Version::V1 => drop(out.write("net_cls", "net_cls.classid", class, "linux.resources.network.classID")),
+            Version::V2 => out.ignored("network.classID", V2_HAS_NONE),
+            Version::Nowhere => return Err(nowhere("net_cls")),
         }
     }
     for (i, priority) in network.priorities().as_deref().unwrap_or_default().iter().enumerate() {
-        match facts.home("net_prio", "") {
-            Home::V1 => {
+        match facts.version("net_prio", "") {
+            Version::V1 => {
                 let value = format!("{} {}", priority.name(), priority.priority());
                 out.write("net_prio", "net_prio.ifpriomap", value, format!("linux.resources.network.priorities[{i}]"));
             }
-            Home::V2 => out.ignored("network.priorities", V2_HAS_NONE),
-            Home::Nowhere => return Err(nowhere("net_prio")),
+            Version::V2 => out.ignored("network.priorities", V2_HAS_NONE),
+            Version::Nowhere => return Err(nowhere("net_prio")),
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 //! Pure. The OCI values were made for v1: weights and swap are converted by the formulas that runc and crun use.
 
 use super::v1::{cpuset, page_size, pids, rdma, throttles};
-use super::{Absent, CgroupFacts, Home, Limits, MemoryCheck};
+use super::{Absent, CgroupFacts, Limits, MemoryCheck, Version};
 use crate::error::{Error, Result};
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 
@@ -13,7 +13,7 @@ const CPU_PERIOD: u64 = 100_000;
 /// Adds the writes of every controller that the cgroup2 tree holds.
 pub(super) fn writes(r: &LinuxResources, out: &mut Limits<'_>) -> Result<()> {
     let facts = out.facts;
-    let here = |v1, v2| facts.home(v1, v2) == Home::V2;
+    let here = |v1, v2| facts.version(v1, v2) == Version::V2;
     if let Some(limit) = r.pids().map(|p| p.limit()).filter(|_| here("pids", "pids")) {
         pids(limit, "", out);
     }
@@ -120,7 +120,7 @@ fn cpu(cpu: &LinuxCpu, out: &mut Limits<'_>) {
     let period = cpu.period().filter(|v| *v != 0);
     if let Some(burst) = cpu.burst() {
         let write = out.write("", "cpu.max.burst", burst, "linux.resources.cpu.burst");
-        write.again = quota.is_some() || period.is_some();
+        write.retry_on_einval = quota.is_some() || period.is_some();
     }
     if quota.is_some() || period.is_some() {
         let max = quota.filter(|v| *v > 0).map_or_else(|| "max".to_owned(), |v| v.to_string());
@@ -144,7 +144,7 @@ fn block_io(io: &LinuxBlockIo, out: &mut Limits<'_>) -> Result<()> {
     if let Some(weight) = io.weight().filter(|v| *v != 0) {
         let weight = valid(weight, "weight")?;
         let write = out.write("", "io.bfq.weight", weight, "linux.resources.blockIO.weight");
-        write.absent = Absent::Instead { file: "io.weight".into(), value: io_weight(weight).to_string() };
+        write.absent = Absent::Fallback { file: "io.weight".into(), value: io_weight(weight).to_string() };
     }
     for (i, device) in io.weight_device().as_deref().unwrap_or_default().iter().enumerate() {
         let Some(weight) = device.weight().filter(|v| *v != 0) else { continue };
@@ -153,7 +153,7 @@ fn block_io(io: &LinuxBlockIo, out: &mut Limits<'_>) -> Result<()> {
         let node = format!("{}:{}", device.major(), device.minor());
         let write =
             out.write("", "io.bfq.weight", format!("{node} {weight}"), format!("linux.resources.blockIO.{field}"));
-        write.absent = Absent::Instead { file: "io.weight".into(), value: format!("{node} {}", io_weight(weight)) };
+        write.absent = Absent::Fallback { file: "io.weight".into(), value: format!("{node} {}", io_weight(weight)) };
     }
     for throttle in throttles(io) {
         for (i, device) in throttle.devices.iter().enumerate() {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 /// A condition on one argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Test {
+pub(super) struct ArgCmp {
     /// Which argument, 0 to 5.
     pub(super) argument: u8,
     /// The comparison.
@@ -23,7 +23,7 @@ pub(super) struct Test {
     pub(super) value: u64,
 }
 
-impl Test {
+impl ArgCmp {
     /// The test that an argument has a value.
     pub(super) fn equals(argument: u8, value: u64) -> Self {
         Self { argument, operator: Operator::ScmpCmpEq, mask: u64::MAX, value }
@@ -45,7 +45,7 @@ impl Test {
         (self.argument, self.operator as u32, self.mask, self.value)
     }
 
-    /// The order among the tests of one level.
+    /// The order among the tests of one chain.
     fn order(&self, other: &Self) -> Ordering {
         let class = |test: &Self| match test.operator {
             Operator::ScmpCmpEq | Operator::ScmpCmpMaskedEq | Operator::ScmpCmpNe => 0,
@@ -62,29 +62,29 @@ impl Test {
 
 /// What follows when a test has been passed.
 #[derive(Debug)]
-pub(super) enum Then {
+pub(super) enum Next {
     /// A verdict, and the rule that asked for it.
     Verdict(u32, u32),
     /// Further tests.
-    Level(Level),
+    ArgChain(ArgChain),
 }
 
 /// Alternatives.
 #[derive(Debug, Default)]
-pub(super) struct Level {
-    /// In the order in which they were added; since [`Level::sort`] in that in which they are tried.
-    tests: Vec<(Test, Then)>,
+pub(super) struct ArgChain {
+    /// In the order in which they were added; since [`ArgChain::sort`] in that in which they are tried.
+    tests: Vec<(ArgCmp, Next)>,
     /// Where a test stands, until they are sorted.
     places: BTreeMap<(u8, u32, u64, u64), usize>,
 }
 
-impl Level {
+impl ArgChain {
     /// Puts the tests into the order in which they are tried; of those that it does not tell apart the earlier comes first.
     pub(super) fn sort(&mut self) {
         self.places.clear();
         self.tests.sort_by(|(a, _), (b, _)| a.order(b));
-        for (_, then) in &mut self.tests {
-            if let Then::Level(inner) = then {
+        for (_, next) in &mut self.tests {
+            if let Next::ArgChain(inner) = next {
                 inner.sort();
             }
         }
@@ -95,54 +95,54 @@ impl Level {
 ///
 /// # Errors
 /// The index of an earlier rule that asks for another verdict on the same or a part of the same arguments.
-pub(super) fn insert(level: &mut Level, tests: &[Test], verdict: u32, rule: u32) -> Result<(), u32> {
+pub(super) fn insert(chain: &mut ArgChain, tests: &[ArgCmp], verdict: u32, rule: u32) -> Result<(), u32> {
     let Some((&test, rest)) = tests.split_first() else { return Ok(()) };
-    let next = level.tests.len();
-    let place = *level.places.entry(test.key()).or_insert(next);
-    if let Some((_, then)) = level.tests.get_mut(place) {
-        return match then {
-            Then::Level(inner) if !rest.is_empty() => insert(inner, rest, verdict, rule),
-            Then::Level(inner) => {
+    let end = chain.tests.len();
+    let place = *chain.places.entry(test.key()).or_insert(end);
+    if let Some((_, next)) = chain.tests.get_mut(place) {
+        return match next {
+            Next::ArgChain(inner) if !rest.is_empty() => insert(inner, rest, verdict, rule),
+            Next::ArgChain(inner) => {
                 only(inner, verdict)?;
-                *then = Then::Verdict(verdict, rule);
+                *next = Next::Verdict(verdict, rule);
                 Ok(())
             }
-            Then::Verdict(earlier, by) if rest.is_empty() && *earlier != verdict => Err(*by),
+            Next::Verdict(earlier, by) if rest.is_empty() && *earlier != verdict => Err(*by),
             // the earlier rule says the same, or already decides what this one would
-            Then::Verdict(..) => Ok(()),
+            Next::Verdict(..) => Ok(()),
         };
     }
-    let then = if rest.is_empty() {
-        Then::Verdict(verdict, rule)
+    let next = if rest.is_empty() {
+        Next::Verdict(verdict, rule)
     } else {
-        let mut inner = Level::default();
+        let mut inner = ArgChain::default();
         insert(&mut inner, rest, verdict, rule)?;
-        Then::Level(inner)
+        Next::ArgChain(inner)
     };
-    level.tests.push((test, then));
+    chain.tests.push((test, next));
     Ok(())
 }
 
-/// Checks that a level knows no other verdict.
-fn only(level: &Level, verdict: u32) -> Result<(), u32> {
-    level.tests.iter().try_for_each(|(_, then)| match then {
-        Then::Verdict(other, rule) if *other != verdict => Err(*rule),
-        Then::Verdict(..) => Ok(()),
-        Then::Level(inner) => only(inner, verdict),
+/// Checks that a chain knows no other verdict.
+fn only(chain: &ArgChain, verdict: u32) -> Result<(), u32> {
+    chain.tests.iter().try_for_each(|(_, next)| match next {
+        Next::Verdict(other, rule) if *other != verdict => Err(*rule),
+        Next::Verdict(..) => Ok(()),
+        Next::ArgChain(inner) => only(inner, verdict),
     })
 }
 
-/// Writes a level: goes on at `miss` when no alternative holds.
-pub(super) fn write(code: &mut Code, level: &Level, wide: bool, miss: Label) -> Label {
-    level.tests.chunk_by(|(a, _), (b, _)| shares_upper(a, b, wide)).rev().fold(miss, |miss, alternatives| {
-        if let [(test, then)] = alternatives {
-            let hit = follow(code, then, wide, miss);
+/// Writes a chain: goes on at `miss` when no alternative holds.
+pub(super) fn write(code: &mut Code, chain: &ArgChain, wide: bool, miss: Label) -> Label {
+    chain.tests.chunk_by(|(a, _), (b, _)| shares_upper(a, b, wide)).rev().fold(miss, |miss, alternatives| {
+        if let [(test, next)] = alternatives {
+            let hit = follow(code, next, wide, miss);
             return write_test(code, test, wide, hit, miss);
         }
         // values of one argument with one upper half: the upper half is looked at once
         let mut lower = miss;
-        for (test, then) in alternatives.iter().rev() {
-            let hit = follow(code, then, wide, miss);
+        for (test, next) in alternatives.iter().rev() {
+            let hit = follow(code, next, wide, miss);
             lower = code.branch(JEQ, low(test.value), hit, lower);
         }
         let argument = alternatives[0].0.argument;
@@ -155,20 +155,20 @@ pub(super) fn write(code: &mut Code, level: &Level, wide: bool, miss: Label) -> 
     })
 }
 
-fn follow(code: &mut Code, then: &Then, wide: bool, miss: Label) -> Label {
-    match then {
-        Then::Verdict(verdict, _) => Label::Return(*verdict),
-        Then::Level(inner) => write(code, inner, wide, miss),
+fn follow(code: &mut Code, next: &Next, wide: bool, miss: Label) -> Label {
+    match next {
+        Next::Verdict(verdict, _) => Label::Return(*verdict),
+        Next::ArgChain(inner) => write(code, inner, wide, miss),
     }
 }
 
-fn shares_upper(a: &Test, b: &Test, wide: bool) -> bool {
-    let equality = |test: &Test| test.operator == Operator::ScmpCmpEq;
+fn shares_upper(a: &ArgCmp, b: &ArgCmp, wide: bool) -> bool {
+    let equality = |test: &ArgCmp| test.operator == Operator::ScmpCmpEq;
     equality(a) && equality(b) && a.argument == b.argument && (!wide || high(a.value) == high(b.value))
 }
 
 /// Writes one test.
-fn write_test(code: &mut Code, test: &Test, wide: bool, hit: Label, miss: Label) -> Label {
+fn write_test(code: &mut Code, test: &ArgCmp, wide: bool, hit: Label, miss: Label) -> Label {
     match test.operator {
         Operator::ScmpCmpEq | Operator::ScmpCmpMaskedEq => equal(code, test, wide, hit, miss),
         Operator::ScmpCmpNe => equal(code, test, wide, miss, hit),
@@ -179,7 +179,7 @@ fn write_test(code: &mut Code, test: &Test, wide: bool, hit: Label, miss: Label)
     }
 }
 
-fn equal(code: &mut Code, test: &Test, wide: bool, hit: Label, miss: Label) -> Label {
+fn equal(code: &mut Code, test: &ArgCmp, wide: bool, hit: Label, miss: Label) -> Label {
     let lower = equal_half(code, lower_half(test.argument), low(test.mask), low(test.value), hit, miss);
     if !wide {
         return lower;
@@ -201,7 +201,7 @@ fn equal_half(code: &mut Code, offset: u32, mask: u32, value: u32, hit: Label, m
 }
 
 /// `comparison` is of the lower halves; the upper ones decide unless they are equal.
-fn above(code: &mut Code, test: &Test, wide: bool, comparison: u16, hit: Label, miss: Label) -> Label {
+fn above(code: &mut Code, test: &ArgCmp, wide: bool, comparison: u16, hit: Label, miss: Label) -> Label {
     let lower = code.branch(comparison, low(test.value), hit, miss);
     let lower = code.load(lower_half(test.argument), lower);
     if !wide {

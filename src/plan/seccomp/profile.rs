@@ -3,9 +3,9 @@
 
 use super::Listener;
 use super::arch::Arch;
-use super::condition::Test;
+use super::condition::ArgCmp;
 use super::names;
-use super::rules::{Deed, Sorted};
+use super::rules::{Rule, Sorted};
 use crate::error::{Error, Result};
 use oci_spec::runtime::{
     Arch as SpecArch, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArg, LinuxSeccompFilterFlag as Flag,
@@ -89,7 +89,7 @@ impl Profile<'_> {
             }
             // a call that the rule names once more gets nothing new, at the price of all alternatives
             let mut named = BTreeSet::new();
-            let mut deed = Deed { verdict, tests: &[], rule: u32::try_from(index).unwrap_or(u32::MAX) };
+            let mut compiled = Rule { verdict, tests: &[], index: u32::try_from(index).unwrap_or(u32::MAX) };
             for (at, name) in rule.names().iter().enumerate() {
                 let fault = |message: &str| Error::spec(format!("{}.names[{at}]", path()), message);
                 if name.is_empty() {
@@ -112,14 +112,14 @@ impl Profile<'_> {
                     continue;
                 }
                 for tests in &alternatives {
-                    deed.tests = tests;
-                    sorted.add(row, &deed).map_err(|earlier| {
+                    compiled.tests = tests;
+                    sorted.add(row, &compiled).map_err(|earlier| {
                         fault(&format!("\"{name}\" contradicts syscalls[{earlier}], which is about the same arguments"))
                     })?;
                 }
             }
         }
-        sorted.conditions.iter_mut().for_each(|conditions| conditions.level.sort());
+        sorted.conditions.iter_mut().for_each(|conditions| conditions.chain.sort());
         Ok(sorted)
     }
 
@@ -174,7 +174,7 @@ fn verdict(action: Action, errno: Option<u32>, path: impl Fn() -> String) -> Res
 
 /// The conditions of a rule: alternatives, each of which is a list of conditions that all have to hold. An argument that
 /// is named twice makes every condition an alternative of its own, as in runc.
-fn alternatives(rule: &LinuxSyscall, path: &dyn Fn() -> String) -> Result<Vec<Vec<Test>>> {
+fn alternatives(rule: &LinuxSyscall, path: &dyn Fn() -> String) -> Result<Vec<Vec<ArgCmp>>> {
     let arguments = rule.args().as_deref().unwrap_or_default();
     let mut tests = Vec::with_capacity(arguments.len());
     for (index, argument) in arguments.iter().enumerate() {
@@ -190,7 +190,7 @@ fn alternatives(rule: &LinuxSyscall, path: &dyn Fn() -> String) -> Result<Vec<Ve
     Ok(vec![tests])
 }
 
-fn test(argument: &LinuxSeccompArg) -> Option<Test> {
+fn test(argument: &LinuxSeccompArg) -> Option<ArgCmp> {
     let index = u8::try_from(argument.index()).ok().filter(|index| *index < 6)?;
     let (mask, value) = match argument.op() {
         Operator::ScmpCmpMaskedEq => {
@@ -204,7 +204,7 @@ fn test(argument: &LinuxSeccompArg) -> Option<Test> {
         | Operator::ScmpCmpGe
         | Operator::ScmpCmpGt => (u64::MAX, argument.value()),
     };
-    Some(Test { argument: index, operator: argument.op(), mask, value })
+    Some(ArgCmp { argument: index, operator: argument.op(), mask, value })
 }
 
 fn bit(flag: Flag) -> u32 {

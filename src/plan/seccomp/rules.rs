@@ -2,7 +2,7 @@
 //! conditions.
 
 use super::arch::Arch;
-use super::condition::{self, Level, Test};
+use super::condition::{self, ArgChain, ArgCmp};
 use super::row::Row;
 
 /// What a system call gets.
@@ -20,7 +20,7 @@ pub(super) struct Conditions {
     /// Whether arguments have 64 bits.
     pub(super) wide: bool,
     /// The alternatives.
-    pub(super) level: Level,
+    pub(super) chain: ArgChain,
 }
 
 /// A verdict from a number up to the next range.
@@ -34,13 +34,13 @@ pub(super) struct Range {
 
 /// What a rule does to the calls that it names.
 #[derive(Debug)]
-pub(super) struct Deed<'a> {
+pub(super) struct Rule<'a> {
     /// The verdict.
     pub(super) verdict: u32,
     /// Conditions that all have to hold, by ascending argument, with 64 bits.
-    pub(super) tests: &'a [Test],
+    pub(super) tests: &'a [ArgCmp],
     /// The rule's index, for errors.
-    pub(super) rule: u32,
+    pub(super) index: u32,
 }
 
 /// A profile by architecture and number.
@@ -72,9 +72,9 @@ impl Sorted {
     ///
     /// # Errors
     /// The index of an earlier rule that is contradicted.
-    pub(super) fn add(&mut self, row: &Row, deed: &Deed<'_>) -> Result<(), u32> {
+    pub(super) fn add(&mut self, row: &Row, rule: &Rule<'_>) -> Result<(), u32> {
         let Self { rules, conditions, .. } = self;
-        rules.iter_mut().try_for_each(|rules| rules.add(row, deed, conditions))
+        rules.iter_mut().try_for_each(|rules| rules.add(row, rule, conditions))
     }
 }
 
@@ -106,48 +106,48 @@ impl Rules {
         }
     }
 
-    fn add(&mut self, row: &Row, deed: &Deed<'_>, conditions: &mut Vec<Conditions>) -> Result<(), u32> {
+    fn add(&mut self, row: &Row, rule: &Rule<'_>, conditions: &mut Vec<Conditions>) -> Result<(), u32> {
         if self.arch == Arch::X86
             && let Some(multiplexed) = row.multiplexed()
         {
             // the carrier's arguments are not the call's, but libseccomp keeps all but the first
-            let first = Test::equals(0, u64::from(multiplexed.call));
-            let rest = deed.tests.iter().filter(|test| test.argument != 0).copied();
-            let tests: Vec<Test> = std::iter::once(first).chain(rest).collect();
-            self.put(usize::from(multiplexed.carrier), &Deed { tests: &tests, ..*deed }, conditions)?;
+            let first = ArgCmp::equals(0, u64::from(multiplexed.call));
+            let rest = rule.tests.iter().filter(|test| test.argument != 0).copied();
+            let tests: Vec<ArgCmp> = std::iter::once(first).chain(rest).collect();
+            self.put(usize::from(multiplexed.carrier), &Rule { tests: &tests, ..*rule }, conditions)?;
         }
         match row.slot(self.arch) {
-            Some(slot) => self.put(slot, deed, conditions),
+            Some(slot) => self.put(slot, rule, conditions),
             None => Ok(()),
         }
     }
 
     /// A rule without conditions rules alone: over earlier ones that have some, and over all later ones.
-    fn put(&mut self, slot: usize, deed: &Deed<'_>, conditions: &mut Vec<Conditions>) -> Result<(), u32> {
+    fn put(&mut self, slot: usize, rule: &Rule<'_>, conditions: &mut Vec<Conditions>) -> Result<(), u32> {
         let known = match self.slots[slot] {
             Some(Verdict::Always(_)) => return Ok(()),
             Some(Verdict::Arguments(known)) => Some(known),
             None => None,
         };
         let wide = self.arch.is_wide();
-        let narrowed: Vec<Test>;
-        let tests = if wide || deed.tests.is_empty() {
-            deed.tests
+        let narrowed: Vec<ArgCmp>;
+        let tests = if wide || rule.tests.is_empty() {
+            rule.tests
         } else {
-            narrowed = deed.tests.iter().map(|test| test.narrowed()).filter(|test| !test.is_empty()).collect();
+            narrowed = rule.tests.iter().map(|test| test.narrowed()).filter(|test| !test.is_empty()).collect();
             &narrowed
         };
         if tests.is_empty() {
-            self.slots[slot] = Some(Verdict::Always(deed.verdict));
+            self.slots[slot] = Some(Verdict::Always(rule.verdict));
             return Ok(());
         }
         let index = known.unwrap_or_else(|| {
-            conditions.push(Conditions { wide, level: Level::default() });
+            conditions.push(Conditions { wide, chain: ArgChain::default() });
             // as many at most as there are slots
             u32::try_from(conditions.len() - 1).unwrap_or(u32::MAX)
         });
         self.slots[slot] = Some(Verdict::Arguments(index));
-        condition::insert(&mut conditions[index as usize].level, tests, deed.verdict, deed.rule)
+        condition::insert(&mut conditions[index as usize].chain, tests, rule.verdict, rule.index)
     }
 
     /// Writes the ranges of the architecture's numbers, from the lowest that it has. Numbers beyond the newest call that

@@ -104,8 +104,8 @@ impl<'a> Search<'a> {
         match verdict {
             Verdict::Always(verdict) => Label::Return(verdict),
             Verdict::Arguments(index) => {
-                let Conditions { wide, level } = &self.conditions[index as usize];
-                condition::write(code, level, *wide, Label::Return(self.default))
+                let Conditions { wide, chain } = &self.conditions[index as usize];
+                condition::write(code, chain, *wide, Label::Return(self.default))
             }
         }
     }

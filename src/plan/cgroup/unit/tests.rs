@@ -45,12 +45,12 @@ fn places() {
         (Some("system.slice::pod.slice"), false, "pod.slice", "system.slice/pod.slice"),
     ];
     for (path, rootless, name, below) in table {
-        let wanted = Wanted {
+        let wanted = CgroupRequest {
             cgroups_path: path.map(Path::new),
             id: "ID",
             driver: Driver::Systemd,
             rootless: if rootless { Rootless::Yes } else { Rootless::No },
-            ..Wanted::default()
+            ..CgroupRequest::default()
         };
         let unit = plan(&wanted, &v2(), &Allowed::Everything, &LinuxResources::default()).unwrap();
         assert_eq!((unit.name.as_str(), unit.below.as_path(), unit.user), (name, Path::new(below), rootless));
@@ -68,11 +68,11 @@ fn places() {
         ":a:b/c",
         ":a:../b.slice",
     ] {
-        let wanted = Wanted { cgroups_path: Some(Path::new(path)), id: "ID", ..Wanted::default() };
+        let wanted = CgroupRequest { cgroups_path: Some(Path::new(path)), id: "ID", ..CgroupRequest::default() };
         let error = plan(&wanted, &v2(), &Allowed::Everything, &LinuxResources::default()).unwrap_err().to_string();
         assert!(error.starts_with("linux.cgroupsPath: "), "{error}");
     }
-    let rootless = Wanted { rootless: Rootless::Yes, id: "ID", ..Wanted::default() };
+    let rootless = CgroupRequest { rootless: Rootless::Yes, id: "ID", ..CgroupRequest::default() };
     let error = plan(&rootless, &v1(), &Allowed::Everything, &LinuxResources::default()).unwrap_err().to_string();
     assert_eq!(error, "cannot use rootless systemd cgroups manager on cgroup v1");
 }
@@ -84,10 +84,10 @@ fn a_scope() {
         ("other".to_owned(), "x".to_owned()),
     ]);
     let resources = resources(r#"{"memory":{"limit":5},"unified":{"memory.oom.group":"1"}}"#);
-    let wanted = Wanted {
+    let wanted = CgroupRequest {
         cgroups_path: Some(Path::new("machine.slice:p:n")),
         annotations: Some(&annotations),
-        ..Wanted::default()
+        ..CgroupRequest::default()
     };
     let list: Vec<_> = serde_json::from_str(r#"[{"allow":false,"access":"rwm"}]"#).unwrap();
     let unit = plan(&wanted, &v2(), &for_systemd(&list).unwrap(), &resources).unwrap();
@@ -99,7 +99,7 @@ fn a_scope() {
          /dev/char/1:8:rwm /dev/char/1:9:rwm /dev/char/5:0:rwm /dev/char/5:2:rwm /dev/char/10:200:rwm char-136:rwm, \
          MemoryMax=5, OOMPolicy=kill, TimeoutStopUSec=5000000"
     );
-    let slice = Wanted { cgroups_path: Some(Path::new("a.slice:p:a-b.slice")), ..Wanted::default() };
+    let slice = CgroupRequest { cgroups_path: Some(Path::new("a.slice:p:a-b.slice")), ..CgroupRequest::default() };
     let unit = plan(&slice, &v1(), &Allowed::Everything, &LinuxResources::default()).unwrap();
     assert_eq!(
         shown(&unit.properties),
