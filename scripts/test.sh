@@ -3,9 +3,10 @@
 #
 # Installs what the tests need, then runs scripts/check.sh, `cargo test` (unit, golden, seccomp and integration tests) in the cgroup mode
 # of this machine, and the integration tests in a private view with only cgroup2 mounted; then other builds, fuzzing, other projects' suites
-# (scripts/conformance.sh), real engines (scripts/engines.sh) and the cgroup tests in every cgroup layout (scripts/cgroups.sh). In parallel
-# with these the whole integration suite runs in User Mode Linux (scripts/lab.sh), which has all controllers of cgroup v2. Prints the closing
-# line and the duration of every part. Fails if a test failed, was ignored, or could run in none of these layouts (scripts/check/ran.py).
+# (scripts/conformance.sh) and real engines (scripts/engines.sh). In parallel with these the whole integration suite runs in User Mode Linux
+# (scripts/lab.sh), which has all controllers of cgroup v2, and then the cgroup tests in every cgroup layout (scripts/cgroups.sh). Prints the
+# closing line and the duration of every part. Fails if a test failed, was ignored, or could run in none of these layouts
+# (scripts/check/ran.py).
 #
 #   --quick   only scripts/check.sh and `cargo test`: three minutes where everything is built
 set -uo pipefail
@@ -40,7 +41,7 @@ export PATH="$criu:$PATH"
 
 logs=target/logs
 mkdir -p $logs
-rm -f $logs/*.log
+rm -f $logs/*.log $logs/*.ended
 closing=() failed=0
 
 # judge NAME STATUS LOG SECONDS: collects the closing lines of a part
@@ -85,15 +86,24 @@ else
 fi
 
 part "start path" scripts/bench.sh guard --rounds 30 --only onggi,floor
-# in User Mode Linux, in the background: its kernel has all controllers of cgroup v2, but uses only one processor
+# in the background, since User Mode Linux uses only one processor: the whole suite on its kernel, which has all controllers of cgroup v2, then
+# the cgroup tests in every world (systemd, cgroup v1)
 program=$(test_program --test integration) || exit 1
-aside=$SECONDS
-# starts are slow there, so skip attacks that take hundreds of them; attacks::held, which checks the same descriptors, runs in both
-skip="--skip attacks::descriptors --skip attacks::races --skip attacks::links --skip attacks::masks"
-# shellcheck disable=SC2086 # the words are several
-LAB_MEM=6G LAB_TIMEOUT=3000 setsid scripts/lab.sh env ONGGI_TEST_SLOW=1 "$program" --test-threads 4 $skip > "$logs/integration, lab.log" 2>&1 &
-lab=$!
-trap 'kill -- -$lab 2> /dev/null' EXIT
+aside() {
+    local begin=$SECONDS
+    # starts are slow there, so skip attacks that take hundreds of them; attacks::held, which checks the same descriptors, runs in both
+    LAB_MEM=6G LAB_TIMEOUT=3000 scripts/lab.sh env ONGGI_TEST_SLOW=1 "$program" --test-threads 4 --skip attacks::descriptors \
+        --skip attacks::races --skip attacks::links --skip attacks::masks > "$logs/integration, lab.log" 2>&1
+    echo "$? $((SECONDS - begin))" > "$logs/integration, lab.ended"
+    begin=$SECONDS
+    scripts/cgroups.sh > "$logs/cgroups, every world.log" 2>&1
+    echo "$? $((SECONDS - begin))" > "$logs/cgroups, every world.ended"
+}
+set -m # a process group of its own, to end it whole
+aside &
+aside=$!
+set +m
+trap 'kill -- -$aside 2> /dev/null' EXIT
 
 # races of directories that are exchanged with symlinks, with many rounds
 part "races" env ONGGI_TEST_RUNS=500 cargo test --test integration -- attacks::races
@@ -103,15 +113,15 @@ part "oldest toolchain" scripts/oldest-toolchain.sh
 part fuzz scripts/fuzz.sh --seconds 6
 part conformance scripts/conformance.sh
 part engines scripts/engines.sh
-# also in User Mode Linux, with systemd and with cgroup v1
-part "cgroups, every world" scripts/cgroups.sh
 
-echo "== integration, lab"
-wait $lab
-status=$?
+wait $aside
 trap - EXIT
-cat "$logs/integration, lab.log"
-judge "integration, lab" $status "$logs/integration, lab.log" $((SECONDS - aside))
+for name in "integration, lab" "cgroups, every world"; do
+    echo "== $name"
+    cat "$logs/$name.log"
+    read -r status took < "$logs/$name.ended"
+    judge "$name" "${status:-1}" "$logs/$name.log" "${took:-0}"
+done
 
 part "every test ran" python3 scripts/check/ran.py "$logs"/*.log
 finish

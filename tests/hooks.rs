@@ -1,7 +1,7 @@
 //! Hooks: order, namespaces, input, environment, timeout, and the effect of failures.
 
 use crate::support::{Bundle, Value, json, kernel, payload, peer_differs, until};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const KINDS: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
@@ -271,7 +271,7 @@ fn a_hook_that_takes_too_long_is_killed() {
     bundle.config["hooks"]["createRuntime"][0]["timeout"] = json!(1);
     let begun = Instant::now();
     let output = bundle.run_as_is();
-    assert!(begun.elapsed() < Duration::from_secs(20), "{output}");
+    assert!(begun.elapsed() < crate::support::limit(20), "{output}");
     output.fails(1, "hook ran past specified timeout of 1.0s");
     bundle.nothing_left();
 }

@@ -4,7 +4,7 @@
 use crate::support::runtime::Call;
 use crate::support::user::USER;
 use crate::support::world::has_controller;
-use crate::support::{Bundle, Output, Runtime, json, not_here, payload, peer_differs, process};
+use crate::support::{Bundle, Output, Runtime, json, limit, not_here, payload, peer_differs, process};
 use nix::sys::stat::Mode;
 use std::fs::{File, Permissions, hard_link, set_permissions};
 use std::io::{Read, Write};
@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The limit for each of these calls, for a debug build on a busy machine.
-const SOON: Duration = Duration::from_secs(30);
+fn soon() -> Duration {
+    limit(30)
+}
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -29,10 +31,10 @@ fn long_lists_are_read_quickly() {
     let bundle = Bundle::new("long").set("/process/env", env).set("/linux/devices", devices);
     let bundle = bundle.sees(&["env", "+", "stat", "/dev/x1999"]);
     let began = Instant::now();
-    let output = bundle.launch("run", &[]).start().finish_within(2 * SOON).ok();
+    let output = bundle.launch("run", &[]).start().finish_within(2 * soon()).ok();
     let took = began.elapsed();
     output.says("V0=x").says("V99999=x").has("/dev/x1999.type", "c");
-    assert!(took < SOON, "{took:?}");
+    assert!(took < soon(), "{took:?}");
 }
 
 /// Calls of the three verbs that read a document, and the arguments after the file.
@@ -72,7 +74,7 @@ fn a_file_that_is_not_a_document_is_refused_by_name() {
         (&directory, "is a directory"),
         (Path::new("/nonexistent"), "no such file or directory"),
     ] {
-        for output in read(&bundle, path, |call| call.start().finish_within(SOON)) {
+        for output in read(&bundle, path, |call| call.start().finish_within(soon())) {
             assert!([1, 255].contains(&output.code), "{output}");
             // runc's text for a missing configuration
             let missing = output.stderr.contains("JSON specification file nonexistent not found");
@@ -101,7 +103,7 @@ fn endless_input_is_refused_at_64_mib() {
         let path = fifo(&bundle, verb, |mut pipe| while pipe.write_all(&[b' '; 65536]).is_ok() {});
         let (call, id) = readers(&bundle).into_iter().nth(number).unwrap();
         let id = if id.is_empty() { &bundle.id } else { id };
-        let output = call.arg(&path).arg(id).start().finish_within(SOON);
+        let output = call.arg(&path).arg(id).start().finish_within(soon());
         assert!([1, 255].contains(&output.code), "{output}");
         let why = format!("open {}: holds more than 64 MiB, the most that is read", path.display());
         assert!(output.stderr.contains(&why), "{output}");
@@ -145,7 +147,7 @@ fn a_runtime_that_waits_for_input_can_be_killed() {
         let running = call.with(process::with_default_signals).start();
         std::thread::sleep(Duration::from_millis(300));
         running.kill(libc::SIGTERM);
-        running.finish_within(SOON)
+        running.finish_within(soon())
     }) {
         assert_eq!(output.code, 128 + libc::SIGTERM, "{output}");
     }
@@ -189,7 +191,7 @@ fn out_of_range_numbers_are_refused_by_name() {
         (&["update", "--cpu-period", "18446744073709551616", id], "cpu-period"),
     ];
     for (words, phrase) in rows {
-        let output = bundle.runtime().args(*words).start().finish_within(SOON);
+        let output = bundle.runtime().args(*words).start().finish_within(soon());
         let said = output.stderr.replace("\\\"", "\"");
         assert!([1, 255].contains(&output.code) && said.contains(phrase), "{words:?}: {output}");
     }
@@ -208,7 +210,7 @@ fn out_of_range_listen_fds_are_refused() {
         let mut shell = std::process::Command::new("sh");
         shell.args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"]).arg(&Runtime::get().path).current_dir(&bundle.dir);
         let call = Call::new(shell, &bundle.path("shell")).arg("--root").arg(bundle.state_root()).arg("run").args(more);
-        call.arg(&bundle.id).env("LISTEN_FDS", fds).start().finish_within(SOON)
+        call.arg(&bundle.id).env("LISTEN_FDS", fds).start().finish_within(soon())
     };
     with("4294967295", &[]).fails(1, "LISTEN_FDS=4294967295: more than 1048576 descriptors");
     with("18446744073709551615", &[]).fails(1, "LISTEN_FDS=18446744073709551615: more than");
@@ -278,7 +280,7 @@ fn the_log_does_not_follow_another_users_links() {
     for trap in TRAPS {
         let bundle = Bundle::new(trap.0);
         let (place, precious) = laid(&bundle, trap);
-        let output = bundle.runtime().arg("--log").arg(&place).arg("list").start().finish_within(SOON);
+        let output = bundle.runtime().arg("--log").arg(&place).arg("list").start().finish_within(soon());
         let output = output.fails(1, &format!("open {}", place.display()));
         untouched(&place, &precious, &output);
     }
@@ -293,7 +295,7 @@ fn the_trace_does_not_follow_another_users_links() {
         let bundle = Bundle::new(trap.0);
         let (place, precious) = laid(&bundle, trap);
         let call = bundle.runtime().env("ONGGI_TRACE", &place).args(["state", "nobody"]);
-        let output = call.start().finish_within(SOON).fails(1, "container does not exist");
+        let output = call.start().finish_within(soon()).fails(1, "container does not exist");
         assert!(output.stderr.contains("(--trace)"), "{output}");
         untouched(&place, &precious, &output);
     }
@@ -304,7 +306,7 @@ fn the_pid_file_does_not_follow_another_users_links() {
     for trap in TRAPS {
         let bundle = Bundle::new(trap.0);
         let (place, precious) = laid(&bundle, trap);
-        let output = bundle.launch("run", &["--pid-file", text(&place)]).start().finish_within(SOON).ok();
+        let output = bundle.launch("run", &["--pid-file", text(&place)]).start().finish_within(soon()).ok();
         assert_eq!(std::fs::read_to_string(&precious).unwrap(), "precious", "{output}");
         let left = place.symlink_metadata().unwrap();
         assert!(left.is_file() && left.uid() == 0 && left.nlink() == 1, "{output}");
@@ -320,7 +322,7 @@ fn the_log_follows_trusted_links() {
     let bundle = Bundle::new("log");
     let says = |log: &Path| {
         let call = bundle.runtime().arg("--log").arg(log).args(["--log-format", "json", "state", "nobody"]);
-        call.start().finish_within(SOON).fails(1, "container does not exist")
+        call.start().finish_within(soon()).fails(1, "container does not exist")
     };
     let record = "\"msg\":\"container does not exist\"";
     let place = bundle.path("place");
@@ -349,7 +351,7 @@ fn the_log_follows_trusted_links() {
         let (mut reader, writer) = std::io::pipe().unwrap();
         let writer = OwnedFd::from(writer);
         let call = bundle.runtime().args(["--log", stream, "--log-format", "json", "state", "nobody"]).stdio(&writer);
-        call.start().finish_within(SOON).code(1);
+        call.start().finish_within(soon()).code(1);
         drop(writer);
         let mut said = String::new();
         reader.read_to_string(&mut said).unwrap();
@@ -361,14 +363,14 @@ fn the_log_follows_trusted_links() {
     let reader = std::thread::spawn(move || std::fs::read_to_string(from).unwrap());
     // fails until the reader has opened the FIFO
     let began = Instant::now();
-    while began.elapsed() < SOON {
+    while began.elapsed() < soon() {
         let call = bundle.runtime().arg("--log").arg(&fifo).args(["--log-format", "json", "state", "nobody"]);
-        if call.start().finish_within(SOON).stderr.contains("container does not exist") {
+        if call.start().finish_within(soon()).stderr.contains("container does not exist") {
             break;
         }
     }
     assert!(reader.join().unwrap().contains(record));
-    let output = bundle.runtime().arg("--log").arg(&fifo).arg("list").start().finish_within(SOON);
+    let output = bundle.runtime().arg("--log").arg(&fifo).arg("list").start().finish_within(soon());
     output.fails(1, &format!("open {}: is a FIFO that nobody reads", fifo.display()));
 }
 

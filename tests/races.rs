@@ -3,7 +3,7 @@
 use crate::support::{Bundle, Runtime, peer_differs, until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Threads that keep every core busy while they live.
 struct Load(Arc<AtomicBool>);
@@ -58,7 +58,7 @@ fn a_foreground_run_never_misses_the_end_of_its_payload() {
     let bundle = Bundle::new("wake-up").sees(&["true"]);
     let _load = Load::on_every_core();
     for run in 0..runs {
-        let output = bundle.launch("run", &[]).start().finish_within(Duration::from_secs(30));
+        let output = bundle.launch("run", &[]).start().finish_within(crate::support::limit(30));
         assert_eq!(output.code, 0, "run {run} of {runs}: {output}");
     }
 }
@@ -140,7 +140,7 @@ fn exec_never_misses_the_end_of_its_process() {
     let _load = Load::on_every_core();
     for run in 0..100 {
         let exec = bundle.runtime().args(["exec", &bundle.id, "/payload", "true"]).start();
-        assert_eq!(exec.finish_within(Duration::from_secs(30)).code, 0, "run {run}");
+        assert_eq!(exec.finish_within(crate::support::limit(30)).code, 0, "run {run}");
     }
     bundle.down();
 }

@@ -41,7 +41,7 @@ fn an_unreaped_container_is_stopped() {
     bundle.kill("KILL").fails(1, "container not running");
     let begun = std::time::Instant::now();
     bundle.delete().ok();
-    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "delete waited for somebody to reap");
+    assert!(begun.elapsed() < crate::support::limit(5), "delete waited for somebody to reap");
     adopts.kill(libc::SIGKILL);
     adopts.finish();
 }
@@ -96,7 +96,7 @@ fn callers_with_ignored_or_blocked_signals_are_supported() {
         if n == 0 && peer_differs(&["crun"], "loses the status where SIGCHLD is ignored") {
             continue;
         }
-        run.start().finish_within(std::time::Duration::from_secs(20)).code(7);
+        run.start().finish_within(crate::support::limit(20)).code(7);
     }
 }
 
@@ -111,7 +111,7 @@ fn a_run_that_waits_for_its_configuration_can_be_killed() {
     let run = bundle.launch("run", &["--config", pipe.to_str().unwrap()]).with(process::with_default_signals).start();
     until("it waits", || kernel::status_field(run.pid, "State").filter(|state| state.starts_with('S')));
     run.kill(libc::SIGTERM);
-    run.finish_within(std::time::Duration::from_secs(20)).code(128 + libc::SIGTERM);
+    run.finish_within(crate::support::limit(20)).code(128 + libc::SIGTERM);
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn a_closed_stdout_pipe_does_not_hang_the_runtime() {
     drop(reader);
     let run = bundle.launch("run", &[]).stdio(&writer);
     drop(writer);
-    let output = run.start().finish_within(std::time::Duration::from_secs(20));
+    let output = run.start().finish_within(crate::support::limit(20));
     assert!((0..=255).contains(&output.code));
     bundle.nothing_left();
 }

@@ -4,7 +4,7 @@ use crate::support::runtime::Call;
 use crate::support::world::has_controller;
 use crate::support::{Bundle, Output, Value, json, kernel, peer_differs};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A bundle whose cgroup is a systemd scope.
 struct Scope {
@@ -24,7 +24,7 @@ impl Scope {
         }
         let begun = Instant::now();
         let output = scope.launch("run");
-        assert!(begun.elapsed() < Duration::from_secs(10), "{:?} until {output}", begun.elapsed());
+        assert!(begun.elapsed() < crate::support::limit(10), "{:?} until {output}", begun.elapsed());
         if !peer_differs(&["runc", "crun"], "has words of its own") {
             output.fails(1, "systemd over the system bus ");
         }

@@ -234,7 +234,7 @@ fn events_repeat_until_the_container_ends() {
     let ended = crate::support::reaper::status_of(
         events.pid,
         std::time::Instant::now() - crate::support::patience(),
-        std::time::Duration::from_secs(10),
+        crate::support::limit(10),
     );
     if ended.is_none() {
         events.kill(libc::SIGKILL);

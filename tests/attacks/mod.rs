@@ -18,7 +18,7 @@ mod terminal;
 use crate::support::private::Private;
 use crate::support::user::refused;
 use crate::support::world::has_controller;
-use crate::support::{Bundle, Output, kernel, not_here, payload, peer_differs};
+use crate::support::{Bundle, Output, is_slow, kernel, limit, not_here, payload, peer_differs};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -52,18 +52,12 @@ fn rounds(few: u32) -> u32 {
     std::env::var("ONGGI_TEST_RUNS").map_or(few, |n| n.parse().expect("ONGGI_TEST_RUNS"))
 }
 
-/// Whether `ONGGI_TEST_SLOW` says that starts are slow here (User Mode Linux). Attacks that take hundreds of starts then try
-/// only a few descriptor numbers; `held` still checks all open descriptors.
-fn is_slow() -> bool {
-    std::env::var_os("ONGGI_TEST_SLOW").is_some()
-}
-
 /// The time after which a call counts as hung.
 fn soon() -> Duration {
-    Duration::from_secs(if is_slow() { 90 } else { 10 })
+    limit(10)
 }
 
-/// The descriptor numbers to try.
+/// The descriptor numbers to try: only a few on a slow machine, where `held` still checks all open descriptors.
 fn tried(numbers: std::ops::Range<u32>) -> impl Iterator<Item = u32> {
     numbers.step_by(if is_slow() { 8 } else { 1 })
 }

@@ -400,7 +400,7 @@ impl Bundle {
     /// Asserts that the container has left nothing. Waits a moment, since killed processes take time to disappear.
     #[track_caller]
     pub(crate) fn nothing_left(&self) {
-        let end = Instant::now() + std::time::Duration::from_secs(3);
+        let end = Instant::now() + super::limit(3);
         loop {
             let left = self.left();
             let only_cgroups = left.iter().all(|what| what.starts_with("cgroup"));

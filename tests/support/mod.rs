@@ -34,11 +34,21 @@ pub(crate) use world::{World, world};
 
 use std::time::{Duration, Instant};
 
+/// Whether `ONGGI_TEST_SLOW` says that this machine is slow (User Mode Linux beside other tests).
+pub(crate) fn is_slow() -> bool {
+    std::env::var_os("ONGGI_TEST_SLOW").is_some()
+}
+
+/// A time limit of so many seconds; nine times as many on a slow machine.
+pub(crate) fn limit(seconds: u64) -> Duration {
+    Duration::from_secs(if is_slow() { 9 * seconds } else { seconds })
+}
+
 /// How long anything may take before it counts as hung. Long, since the machine may be busy. `ONGGI_TEST_PATIENCE` sets
 /// it in seconds, for runs that are expected to fail.
 pub(crate) fn patience() -> Duration {
     let seconds = std::env::var("ONGGI_TEST_PATIENCE").ok().and_then(|seconds| seconds.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(60))
+    seconds.map_or_else(|| limit(60), Duration::from_secs)
 }
 
 /// Waits until `ready` returns a value.

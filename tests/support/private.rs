@@ -75,7 +75,7 @@ impl Drop for Private {
         // the kernel kills all processes of a pid namespace when its first process ends
         let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.pid), nix::sys::signal::Signal::SIGKILL);
         self.outer.kill(libc::SIGKILL);
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        let end = std::time::Instant::now() + super::limit(5);
         while Path::new(&format!("/proc/{}", self.pid)).exists() && std::time::Instant::now() < end {
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
