@@ -1,4 +1,4 @@
-//! Where buses are: the addresses of the D-Bus specification, as far as they are Unix sockets. May use error.
+//! Addresses of D-Bus buses (D-Bus specification, "Server Addresses"); only Unix sockets are supported. May use error.
 
 use crate::error::{Error, Result};
 use std::ffi::{OsStr, OsString};
@@ -7,20 +7,20 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
 
-/// Where the machine's bus is; last, what systemd offers to root where there is no bus.
+/// The addresses of the system bus. The last one is systemd's private socket, which root can use where no bus runs.
 pub(super) fn system() -> Vec<OsString> {
     let named = std::env::var_os("DBUS_SYSTEM_BUS_ADDRESS");
     let buses = named.unwrap_or_else(|| "unix:path=/run/dbus/system_bus_socket".into());
     unix_addresses(&buses).into_iter().chain(["/run/systemd/private".into()]).collect()
 }
 
-/// Where the user's own bus is.
+/// The addresses of the user's own bus.
 pub(super) fn user() -> Result<Vec<OsString>> {
     let variable = |name: &str| std::env::var_os(name);
     users(variable("DBUS_SESSION_BUS_ADDRESS").as_deref(), variable("XDG_RUNTIME_DIR").as_deref())
 }
 
-/// The user's bus out of the two variables that tell of it; empty ones say nothing.
+/// The addresses of the user's bus from the two environment variables that may give it; an empty one counts as unset.
 fn users(named: Option<&OsStr>, runtime_dir: Option<&OsStr>) -> Result<Vec<OsString>> {
     let said = |value: Option<&'_ OsStr>| value.filter(|value| !value.is_empty()).map(OsStr::to_owned);
     match (said(named), said(runtime_dir).map(PathBuf::from)) {
@@ -33,7 +33,7 @@ fn users(named: Option<&OsStr>, runtime_dir: Option<&OsStr>) -> Result<Vec<OsStr
     }
 }
 
-/// The socket paths in a D-Bus address list; abstract ones begin with `@`.
+/// The socket paths in a D-Bus address list; abstract sockets begin with `@`.
 fn unix_addresses(list: &OsStr) -> Vec<OsString> {
     let key = |pair: &[u8]| {
         let value = |key: &[u8]| pair.strip_prefix(key).map(unescape);
@@ -43,7 +43,7 @@ fn unix_addresses(list: &OsStr) -> Vec<OsString> {
     list.as_bytes().split(|byte| *byte == b';').filter_map(one).collect()
 }
 
-/// Undoes `%2f`.
+/// Decodes `%2f` and the like.
 fn unescape(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut rest = text;
@@ -60,8 +60,8 @@ fn unescape(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Connects to one of them.
-pub(super) fn open(address: &OsStr) -> std::io::Result<UnixStream> {
+/// Connects to one of these addresses.
+pub(super) fn connect(address: &OsStr) -> std::io::Result<UnixStream> {
     match address.as_bytes().strip_prefix(b"@") {
         Some(name) => UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?),
         None => UnixStream::connect(Path::new(address)),

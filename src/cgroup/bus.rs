@@ -1,11 +1,11 @@
-//! The few D-Bus messages that systemd needs, each with a time-out. May use sys, plan/cgroup and error.
+//! The few D-Bus calls that the systemd driver needs, each with a time-out. May use sys, plan/cgroup and error.
 //!
-//! `rustbus` encodes and decodes; the connection is our own, because its has no time-outs and hangs on a bus that does
-//! not answer. Measured against the alternatives (static release binary; least of 300 runs of connect, greet and one
-//! call on a dbus-daemon, above an empty program): this +50 KB, +0.19 ms; all of rustbus +91 KB, +0.20 ms; zbus 6.2
+//! `rustbus` encodes and decodes messages. The connection is our own, because rustbus's has no time-outs and hangs on a bus
+//! that does not answer. Cost of the alternatives over an empty program (static release binary; minimum of 300 runs of
+//! connect, authenticate and one call to a dbus-daemon): this +50 KB, +0.19 ms; all of rustbus +91 KB, +0.20 ms; zbus 6.2
 //! +1108 KB, +0.29 ms, and an asynchronous runtime.
 
-use super::address::{self, open};
+use super::address;
 use super::handle::Scope;
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::property::{Property, Value};
@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 
 /// How long one answer may take. A healthy systemd needs milliseconds.
 const ANSWER: Duration = Duration::from_secs(5);
-/// How long a job may take that systemd has accepted.
+/// How long systemd may take for a job that it has accepted.
 const JOB: Duration = Duration::from_secs(30);
-/// D-Bus messages may not be longer (the specification's limit).
+/// The maximum length of a D-Bus message (the specification's limit).
 const LONGEST: usize = 128 << 20;
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
@@ -39,30 +39,30 @@ const DBUS_PATH: &str = "/org/freedesktop/DBus";
 const JOB_REMOVED: &str =
     "type='signal',sender='org.freedesktop.systemd1',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
 
-/// A connection to a service manager, by way of a bus or straight.
+/// A connection to a service manager, over a bus or systemd's private socket.
 #[derive(Debug)]
 pub(super) struct Bus {
     stream: UnixStream,
-    /// As errors name it.
+    /// Its name in errors.
     name: String,
     serial: u32,
-    /// How long one answer may take.
+    /// How long one answer may take: [`ANSWER`], but in tests.
     patience: Duration,
-    /// Jobs that ended before we knew that they are ours: their objects and results.
+    /// Jobs that have ended, with their object paths and results. The signal may arrive before the reply that names the job.
     ended: Vec<(String, String)>,
 }
 
-/// An answer that is no success: the error's name and text.
-struct Refused {
+/// An error reply: its name and text.
+struct ErrorReply {
     name: String,
     text: String,
 }
 
 impl Bus {
-    /// Connects and greets.
+    /// Connects, authenticates and registers.
     ///
     /// # Errors
-    /// Naming the bus, if it is missing or does not answer.
+    /// The bus is missing or does not answer; the error names it.
     pub(super) fn connect(user: bool) -> Result<Self> {
         let (what, addresses) = if user { ("user", address::user()?) } else { ("system", address::system()) };
         Self::connect_to(what, addresses, ANSWER)
@@ -72,7 +72,7 @@ impl Bus {
         let mut last = None;
         for address in addresses {
             let name = format!("systemd over the {what} bus {}", address.display());
-            match open(&address) {
+            match address::connect(&address) {
                 Ok(stream) => {
                     let mut bus = Self { stream, name, serial: 0, patience, ended: Vec::new() };
                     let greeted = bus.greet(!Path::new(&address).ends_with("systemd/private"));
@@ -85,43 +85,43 @@ impl Bus {
         Err(error.with_hint("the systemd driver needs a running systemd; the cgroupfs driver does not"))
     }
 
-    /// Authenticates by the credentials of the socket, which need no number and so hold in user namespaces too; then
-    /// says hello and asks for ends of jobs, in one go.
+    /// Authenticates as `EXTERNAL` without a user id: the bus takes the id from the socket's credentials, which are right in
+    /// user namespaces too. Then sends `Hello` and subscribes to `JobRemoved`, both before it reads the replies.
     fn greet(&mut self, is_bus: bool) -> Result<()> {
         let end = Instant::now() + self.patience;
         self.send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
         for expected in ["DATA", "OK "] {
-            let line = self.line(end)?;
+            let line = self.read_line(end)?;
             if !line.starts_with(expected) {
                 return Err(Error::msg(format!("authentication failed: {line:?}")));
             }
         }
         if is_bus {
-            let hello = self.tell(DBUS, DBUS_PATH, DBUS, "Hello", |_| Ok(()))?;
-            let watch = self.tell(DBUS, DBUS_PATH, DBUS, "AddMatch", |body| body.push_param(JOB_REMOVED))?;
+            let hello = self.send_call(DBUS, DBUS_PATH, DBUS, "Hello", |_| Ok(()))?;
+            let watch = self.send_call(DBUS, DBUS_PATH, DBUS, "AddMatch", |body| body.push_param(JOB_REMOVED))?;
             for serial in [hello, watch] {
-                self.answer(serial, end)?.map_err(|refused| Error::msg(refused.text))?;
+                self.reply(serial, end)?.map_err(|refused| Error::msg(refused.text))?;
             }
         }
         Ok(())
     }
 
-    /// Starts a transient unit with a process in it, and waits until it is there.
+    /// Starts a transient unit with a process in it, and waits until it is started.
     ///
     /// # Errors
-    /// If systemd refuses, or does not answer in time.
+    /// systemd refuses, or does not answer in time.
     pub(super) fn start(&mut self, unit: &str, properties: &[Property], pid: i32) -> Result<()> {
         let mut properties = properties.to_vec();
-        let mut again = true;
+        let mut may_retry = true;
         loop {
             let refused = match self.start_once(unit, &properties, pid)? {
                 Ok(()) => return Ok(()),
                 Err(refused) => refused,
             };
-            if refused.name.ends_with(".UnitExists") && again {
-                // most likely what is left of one that failed
-                again = false;
-                self.forget(unit)?;
+            if refused.name.ends_with(".UnitExists") && may_retry {
+                // most likely a failed unit that systemd has not unloaded
+                may_retry = false;
+                self.reset_failed(unit)?;
             } else if let Some(at) = properties.iter().position(|p| p.optional && refused.text.contains(&p.name)) {
                 properties.remove(at);
             } else {
@@ -135,23 +135,23 @@ impl Bus {
         unit: &str,
         properties: &[Property],
         pid: i32,
-    ) -> Result<std::result::Result<(), Refused>> {
+    ) -> Result<std::result::Result<(), ErrorReply>> {
         let pids = [pid.unsigned_abs()];
-        let mut list: Vec<(&str, Wire<'_>)> =
-            properties.iter().map(|p| (p.name.as_str(), Wire::Value(&p.value))).collect();
-        list.push(("PIDs", Wire::Numbers(&pids)));
+        let mut list: Vec<(&str, Variant<'_>)> =
+            properties.iter().map(|p| (p.name.as_str(), Variant::Value(&p.value))).collect();
+        list.push(("PIDs", Variant::Numbers(&pids)));
         self.job("StartTransientUnit", unit, |body| {
             body.push_param2(unit, "replace")?;
             body.push_param(list.as_slice())?;
-            let none: [(&str, &[(&str, Wire<'_>)]); 0] = [];
+            let none: [(&str, &[(&str, Variant<'_>)]); 0] = [];
             body.push_param(&none[..])
         })
     }
 
-    /// Stops a unit and has systemd forget it. One that is gone is as good.
+    /// Stops a unit and has systemd unload it. Succeeds if there is no such unit.
     ///
     /// # Errors
-    /// If systemd does not answer in time.
+    /// systemd does not answer in time.
     pub(super) fn stop(&mut self, unit: &str) -> Result<()> {
         match self.job("StopUnit", unit, |body| body.push_param2(unit, "replace"))? {
             Err(refused) if !refused.name.ends_with(".NoSuchUnit") => {
@@ -159,23 +159,23 @@ impl Bus {
             }
             Ok(()) | Err(_) => {}
         }
-        self.forget(unit)
+        self.reset_failed(unit)
     }
 
-    /// Has systemd forget a unit that failed; that there is none is no failure.
-    fn forget(&mut self, unit: &str) -> Result<()> {
+    /// Has systemd unload a unit that failed. Succeeds if there is none.
+    fn reset_failed(&mut self, unit: &str) -> Result<()> {
         self.call("ResetFailedUnit", |body| body.push_param(unit)).map(drop)
     }
 
-    /// Changes properties of a unit until the next boot.
+    /// Changes properties of a unit (not persistently).
     ///
     /// # Errors
-    /// If systemd refuses, or does not answer in time.
+    /// systemd refuses, or does not answer in time.
     pub(super) fn set(&mut self, unit: &str, properties: &[Property]) -> Result<()> {
         let mut properties = properties.to_vec();
         loop {
-            let list: Vec<(&str, Wire<'_>)> =
-                properties.iter().map(|p| (p.name.as_str(), Wire::Value(&p.value))).collect();
+            let list: Vec<(&str, Variant<'_>)> =
+                properties.iter().map(|p| (p.name.as_str(), Variant::Value(&p.value))).collect();
             let answer = self.call("SetUnitProperties", |body| {
                 body.push_param2(unit, true)?;
                 body.push_param(list.as_slice())
@@ -191,10 +191,10 @@ impl Bus {
         }
     }
 
-    /// Has systemd move a process to a cgroup below a unit's, for callers who may not do so themselves.
+    /// Has systemd move a process into a cgroup below a unit's, for callers who lack the permission.
     ///
     /// # Errors
-    /// If systemd refuses, or does not answer in time.
+    /// systemd refuses, or does not answer in time.
     pub(super) fn attach(&mut self, unit: &str, below: &str, pid: i32) -> Result<()> {
         let pids = [pid.unsigned_abs()];
         let answer = self.call("AttachProcessesToUnit", |body| {
@@ -206,41 +206,41 @@ impl Bus {
         })
     }
 
-    /// Where the cgroup of the service manager itself is.
+    /// The path of the service manager's own cgroup.
     ///
     /// # Errors
-    /// If systemd does not answer in time.
+    /// systemd does not answer in time.
     pub(super) fn control_group(&mut self) -> Result<String> {
         let what = || "ask for the service manager's cgroup";
         let end = Instant::now() + self.patience;
-        let serial = self.tell(SYSTEMD, MANAGER_PATH, "org.freedesktop.DBus.Properties", "Get", |body| {
+        let serial = self.send_call(SYSTEMD, MANAGER_PATH, "org.freedesktop.DBus.Properties", "Get", |body| {
             body.push_param2(MANAGER, "ControlGroup")
         });
-        let answer = serial.and_then(|serial| self.answer(serial, end)).map_err(|error| self.explain(error, what()))?;
+        let answer = serial.and_then(|serial| self.reply(serial, end)).map_err(|error| self.explain(error, what()))?;
         let body = answer.map_err(|refused| self.explain(Error::msg(refused.text), what()))?;
         let variant: std::result::Result<rustbus::wire::unmarshal::traits::Variant<'_, '_>, _> = body.parser().get();
         let group = variant.and_then(|variant| variant.get::<String>());
         group.map_err(|error| self.explain(Error::msg(error.to_string()), what()))
     }
 
-    /// The user whose service manager this is, as the bus counts users.
+    /// The uid of the service manager, as the bus sees it.
     ///
     /// # Errors
-    /// If the bus does not answer in time, or does not know.
+    /// The bus does not answer in time, or does not know.
     pub(super) fn user(&mut self) -> Result<u32> {
         let end = Instant::now() + self.patience;
-        let serial = self.tell(DBUS, DBUS_PATH, DBUS, "GetConnectionUnixUser", |body| body.push_param(SYSTEMD))?;
-        let body = self.answer(serial, end)?.map_err(|refused| Error::msg(refused.text))?;
+        let serial = self.send_call(DBUS, DBUS_PATH, DBUS, "GetConnectionUnixUser", |body| body.push_param(SYSTEMD))?;
+        let body = self.reply(serial, end)?.map_err(|refused| Error::msg(refused.text))?;
         body.parser().get().map_err(|error| Error::msg(error.to_string()))
     }
 
-    /// Calls a method of the manager that makes a job, and waits for the job's end.
+    /// Calls a method of the manager that creates a job, and waits for the job's end.
     fn job(
         &mut self,
         method: &str,
         unit: &str,
         fill: impl FnOnce(&mut MarshalledMessageBody) -> Filled,
-    ) -> Result<std::result::Result<(), Refused>> {
+    ) -> Result<std::result::Result<(), ErrorReply>> {
         let body = match self.call(method, fill)? {
             Ok(body) => body,
             Err(refused) => return Ok(Err(refused)),
@@ -259,16 +259,16 @@ impl Bus {
                     }
                 };
             }
-            let heard = self.hear(end);
-            heard.map_err(|error| self.explain(error, &format!("{method}: wait for the job of unit {unit}")))?;
+            let received = self.receive(end);
+            received.map_err(|error| self.explain(error, &format!("{method}: wait for the job of unit {unit}")))?;
         }
     }
 
     /// Calls a method of the manager.
     fn call(&mut self, method: &str, fill: impl FnOnce(&mut MarshalledMessageBody) -> Filled) -> Result<Answer> {
         let end = Instant::now() + self.patience;
-        let serial = self.tell(SYSTEMD, MANAGER_PATH, MANAGER, method, fill);
-        serial.and_then(|serial| self.answer(serial, end)).map_err(|error| self.explain(error, method))
+        let serial = self.send_call(SYSTEMD, MANAGER_PATH, MANAGER, method, fill);
+        serial.and_then(|serial| self.reply(serial, end)).map_err(|error| self.explain(error, method))
     }
 
     fn explain(&self, error: Error, doing: &str) -> Error {
@@ -276,7 +276,7 @@ impl Bus {
     }
 
     /// Sends a method call.
-    fn tell(
+    fn send_call(
         &mut self,
         to: &str,
         path: &str,
@@ -298,21 +298,22 @@ impl Bus {
 
     fn send(&mut self, bytes: &[u8]) -> Result<()> {
         self.stream.set_write_timeout(Some(self.patience))?;
-        self.stream.write_all(bytes).map_err(late)
+        self.stream.write_all(bytes).map_err(timed_out)
     }
 
-    /// Listens until the answer to a call has come; remembers ends of jobs that come before it.
-    fn answer(&mut self, serial: u32, end: Instant) -> Result<Answer> {
+    /// Receives messages until the reply to a call arrives.
+    fn reply(&mut self, serial: u32, end: Instant) -> Result<Answer> {
         loop {
-            if let Some((to, answer)) = self.hear(end)?.filter(|(to, _)| *to == serial) {
+            if let Some((to, answer)) = self.receive(end)?.filter(|(to, _)| *to == serial) {
                 let _ = to;
                 return Ok(answer);
             }
         }
     }
 
-    /// Hears one message: an answer and the call that it is for, or nothing that the caller must know of.
-    fn hear(&mut self, end: Instant) -> Result<Option<(u32, Answer)>> {
+    /// Receives one message. Returns a reply with the serial number of its call; notes the end of a job in `ended`; ignores
+    /// anything else.
+    fn receive(&mut self, end: Instant) -> Result<Option<(u32, Answer)>> {
         let decode = |error: rustbus::wire::errors::UnmarshalError| Error::msg(error.to_string());
         let mut bytes = vec![0; 16];
         self.read(&mut bytes, end)?;
@@ -322,7 +323,7 @@ impl Bus {
             ByteOrder::LittleEndian => u32::from_le_bytes(fields),
             ByteOrder::BigEndian => u32::from_be_bytes(fields),
         };
-        // the body begins at a multiple of eight
+        // the body is aligned to eight bytes
         let start = (16 + fields as usize).next_multiple_of(8);
         let whole = start + header.body_len as usize;
         if whole > LONGEST {
@@ -337,7 +338,7 @@ impl Bus {
             (MessageType::Reply, Some(to)) => Ok(Some((to, Ok(body)))),
             (MessageType::Error, Some(to)) => {
                 let text = body.parser().get::<String>().unwrap_or_default();
-                Ok(Some((to, Err(Refused { name: fields.error_name.unwrap_or_default(), text }))))
+                Ok(Some((to, Err(ErrorReply { name: fields.error_name.unwrap_or_default(), text }))))
             }
             (MessageType::Signal, _) if fields.member.as_deref() == Some("JobRemoved") => {
                 let parts = body.parser().get4::<u32, ObjectPath<String>, String, String>();
@@ -350,8 +351,8 @@ impl Bus {
         }
     }
 
-    /// One line of the authentication.
-    fn line(&mut self, end: Instant) -> Result<String> {
+    /// Reads one line of the authentication.
+    fn read_line(&mut self, end: Instant) -> Result<String> {
         let mut line = Vec::new();
         while !line.ends_with(b"\r\n") && line.len() < 1024 {
             let mut one = [0];
@@ -370,7 +371,7 @@ impl Bus {
                 Ok(0) => return Err(Error::msg("the connection was closed")),
                 Ok(n) => filled += n,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(late(error)),
+                Err(error) => return Err(timed_out(error)),
             }
         }
         Ok(())
@@ -378,21 +379,21 @@ impl Bus {
 }
 
 type Filled = std::result::Result<(), MarshalError>;
-type Answer = std::result::Result<MarshalledMessageBody, Refused>;
+type Answer = std::result::Result<MarshalledMessageBody, ErrorReply>;
 
-/// A socket's time-out, by its meaning.
-fn late(error: std::io::Error) -> Error {
-    let timed_out = [std::io::ErrorKind::WouldBlock, std::io::ErrorKind::TimedOut].contains(&error.kind());
-    if timed_out { Error::from(Errno::ETIMEDOUT).context("no answer") } else { error.into() }
+/// Turns the error of a socket's time-out into `ETIMEDOUT`.
+fn timed_out(error: std::io::Error) -> Error {
+    let is_timeout = [std::io::ErrorKind::WouldBlock, std::io::ErrorKind::TimedOut].contains(&error.kind());
+    if is_timeout { Error::from(Errno::ETIMEDOUT).context("no answer") } else { error.into() }
 }
 
-/// A property's value on the wire: a variant.
-enum Wire<'a> {
+/// A property's value as a D-Bus variant.
+enum Variant<'a> {
     Value(&'a Value),
     Numbers(&'a [u32]),
 }
 
-impl Signature for Wire<'_> {
+impl Signature for Variant<'_> {
     fn signature() -> Type {
         Type::Container(Container::Variant)
     }
@@ -402,7 +403,7 @@ impl Signature for Wire<'_> {
     }
 }
 
-impl Marshal for Wire<'_> {
+impl Marshal for Variant<'_> {
     fn marshal(&self, ctx: &mut MarshalContext<'_, '_>) -> Filled {
         let value = match self {
             Self::Numbers(numbers) => return numbers.marshal_as_variant(ctx),
@@ -423,7 +424,7 @@ impl Marshal for Wire<'_> {
 }
 
 impl Scope {
-    /// Connects to the service manager that has the unit.
+    /// Connects to the service manager that owns the unit.
     pub(super) fn bus(&self) -> Result<Bus> {
         Bus::connect(self.user).context(|| format!("reach systemd for unit {}", self.name))
     }
@@ -434,7 +435,7 @@ mod tests {
     use super::*;
     use std::os::unix::net::UnixListener;
 
-    /// A bus at a path of its own, which does `what` with whoever connects.
+    /// A bus at a path of its own, which does `what` with the first connection.
     fn fake(name: &str, what: impl FnOnce(UnixStream) + Send + 'static) -> String {
         let path = std::env::temp_dir().join(format!("onggi-test-{}-{name}", std::process::id()));
         let _ = std::fs::remove_file(&path);
@@ -459,7 +460,7 @@ mod tests {
         assert_eq!(error, "systemd over the system bus PATH: greet: no answer: connection timed out");
         assert!(took < Duration::from_secs(1), "{took:?}");
 
-        // it answers, but a letter a time and never to the end
+        // it answers, but one byte at a time and never to the end
         let drip = |mut stream: UnixStream| {
             for _ in 0..100 {
                 let _ = stream.write_all(b"x");

@@ -1,4 +1,4 @@
-//! What the machine's cgroup file systems are. May use sys and the plan's types.
+//! Finds the cgroup file systems of this machine. May use sys and the plan's types.
 
 use super::members::unified;
 use crate::error::{Context, Result};
@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 
 /// Where cgroups are mounted, on every distribution.
 const TOP: &str = "/sys/fs/cgroup";
-/// The table of all mounts, which alone tells which v1 hierarchy is mounted where and what of it is to be seen there.
+/// The mount table: the only source for where a v1 hierarchy is mounted, and which part of it.
 const MOUNTS: &str = "/proc/self/mountinfo";
 
-/// Looks which cgroup file systems there are. `wants_own`: also where we are ourselves (`plan::cgroup::wants_own`), which
-/// costs the cgroup2 world one more file.
+/// Finds the cgroup file systems. With `wants_own` also our own cgroup (`plan::cgroup::wants_own`), for which one more file
+/// must be read where there is only cgroup2.
 ///
 /// # Errors
-/// If a file of procfs can't be read.
+/// A file of procfs can't be read.
 pub fn facts(wants_own: bool) -> Result<CgroupFacts> {
     let top = Path::new(TOP);
     if mounted(top) == Mounted::V2 {
@@ -42,8 +42,8 @@ fn own() -> Result<Vec<u8>> {
     file::contents(Path::new(path), 4096).context(|| format!("read {path}"))
 }
 
-/// The lines of cgroup file systems in `mountinfo`, read until there is one at the usual place for each hierarchy: they
-/// were mounted when the system started, and the thousands of mounts that engines add stand behind them.
+/// The lines of cgroup file systems in `mountinfo`, read until there is one below [`TOP`] for each hierarchy: those were
+/// mounted at boot, so they come before the thousands of mounts that engines may add.
 fn needed(mut mountinfo: impl BufRead, cgroup: &[u8]) -> std::io::Result<Vec<u8>> {
     let (mut found, mut line) = (Vec::new(), Vec::new());
     while mountinfo.read_until(b'\n', &mut line)? > 0 {
@@ -81,12 +81,12 @@ impl Mount<'_> {
     }
 }
 
-/// The v1 hierarchies in the text of `/proc/PID/cgroup` that are our business, and where the process is in each. Those of
-/// other init systems are not.
+/// The v1 hierarchies in the text of `/proc/PID/cgroup` that we use, and the process's cgroup in each: all with controllers,
+/// and systemd's named one, but none of other init systems.
 fn wanted(cgroup: &[u8]) -> impl Iterator<Item = (&str, &Path)> {
     cgroup.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut fields = line.splitn(3, |byte| *byte == b':').skip(1);
-        // the kernel's controllers have plain names, and so has systemd's hierarchy
+        // names that are not UTF-8 are neither a controller's nor systemd's
         let names = str::from_utf8(fields.next()?).ok()?;
         let own = Path::new(OsStr::from_bytes(fields.next()?));
         let ours = !names.is_empty() && names.strip_prefix("name=").is_none_or(|name| name == "systemd");
@@ -94,7 +94,7 @@ fn wanted(cgroup: &[u8]) -> impl Iterator<Item = (&str, &Path)> {
     })
 }
 
-/// The cgroup mounts in the text of `mountinfo` (proc(5)), those at the usual place first.
+/// The cgroup mounts in the text of `mountinfo` (proc(5)), those below [`TOP`] first.
 fn mounts(mountinfo: &[u8]) -> Vec<Mount<'_>> {
     let path = |bytes| PathBuf::from(OsString::from_vec(bytes));
     let mut mounts: Vec<_> = mountinfo::lines(mountinfo)
@@ -105,13 +105,13 @@ fn mounts(mountinfo: &[u8]) -> Vec<Mount<'_>> {
     mounts
 }
 
-/// The v1 or hybrid world out of `/proc/self/mountinfo` and `/proc/self/cgroup`.
+/// The facts of a v1 or hybrid machine, from the texts of `/proc/self/mountinfo` and `/proc/self/cgroup`.
 fn legacy(mountinfo: &[u8], cgroup: &[u8]) -> CgroupFacts {
     let mounts = mounts(mountinfo);
     let mut hierarchies = Vec::new();
     for (names, own) in wanted(cgroup) {
         let name = names.strip_prefix("name=");
-        // one that is not mounted here can't be used
+        // a hierarchy that is not mounted can't be used
         let Some(mount) = mounts.iter().find(|mount| mount.offers(names)) else { continue };
         hierarchies.push(Hierarchy {
             controllers: names.split(',').filter(|_| name.is_none()).map(str::to_owned).collect(),
@@ -129,8 +129,8 @@ fn legacy(mountinfo: &[u8], cgroup: &[u8]) -> CgroupFacts {
     CgroupFacts::Legacy { hierarchies, unified }
 }
 
-/// A cgroup's path below a mount that shows the tree from `root` on; inside containers without a cgroup namespace the
-/// two differ. What lies outside of the mount is taken for its top.
+/// A cgroup's path relative to a mount that shows the hierarchy from `root` on. (`root` is not `/` in a container without a
+/// cgroup namespace.) A cgroup outside the mount is taken for the mount's root.
 fn seen_from(root: &Path, own: &Path) -> PathBuf {
     Path::new("/").join(own.strip_prefix(root).unwrap_or(Path::new("")))
 }

@@ -1,4 +1,4 @@
-//! Freezing and thawing, in both worlds. May use sys and error.
+//! Freezing and thawing, on v1 and v2. May use sys and error.
 
 use super::Cgroup;
 use super::walk::{Visit, walk};
@@ -10,30 +10,30 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long a cgroup may take until its last process stands still.
+/// How long a cgroup may take until its last process is frozen.
 const MOST: Duration = Duration::from_secs(10);
 
 impl Cgroup {
-    /// The v1 freezer's cgroup.
+    /// The container's cgroup in the v1 freezer hierarchy.
     fn freezer(&self) -> Option<&Path> {
         self.cgroup_paths.get("freezer").map(std::path::PathBuf::as_path)
     }
 
-    /// The cgroup that is frozen, and whether it is one of cgroup2.
+    /// The cgroup that [`Cgroup::freeze`] freezes, and whether it is a cgroup2.
     #[must_use]
     pub fn freezes(&self) -> Option<(&Path, bool)> {
         self.freezer().map(|path| (path, false)).or_else(|| self.unified().map(|path| (path, true)))
     }
 
-    /// Stops every process in it and waits until they stand still. On failure they run again.
+    /// Freezes all processes and waits until the kernel has stopped the last one. On failure thaws them again.
     ///
     /// # Errors
-    /// If the kernel refuses or a process can't be stopped within ten seconds.
+    /// The kernel refuses, or a process can't be stopped within ten seconds.
     pub fn freeze(&self) -> Result<()> {
         self.freeze_within(MOST)
     }
 
-    /// `freeze`, within a time of the caller's choice.
+    /// [`Cgroup::freeze`] with another time limit.
     pub(super) fn freeze_within(&self, most: Duration) -> Result<()> {
         let done = match (self.freezer(), self.unified()) {
             (Some(path), _) => freeze_v1(path, most),
@@ -43,16 +43,16 @@ impl Cgroup {
             }
         };
         if done.is_err() {
-            // half frozen is worse than not: whatever went wrong stays the error
+            // partly frozen is worse than running; the error stays that of the freeze
             let _ = self.thaw();
         }
         done.context(|| "unable to freeze")
     }
 
-    /// Lets them run again.
+    /// Thaws all processes.
     ///
     /// # Errors
-    /// If the kernel refuses.
+    /// The kernel refuses.
     pub fn thaw(&self) -> Result<()> {
         let (file, value) = match (self.freezer(), self.unified()) {
             (Some(path), _) => (path.join("freezer.state"), "THAWED"),
@@ -64,11 +64,11 @@ impl Cgroup {
         write_file(&file, value).context(|| format!("thaw cgroup: write {}", file.display()))
     }
 
-    /// Lets processes die that were killed: in a v1 cgroup that is frozen, be it one below that a payload or an
-    /// administrator froze, nothing dies. Those of cgroup2 need no help.
+    /// Thaws this v1 cgroup and all below it, so that killed processes can die: a process in a frozen v1 cgroup does not die,
+    /// and a payload or an administrator may have frozen one below the container's. On cgroup2 SIGKILL works when frozen.
     ///
     /// # Errors
-    /// If the kernel refuses.
+    /// The kernel refuses.
     pub fn let_die(&self) -> Result<()> {
         let Some(path) = self.freezer() else { return Ok(()) };
         match open_dir(path).and_then(|top| walk(top.as_fd(), Instant::now() + MOST, &mut Thaw)) {
@@ -77,10 +77,10 @@ impl Cgroup {
         }
     }
 
-    /// Whether it was frozen (rather than one above it). `false` when it is gone.
+    /// Whether this cgroup itself was frozen, not only one above it. `false` if it no longer exists.
     ///
     /// # Errors
-    /// If the kernel does not say.
+    /// The state can't be read.
     pub fn frozen(&self) -> Result<bool> {
         let (file, yes) = match (self.freezer(), self.unified()) {
             (Some(path), _) => (path.join("freezer.self_freezing"), "1"),
@@ -95,7 +95,7 @@ impl Cgroup {
     }
 }
 
-/// Thaws what was frozen itself, rather than one above it.
+/// Thaws each cgroup that was itself frozen, not only one above it.
 struct Thaw;
 
 impl Visit for Thaw {
@@ -128,8 +128,8 @@ fn freeze_v2(path: &Path, most: Duration) -> Result<()> {
     }
 }
 
-/// v1 tells no change, and a process that forks meanwhile can keep it at `FREEZING`: then a new write, and now and then
-/// a short thaw, help.
+/// v1 has no notification, so the state is polled. Processes that fork meanwhile can keep it at `FREEZING`: another write of
+/// `FROZEN`, and every 16 rounds a short thaw, get past that.
 fn freeze_v1(path: &Path, most: Duration) -> Result<()> {
     let what = || format!("freeze cgroup {}", path.display());
     let state = path.join("freezer.state");

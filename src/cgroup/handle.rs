@@ -1,4 +1,4 @@
-//! What is kept of a container's cgroup for later commands. May use sys and error.
+//! The container's cgroup as the record stores it for later commands. May use sys and error.
 
 use super::members;
 use crate::error::{Context, Error, Kind, Result};
@@ -13,10 +13,10 @@ use std::path::{Component, Path, PathBuf};
 /// A container's cgroup.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cgroup {
-    /// Where it lies in each hierarchy. Keys as runc's: controller, `name=…`, `""` for cgroup2. Empty if it has none.
+    /// Its path in each hierarchy. Keys as in runc: controller, `name=…`, `""` for cgroup2. Empty if it has no cgroup.
     #[serde(default, with = "super::paths")]
     pub cgroup_paths: BTreeMap<String, PathBuf>,
-    /// The unit of systemd that it belongs to.
+    /// Its systemd unit, with the systemd driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub systemd_unit: Option<Scope>,
 }
@@ -26,7 +26,7 @@ pub struct Cgroup {
 pub struct Scope {
     /// Its name.
     pub name: String,
-    /// Whether it is the user's own service manager's.
+    /// Whether it belongs to the user's own service manager.
     #[serde(default)]
     pub user: bool,
 }
@@ -41,20 +41,20 @@ pub struct SubCgroup {
 }
 
 impl Cgroup {
-    /// A handle with some hierarchies.
+    /// A cgroup with these paths.
     pub(super) fn of(paths: &[(&str, &Path)]) -> Self {
         let paths = paths.iter().map(|(key, path)| ((*key).to_owned(), (*path).to_owned()));
         Self { cgroup_paths: paths.collect(), systemd_unit: None }
     }
 
-    /// What a plan is going to make, for a record of it before it is made.
+    /// The cgroup that a plan will create, for the record that is written before.
     #[must_use]
     pub fn planned(plan: &CgroupPlan) -> Self {
         let unit = plan.unit.as_ref().map(|unit| Scope { name: unit.name.clone(), user: unit.user });
         Self { cgroup_paths: plan.paths.clone(), systemd_unit: unit }
     }
 
-    /// Who made it.
+    /// Which driver created it.
     #[must_use]
     pub fn driver(&self) -> Driver {
         match (&self.systemd_unit, self.cgroup_paths.is_empty()) {
@@ -70,13 +70,13 @@ impl Cgroup {
         self.cgroup_paths.get("").map(PathBuf::as_path)
     }
 
-    /// Whether there is nothing but the cgroup2 tree.
+    /// Whether it is on cgroup2 only.
     #[must_use]
     pub fn is_pure(&self) -> bool {
         self.cgroup_paths.len() == 1 && self.unified().is_some()
     }
 
-    /// Its paths in the v1 hierarchies, each once.
+    /// Its paths in the v1 hierarchies, without duplicates.
     pub(super) fn legacy(&self) -> impl Iterator<Item = &Path> {
         let mut seen: Vec<&Path> = Vec::new();
         for (_, path) in self.cgroup_paths.iter().filter(|(key, _)| !key.is_empty()) {
@@ -87,26 +87,26 @@ impl Cgroup {
         seen.into_iter()
     }
 
-    /// The v1 hierarchies that systemd leaves to us: all but its own.
+    /// The v1 hierarchies in which systemd does not create the unit's cgroup: all but `name=systemd`.
     pub(super) fn by_hand(&self) -> impl Iterator<Item = (&str, &Path)> {
         let all = self.cgroup_paths.iter().map(|(key, path)| (key.as_str(), path.as_path()));
         all.filter(|(key, _)| !key.is_empty() && *key != "name=systemd")
     }
 
-    /// The hierarchy in which processes are counted.
+    /// Its path in the hierarchy by which its processes are listed.
     #[must_use]
     pub fn counted(&self) -> Option<&Path> {
         let first = ["", "devices", "freezer", "pids"].iter().find_map(|key| self.cgroup_paths.get(*key));
         first.or_else(|| self.cgroup_paths.values().next()).map(PathBuf::as_path)
     }
 
-    /// Whether the cgroup's directory is there.
+    /// Whether the cgroup exists.
     #[must_use]
     pub fn exists(&self) -> bool {
         self.counted().is_some_and(Path::exists)
     }
 
-    /// Refuses a cgroup that was there before and is in use.
+    /// Fails if a cgroup that existed before has processes or is frozen.
     pub(super) fn refuse_used(&self, key: &str) -> Result<()> {
         let Some(path) = self.cgroup_paths.get(key) else { return Ok(()) };
         let pids = members::pids(path)?;
@@ -121,20 +121,21 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Its directory in the cgroup2 tree, or that of a cgroup below it, for `CLONE_INTO_CGROUP`. `None` without a tree.
+    /// Opens its cgroup2 directory, or that of the cgroup below it that `subs` name, for `CLONE_INTO_CGROUP`. `None` if it is
+    /// not on cgroup2.
     ///
     /// # Errors
-    /// If `sub` leaves the container's cgroup or is not there.
+    /// `subs` lead outside the container's cgroup or do not exist.
     pub fn dir_fd(&self, subs: &[SubCgroup]) -> Result<Option<OwnedFd>> {
         self.check(subs)?;
         let Some(path) = self.dir(subs)? else { return Ok(None) };
         open_dir(&path).map(Some).context(|| format!("open {}/cgroup.procs", path.display()))
     }
 
-    /// Its path.
+    /// The path of the directory that [`Cgroup::dir_fd`] opens.
     ///
     /// # Errors
-    /// If `subs` leave the container's cgroup.
+    /// `subs` lead outside the container's cgroup.
     pub fn dir(&self, subs: &[SubCgroup]) -> Result<Option<PathBuf>> {
         self.unified().map(|path| join_sub(path, "", subs)).transpose()
     }
@@ -146,17 +147,18 @@ impl Cgroup {
         }
     }
 
-    /// Moves a process into it, in every hierarchy or in the v1 ones alone (when it was created in [`Cgroup::dir_fd`]).
+    /// Moves a process into it: in every hierarchy, or with `legacy_only` (it was created in [`Cgroup::dir_fd`]) in the v1
+    /// ones.
     ///
     /// # Errors
-    /// If the kernel refuses, or `subs` leave the container's cgroup.
+    /// The kernel refuses, or `subs` lead outside the container's cgroup.
     pub fn join(&self, pid: i32, subs: &[SubCgroup], legacy_only: bool) -> Result<()> {
         self.check(subs)?;
         for (key, path) in self.cgroup_paths.iter().filter(|(key, _)| !(legacy_only && key.is_empty())) {
             let inside = join_sub(path, key, subs)?;
             match (write_file(&inside.join("cgroup.procs"), &pid.to_string()), &self.systemd_unit) {
                 (Ok(()), _) => {}
-                // a user may not move processes across the border of his part of the tree; systemd may
+                // a user may not move a process into the delegated subtree from outside it; systemd may
                 (Err(Errno::EACCES | Errno::EPERM), Some(unit)) if self.is_pure() => {
                     let below = inside.strip_prefix(path).unwrap_or(Path::new("")).display().to_string();
                     unit.bus()?.attach(&unit.name, &format!("/{below}"), pid)?;
@@ -171,7 +173,7 @@ impl Cgroup {
     }
 }
 
-/// The path that `--cgroup` asks for in one hierarchy. The form for all hierarchies is overruled by one for this one.
+/// The path in one hierarchy that `--cgroup` asks for. `--cgroup CONTROLLER:PATH` has priority over `--cgroup PATH`.
 fn join_sub(path: &Path, key: &str, subs: &[SubCgroup]) -> Result<PathBuf> {
     let named = subs.iter().rfind(|sub| sub.controllers.iter().any(|c| c == key));
     let Some(sub) = named.or_else(|| subs.iter().rfind(|sub| sub.controllers.is_empty())) else {

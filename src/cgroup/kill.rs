@@ -1,4 +1,4 @@
-//! Signals to every process of a cgroup. May use sys and error.
+//! Signals to all processes of a cgroup. May use sys and error.
 
 use super::Cgroup;
 use crate::error::{Context, Error, Result};
@@ -6,21 +6,21 @@ use crate::sys::Errno;
 use crate::sys::cgroupfs::{send_signal, write_file};
 
 const SIGKILL: i32 = 9;
-/// A cgroup whose processes fork faster than this many rounds of killing is held by the freezer instead.
+/// How often the processes are listed and killed at most, where there is no `cgroup.kill`.
 const ROUNDS: u32 = 10;
 
 impl Cgroup {
-    /// Kills every process in it and below it, those included that are being forked meanwhile. Does not wait for their
-    /// end, for which frozen v1 cgroups are thawed.
+    /// Kills all processes in it and below it, including those that are forked meanwhile. Thaws frozen v1 cgroups, so that
+    /// they can die, but does not wait for their end.
     ///
     /// # Errors
-    /// If the kernel refuses.
+    /// The kernel refuses.
     pub fn kill_all(&self) -> Result<()> {
         if let Some(path) = self.unified() {
             match write_file(&path.join("cgroup.kill"), "1") {
                 Ok(()) => return self.let_die(),
                 Err(Errno::ENODEV) => return Ok(()),
-                // gone, or threaded: what acts on processes is refused there
+                // it no longer exists, or is threaded: then the kernel refuses whatever acts on processes
                 Err(Errno::ENOENT | Errno::EOPNOTSUPP) => {}
                 Err(errno) => {
                     return Err(errno).context(|| format!("kill the processes of cgroup {}", path.display()));
@@ -37,17 +37,17 @@ impl Cgroup {
         Ok(())
     }
 
-    /// Sends a signal to every process in it and below it. Standing still meanwhile, none can fork away or hand its
-    /// number to a stranger.
+    /// Sends a signal to all processes in it and below it. They are frozen meanwhile, so that none can fork, and no pid can be
+    /// reused.
     ///
     /// # Errors
-    /// If the processes can't be listed.
+    /// The processes can't be listed, or one can't be signalled.
     pub fn signal_all(&self, signal: i32) -> Result<()> {
         if self.cgroup_paths.is_empty() {
             return Ok(());
         }
         let was_frozen = self.frozen()?;
-        // without the freezer it is still worth a try
+        // if they can't be frozen, the signals are sent all the same
         let froze = !was_frozen && self.freeze().is_ok();
         let pids = self.pids();
         let mut refused = None;

@@ -9,15 +9,15 @@ use crate::sys::{Errno, ns};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-/// Where writes go.
-pub(super) struct Places<'a> {
+/// Writes limits into the files of one container's cgroup.
+pub(super) struct LimitWriter<'a> {
     pub(super) handle: &'a Cgroup,
     /// The directory in the cgroup2 tree, if it is open.
     pub(super) dir: Option<BorrowedFd<'a>>,
 }
 
-impl Places<'_> {
-    /// Carries out the writes in their order.
+impl LimitWriter<'_> {
+    /// Makes the writes in their order, those that failed with `EINVAL` and may be retried once more at the end.
     pub(super) fn write_all(&self, writes: &[Write]) -> Result<()> {
         let mut later = Vec::new();
         for write in writes {
@@ -50,7 +50,7 @@ impl Places<'_> {
         }
     }
 
-    /// The sentence for a write that the kernel refused.
+    /// The error for a write that the kernel refused.
     fn explain(&self, write: &Write, errno: Errno) -> Error {
         let Some(path) = self.handle.cgroup_paths.get(write.hierarchy.as_ref()) else {
             let controller = if write.hierarchy.is_empty() { "cgroup2" } else { write.hierarchy.as_ref() };
@@ -84,10 +84,10 @@ impl Places<'_> {
         error.context(write.field.to_string()).fact("path", file.display().to_string())
     }
 
-    /// `memory.checkBeforeUpdate` on v2: refuses limits that are exceeded already, for which the kernel would kill.
+    /// `memory.checkBeforeUpdate` on v2: refuses limits that are exceeded already, because the kernel would kill processes.
     pub(super) fn check_memory(&self, check: Option<MemoryCheck>) -> Result<()> {
         let (Some(check), Some(path)) = (check, self.handle.unified()) else { return Ok(()) };
-        // a cgroup without the controller can't have used too much
+        // without the memory controller there is no usage to compare with
         let Ok(usage) = read_file(&path.join("memory.current")) else { return Ok(()) };
         let Ok(usage) = usage.trim_end().parse::<u64>() else { return Ok(()) };
         if let Some(swap) = check.swap.filter(|swap| *swap <= usage) {
@@ -99,12 +99,12 @@ impl Places<'_> {
         }
     }
 
-    /// Sets the device filter; in a cgroup that was used before, in the place of the one that may be there.
+    /// Sets the device filter. In a cgroup that existed before (`reused`) it replaces the filters that may be there.
     pub(super) fn filter_devices(&self, devices: &Devices, rootless: Rootless, reused: bool) -> Result<()> {
         let done = match devices {
             Devices::Unrestricted | Devices::Bpf(_) if reused => self.handle.set_devices(devices),
             Devices::Unrestricted => Ok(()),
-            // who may not even make nodes of his own needs no filter
+            // in a user namespace nobody can create device nodes, so no filter is needed
             Devices::V1(_) if ns::in_user_namespace() => Ok(()),
             Devices::V1(writes) => self.write_all(writes),
             Devices::Bpf(code) => self.filter(code).context(|| "set the device filter of the cgroup"),
@@ -124,20 +124,20 @@ impl Places<'_> {
 }
 
 impl Cgroup {
-    /// Exchanges the device filter of a used cgroup. On v2 the old one is in force until the new one is.
+    /// Replaces the device filter of a cgroup in use. On v2 the old one stays in force until the new one is attached.
     ///
     /// # Errors
-    /// If the kernel refuses.
+    /// The kernel refuses.
     pub fn set_devices(&self, devices: &Devices) -> Result<()> {
         let Some(path) = self.unified().filter(|_| !self.cgroup_paths.contains_key("devices")) else {
-            return Places { handle: self, dir: None }.filter_devices(devices, Rootless::No, false);
+            return LimitWriter { handle: self, dir: None }.filter_devices(devices, Rootless::No, false);
         };
         let dir = open_dir(path).context(|| format!("open cgroup {}", path.display()))?;
         exchange(dir.as_fd(), devices).context(|| "exchange the device filter of the cgroup")
     }
 }
 
-/// Puts one program in the place of all that are there.
+/// Replaces all attached programs by one.
 fn exchange(dir: BorrowedFd<'_>, devices: &Devices) -> std::result::Result<(), Errno> {
     let old = Program::attached(dir)?;
     let mut old = old.iter();

@@ -1,4 +1,4 @@
-//! Which processes are in a container's cgroup, and where below it. May use sys and error.
+//! Lists the processes in a container's cgroup and below it. May use sys and error.
 
 use super::Cgroup;
 use super::walk::{Visit, walk};
@@ -12,27 +12,27 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long the processes of a cgroup may be looked for. A hundred thousand cgroups take a second or two.
+/// How long listing may take. A hundred thousand cgroups take a second or two.
 const MOST: Duration = Duration::from_secs(30);
 
-/// The longest path that the kernel writes into `/proc/PID/cgroup`. A longer one it cuts there without a word, or, before
-/// Linux 6.9, does not show at all (`ENAMETOOLONG`).
+/// The longest path that the kernel writes into `/proc/PID/cgroup`. It truncates a longer one, or before Linux 6.9 fails with
+/// `ENAMETOOLONG`.
 const LONGEST: usize = libc::PATH_MAX as usize - 1;
 
 impl Cgroup {
-    /// The processes in it and in the cgroups below it. None if it is gone.
+    /// The processes in it and in the cgroups below it. Empty if it no longer exists.
     ///
     /// # Errors
-    /// If they can't be listed.
+    /// They can't be listed.
     pub fn pids(&self) -> Result<Vec<i32>> {
         self.counted().map_or_else(|| Ok(Vec::new()), pids)
     }
 
-    /// The directory of the cgroup that a process of the container is in now, in the cgroup2 tree: the container's own
-    /// or, when the payload makes cgroups itself, one below it. `None` without a tree.
+    /// Opens the cgroup2 directory in which a process of the container is now: the container's own or, if the payload creates
+    /// cgroups, one below it. `None` if the container is not on cgroup2.
     ///
     /// # Errors
-    /// If it can't be told, or lies elsewhere.
+    /// The cgroup can't be found, or is not below the container's.
     pub fn dir_fd_of(&self, pid: i32) -> Result<Option<OwnedFd>> {
         let Some(own) = self.unified() else { return Ok(None) };
         let what = || format!("open the cgroup of process {pid}");
@@ -55,12 +55,12 @@ impl Cgroup {
     }
 }
 
-/// The processes in the cgroup at `path` and below it. None if it is gone.
+/// The processes in the cgroup at `path` and below it. Empty if it no longer exists.
 pub(super) fn pids(path: &Path) -> Result<Vec<i32>> {
     list(path).map(|list| list.pids)
 }
 
-/// The processes in the cgroup at `path` and below it, and where the first one of them is.
+/// The processes in the cgroup at `path` and below it, and the cgroup of the first one.
 pub(super) fn list(path: &Path) -> Result<List> {
     let what = || format!("list the processes of cgroup {}", path.display());
     let mut list = List::default();
@@ -74,12 +74,12 @@ pub(super) fn list(path: &Path) -> Result<List> {
     }
 }
 
-/// Processes, as they are met.
+/// The processes found by a walk.
 #[derive(Default)]
 pub(super) struct List {
     /// Their numbers.
     pub(super) pids: Vec<i32>,
-    /// Where the first one is, below the top.
+    /// The cgroup of the first one, relative to the top.
     pub(super) first: Option<PathBuf>,
     here: PathBuf,
 }
@@ -100,7 +100,7 @@ impl Visit for List {
     }
 }
 
-/// Looks for the cgroup of one process.
+/// Searches for the cgroup of one process.
 struct Search {
     pid: i32,
     found: Option<OwnedFd>,
@@ -122,7 +122,7 @@ impl Visit for Search {
 /// The processes of one cgroup.
 fn members(dir: BorrowedFd<'_>) -> Answer<Vec<i32>> {
     let read = match read_at(dir, Path::new("cgroup.procs")) {
-        // a threaded cgroup lists threads only; their processes are listed at the top of its subtree
+        // cgroup.procs of a threaded cgroup can't be read; what its threads belong to is listed at the root of the subtree
         Err(Errno::EOPNOTSUPP) => read_at(dir, Path::new("cgroup.threads")),
         other => other,
     };
@@ -133,14 +133,15 @@ fn members(dir: BorrowedFd<'_>) -> Answer<Vec<i32>> {
     }
 }
 
-/// The line of the cgroup2 tree in the text of `/proc/PID/cgroup`. The kernel takes no line end into a name.
+/// The cgroup2 path in the text of `/proc/PID/cgroup` (the line `0::`). No name can have a line end in it.
 pub(super) fn unified(text: &[u8]) -> Option<&Path> {
     let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::"));
     line.map(|path| Path::new(OsStr::from_bytes(path)))
 }
 
-/// What leads from the directory of a cgroup to one below it that the kernel names by its path in the tree: the former's
-/// path in the tree is what both have in common.
+/// The path from the cgroup whose directory is `own` to the one that the kernel names `now`. The kernel's name is relative to the
+/// root of the hierarchy (or of our cgroup namespace) and `own` begins at `/`, so the two are matched by the longest prefix of
+/// `now` that `own` ends with.
 fn below<'a>(own: &Path, now: &'a Path) -> Option<&'a Path> {
     let above = now.ancestors().find(|above| above.strip_prefix("/").is_ok_and(|above| own.ends_with(above)))?;
     let rest = now.strip_prefix(above).ok()?;

@@ -1,7 +1,7 @@
-//! Effects on cgroups: making, placing, limiting, freezing, killing, removing, reading.
+//! Effects on cgroups: create, place processes, limit, freeze, kill, remove, read statistics.
 //!
-//! Carries out what `plan::cgroup` decided. May use plan/cgroup, sys and error. On cgroup2 the way of a start is: one
-//! mkdir, one open of the directory for `CLONE_INTO_CGROUP`, and, while init mounts, one open-write-close per limit.
+//! Carries out what `plan::cgroup` decided. May use plan/cgroup, sys and error. On cgroup2 a start makes one mkdir, one open of
+//! the directory for `CLONE_INTO_CGROUP`, and, while init mounts, one open-write-close for each limit.
 
 mod address;
 mod bus;
@@ -34,28 +34,28 @@ pub use handle::{Cgroup, SubCgroup};
 pub use oom::Oom;
 pub use stats::Stats;
 
-/// The container's cgroup as it was made for a start.
+/// The container's cgroup while it is being set up for a start.
 #[derive(Debug)]
 pub struct CgroupSetup {
     handle: Cgroup,
     /// The directory in the cgroup2 tree.
     dir: Option<OwnedFd>,
-    /// Directories made for it, in the order of making.
+    /// Directories created for it, in order of creation.
     made: Vec<PathBuf>,
-    /// Whether the one in the cgroup2 tree was there before, and may have a device filter.
+    /// Whether its cgroup2 existed before, and so may have a device filter.
     reused: bool,
-    /// Whether the caller may not make all of it, which was forgiven.
+    /// Whether a hierarchy was left out because the caller lacks the permission (`--rootless`).
     forgiven: bool,
-    /// The service manager that is to make it.
+    /// The service manager that creates it, with the systemd driver.
     bus: Option<RefCell<Bus>>,
 }
 
-/// Makes the container's cgroup in every hierarchy of the plan. What was made is removed if a later part fails.
+/// Creates the container's cgroup in every hierarchy of the plan. On failure removes what it has created.
 ///
 /// # Errors
-/// If a directory can't be made, or the cgroup is there already and has processes or is frozen.
+/// A directory can't be created, or the cgroup exists and has processes or is frozen.
 pub fn make(plan: &CgroupPlan) -> Result<CgroupSetup> {
-    let mut made = CgroupSetup {
+    let mut setup = CgroupSetup {
         handle: Cgroup::default(),
         dir: None,
         made: Vec::new(),
@@ -63,10 +63,10 @@ pub fn make(plan: &CgroupPlan) -> Result<CgroupSetup> {
         forgiven: false,
         bus: None,
     };
-    match made.fill(plan) {
-        Ok(()) => Ok(made),
+    match setup.fill(plan) {
+        Ok(()) => Ok(setup),
         Err(error) => {
-            made.undo();
+            setup.undo();
             Err(error)
         }
     }
@@ -112,8 +112,8 @@ impl CgroupSetup {
         Ok(())
     }
 
-    /// Reaches the service manager, so that a bus that is missing is known before anything is started. A scope can't
-    /// be made without a process: that is left to [`CgroupSetup::place`].
+    /// Connects to the service manager, so that a missing bus is noticed before init is spawned. The scope itself is created by
+    /// [`CgroupSetup::place`], because systemd needs a process for it.
     fn prepare_unit(&mut self, plan: &CgroupPlan) -> Result<()> {
         self.handle = Cgroup::planned(plan);
         let unit = plan.unit.as_ref().ok_or_else(|| Error::msg("no unit is planned"))?;
@@ -130,32 +130,32 @@ impl CgroupSetup {
         Ok(())
     }
 
-    /// The directory for `CLONE_INTO_CGROUP`, so that the process is created in it. `None` with the systemd driver.
+    /// The cgroup2 directory for `CLONE_INTO_CGROUP`. `None` with the systemd driver, and without cgroup2.
     #[must_use]
     pub fn clone_into_fd(&self) -> Option<BorrowedFd<'_>> {
         self.dir.as_ref().map(AsFd::as_fd)
     }
 
-    /// What to do when clone3(2) refused [`CgroupSetup::clone_into_fd`]: `Ok` means try once more.
+    /// Repairs, if possible, what made clone3(2) into [`CgroupSetup::clone_into_fd`] fail. `Ok`: try once more.
     ///
     /// # Errors
-    /// With what stands in the way.
-    pub fn refused(&self, errno: Errno, plan: &CgroupPlan) -> Result<()> {
+    /// The reason, if it can't be repaired.
+    pub fn retry_after(&self, errno: Errno, plan: &CgroupPlan) -> Result<()> {
         let path = self.handle.unified().ok_or_else(|| Error::from(errno))?;
-        tree::refused(path, errno, plan.domain)
+        tree::repair(path, errno, plan.domain)
     }
 
-    /// Whether `CLONE_INTO_CGROUP` alone leaves something to do for [`CgroupSetup::place`].
+    /// Whether [`CgroupSetup::place`] has something to do after a clone into [`CgroupSetup::clone_into_fd`].
     #[must_use]
     pub fn needs_placing(&self) -> bool {
         self.bus.is_some() || self.handle.legacy().next().is_some()
     }
 
-    /// Moves a process that was created in [`CgroupSetup::clone_into_fd`] into what is left: the v1 hierarchies, or all of them once
-    /// systemd has made its unit.
+    /// Places a process that was created in [`CgroupSetup::clone_into_fd`] in the other hierarchies: with the systemd driver has
+    /// systemd create the scope with it; then moves it into the v1 cgroups.
     ///
     /// # Errors
-    /// If the kernel or systemd refuses.
+    /// The kernel or systemd refuses.
     pub fn place(&self, pid: i32, plan: &CgroupPlan) -> Result<()> {
         let by_systemd = match (&self.bus, &plan.unit) {
             (Some(bus), Some(unit)) => {
@@ -178,7 +178,7 @@ impl CgroupSetup {
         Ok(())
     }
 
-    /// Moves in a process that was created elsewhere.
+    /// Places a process that was created elsewhere, by CRIU.
     ///
     /// # Errors
     /// As [`CgroupSetup::place`].
@@ -190,13 +190,13 @@ impl CgroupSetup {
         self.place(pid, plan)
     }
 
-    /// Checks that systemd put the process where its limits will be written.
+    /// Checks that systemd put the process into the cgroup whose limits we will write.
     fn verify(&self, pid: i32) -> Result<()> {
         let Some(path) = self.handle.unified().filter(|_| self.handle.is_pure()) else { return Ok(()) };
         let text = file::contents(Path::new(&format!("/proc/{pid}/cgroup")), 4096)
             .context(|| format!("read the cgroup of process {pid}"))?;
         let own = members::unified(&text).unwrap_or(Path::new(""));
-        // the mount may show a part of the tree only
+        // the kernel's path may be shorter than ours: the mount may show only a part of the hierarchy
         if own != Path::new("/") && path.ends_with(own.strip_prefix("/").unwrap_or(own)) {
             return Ok(());
         }
@@ -204,11 +204,10 @@ impl CgroupSetup {
         Err(Error::msg(own))
     }
 
-    /// Writes the limits and sets the device filter. Meant for the time in which init mounts: no payload may run before
-    /// it has come back.
+    /// Writes the limits and sets the device filter, while init mounts. The payload must not run before this returns.
     ///
     /// # Errors
-    /// Naming the value in the bundle, the file and the kernel's answer.
+    /// The kernel refuses; the error names the value in config.json, the file and the reason.
     pub fn limit(&self, plan: &CgroupPlan) -> Result<()> {
         if plan.driver == Driver::Disabled || self.handle.cgroup_paths.is_empty() {
             return Ok(());
@@ -221,45 +220,45 @@ impl CgroupSetup {
         if let (Some(dir), Some(path)) = (dir, self.handle.unified()) {
             tree::give_controllers(dir, path, plan)?;
         }
-        let places = limit::Places { handle: &self.handle, dir };
-        places.check_memory(plan.memory_check)?;
-        places.write_all(&plan.writes)?;
+        let writer = limit::LimitWriter { handle: &self.handle, dir };
+        writer.check_memory(plan.memory_check)?;
+        writer.write_all(&plan.writes)?;
         if let (Some(owner), Some(path)) = (plan.owner, self.handle.unified()) {
             delegate::delegate(path, owner)?;
         }
-        places.filter_devices(&plan.devices, plan.rootless, self.reused)
+        writer.filter_devices(&plan.devices, plan.rootless, self.reused)
     }
 
-    /// Whether the caller may not make all of it, which was forgiven (`--rootless`).
+    /// Whether a hierarchy was left out because the caller lacks the permission (`--rootless`).
     #[must_use]
     pub fn forgiven(&self) -> bool {
         self.forgiven
     }
 
-    /// What later commands need.
+    /// The cgroup, for the record and later commands.
     #[must_use]
     pub fn handle(&self) -> &Cgroup {
         &self.handle
     }
 
-    /// Removes what was made, as far as possible. The processes in it must be gone.
+    /// Removes the directories that were created, as far as possible. No processes may be left in them.
     pub fn undo(&mut self) {
         self.dir = None;
         for path in self.made.drain(..).rev() {
-            // whoever uses it by now keeps it
+            // it stays if somebody uses it by now
             let _ = remove::empty(&path);
         }
     }
 }
 
-/// For root of a user namespace: whether the service manager that his user bus leads to is that of a mere user of the
-/// machine (rootless engines), not the one of a system in a container. Without such a bus it is not.
+/// For root of a user namespace: whether the service manager on the user bus belongs to an ordinary user of the machine
+/// (rootless engines), not to the system of a container. `false` if there is no such bus.
 #[must_use]
 pub fn user_manager_is_a_users() -> bool {
     Bus::connect(true).and_then(|mut bus| bus.user()).is_ok_and(|user| user != 0)
 }
 
-/// Whether what is refused is forgiven.
+/// Whether a lack of permission for cgroups is ignored.
 fn forgiving(rootless: Rootless) -> bool {
     match rootless {
         Rootless::No => false,
@@ -268,12 +267,12 @@ fn forgiving(rootless: Rootless) -> bool {
     }
 }
 
-/// Whether we lack the right, rather than something being wrong.
+/// Whether the error is a lack of permission.
 fn forbidden(error: &Error) -> bool {
     matches!(error.errno(), Some(Errno::EPERM | Errno::EACCES | Errno::EROFS))
 }
 
-/// Removes one directory; one that is gone is as good as removed.
+/// Removes one cgroup; succeeds if it no longer exists.
 fn remove_one(path: &Path) -> std::result::Result<(), Errno> {
     match remove_dir(path) {
         Err(Errno::ENOENT) | Ok(()) => Ok(()),

@@ -1,4 +1,4 @@
-//! Out of memory: how often the kernel killed in a cgroup, and being told when it does. May use sys and error.
+//! OOM kills in a cgroup: their number, and notification. May use sys and error.
 
 use super::Cgroup;
 use crate::error::{Context, Result};
@@ -10,21 +10,21 @@ use std::time::{Duration, Instant};
 /// What [`OomWatch::wait`] saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Oom {
-    /// The kernel killed for lack of memory.
+    /// The OOM killer has killed a process.
     Killed,
-    /// The time is over.
+    /// Nothing happened within the time.
     Nothing,
-    /// No process is left, or the cgroup is gone: nothing will happen any more.
+    /// No process is left, or the cgroup no longer exists.
     Gone,
 }
 
-/// Tells of processes that are killed for lack of memory.
+/// Waits for OOM kills.
 #[derive(Debug)]
 pub struct OomWatch {
     dir: PathBuf,
     source: Source,
-    /// `cgroup.events`, where there is a cgroup2 tree.
-    life: Option<Watched>,
+    /// `cgroup.events`, on cgroup2.
+    populated: Option<Watched>,
 }
 
 #[derive(Debug)]
@@ -34,10 +34,10 @@ enum Source {
 }
 
 impl Cgroup {
-    /// How many processes in it the kernel killed for lack of memory, so far. Zero where nothing counts them.
+    /// How many processes in it the OOM killer has killed so far. Zero without the memory controller.
     ///
     /// # Errors
-    /// If the count can't be read.
+    /// The counter can't be read.
     pub fn oom_kills(&self) -> Result<u64> {
         let (path, file) = match (self.cgroup_paths.get("memory"), self.unified()) {
             (Some(path), _) => (path.as_path(), "memory.oom_control"),
@@ -51,13 +51,14 @@ impl Cgroup {
         }
     }
 
-    /// Begins to watch. Kills before this are told at once on v2, as runc does, and not at all on v1.
+    /// Begins to watch. Earlier kills are reported at once on v2, as by runc, and not at all on v1.
     ///
     /// # Errors
-    /// If there is no memory controller to watch.
+    /// The cgroup has no memory controller.
     pub fn watch_oom(&self) -> Result<OomWatch> {
         let what = || "watch for memory shortage".to_owned();
-        let life = self.unified().map(|path| Watched::open(&path.join("cgroup.events"))).transpose().context(what)?;
+        let populated =
+            self.unified().map(|path| Watched::open(&path.join("cgroup.events"))).transpose().context(what)?;
         let (dir, source) = match (self.cgroup_paths.get("memory"), self.unified()) {
             (Some(path), _) => {
                 let counter = Counter::new().context(what)?;
@@ -70,7 +71,7 @@ impl Cgroup {
             }
             (None, None) => return Err(Errno::ENOENT).context(what),
         };
-        Ok(OomWatch { dir: dir.to_owned(), source, life })
+        Ok(OomWatch { dir: dir.to_owned(), source, populated })
     }
 }
 
@@ -79,10 +80,10 @@ fn kills(text: &str) -> u64 {
 }
 
 impl OomWatch {
-    /// Waits until something happens or the time is over.
+    /// Waits for the next event, at most for `most`.
     ///
     /// # Errors
-    /// If the kernel fails us; a cgroup that goes away is [`Oom::Gone`].
+    /// A file can't be read or polled. (A cgroup that is removed is [`Oom::Gone`].)
     pub fn wait(&mut self, most: Duration) -> Result<Oom> {
         let end = Instant::now() + most;
         loop {
@@ -93,19 +94,19 @@ impl OomWatch {
             if left.is_zero() {
                 return Ok(Oom::Nothing);
             }
-            let life = self.life.as_slice().iter();
+            let populated = self.populated.as_slice().iter();
             let waited = match &self.source {
-                Source::V1(counter) => wait(&life.collect::<Vec<_>>(), &[counter], left),
-                Source::V2 { events, .. } => wait(&life.chain([events]).collect::<Vec<_>>(), &[], left),
+                Source::V1(counter) => wait(&populated.collect::<Vec<_>>(), &[counter], left),
+                Source::V2 { events, .. } => wait(&populated.chain([events]).collect::<Vec<_>>(), &[], left),
             };
             waited.context(|| "watch for memory shortage")?;
         }
     }
 
-    /// What has happened since the last look.
+    /// What has happened since the last call.
     fn look(&mut self) -> std::result::Result<Option<Oom>, Errno> {
         match &mut self.source {
-            // an event also comes when the cgroup is removed
+            // the kernel also signals an event when the cgroup is removed
             Source::V1(counter) if counter.take()? > 0 => {
                 return Ok(Some(if exists(&self.dir) { Oom::Killed } else { Oom::Gone }));
             }
@@ -121,7 +122,7 @@ impl OomWatch {
                 Err(errno) => return Err(errno),
             },
         }
-        match self.life.as_ref().map(Watched::read) {
+        match self.populated.as_ref().map(Watched::read) {
             Some(Ok(text)) if text.lines().any(|line| line == "populated 0") => Ok(Some(Oom::Gone)),
             Some(Err(Errno::ENODEV)) => Ok(Some(Oom::Gone)),
             Some(Err(errno)) => Err(errno),

@@ -1,5 +1,5 @@
-//! Paths of cgroups in the record, which is JSON: as text, and those that are no text as a list of their bytes. They begin
-//! with the caller's own cgroup or a mount point, whose names others chose.
+//! Paths of cgroups in the JSON of the record: as a string, or as a list of bytes if they are not UTF-8. That can happen,
+//! because they begin with a mount point and the caller's own cgroup, which others have named.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;

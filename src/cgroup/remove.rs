@@ -10,47 +10,40 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long the last processes may take to die, while nothing can be removed.
+/// How long to wait for the last processes to die, after the last removal of a cgroup.
 const MOST: Duration = Duration::from_secs(5);
-/// How long it may take in all, also while there is always one more to remove. A hundred thousand take ten seconds.
+/// How long the removal may take in all, even while it makes progress. A hundred thousand cgroups take ten seconds.
 const LONGEST: Duration = Duration::from_secs(120);
 
 impl Cgroup {
-    /// Removes it and the cgroups below it in every hierarchy. Its processes must be dead or dying: waits for the last
-    /// one, which leaves all hierarchies at once. A unit of systemd is stopped.
+    /// Removes it and the cgroups below it in every hierarchy, and stops its systemd unit. Waits for processes that are still
+    /// dying, so it must not have living ones.
     ///
     /// # Errors
-    /// If a process stays, or the kernel refuses.
+    /// A process stays, or the kernel refuses.
     pub fn remove(&self) -> Result<()> {
         let stopped = match &self.systemd_unit {
             Some(unit) => unit.bus().and_then(|mut bus| bus.stop(&unit.name)),
             None => Ok(()),
         };
-        let mut patience = Patience::new();
+        let mut deadline = Deadline::new();
         let mut failed = None;
         for path in self.unified().into_iter().chain(self.legacy()) {
-            if let Err(errno) = tree(path, &mut patience) {
+            if let Err(errno) = remove_tree(path, &mut deadline) {
                 failed = failed.or(Some((path, errno)));
             }
         }
-        // a scope whose cgroup is gone ends by itself, once there is a systemd again
+        // systemd ends a scope whose cgroup no longer exists, so a failed stop only matters if a cgroup is left
         let Some((path, errno)) = failed else { return Ok(()) };
         stopped?;
         Err(stays(path, errno))
     }
-}
 
-impl Cgroup {
-    /// Removes it where nothing is in it, without waiting: whoever uses it by now keeps it.
-    ///
-    /// # Errors
-    /// None; a cgroup that somebody uses is his.
-    #[allow(clippy::unnecessary_wraps, reason = "in the place of `remove`")]
-    pub fn remove_unused(&self) -> Result<()> {
+    /// Removes it in the hierarchies in which it is empty, without waiting: somebody else may use it by now.
+    pub fn remove_unused(&self) {
         for path in self.unified().into_iter().chain(self.legacy()) {
             let _in_use = remove_one(path);
         }
-        Ok(())
     }
 }
 
@@ -61,28 +54,28 @@ fn stays(path: &Path, errno: Errno) -> Error {
     let Some(first) = list.pids.first() else {
         return error.with_hint("no process is in it, but perhaps cgroups are still made in it: delete again");
     };
-    let place = path.join(list.first.unwrap_or_default());
-    // names of a payload's choice, perhaps thousands of them
-    let shown: String = place.as_os_str().as_encoded_bytes().escape_ascii().map(char::from).take(300).collect();
+    let cgroup = path.join(list.first.unwrap_or_default());
+    // the payload chose the names, and there may be thousands of them
+    let shown: String = cgroup.as_os_str().as_encoded_bytes().escape_ascii().map(char::from).take(300).collect();
     error
         .context(format!("container's cgroup is not empty: {} process(es) found", list.pids.len()))
         .with_hint(format!("process {first} stays in {shown}: end it, or move it to another cgroup, and delete again"))
 }
 
-/// Until when to try.
-struct Patience {
+/// When to give up.
+struct Deadline {
     end: Instant,
     last: Instant,
 }
 
-impl Patience {
+impl Deadline {
     fn new() -> Self {
         let now = Instant::now();
         Self { end: now + MOST, last: now + LONGEST }
     }
 
-    /// Something was removed.
-    fn renew(&mut self) {
+    /// Extends the deadline after a removal.
+    fn extend(&mut self) {
         self.end = Instant::now() + MOST;
     }
 
@@ -91,23 +84,23 @@ impl Patience {
     }
 }
 
-/// Removes a cgroup with all below it, as long as no process is in them.
-fn tree(path: &Path, patience: &mut Patience) -> Answer<()> {
+/// Removes a cgroup and all below it, and waits for the processes in them to end.
+fn remove_tree(path: &Path, deadline: &mut Deadline) -> Answer<()> {
     let mut pause = Duration::from_micros(200);
     loop {
         let mut removal = Removal::default();
-        match once(path, patience.last, &mut removal) {
+        match once(path, deadline.last, &mut removal) {
             Err(Errno::EBUSY) => {}
             other => return other,
         }
         if removal.done {
-            patience.renew();
+            deadline.extend();
         }
-        let left = patience.left();
+        let left = deadline.left();
         if left.is_zero() {
             return Err(Errno::EBUSY);
         }
-        // the kernel tells when a cgroup2 becomes empty; else look again, less and less often
+        // the kernel notifies when a cgroup2 becomes empty; v1 is polled with growing pauses
         if !wait_empty(path, left) {
             std::thread::sleep(pause.min(left));
             pause = (pause * 2).min(Duration::from_millis(50));
@@ -115,7 +108,7 @@ fn tree(path: &Path, patience: &mut Patience) -> Answer<()> {
     }
 }
 
-/// Removes a cgroup with all below it, once.
+/// Removes a cgroup and all below it, without waiting for processes.
 pub(super) fn empty(path: &Path) -> Answer<()> {
     once(path, Instant::now() + LONGEST, &mut Removal::default())
 }
@@ -126,21 +119,21 @@ fn once(path: &Path, end: Instant, removal: &mut Removal) -> Answer<()> {
         other => return other,
     }
     match open_dir(path).and_then(|top| walk(top.as_fd(), end, removal)) {
-        // gone meanwhile, or somebody makes one after the other
+        // removed meanwhile, or somebody keeps creating cgroups in it
         Ok(()) | Err(Errno::ENOENT | Errno::ENODEV | Errno::ETIMEDOUT) => remove_one(path),
         Err(errno) => Err(errno),
     }
 }
 
-/// Removes what is below a cgroup, the lowest first. What is in use is left.
+/// Removes the cgroups below a cgroup, the lowest first, and leaves those in use.
 #[derive(Default)]
 struct Removal {
-    /// Whether there was something to remove.
+    /// Whether at least one was removed.
     done: bool,
 }
 
 impl Removal {
-    /// `false` if it is in use.
+    /// Returns `false` if it is in use.
     fn remove(&mut self, above: BorrowedFd<'_>, name: &CStr) -> Answer<bool> {
         match file::unlink(above, name, true) {
             Ok(()) => {
@@ -155,7 +148,7 @@ impl Removal {
 }
 
 impl Visit for Removal {
-    fn meets(&mut self, above: BorrowedFd<'_>, name: &CStr) -> Answer<bool> {
+    fn finds(&mut self, above: BorrowedFd<'_>, name: &CStr) -> Answer<bool> {
         self.remove(above, name).map(|gone| !gone)
     }
 
@@ -164,7 +157,7 @@ impl Visit for Removal {
     }
 }
 
-/// Waits until no process is in a cgroup2 or below it. `false` if it can't be waited for, or is empty already.
+/// Waits until no process is in a cgroup2 or below it. `false` if that can't be waited for (v1), or it is empty already.
 fn wait_empty(path: &Path, most: Duration) -> bool {
     let Ok(events) = Watched::open(&path.join("cgroup.events")) else { return false };
     match events.read() {

@@ -1,8 +1,8 @@
-//! Making the directories, and what a cgroup2 tree or a v1 cpuset needs so that a process can live in them.
+//! Creates the directories, and enables what a cgroup2 or a v1 cpuset needs before it takes a process.
 //!
 //! May use sys, plan/cgroup and error.
 
-use super::limit::Places;
+use super::limit::LimitWriter;
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::CgroupPlan;
 use crate::sys::Errno;
@@ -10,14 +10,15 @@ use crate::sys::cgroupfs::{AT_FDCWD, make_dir, read_file, read_line_at, write_fi
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
-/// Makes the cgroup `path` of the hierarchy `key`; adds what it made to `made`. `true` if the cgroup was there before.
+/// Creates the cgroup `path` of the hierarchy `key`; adds the directories that it created to `made`. Returns `true` if the cgroup
+/// existed before.
 pub(super) fn make(key: &str, path: &Path, plan: &CgroupPlan, made: &mut Vec<PathBuf>) -> Result<bool> {
     let existed = match make_dir(path) {
         Ok(()) => {
             made.push(path.to_owned());
             false
         }
-        // controllers mounted together share their directories
+        // controllers that are mounted together share a directory: it may be our own from another key
         Err(Errno::EEXIST) => !made.iter().any(|done| done == path),
         Err(Errno::ENOENT) => {
             make_all(key, path, plan, made)?;
@@ -35,32 +36,33 @@ fn could_not(path: &Path, errno: Errno) -> Error {
     Error::from(errno).context(format!("make cgroup {}", path.display())).fact("path", path.display().to_string())
 }
 
-/// Makes the missing directories from the top down. On a pure cgroup2 each one on the way hands all controllers on.
+/// Creates the missing directories from the top down. On cgroup2, if limits are written there, each directory on the way
+/// enables all controllers for its children.
 fn make_all(key: &str, path: &Path, plan: &CgroupPlan, made: &mut Vec<PathBuf>) -> Result<()> {
-    let hands_on = key.is_empty() && needs_controllers(plan);
-    let controllers = if hands_on { controllers(&plan.root)? } else { Vec::new() };
+    let enables = key.is_empty() && needs_controllers(plan);
+    let controllers = if enables { controllers(&plan.root)? } else { Vec::new() };
     let mut way: Vec<&Path> = path.ancestors().take_while(|up| *up != plan.root).collect();
     if key.is_empty() {
-        hand_on(&plan.root, &controllers);
+        enable_for_children(&plan.root, &controllers);
     } else {
-        // the top of a v1 hierarchy is the last one that exists
+        // v1 has nothing to enable: only the missing directories count
         way = path.ancestors().take_while(|up| !up.exists()).collect();
     }
     for dir in way.into_iter().rev() {
         match make_dir(dir) {
             Ok(()) => made.push(dir.to_owned()),
-            // made by somebody else at the same time, which is as good; the leaf must be ours
+            // a parent may have been created by somebody else meanwhile; the last one must be ours
             Err(Errno::EEXIST) if dir != path => {}
             Err(errno) => return Err(could_not(dir, errno)),
         }
         if dir != path {
-            hand_on(dir, &controllers);
+            enable_for_children(dir, &controllers);
         }
     }
     Ok(())
 }
 
-/// Whether the cgroup2 tree is where limits are written: beside v1 hierarchies it mostly is not.
+/// Whether limits are written on cgroup2. Beside v1 hierarchies usually not.
 fn needs_controllers(plan: &CgroupPlan) -> bool {
     plan.paths.len() == 1 || plan.writes.iter().any(|write| write.hierarchy.is_empty())
 }
@@ -71,8 +73,9 @@ fn controllers(dir: &Path) -> Result<Vec<String>> {
     Ok(list.split_whitespace().map(str::to_owned).collect())
 }
 
-/// Hands controllers on to the children of `dir`. One that can't be is left out: the limit that needs it will say so.
-fn hand_on(dir: &Path, controllers: &[String]) {
+/// Enables controllers for the children of `dir`, as many as possible: the write of a limit whose controller is missing will
+/// fail with a better error.
+fn enable_for_children(dir: &Path, controllers: &[String]) {
     if controllers.is_empty() {
         return;
     }
@@ -85,8 +88,8 @@ fn hand_on(dir: &Path, controllers: &[String]) {
     }
 }
 
-/// Sees to it that the cgroup has every controller that the tree offers. Mostly it has: whoever made its parents handed
-/// them on, and nothing is written then, for a write to `cgroup.subtree_control` waits for dying cgroups.
+/// Makes sure that the cgroup has every controller that the hierarchy offers. Usually whoever created its parents has enabled
+/// them; then nothing is written, because a write to `cgroup.subtree_control` waits for dying cgroups.
 pub(super) fn give_controllers(dir: BorrowedFd<'_>, path: &Path, plan: &CgroupPlan) -> Result<()> {
     if !needs_controllers(plan) {
         return Ok(());
@@ -98,13 +101,13 @@ pub(super) fn give_controllers(dir: BorrowedFd<'_>, path: &Path, plan: &CgroupPl
     }
     let way: Vec<&Path> = path.ancestors().skip(1).take_while(|up| up.starts_with(&plan.root)).collect();
     for dir in way.into_iter().rev() {
-        hand_on(dir, &offered);
+        enable_for_children(dir, &offered);
     }
     Ok(())
 }
 
-/// Why clone3(2) does not create a process in the cgroup at `path`; fixed if that is possible.
-pub(super) fn refused(path: &Path, errno: Errno, domain: bool) -> Result<()> {
+/// Repairs what keeps clone3(2) from creating a process in the cgroup at `path`, or returns an error with the reason.
+pub(super) fn repair(path: &Path, errno: Errno, domain: bool) -> Result<()> {
     let kind = read_file(&path.join("cgroup.type")).unwrap_or_default();
     let shown = path.display();
     match (errno, kind.trim_end()) {
@@ -120,19 +123,19 @@ pub(super) fn refused(path: &Path, errno: Errno, domain: bool) -> Result<()> {
     }
 }
 
-/// A v1 cpuset takes no process before it has cpus and memory nodes: the bundle's, else its parent's.
+/// A v1 cpuset takes no process before it has CPUs and memory nodes: the bundle's, or else its parent's.
 fn prepare_cpuset(path: &Path, plan: &CgroupPlan) -> Result<()> {
     if let Some(parent) = path.parent() {
         inherit(parent, "cpuset.cpus")?;
         inherit(parent, "cpuset.mems")?;
     }
     let handle = super::Cgroup::of(&[("cpuset", path)]);
-    Places { handle: &handle, dir: None }.write_all(&plan.early)?;
+    LimitWriter { handle: &handle, dir: None }.write_all(&plan.early)?;
     inherit(path, "cpuset.cpus")?;
     inherit(path, "cpuset.mems").map(drop)
 }
 
-/// The value of a cpuset file, taken over from the parent (and its parents) if it is empty.
+/// The value of a cpuset file. If it is empty, copies the parent's, recursively.
 fn inherit(dir: &Path, file: &str) -> Result<String> {
     let at = dir.join(file);
     let what = || format!("inherit {}", at.display());

@@ -1,6 +1,6 @@
-//! Going through a cgroup and all below it, whoever made them: payloads make cgroups too, with names of any bytes, at
-//! any depth, in any number, also while we look. So it is done by descriptors, one directory open at a time, and within a
-//! time. May use sys.
+//! Visits a cgroup and all cgroups below it. A payload may create cgroups too: with any bytes in their names, at any depth, in
+//! any number, and while we walk. So the walk uses descriptors instead of paths, has one directory open at a time, and has a
+//! deadline. May use sys.
 
 use crate::sys::file::{self, RESOLVE_NO_XDEV, entries, openat2};
 use crate::sys::{Answer, Errno};
@@ -11,24 +11,24 @@ use std::time::Instant;
 /// `DT_DIR` of getdents64(2).
 const DIRECTORY: u8 = 4;
 
-/// What is done on the way. A cgroup that goes meanwhile is no error.
+/// What a walk does at each cgroup. A cgroup that is removed meanwhile is not an error.
 pub(super) trait Visit {
-    /// A cgroup is met: whether to go into it.
-    fn meets(&mut self, _above: BorrowedFd<'_>, _name: &CStr) -> Answer<bool> {
+    /// A cgroup was found. Returns whether to enter it.
+    fn finds(&mut self, _above: BorrowedFd<'_>, _name: &CStr) -> Answer<bool> {
         Ok(true)
     }
 
-    /// We are in a cgroup, the top one or one that was met, and have not been below it yet.
+    /// A cgroup was entered (the top one or one that was found); those below it have not been visited yet.
     fn enters(&mut self, _dir: BorrowedFd<'_>, _name: &CStr) -> Answer<()> {
         Ok(())
     }
 
-    /// We have been in all of a cgroup that was met, and are back in the one above it.
+    /// A cgroup was visited with all below it; the walk is back in the one above.
     fn leaves(&mut self, _above: BorrowedFd<'_>, _name: &CStr) -> Answer<()> {
         Ok(())
     }
 
-    /// Whether to stop here.
+    /// Whether to stop the walk.
     fn is_done(&self) -> bool {
         false
     }
@@ -37,9 +37,9 @@ pub(super) trait Visit {
 /// A cgroup on the way from the top to the open one.
 struct Level {
     name: CString,
-    /// Device and inode, by which it is known again on the way up.
+    /// Device and inode, to recognise it on the way up.
     identity: (u64, u64),
-    /// The cgroups in it that were not visited yet.
+    /// The cgroups in it that have not been visited yet.
     below: Vec<CString>,
 }
 
@@ -49,10 +49,10 @@ impl Level {
     }
 }
 
-/// Goes through the cgroup `top`, each one before those below it.
+/// Visits the cgroup `top` and all below it, parents first.
 ///
 /// # Errors
-/// The visitor's; the kernel's; `ETIMEDOUT` when it has not come to an end by `end`: somebody adds to it all the time.
+/// The visitor's; the kernel's; `ETIMEDOUT` if it has not finished by `end`, because somebody keeps creating cgroups.
 pub(super) fn walk(top: BorrowedFd<'_>, end: Instant, visitor: &mut impl Visit) -> Answer<()> {
     let mut here = open(top, c".")?;
     visitor.enters(here.as_fd(), c"")?;
@@ -68,7 +68,7 @@ pub(super) fn walk(top: BorrowedFd<'_>, end: Instant, visitor: &mut impl Visit) 
             visitor.leaves(here.as_fd(), &done.name)?;
             continue;
         };
-        if !visitor.meets(here.as_fd(), &name)? {
+        if !visitor.finds(here.as_fd(), &name)? {
             continue;
         }
         match open(here.as_fd(), &name) {
@@ -77,7 +77,7 @@ pub(super) fn walk(top: BorrowedFd<'_>, end: Instant, visitor: &mut impl Visit) 
                 way.push(Level::of(dir.as_fd(), name)?);
                 here = dir;
             }
-            // removed meanwhile; or something is mounted there, which is no business of ours
+            // removed meanwhile; or something is mounted on it, which is not a cgroup of the container
             Err(Errno::ENOENT | Errno::ENODEV | Errno::EXDEV) => {}
             Err(errno) => return Err(errno),
         }
@@ -85,8 +85,7 @@ pub(super) fn walk(top: BorrowedFd<'_>, end: Instant, visitor: &mut impl Visit) 
     Ok(())
 }
 
-/// Back to the directory above, which a cgroup never changes: v1 can rename one, but not move it. It is looked at again
-/// all the same.
+/// Back to the directory above. A cgroup never changes its parent (v1 can rename one, but not move it); the check makes sure.
 fn up(dir: BorrowedFd<'_>, above: &Level) -> Answer<OwnedFd> {
     let found = open(dir, c"..")?;
     if identity(found.as_fd())? == above.identity { Ok(found) } else { Err(Errno::ESTALE) }
@@ -100,7 +99,7 @@ fn identity(dir: BorrowedFd<'_>) -> Answer<(u64, u64)> {
     file::stat(dir).map(|found| (found.st_dev, found.st_ino))
 }
 
-/// The names of the directories in a directory that was not read yet.
+/// The names of the directories in a directory whose descriptor is at its start.
 fn sub_directories(dir: BorrowedFd<'_>) -> Answer<Vec<CString>> {
     let mut names = Vec::new();
     let mut buffer = vec![0; 32 * 1024];

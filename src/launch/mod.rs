@@ -236,7 +236,7 @@ fn spawn_init(
     let child = spawn.clone3(cgroup).or_else(|error| match error.errno() {
         // a cgroup in a threaded tree takes no process as it is; if that can be changed, there is a second try
         Some(errno @ Errno::EOPNOTSUPP) => {
-            prepared.cgroup.refused(errno, &prepared.cgroups)?;
+            prepared.cgroup.retry_after(errno, &prepared.cgroups)?;
             spawn.clone3(cgroup)
         }
         Some(_) | None => Err(error),

@@ -61,7 +61,13 @@ pub fn prepare(
     let cgroup = cgroup::make(&cgroups)?;
     let (leftover, grip) = (cgroup.handle().clone(), claim.grip());
     // if somebody has deleted the container for good, a newer one may have its cgroup
-    undo.push("remove the cgroup", move || if grip.is_gone()? { leftover.remove_unused() } else { leftover.remove() });
+    undo.push("remove the cgroup", move || {
+        if grip.is_gone()? {
+            leftover.remove_unused();
+            return Ok(());
+        }
+        leftover.remove()
+    });
     record.cgroup = cgroup.handle().clone();
     record.rootless |= cgroup.forgiven();
     Ok(Prepared { claim, record, cgroups, cgroup, relay, announced: Some(announced) })

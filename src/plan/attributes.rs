@@ -1,4 +1,4 @@
-//! The attributes of a mount (`mount_setattr(2)`) that say the same as `mount(2)`'s flags.
+//! Translates flags of `mount(2)` into mount attributes (`mount_setattr(2)`).
 
 use crate::abi::mount::{
     ATTR_ATIME, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_NOSYMFOLLOW, ATTR_RDONLY,
@@ -6,8 +6,8 @@ use crate::abi::mount::{
     MS_RELATIME, MS_STRICTATIME, MountAttr,
 };
 
-/// `mount(2)` flags as attributes of a mount: what is not set is cleared, as a remount would, but access times stay
-/// when none are set (an option that only takes some away is passed over, as mount(8) does).
+/// `mount(2)` flags as mount attributes. Flags that are not set are cleared, as by a remount; but the access time mode stays
+/// unless one is set (an option that only clears one has no effect, as in mount(8)).
 pub(super) fn attributes(set: u64, cleared: u64) -> (MountAttr, u64) {
     const PAIRS: [(u64, u64); 6] = [
         (MS_RDONLY, ATTR_RDONLY),

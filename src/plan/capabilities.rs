@@ -51,7 +51,7 @@ fn bit(cap: Capability) -> u64 {
     cap.bitmask()
 }
 
-/// A set of the spec as a mask; an absent set is empty.
+/// A set of the spec as a bit mask; an absent set is empty.
 pub(super) fn mask(set: Option<&Capabilities>) -> u64 {
     set.into_iter().flatten().fold(0, |mask, cap| mask | bit(*cap))
 }

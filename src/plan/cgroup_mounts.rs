@@ -1,4 +1,4 @@
-//! What of the cgroup hierarchies a container gets to see in its mounts of type `cgroup`.
+//! Which cgroup directories a container sees in its mounts of type `cgroup`.
 
 use super::cgroup::{CgroupFacts, CgroupPlan, Hierarchy, Permission};
 use std::path::PathBuf;
@@ -6,18 +6,18 @@ use std::path::PathBuf;
 /// Where the container's cgroups are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CgroupTree {
-    /// One hierarchy (cgroup v2): the container's directory, if it can be told before it is there.
+    /// Only cgroup2: the container's directory, if its path is known before it is created.
     Unified(Option<PathBuf>),
-    /// A hierarchy for each set of controllers (v1).
+    /// cgroup v1 or hybrid: all hierarchies.
     Legacy(Vec<Branch>),
 }
 
 impl CgroupTree {
-    /// Where a plan of cgroups puts them.
+    /// The directories in which a cgroup plan puts the container.
     #[must_use]
     pub fn of(facts: &CgroupFacts, plan: &CgroupPlan) -> Self {
         match facts {
-            // below which part of the tree a user's systemd makes it is asked later
+            // a user's systemd is asked later where it creates the unit's cgroup
             CgroupFacts::Unified(_) if plan.unit.as_ref().is_some_and(|unit| unit.user) => Self::Unified(None),
             CgroupFacts::Unified(_) => Self::Unified(plan.paths.get("").cloned()),
             CgroupFacts::Legacy { hierarchies, .. } => {
@@ -42,13 +42,13 @@ impl Branch {
     }
 }
 
-/// A container's place in a hierarchy of v1.
+/// One hierarchy of a v1 or hybrid machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Branch {
     /// `cpu`, `cpuacct`; `name=systemd`.
     pub names: Vec<String>,
     /// The container's directory.
     pub directory: PathBuf,
-    /// The caller's own, if it may turn out that the container has to stay there.
+    /// The caller's own directory, if the container may have to stay there (rootless).
     pub callers: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! **The order** of create and run: what init does, one call a line, each with the reason why it stands there.
+//! **The order** of `create` and `run`: everything that init does, in order, with the reason for each position.
 
 use super::dev::Dev;
 use super::namespaces::{self, Chosen};
@@ -21,9 +21,9 @@ use std::path::Path;
 /// Plans a container.
 ///
 /// # Errors
-/// The bundle asks for what can't be; the error names the JSON path.
+/// The bundle asks for something impossible; the error names the JSON path.
 pub fn plan(config: &Checked<Config>, request: &Request<'_>, facts: &Facts) -> Result<Plan> {
-    // a container may be created without: it can be looked at, and not be started (runtime.md, Start)
+    // `create` accepts a bundle without `process`; only `start` fails then (runtime.md, Start)
     let nobody = request.options.waits().then(placeholder);
     let absent = || Error::spec("process", "process property must not be empty");
     let process = config.spec.process().as_ref().or(nobody.as_ref()).ok_or_else(absent)?;
@@ -48,23 +48,23 @@ pub fn plan(config: &Checked<Config>, request: &Request<'_>, facts: &Facts) -> R
     let mut steps = Vec::with_capacity(96);
     planner.enter(&mut steps)?;
     planner.build_root(&mut steps)?;
-    // the root is complete and the host's is still in sight: that is what these hooks are for
+    // the root is complete, and the host's paths still work: these hooks need both (runtime.md, Lifecycle)
     if !(hooks.runtime.is_empty() && creating.is_empty() && starting.is_empty()) {
         steps.push(Step::Tell(Sync::RootMounted));
         steps.push(Step::Await(Sync::RootMounted));
     }
     steps.extend(creating);
     planner.finish_root(&mut steps)?;
-    // from here on the process is what the payload will be, bit by bit
+    // from here on the process takes on the payload's attributes
     planner.limit(&mut steps, &limits)?;
     steps.extend(confined.before);
     if home {
         steps.push(Step::Home(process.user().uid()));
     }
-    // a listener goes to the host half, which leaves at the gate
+    // with `create` the host half exits at the gate, so a listener must be sent before it
     let reported = confined.last.take_if(|_| request.options.waits() && confined.listener.is_some());
     planner.go(&mut steps, reported, !starting.is_empty() || confined.last.is_some());
-    // programs of the container's own: what holds for the payload holds for them
+    // these hooks are programs of the container: they are confined like the payload
     steps.extend(confined.last);
     steps.extend(starting);
     steps.push(Step::Exec);
@@ -76,7 +76,7 @@ pub fn plan(config: &Checked<Config>, request: &Request<'_>, facts: &Facts) -> R
         network,
         opens,
         slots,
-        // raising a limit takes a right that a user namespace does not give
+        // raising a hard limit needs CAP_SYS_RESOURCE in the initial user namespace: the host does it
         limits: if chosen.user { limits } else { Vec::new() },
         clone_spec: chosen.clone_spec,
         oom_score_adj: process.oom_score_adj(),
@@ -90,7 +90,7 @@ pub fn plan(config: &Checked<Config>, request: &Request<'_>, facts: &Facts) -> R
     })
 }
 
-/// Decides what the parts of the plan depend on.
+/// Decides everything that the parts of the plan depend on.
 fn planner<'a>(
     config: &'a Config,
     (process, linux, mounts): (&'a Process, &'a Linux, &'a [MountEntry]),
@@ -104,7 +104,7 @@ fn planner<'a>(
     }
     let mut late = Namespaces::default();
     if request.placed_late && chosen.clone_spec.new.has(Namespace::Cgroup) {
-        // a cgroup namespace is rooted where the process is, which is put into its cgroup after the clone
+        // the root of a cgroup namespace is its creator's cgroup, and init is moved to its cgroup after the clone
         chosen.clone_spec.new.remove(Namespace::Cgroup);
         late.insert(Namespace::Cgroup);
     }
@@ -114,7 +114,7 @@ fn planner<'a>(
     }
     let joined = chosen.mount && !chosen.made.has(Namespace::Mount);
     let hidden = (chosen.clone_spec.empty_mounts || joined) && !facts.foreign_mounts;
-    // a key counts against the quota of its maker, which the one user of many user namespaces would use up
+    // a key counts against its creator's quota, and the host user of many user namespaces would soon exhaust it
     let by_host_keyring = chosen.user && !(request.options.no_new_keyring || facts.unprivileged);
     let mut planner = Planner {
         dev: Dev::of(mounts, chosen.mount || !config.mounts.is_empty()),
@@ -146,12 +146,11 @@ fn planner<'a>(
 }
 
 impl Planner<'_> {
-    /// Into the namespaces, and names in them.
+    /// Enters the namespaces; names, session and keyring in them.
     fn enter(&mut self, steps: &mut Vec<Step>) -> Result<()> {
-        // first: our caller may have left a pipe open, and its reader, which waits for the end, must not wait for init
+        // first: our caller may have left the write end of a pipe open, and its reader must not wait for init to end
         steps.push(Step::CloseInherited { preserve: self.request.options.preserve_fds });
-        // ids mean nothing before the maps are written, a cgroup namespace is rooted where the process is, and devices
-        // have settings
+        // before ids are used (maps), the cgroup namespace is created (its root is our cgroup), and network settings are made
         let devices = !self.network.devices.is_empty();
         if self.chosen.clone_spec.maps.is_some() || self.request.placed_late || devices {
             steps.push(Step::Await(Sync::Mapped));
@@ -159,9 +158,9 @@ impl Planner<'_> {
         if !self.chosen.clone_spec.undumpable {
             steps.push(Step::Undumpable);
         }
-        // given namespaces first: everything below happens in them
+        // given namespaces first: everything below must happen in them
         steps.extend(namespaces::join(&self.chosen));
-        // a new process of a user namespace has the id that its caller has on the host
+        // the ids of a process do not change when its user namespace is created
         if self.chosen.user {
             steps.push(Step::BecomeRoot { alone: !self.facts.unprivileged });
             steps.push(Step::Undumpable);
@@ -169,25 +168,25 @@ impl Planner<'_> {
         if !self.late.is_empty() {
             steps.push(Step::Unshare(self.late));
         }
-        // a session of our own: signals of the caller's terminal are not ours, and a terminal may become ours later
+        // a new session: the caller's terminal must not signal us, and only a session leader can take a terminal
         steps.push(Step::Session);
-        // before labels: the ring takes the label of its maker
+        // before labels: a keyring takes the label of its creator
         if !self.request.options.no_new_keyring && self.keyring.is_none() {
             steps.push(Step::Keyring(keyring(self.request.id)?));
         }
         steps.extend(namespaces::names(&self.config.spec, &self.chosen)?);
-        // nodes and directories get exactly the modes that are given
+        // so that nodes and directories get exactly the modes that we pass
         steps.push(Step::Umask(0));
         Ok(())
     }
 
-    /// The root with everything in it, still beside the host's.
+    /// Builds the root, while the host's is still `/`.
     fn build_root(&mut self, steps: &mut Vec<Step>) -> Result<()> {
-        // planned first, since what they bind from the host may have to be cloned before the root is opened
+        // planned first: sources on the host may have to be cloned before the root is opened
         let mounts = self.mount()?;
         steps.extend(rootfs::open(self)?);
         steps.extend(mounts);
-        // behind the mounts: one of them is /dev
+        // after the mounts, because /dev may be one of them
         if self.dev.own {
             devices::steps(self, steps)?;
         }
@@ -197,7 +196,8 @@ impl Planner<'_> {
     /// The mounts, in the order of the configuration.
     fn mount(&mut self) -> Result<Vec<Step>> {
         let mut steps = Vec::with_capacity(self.mounts.len() * 2);
-        // as late as possible, since it is still being made: a sysfs shows the devices of the namespace that mounts it
+        // joined as late as possible, because the thread is still creating it; but before sysfs, which shows the network
+        // devices of its mounter's namespace
         let shows_network = |mount: &MountEntry| mount.kind() == MountKind::New && mount.typ == "sysfs";
         let mut ahead = self.chosen.clone_spec.network_ahead;
         for (number, mount) in self.mounts.iter().enumerate() {
@@ -211,17 +211,17 @@ impl Planner<'_> {
         Ok(steps)
     }
 
-    /// The root becomes `/`, and what must not be seen of it is hidden.
+    /// Makes the root `/`, and masks what the container must not see.
     fn finish_root(&mut self, steps: &mut Vec<Step>) -> Result<()> {
         steps.extend(rootfs::pivot(self));
-        // the host's tree is out of reach now, and nothing that leads there stays open
+        // no path leads to the host's tree any more, so no descriptor may either
         steps.push(Step::CloseFds { preserve: self.request.options.preserve_fds, keep: self.kept().collect() });
-        // behind the pivot, so that the terminal's paths are the container's
+        // after the pivot, so that the path of the terminal is the container's
         if self.process.terminal().unwrap_or_default() {
             let (socket, own_dev) = (self.request.options.console_socket.as_deref(), self.dev.own);
             steps.extend(terminal::steps(self.process, socket, own_dev, &mut self.opens)?);
         }
-        // sysctls and labels are written through a procfs that nothing covers, before parts of it are masked
+        // sysctls and labels are written through a procfs of our own, before parts of procfs are masked
         let writes = proc_writes(self.config, self.process, self.facts)?;
         if identity::wants_proc(&writes) {
             steps.push(Step::OpenProc);
@@ -239,13 +239,13 @@ impl Planner<'_> {
         let masks = hidden.iter().any(|step| matches!(step, Step::Mask { .. }));
         steps.extend(hidden);
         if (self.root_alone.is_some() || masks) && self.process.cwd() == Path::new("/") {
-            // no pivot has brought us back from where we mounted; files are masked from within /dev
+            // no pivot has set the working directory, or masking has changed it to /dev
             steps.push(Step::Chdir { path: c"/".to_owned(), attempt: Attempt::Only, make: false });
         }
         Ok(())
     }
 
-    /// Refuses a plan that has no slot for everything that is opened ahead.
+    /// Fails if the plan needs more slots than there are.
     fn check_slots(&self) -> Result<()> {
         if !self.opens.is_full() {
             return Ok(());
@@ -254,33 +254,34 @@ impl Planner<'_> {
             .with_hint("in a user namespace the host opens each mount's source and each device first"))
     }
 
-    /// Scheduling and limits; behind the mounts, which they could hinder.
+    /// Scheduling and limits: after the mounts, which they could make fail.
     fn limit(&self, steps: &mut Vec<Step>, limits: &[super::Limit]) -> Result<()> {
         self.check_slots()?;
         let (memory, persona) = (self.linux.memory_policy().as_ref(), self.linux.personality().as_ref());
         steps.extend(identity::scheduling(self.process, memory, persona)?);
-        // from here on the image decides what its paths lead to
+        // from here on paths of the image are resolved, and nothing of the host may be open
         let keep = self.harmless().into_iter().flatten().collect();
         steps.push(Step::CloseFds { preserve: self.request.options.preserve_fds, keep });
         if !self.chosen.user {
             steps.extend(identity::limit_steps(limits));
         } else if !limits.is_empty() {
-            // raising a limit takes a right that a user namespace does not give: the host does it
+            // raising a hard limit needs CAP_SYS_RESOURCE in the initial user namespace: the host does it
             steps.push(Step::Tell(Sync::Limited));
             steps.push(Step::Await(Sync::Limited));
         }
         Ok(())
     }
 
-    /// The last checks before the payload. The program is looked up by execve; with `early`, or for `create`, or before a seccomp
-    /// filter that could block the lookup, it is looked up here: so `create` fails and not `start`, and before hooks run.
+    /// The last steps before the payload. Usually execve looks the program up. It is looked up here for `create` (so that `create`
+    /// fails and not `start`), before hooks run, and before a seccomp filter that could block the lookup. `early`: hooks or a
+    /// filter follow these steps.
     fn go(&self, steps: &mut Vec<Step>, filter: Option<Step>, early: bool) {
         let filtered = filter.is_some() || steps.iter().any(|step| matches!(step, Step::Seccomp { .. }));
         if self.config.spec.process().is_some() && (early || filtered || self.request.options.waits()) {
             steps.push(Step::Find);
         }
         steps.extend(filter);
-        // limits, record and pid file are written when anybody may learn of the container
+        // only now the limits, the record and the pid file are written
         steps.push(Step::Await(Sync::Ready));
         if self.request.options.waits() {
             steps.push(Step::Tell(Sync::Ready));
@@ -289,7 +290,7 @@ impl Planner<'_> {
         steps.push(Step::Signals);
     }
 
-    /// The hooks that run in the container: at the creation and at the start.
+    /// The hooks that run in the container: `createContainer`, `startContainer`.
     fn inner_hooks(&mut self, env: &[&str]) -> Result<(Vec<Step>, Vec<Step>)> {
         let hooks = self.config.spec.hooks().as_ref();
         let creating = hooks::inside("createContainer", hooks.and_then(|h| h.create_container().as_deref()), &[])?;
@@ -300,7 +301,7 @@ impl Planner<'_> {
         Ok((creating, starting))
     }
 
-    /// What stays open behind the pivot: the container's own root and `/dev`, what becomes read-only, and what leads nowhere.
+    /// What stays open after the pivot: the container's root and `/dev`, mounts that become read-only, and [`Self::harmless`].
     fn kept(&self) -> impl Iterator<Item = Slot> + '_ {
         let root = [Some(Slot::ROOT), self.dev.own.then_some(Slot::DEV)];
         let late = self.readonly.iter().copied().filter(|slot| *slot != Slot::DEV).map(Some);
@@ -308,7 +309,7 @@ impl Planner<'_> {
         root.into_iter().chain(late).chain(console).chain(self.harmless()).flatten()
     }
 
-    /// What init needs until it executes the payload: pipes and files that lead nowhere.
+    /// Descriptors that init needs until it executes the payload, none of which leads to a directory.
     fn harmless(&self) -> [Option<Slot>; 6] {
         let gate = [Slot::EXEC_FIFO, Slot::STATUS_LOCK].map(|slot| Some(slot).filter(|_| self.request.options.waits()));
         let start_hooks = self.config.spec.hooks().as_ref().and_then(|hooks| hooks.start_container().as_ref());
@@ -319,9 +320,9 @@ impl Planner<'_> {
     }
 }
 
-/// Whether init must begin without the host's mounts, because processes of the pid namespace that it joins could read them in
-/// its `/proc/PID/mountinfo`, and can. It can't with hooks that need the root at the host's path, with `--no-pivot`, or in a
-/// user namespace, where the kernel mounts a procfs only if a full one is visible.
+/// Whether init starts in an empty mount namespace. It must not show the host's mounts if it joins a pid namespace, whose
+/// processes can read its `/proc/PID/mountinfo`. Not possible with hooks that need the root at its path on the host, with
+/// `--no-pivot`, or in a user namespace, in which the kernel mounts a procfs only if a complete one is visible.
 fn is_seen(config: &Config, chosen: &Chosen, request: &Request<'_>, facts: &Facts) -> bool {
     let joins_pid = chosen.clone_spec.joins(Namespace::Pid);
     let possible =
@@ -335,7 +336,7 @@ fn proc_writes(config: &Config, process: &Process, facts: &Facts) -> Result<Vec<
     Ok(steps)
 }
 
-/// `Linux::default()` of the crate is a filled example; what is absent in the bundle is empty here.
+/// An empty `linux`. (The crate's `Linux::default()` is a filled example.)
 fn empty() -> Linux {
     serde_json::from_str("{}").unwrap_or_default()
 }

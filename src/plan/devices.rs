@@ -24,9 +24,9 @@ const LINKS: [(&str, &str); 4] = [
 /// The steps that fill `/dev`.
 ///
 /// # Errors
-/// A device that can't be.
+/// An impossible device.
 pub(super) fn steps(planner: &mut Planner<'_>, steps: &mut Vec<Step>) -> Result<()> {
-    // one that is mounted is in its slot already
+    // a /dev that was mounted is in its slot already
     if planner.dev.mount.is_none() {
         steps.push(Step::OpenDev);
     }
@@ -38,7 +38,7 @@ pub(super) fn steps(planner: &mut Planner<'_>, steps: &mut Vec<Step>) -> Result<
         if !path.starts_with('/') || path.ends_with('/') {
             return Err(Error::spec(format!("{at}.path"), format!("{path:?} must be the absolute path of a file")));
         }
-        // the container's own multiplexer and console are what these are: links and binds of the runtime
+        // the runtime makes these two itself: a link to pts/ptmx, and a bind of the container's terminal
         if matches!(path.as_str(), "/dev/ptmx" | "/dev/console") || taken.contains(&path) {
             continue;
         }
@@ -70,7 +70,7 @@ pub(super) fn steps(planner: &mut Planner<'_>, steps: &mut Vec<Step>) -> Result<
     }
     steps.push(Step::LinkTo { name: c_string("dev", "core")?, target: c_string("dev", "/proc/kcore")? });
     if !planner.dev.is_empty {
-        // an image may bring one of its own
+        // the image may have one
         steps.push(Step::Unlink { at: Slot::DEV, path: c_string("dev", "ptmx")? });
     }
     steps.push(link("ptmx", "pts/ptmx")?);
@@ -100,10 +100,10 @@ struct Node<'a> {
     owner: Option<(u32, u32)>,
 }
 
-/// A node is made; in a user namespace, where that is not allowed, it is bound from the host.
+/// The steps for one node: mknod; or in a user namespace, where that is not allowed, a bind mount of the host's node.
 fn node(planner: &mut Planner<'_>, node: Node<'_>) -> Result<Vec<Step>> {
     let path = c_string(node.at, node.path)?;
-    // everybody may make fifos
+    // FIFOs can be created in a user namespace, too
     if planner.chosen.user && node.mode & libc::S_IFMT != libc::S_IFIFO {
         let tree = HostTree { source: path.clone(), by_host: planner.by_host, ..HostTree::default() };
         return Ok(vec![planner.clone_of(tree), Step::Attach { target: path, in_proc: false }]);

@@ -1,5 +1,5 @@
-//! **The order** of exec: what a process does that joins a container, one call a line, each with the reason why it stands
-//! there. The words are those of `container.rs`, and so is the executor.
+//! **The order** of `exec`: everything that a process does that joins a container, in order, with the reason for each position.
+//! It uses the same steps as `container.rs`, and the same executor.
 
 use super::opens::Opens;
 use super::request::StartOptions;
@@ -12,7 +12,7 @@ use crate::plan::hooks::Hooks;
 use crate::spec::{self, Checked, NamespaceSet};
 use oci_spec::runtime::{Linux, Process};
 
-/// What exec's plan depends on, beside the machine.
+/// What the plan of an `exec` depends on, besides the machine.
 #[derive(Debug)]
 pub struct Request<'a> {
     /// The container's id.
@@ -21,18 +21,18 @@ pub struct Request<'a> {
     pub process: &'a Checked<Process>,
     /// `linux` of the container's configuration.
     pub linux: Option<&'a Linux>,
-    /// How the process is started; `no_new_keyring` is what the container was made with.
+    /// How the process is started; `no_new_keyring` is the value with which the container was created.
     pub options: &'a StartOptions,
-    /// The caller is root, of his own user namespace at least.
+    /// The caller is root of its user namespace.
     pub privileged: bool,
-    /// The process is put into cgroups of v1 after the clone.
+    /// The process is moved into its cgroups after the clone (v1, or a user's systemd).
     pub placed_late: bool,
 }
 
 /// Plans a process of `exec`.
 ///
 /// # Errors
-/// The process asks for what can't be; the error names the JSON path.
+/// The process asks for something impossible; the error names the JSON path.
 pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let (process, linux) = (request.process, request.linux);
     let (mut opens, mut details) = (Opens::new(), Vec::new());
@@ -56,15 +56,15 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let keyring = keyring.transpose()?;
     let mut steps = Vec::with_capacity(40);
     enter(request, &own, labels, join, &mut steps)?;
-    // from the container's devpts, so that the terminal's path is the container's
+    // opened in the container's devpts, so that its path is valid in the container
     if has_terminal {
         steps.extend(terminal::steps(process, request.options.console_socket.as_deref(), false, &mut opens)?);
     }
-    // from here on the process is what the payload will be, bit by bit
+    // from here on the process takes on the payload's attributes
     steps.extend(affinity(process)?);
     let memory = linux.and_then(|linux| linux.memory_policy().as_ref());
     steps.extend(identity::scheduling(process, memory, linux.and_then(|linux| linux.personality().as_ref()))?);
-    // raising a limit takes a right that a user namespace does not give: there the host does it
+    // raising a hard limit needs CAP_SYS_RESOURCE in the initial user namespace: there the host does it
     let host_limits = if user { limits.clone() } else { Vec::new() };
     steps.extend(identity::limit_steps(if user { &[] } else { &limits }));
     steps.extend(confined.before);
@@ -91,12 +91,12 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     })
 }
 
-/// Whether the host half joins the container's keyring: where it did when the container was made.
+/// Whether the host half joins the container's keyring, as it did when it created the container.
 fn by_host(request: &Request<'_>, own: &NamespaceSet) -> bool {
     request.privileged && own.all.has(Namespace::User)
 }
 
-/// Into the container.
+/// Enters the container: its root, user namespace, session and keyring.
 fn enter(
     request: &Request<'_>,
     own: &NamespaceSet,
@@ -104,14 +104,14 @@ fn enter(
     join: Namespaces,
     steps: &mut Vec<Step>,
 ) -> Result<()> {
-    // nothing of what the host half and its caller have open
+    // first: nothing that the host half or its caller has open may be visible in the container
     let preserve = request.options.preserve_fds;
     steps.push(Step::CloseInherited { preserve });
-    // whatever we open or use up in the container, its limits and device rules hold for it
+    // before anything else is opened or used, so that the container's limits and device rules apply to it
     if request.placed_late {
         steps.push(Step::Await(Sync::Mapped));
     }
-    // through a procfs of our own, which nothing of the container's can be in the way of, with the rights of the host
+    // through a procfs of our own, in which the container can have mounted nothing, and with the host's capabilities
     if !labels.is_empty() {
         steps.push(Step::OpenProc);
         steps.extend(labels);
@@ -119,45 +119,49 @@ fn enter(
     if !join.is_empty() {
         steps.push(Step::Join(Slot::INIT, join));
     }
-    // without a mount namespace made for it the container's root need not be the namespace's: it is that of its first process,
-    // taken by descriptor, since the container may have put anything where the host had it
+    // a container without a mount namespace of its own has its root by chroot(2): take the root of its first process, by
+    // descriptor, because the container may have replaced what is at its path
     if !own.new.has(Namespace::Mount) {
         steps.push(Step::EnterRoot);
     }
     let keep = request.options.console_socket.as_ref().map(|_| Slot::CONSOLE);
     steps.push(Step::CloseFds { preserve, keep: keep.into_iter().collect() });
-    // in a user namespace nobody is root before he becomes it
+    // joining a user namespace does not change our ids
     if own.all.has(Namespace::User) {
         steps.push(Step::BecomeRoot { alone: request.privileged });
         steps.push(Step::Undumpable);
     }
-    // a session of our own: signals for the caller's terminal are not ours, and a controlling one may be taken later
+    // a new session: the caller's terminal must not signal us, and only a session leader can take a terminal
     steps.push(Step::Session);
-    // all processes of a container share its ring
+    // all processes of a container share its keyring
     if !(request.options.no_new_keyring || by_host(request, own)) {
         steps.push(Step::Keyring(request::keyring(request.id)?));
     }
     Ok(())
 }
 
-/// The last looks before the payload.
+/// The last steps before the payload.
 fn go(process: &Process, home: bool, limited: bool, steps: &mut Vec<Step>) {
     if home {
         steps.push(Step::Home(process.user().uid()));
     }
     steps.push(Step::Find);
-    // the host has set what only it may set
+    // the host has set what init may not set
     if process.oom_score_adj().is_some() || limited {
         steps.push(Step::Await(Sync::Ready));
     }
     steps.push(Step::Signals);
 }
 
-/// Who joins what. A go-between joins before it makes the clone, so that the child never shows the container what it has
-/// not left yet: `/proc/PID/mountinfo` and `net` need no right over a process. All at once, so that each namespace is judged by
-/// the rights we came with and their order does not matter. The child itself joins the cgroup namespace, which would hide from
-/// the clone where it comes from, and for root the user namespace: until then it keeps rights that nobody in the container can
-/// have over it. Anybody else has rights over the other namespaces only in the container's user namespace, which comes first.
+/// Splits the namespaces into those that an intermediate process joins before it clones the child, and those that the child
+/// joins itself.
+///
+/// Most are joined by the intermediate process, so that the child never shows the container anything of the host: reading its
+/// `/proc/PID/mountinfo` or `net` needs no privilege. It joins them in one call, so that the kernel checks each against the
+/// capabilities that we have now, in any order. The child joins the cgroup namespace, because inside it the kernel may refuse the
+/// clone into the container's cgroup (`nsdelegate`, cgroups(7): our own cgroup is not visible there); and, if we are root, the
+/// user namespace: until then it has capabilities that no process of the container can have over it. A caller who is not root
+/// gets the capabilities for the other namespaces only from the container's user namespace, so it is joined first.
 fn split(own: Namespaces, request: &Request<'_>) -> Result<(CloneSpec, Namespaces)> {
     let mut clone_spec = CloneSpec::default();
     let initial = request.process.exec_cpu_affinity().as_ref().and_then(|affinity| affinity.initial().as_deref());
@@ -180,7 +184,7 @@ fn split(own: Namespaces, request: &Request<'_>) -> Result<(CloneSpec, Namespace
     Ok((clone_spec, rest))
 }
 
-/// Where the process runs when it is in the container's cgroups.
+/// The final CPU affinity, set once the process is in the container's cgroups.
 fn affinity(process: &Process) -> Result<Option<Step>> {
     let list = process.exec_cpu_affinity().as_ref().and_then(|affinity| affinity.cpu_affinity_final().as_deref());
     let mask = identity::bit_list("process.execCPUAffinity.final", list.unwrap_or_default())?;

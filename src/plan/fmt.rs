@@ -1,4 +1,4 @@
-//! How flags and strings read in a plan and in an error.
+//! How flags and strings are printed in a plan and in an error.
 
 use crate::abi::mount::{
     ATTR_ATIME, ATTR_IDMAP, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_NOSYMFOLLOW,

@@ -1,6 +1,6 @@
-//! The plans of the sample bundles against the text beside them. `ONGGI_BLESS=1` writes the texts anew.
+//! Compares the plans of the sample bundles with `bundles/*/plan.txt`. `ONGGI_BLESS=1` rewrites those files.
 //!
-//! The facts are literals (root, cgroup v2, no security module), so the texts are the same on every machine.
+//! The facts are constants (root, cgroup v2, no security module), so the texts are the same on every machine.
 
 use super::cgroup::{CgroupFacts, CgroupRequest, Tree};
 use super::container::{Request, StartOptions, plan};
@@ -18,7 +18,7 @@ fn planned(bundle: &Path, caller: &Facts) -> String {
     planned_of(loaded, caller, false).unwrap()
 }
 
-/// The text of a plan on a machine of cgroup v2.
+/// The text of a plan on a machine with cgroup v2.
 pub(super) fn planned_of(loaded: Loaded<Spec>, caller: &Facts, no_pivot: bool) -> Result<String> {
     let config = spec::check(loaded, Path::new("/bundle"), true)?;
     let linux = config.spec.linux().as_ref();
@@ -60,7 +60,7 @@ fn plans_of_the_bundles_are_the_ones_beside_them() {
     assert!(seen >= 6, "six sample bundles, found {seen}");
 }
 
-/// `bundles/hello` with one thing changed, on a kernel that makes mount namespaces of trees.
+/// The plan of `bundles/hello` with one value changed, on a kernel with `OPEN_TREE_NAMESPACE`.
 pub(super) fn changed(pointer: &str, value: serde_json::Value) -> String {
     let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("bundles/hello/config.json");
     let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(bundle).unwrap()).unwrap();

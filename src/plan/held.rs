@@ -1,5 +1,5 @@
-//! Which slots hold a descriptor after each step of a plan, so that a test can walk any plan and see what a link of the image
-//! could reach when one of its paths is looked up.
+//! Which slots hold an open descriptor after each step of a plan. Tests use it to check that nothing of the host is open when a
+//! path of the image is resolved, in any plan.
 
 use super::Plan;
 use super::step::{Slot, Step};
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 /// The slots that are filled after each step, in the order of the steps.
 #[must_use]
 pub fn after_each(plan: &Plan, gate: bool) -> Vec<BTreeSet<u16>> {
-    let mut open: BTreeSet<u16> = at_birth(plan, gate).map(|slot| slot.0).collect();
+    let mut open: BTreeSet<u16> = at_clone(plan, gate).map(|slot| slot.0).collect();
     let after = |step: &Step| {
         change(step, &mut open);
         open.clone()
@@ -16,8 +16,8 @@ pub fn after_each(plan: &Plan, gate: bool) -> Vec<BTreeSet<u16>> {
     plan.steps.iter().map(after).collect()
 }
 
-/// What the host half fills before the clone.
-fn at_birth(plan: &Plan, gate: bool) -> impl Iterator<Item = Slot> {
+/// The slots that the host half fills before the clone.
+fn at_clone(plan: &Plan, gate: bool) -> impl Iterator<Item = Slot> {
     let hooks = plan.opens.iter().any(|(slot, _)| *slot == Slot::HOOK[0]);
     let hooks = [Slot::HOOK[1], Slot::HOOK[2], Slot::HOOK_START].into_iter().filter(move |_| hooks);
     let gate = [Slot::EXEC_FIFO, Slot::STATUS_LOCK].into_iter().filter(move |_| gate);
@@ -27,7 +27,7 @@ fn at_birth(plan: &Plan, gate: bool) -> impl Iterator<Item = Slot> {
     plan.opens.iter().map(|(slot, _)| *slot).chain(hooks).chain(gate).chain(network).chain(root).chain(init)
 }
 
-// check: table: one arm a step: what it fills and empties
+// check: table: one arm a step: the slots that it fills and empties
 fn change(step: &Step, open: &mut BTreeSet<u16>) {
     let mut fill = |slots: &[Slot]| open.extend(slots.iter().map(|slot| slot.0));
     match step {

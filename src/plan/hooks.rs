@@ -1,4 +1,4 @@
-//! Hooks: the host's as they are, the container's as steps.
+//! Hooks: those that the host runs, and those that init runs as steps.
 
 use super::image::{Image, environment};
 use super::step::{HookStep, Step};
@@ -9,13 +9,13 @@ use oci_spec::runtime::{Hook, Spec};
 /// A hook that the host runs.
 #[derive(Debug)]
 pub struct Planned {
-    /// Kind and number, for messages: `prestart hook #0`.
+    /// Kind and index, for messages: `prestart hook #0`.
     pub name: String,
     /// The program.
     pub image: Image,
-    /// The bundle gives it no environment: it gets the runtime's own, as with runc.
+    /// The bundle gives it no environment, so it inherits the runtime's, as with runc.
     pub inherits: bool,
-    /// Seconds; none means no limit.
+    /// Time limit in seconds, if any.
     pub timeout: Option<u32>,
 }
 
@@ -24,7 +24,7 @@ pub struct Planned {
 pub struct Hooks {
     /// Before the pivot: `prestart`, then `createRuntime`.
     pub runtime: Vec<Planned>,
-    /// When the payload runs.
+    /// After the payload has started.
     pub poststart: Vec<Planned>,
 }
 
@@ -36,7 +36,7 @@ fn image(at: &str, hook: &Hook, inherited: &[&str]) -> Result<Image> {
     Image::fixed(at, &hook.path().to_string_lossy(), hook.args().as_deref().unwrap_or_default(), &env)
 }
 
-/// A list of hooks that the host runs.
+/// Plans a list of hooks that the host runs.
 ///
 /// # Errors
 /// A path that is not absolute, a timeout that is not positive.
@@ -52,7 +52,7 @@ pub fn host(kind: &str, list: Option<&[Hook]>) -> Result<Vec<Planned>> {
     Ok(planned)
 }
 
-/// The host's hooks of a container.
+/// Plans the hooks of a container that the host runs.
 ///
 /// # Errors
 /// As [`host`].
@@ -61,11 +61,11 @@ pub fn of(spec: &Spec) -> Result<Hooks> {
     #[allow(deprecated)]
     let mut runtime = host("prestart", hooks.prestart().as_deref())?;
     runtime.extend(host("createRuntime", hooks.create_runtime().as_deref())?);
-    host("poststop", hooks.poststop().as_deref())?; // read again at delete; checked now
+    host("poststop", hooks.poststop().as_deref())?; // `delete` reads it from the record; here it is only checked
     Ok(Hooks { runtime, poststart: host("poststart", hooks.poststart().as_deref())? })
 }
 
-/// A list of hooks that init runs. Without an environment of its own, a hook gets `inherited`.
+/// Plans a list of hooks that init runs. A hook without an environment gets `inherited`.
 ///
 /// # Errors
 /// As [`host`].

@@ -1,4 +1,4 @@
-//! Who the process is and what it may do: labels, limits, scheduling, ids, capabilities, seccomp, working directory.
+//! Identity and confinement of the process: labels, limits, scheduling, ids, capabilities, seccomp, working directory.
 
 use super::capabilities::{mask, names};
 use super::image::c_string;
@@ -45,7 +45,7 @@ pub(super) fn limits(process: &Process) -> Vec<Limit> {
     process.rlimits().iter().flatten().map(limit).collect()
 }
 
-/// Limits as steps of init itself.
+/// Limits that init sets itself, as steps.
 pub(super) fn limit_steps(limits: &[Limit]) -> impl Iterator<Item = Step> {
     limits.iter().map(|l| Step::Limit { resource: l.resource, name: l.name, soft: l.soft, hard: l.hard })
 }
@@ -53,7 +53,7 @@ pub(super) fn limit_steps(limits: &[Limit]) -> impl Iterator<Item = Step> {
 /// Scheduler, I/O priority, memory policy, personality.
 ///
 /// # Errors
-/// A value that the kernel has no number for.
+/// A value that the kernel does not have.
 pub(super) fn scheduling(
     process: &Process,
     memory: Option<&LinuxMemoryPolicy>,
@@ -153,10 +153,10 @@ fn memory_policy(policy: &LinuxMemoryPolicy) -> Result<Step> {
     Ok(Step::MemoryPolicy(mode | flags, nodes))
 }
 
-/// `0-3,7` as bits, lowest first (`cpuset(7)`, List format).
+/// Parses `0-3,7` into a bit mask, lowest first (`cpuset(7)`, List format).
 ///
 /// # Errors
-/// What is not of that form.
+/// The text has another form.
 pub(super) fn bit_list(at: &str, list: &str) -> Result<Box<[u64]>> {
     const MOST: usize = 8192;
     let wrong = || Error::spec(at, format!("{list:?} is no list of numbers and ranges"));
@@ -174,10 +174,10 @@ pub(super) fn bit_list(at: &str, list: &str) -> Result<Box<[u64]>> {
     Ok(bits.into())
 }
 
-/// The labels that the next execve takes on (`PROC` must be open).
+/// The steps that set the labels which the next execve takes on; `PROC` must be open.
 ///
 /// # Errors
-/// A label of a security module that is off.
+/// A label of a security module that is not enabled.
 pub(super) fn labels(process: &Process, lsm: &Lsm) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
     if let Some(profile) = process.apparmor_profile().as_deref().filter(|profile| !profile.is_empty()) {
@@ -205,20 +205,20 @@ pub(super) fn labels(process: &Process, lsm: &Lsm) -> Result<Vec<Step>> {
     Ok(steps)
 }
 
-/// How the process is confined and who it becomes.
+/// Steps that confine the process and change its ids.
 #[derive(Debug)]
 pub(super) struct Confinement {
-    /// Before the program is looked up.
+    /// To be done before the program is looked up.
     pub before: Vec<Step>,
-    /// The last thing before execve, with `noNewPrivileges`.
+    /// With `noNewPrivileges`: the seccomp filter, as the last step before execve.
     pub last: Option<Step>,
-    /// Where the seccomp listener goes.
+    /// Path of the seccomp agent's socket, and the metadata for it.
     pub listener: Option<(PathBuf, String)>,
     /// Warnings for the log.
     pub notes: Vec<String>,
 }
 
-/// The filter as a step, and who gets its listener.
+/// The seccomp filter as a step, and who gets its listener.
 #[allow(clippy::type_complexity, reason = "a step and an address")]
 fn filter(
     profile: Option<&LinuxSeccomp>,
@@ -235,25 +235,26 @@ fn filter(
 /// Which process of a container it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// The first: its working directory is made if it is missing.
+    /// The first one: its working directory is created if it is missing.
     First,
-    /// One that comes later (`exec`).
+    /// A later one (`exec`).
     Exec,
 }
 
-/// What the caller may do, and is.
+/// What is known about the caller.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Caller {
-    /// Groups may be set: not by who is not root, whose own groups stay.
+    /// It may set groups. If not (it is not root), its own groups stay.
     pub groups: bool,
-    /// User and group are 0 already.
+    /// Its user and group are 0 already.
     pub is_root: bool,
 }
 
-/// Seccomp, groups, ids, capabilities, working directory: the order in which each still has the rights it needs.
+/// Seccomp, groups, ids, capabilities, working directory, in an order in which each step still has the privileges that it
+/// needs.
 ///
 /// # Errors
-/// A seccomp profile that can't be.
+/// An invalid seccomp profile.
 pub(super) fn confine(
     process: &Process,
     profile: Option<&LinuxSeccomp>,
@@ -267,9 +268,9 @@ pub(super) fn confine(
     let mut before = Vec::new();
     let mut last = None;
     let changes_uid = user.uid() != 0;
-    // behind the pivot we are in / already
+    // after the pivot we are in / already
     let moves = cwd.as_c_str() != c"/";
-    // before a filter may deny what keeps links from leading us astray
+    // before seccomp, which may deny openat2, by which links of procfs are refused
     if moves {
         let attempt = if changes_uid { Attempt::First } else { Attempt::Only };
         before.push(Step::Chdir { path: cwd.clone(), attempt, make: role == Role::First });
@@ -278,7 +279,7 @@ pub(super) fn confine(
         before.push(Step::NoNewPrivs);
         last = filter;
     } else {
-        // loading a filter without no_new_privs takes CAP_SYS_ADMIN, which goes next
+        // without no_new_privs, installing a filter needs CAP_SYS_ADMIN, which is dropped next
         before.extend(filter);
     }
     let caps = process.capabilities().as_ref();
@@ -303,7 +304,7 @@ pub(super) fn confine(
     if !(caller.is_root && user.uid() == 0) {
         before.push(Step::Uid(user.uid()));
     }
-    // what root could not enter the user perhaps can (NFS); otherwise this does nothing
+    // the user may be able to enter a directory that root could not (NFS); otherwise this does nothing
     if moves && changes_uid {
         before.push(Step::Chdir { path: cwd, attempt: Attempt::Second, make: false });
     }
@@ -322,12 +323,12 @@ pub(super) fn confine(
     if ambient != 0 {
         before.push(Step::Ambient(ambient));
     }
-    // where fs.suid_dumpable is 1 each of these changes has made us dumpable; execve, which does, is yet to come
+    // with fs.suid_dumpable=1 each change of ids has made us dumpable again; we must not be until execve
     before.push(Step::Undumpable);
     Ok(Confinement { before, last, listener, notes })
 }
 
-/// Whether a procfs is needed: it is opened only for those who write to it.
+/// Whether any step writes to procfs, so that one must be opened.
 pub(super) fn wants_proc(steps: &[Step]) -> bool {
     steps.iter().any(|step| matches!(step, Step::WriteProc { .. }))
 }

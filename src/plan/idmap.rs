@@ -1,4 +1,4 @@
-//! Id-mapped mounts: which mapping is meant, and which user namespace has it.
+//! Id-mapped mounts: which mapping a mount gets, and the user namespace that holds it.
 
 use super::planner::Planner;
 use super::{IdRange, Mapped, Maps};
@@ -6,10 +6,10 @@ use crate::abi::ns::Namespace;
 use crate::error::{Error, Result};
 use crate::spec::{MOST_RANGES, MountEntry, MountKind, too_many_ranges};
 
-/// How the ids of a mount are to be mapped, if they are; the host opens a user namespace for it.
+/// The id mapping of a mount, if it has one. The host opens a user namespace for it.
 ///
 /// # Errors
-/// A mount that can't be mapped, or no mapping.
+/// A mount that can't be mapped, or no mapping to use.
 pub(super) fn mapped(mount: &MountEntry, planner: &mut Planner<'_>) -> Result<Option<Mapped>> {
     let MountEntry { at, options, maps: given, .. } = mount;
     if given.is_none() && options.idmap.is_none() {
@@ -45,8 +45,8 @@ pub(super) fn mapped(mount: &MountEntry, planner: &mut Planner<'_>) -> Result<Op
     Ok(Some(Mapped { namespace: planner.opens.mapping(maps), recursive }))
 }
 
-/// crun's and Podman's form of a mapping: `uids=0-1000-10#10-2000-5;gids=@0-0-10`. `@` says that the second number is
-/// one of the container's user namespace.
+/// Parses crun's and Podman's form of a mapping: `uids=0-1000-10#10-2000-5;gids=@0-0-10`. After `@` the second number is an id in
+/// the container's user namespace, not on the host.
 fn parse(at: &str, text: &str, container: &Maps) -> Result<Maps> {
     let mut maps = Maps::default();
     for part in text.split(';') {
@@ -80,7 +80,7 @@ fn triple(text: &str) -> Option<(bool, IdRange)> {
     (count > 0 && numbers.next().is_none()).then_some((relative, IdRange { inside, outside, count }))
 }
 
-/// A range whose second number is an id of the container, as one of the host.
+/// Converts a range whose second number is an id of the container into one with an id of the host.
 fn absolute(range: IdRange, own: &[IdRange]) -> Option<IdRange> {
     let outside = own.iter().find_map(|own| own.translate(range.outside, range.count))?;
     Some(IdRange { outside, ..range })

@@ -1,4 +1,4 @@
-//! The program to become: argv, environment, and the paths where it may lie, ready for `execve(2)`.
+//! The program to execute: argv, environment and candidate paths, ready for `execve(2)`.
 
 use crate::error::{Error, Result};
 use crate::sys::exec::Strings;
@@ -11,15 +11,15 @@ use std::fmt;
 pub struct Image {
     /// What was asked for, for messages.
     pub program: String,
-    /// Arguments, the program's name first.
+    /// `argv`.
     pub argv: Strings,
     /// Environment.
     pub envp: Strings,
-    /// Where it may lie: the path itself, or one for each element of `PATH`.
+    /// Candidate paths: the path itself, or one for each element of `PATH`.
     pub candidates: Vec<CString>,
     /// Whether it was looked up in `PATH`: the wording of the error depends on it.
     pub searched: bool,
-    /// The candidate that `Find` chose, if it has looked.
+    /// The candidate that [`Step::Find`](super::step::Step::Find) chose, once it has run.
     pub chosen: Option<usize>,
 }
 
@@ -29,15 +29,15 @@ impl fmt::Display for Image {
     }
 }
 
-/// Makes a C string; a zero byte is the only thing that can be wrong with one.
+/// Makes a C string.
 ///
 /// # Errors
-/// The value holds a zero byte; the error names `path`.
+/// The value contains a zero byte; the error names `path`.
 pub fn c_string(path: &str, value: impl Into<Vec<u8>>) -> Result<CString> {
     CString::new(value).map_err(|_| Error::spec(path, "a zero byte is not possible in a string"))
 }
 
-/// The last setting of each variable, in the order of their last mention: duplicates are resolved as runc does.
+/// Removes duplicate variables as runc does: the last setting of each stays, at its position.
 #[must_use]
 pub fn environment<'a>(env: impl DoubleEndedIterator<Item = &'a str>) -> Vec<&'a str> {
     fn name(variable: &str) -> &str {
@@ -85,7 +85,7 @@ impl Image {
         })
     }
 
-    /// Parts what init needs and changes from what messages need, which stays here.
+    /// Takes out what init needs and changes; what messages need stays here.
     #[must_use]
     pub fn part(&mut self) -> Self {
         let words = Self {

@@ -1,7 +1,7 @@
-//! What will be done, as data: decided before anything is touched.
+//! Plans: everything that a start or an `exec` will do, as data, decided before anything is done.
 //!
-//! A plan is pure: it is made of what was typed, what the bundle says and what the machine can do, and making it has no
-//! effect. It may use `abi`, `spec`, `facts` and the plain types of `sys`.
+//! Planning is pure: its input is the command line, the bundle and the features of the machine, and it has no effects. May use
+//! `abi`, `spec`, `facts` and the plain types of `sys`.
 
 mod attributes;
 mod capabilities;
@@ -44,32 +44,32 @@ use image::Image;
 use std::path::PathBuf;
 use step::{Slot, Step, Str};
 
-/// Something that the host opens before the clone, so that init finds it in its slot.
+/// Something that the host opens before the clone, for init to find in a slot.
 #[derive(Debug)]
 pub enum Open {
     /// A namespace file; its kind is checked.
     Namespace {
-        /// Where.
+        /// Its path.
         path: PathBuf,
-        /// What it must be.
+        /// The kind that it must be.
         kind: Namespace,
-        /// JSON path, for the message.
+        /// Its JSON path, for errors.
         at: String,
     },
-    /// A detached clone of a tree of the host, which init could not reach from its user namespace.
+    /// A detached clone of a directory or file of the host, which init may not be able to reach.
     Tree {
-        /// Where.
+        /// Its path.
         source: Str,
         /// With everything mounted below it.
         recursive: bool,
         /// How its ids are mapped.
         mapped: Option<Mapped>,
-        /// What is cloned where the path is not there.
+        /// Another path to clone if that one does not exist.
         fallback: Option<Str>,
-        /// The clone goes on sharing mounts with the host (`rshared`); else it receives them and sends nothing back.
+        /// The clone stays in the host's peer group (`rshared`); otherwise it becomes a slave of it.
         shares: bool,
     },
-    /// A user namespace that stands for a mapping of ids, with nobody in it.
+    /// A user namespace with these id mappings and no process in it, for id-mapped mounts.
     Mapping(Maps),
     /// Standard input, output and error for hooks in the container.
     HookFiles,
@@ -80,30 +80,31 @@ pub enum Open {
 /// How the ids of a mount are mapped (`MOUNT_ATTR_IDMAP`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mapped {
-    /// Where the user namespace is that stands for the mapping.
+    /// The slot of the user namespace that has the mapping.
     pub namespace: Slot,
-    /// Everything mounted below it too.
+    /// Applies to everything mounted below, too.
     pub recursive: bool,
 }
 
-/// How the child comes to be.
+/// How the child is created.
 #[derive(Debug, Default)]
 pub struct CloneSpec {
-    /// Namespaces that the clone makes.
+    /// Namespaces that the clone creates.
     pub new: Namespaces,
-    /// Namespaces of the process in slot `INIT` that the go-between joins in one call, after those of `join_before_clone`: a child that
-    /// appears in a container's pid namespace stands in its other namespaces, too, and shows nothing of the host's.
+    /// Namespaces of the process in slot `INIT` that the intermediate process joins in one call, after those of
+    /// `join_before_clone`: so a child that becomes visible in a container's pid namespace is in the container's other namespaces
+    /// already, and shows nothing of the host.
     pub join_in_intermediate: Namespaces,
-    /// Processors that the host half moves to before the clone; none means all.
+    /// CPU affinity that the host half sets before the clone; empty means all CPUs.
     pub affinity: Box<[u64]>,
     /// Namespaces that an intermediate process joins before it clones: they decide where the child is created (`pid`), or
     /// must be joined with the host's rights before a user namespace takes them away.
     pub join_before_clone: Vec<(Slot, Namespace)>,
-    /// Offsets that the go-between writes for the new time namespace.
+    /// Clock offsets that the intermediate process writes for the new time namespace.
     pub offsets: Vec<TimeOffset>,
-    /// The go-between makes the mount namespace, with nothing in it but an empty directory: the child appears in a pid
-    /// namespace where others can read its `/proc/PID/mountinfo`, and has no mounts of the host's to show there. It gets what it
-    /// mounts from the host half.
+    /// The intermediate process creates the mount namespace, with nothing in it but an empty directory: the child will be in a
+    /// pid namespace where others can read its `/proc/PID/mountinfo`, and must not show the host's mounts. What it mounts it gets
+    /// from the host half.
     pub empty_mounts: bool,
     /// Mappings of a new user namespace.
     pub maps: Option<Maps>,
@@ -112,28 +113,28 @@ pub struct CloneSpec {
     pub network_ahead: bool,
     /// The child shares the memory of the host half until its execve, instead of getting a copy.
     pub shares_memory: bool,
-    /// The child is undumpable from its clone on (`PR_SET_DUMPABLE`, proc(5)): nobody but who has `CAP_SYS_PTRACE` over it may open its
-    /// `/proc/PID/{fd,root,cwd,exe,mem,environ,map_files}`. Only a caller without privileges must let its child be dumpable until
-    /// the id maps are written, since `/proc/PID/uid_map` belongs to root otherwise: that child undoes it behind
-    /// `Await(Mapped)`, in a user namespace that nobody else is in.
+    /// The child is undumpable from the clone on (`PR_SET_DUMPABLE`, proc(5)): only a process with `CAP_SYS_PTRACE` over it can open
+    /// its `/proc/PID/{fd,root,cwd,exe,mem,environ,map_files}`. The child of an unprivileged caller must be dumpable until the id
+    /// maps are written, because `/proc/PID/uid_map` would belong to root otherwise; it becomes undumpable after
+    /// `Await(Mapped)`, and until then no other process is in its user namespace.
     pub undumpable: bool,
 }
 
 impl CloneSpec {
-    /// Whether a go-between is needed.
+    /// Whether an intermediate process is needed.
     #[must_use]
     pub fn needs_intermediate(&self) -> bool {
         !(self.join_before_clone.is_empty() && self.join_in_intermediate.is_empty() && self.offsets.is_empty())
     }
 
-    /// Whether the go-between joins a namespace of this kind.
+    /// Whether the intermediate process joins a namespace of this kind.
     #[must_use]
     pub fn joins(&self, kind: Namespace) -> bool {
         self.join_in_intermediate.has(kind) || self.join_before_clone.iter().any(|(_, known)| *known == kind)
     }
 }
 
-/// A limit that the host sets on init, because init in its user namespace may not.
+/// A resource limit (`setrlimit(2)`).
 #[derive(Debug, Clone, Copy)]
 pub struct Limit {
     /// `RLIMIT_*`.
@@ -146,37 +147,37 @@ pub struct Limit {
     pub hard: u64,
 }
 
-/// Everything that will be done.
+/// All actions of one start or `exec`.
 #[derive(Debug)]
 pub struct Plan {
-    /// The root that the host mounts on itself for a container without a mount namespace of its own; it lies in `ROOT`.
+    /// For a container without a mount namespace of its own: the root, which the host bind mounts on itself; in slot `ROOT`.
     pub root: Option<Str>,
-    /// Network devices that the host moves.
+    /// Network devices that the host moves into the container.
     pub network: network::Network,
     /// What the host opens before the clone.
     pub opens: Vec<(Slot, Open)>,
-    /// How many slots there are.
+    /// Number of slots.
     pub slots: u16,
-    /// How the child comes to be.
+    /// How the child is created.
     pub clone_spec: CloneSpec,
-    /// Limits that the host sets.
+    /// Limits that the host sets on init, because init may not in its user namespace.
     pub limits: Vec<Limit>,
-    /// Written to `/proc/PID/oom_score_adj` by the host; it may be lowered only from outside.
+    /// The host writes it to `/proc/PID/oom_score_adj`, because init may lack the privilege to lower it.
     pub oom_score_adj: Option<i32>,
     /// The session keyring that the host half joins before the clone, for the child to inherit: a key counts against the quota of
-    /// whoever makes it (`maxkeys`, keyrings(7)), which the one user of many containers with mapped ids soon uses up. None: init
-    /// joins it.
+    /// its creator (`maxkeys`, keyrings(7)), and one host user of many containers with mapped ids would soon exhaust it. `None`:
+    /// init joins one, or there is none.
     pub keyring: Option<Str>,
     /// Hooks that the host runs.
     pub hooks: Hooks,
     /// What init does.
     pub steps: Vec<Step>,
-    /// What init becomes.
+    /// The program that init executes at the end.
     pub image: Image,
-    /// Where the seccomp listener goes, and what is said with it.
+    /// Path of the seccomp agent's socket, and the metadata that is sent with the listener.
     pub listener: Option<(PathBuf, String)>,
     /// Warnings.
     pub notes: Vec<String>,
-    /// What was passed over without harm, for the debug log.
+    /// Harmless omissions, for the debug log.
     pub details: Vec<String>,
 }

@@ -1,4 +1,4 @@
-//! Mounts: one entry of the configuration becomes a few primitive steps.
+//! Mounts: each entry of the configuration becomes a few primitive steps.
 
 use super::attributes::attributes;
 pub use super::cgroup_mounts::{Branch, CgroupTree};
@@ -14,10 +14,10 @@ use crate::error::{Error, Result};
 use crate::spec::{MountEntry, MountKind, MountOptions};
 use std::path::Path;
 
-/// Plans the mount with this number in `Planner::mounts`.
+/// Plans the mount with this index in `Planner::mounts`.
 ///
 /// # Errors
-/// Options that don't go together, or something that is missing.
+/// Options that exclude each other, or something that is missing.
 pub(super) fn steps(planner: &mut Planner<'_>, number: usize, steps: &mut Vec<Step>) -> Result<()> {
     let mounts = planner.mounts;
     let mount = &mounts[number];
@@ -56,8 +56,8 @@ impl One<'_, '_> {
         (!attr.is_empty()).then_some((attr, recursive))
     }
 
-    /// Makes a clone receive what the host mounts in its source, and send nothing back. In a mount namespace of the
-    /// container's own it does that anyway; in the host's a clone would share with its source what is mounted in either.
+    /// Makes a clone a slave of its source: it receives what the host mounts there, and sends nothing back. In a mount namespace of
+    /// the container's own it is one anyway; in the host's namespace it would be in the source's peer group.
     fn slave(&mut self) {
         if !self.planner.chosen.mount {
             let attr = MountAttr { propagation: MS_SLAVE, ..MountAttr::default() };
@@ -89,7 +89,7 @@ impl One<'_, '_> {
             }
             Bound::OfHost(path) => {
                 let source = c_string(&at, path.as_os_str().as_encoded_bytes())?;
-                // a mount of a user namespace can share nothing with the host
+                // a mount in a mount namespace of another user namespace cannot share mounts with the host
                 let shared = self.options.propagation.unwrap_or_default() & MS_SHARED != 0;
                 let shares = shared && !self.planner.chosen.user;
                 let cut = |(attr, deep): (MountAttr, bool)| {
@@ -134,7 +134,7 @@ impl One<'_, '_> {
         Ok(())
     }
 
-    /// What a file system is told when it is mounted.
+    /// The file system's own options (`data` of mount(2)).
     fn data(&self, labelled: bool) -> Result<Str> {
         let mut data = self.options.data.clone();
         if labelled {
@@ -167,7 +167,7 @@ impl One<'_, '_> {
         let mut flags = self.options.set & !MS_REC;
         let mut keep = (self.planner.dev.mount == Some(self.number)).then_some(Slot::DEV);
         if typ == "tmpfs" && flags & MS_RDONLY != 0 {
-            // mount points in it, and the nodes of /dev, must be made first: it becomes read-only last
+            // mount points in it, and the nodes of /dev, must be created first: it becomes read-only at the end
             flags &= !MS_RDONLY;
             let slot = keep.unwrap_or_else(|| self.planner.opens.slot());
             keep = Some(slot);
@@ -189,7 +189,7 @@ impl One<'_, '_> {
         Ok(())
     }
 
-    /// What is to be done with a new file system that `mount(2)` can't do, if there is something.
+    /// What `mount(2)` can't do with a new file system, if there is anything.
     fn detached(&self, flags: u64, copy_up: bool, keep: Option<Slot>) -> Option<Box<Detached>> {
         let attrs: Box<[_]> = self.after().into_iter().collect();
         let attr = attributes(flags, 0).0.set;
@@ -202,7 +202,7 @@ impl One<'_, '_> {
         match request.cgroups {
             CgroupTree::Unified(own) => {
                 let flags = self.options.set & !MS_REC;
-                // the container's part of the tree, which is all that a cgroup namespace would show
+                // the container's own cgroup, which is what a cgroup namespace would show
                 let own_part = self.planner.has_cgroup_namespace();
                 let bind = if own_part { own.as_deref() } else { Some(Path::new("/sys/fs/cgroup")) };
                 let at = format!("{}.destination", self.at);
@@ -216,15 +216,15 @@ impl One<'_, '_> {
         }
     }
 
-    /// A tmpfs with a directory for each hierarchy: the hierarchy itself if a cgroup namespace narrows it to the container,
-    /// else a bind of the container's own cgroup; links for controllers that share one.
+    /// A tmpfs with a directory for each hierarchy: a mount of the hierarchy if a cgroup namespace limits it to the container,
+    /// otherwise a bind of the container's own cgroup. Controllers that share a hierarchy get symbolic links.
     fn legacy(&mut self, hierarchies: &[Branch]) -> Result<()> {
         let at = format!("{}.destination", self.at);
         let mut data = "mode=755".to_owned();
         label(&mut data, self.planner.linux.mount_label().as_deref());
         let flags = MS_NOEXEC | MS_NOSUID | MS_NODEV;
         let readonly = self.options.set & MS_RDONLY != 0;
-        // what it holds is mounted first
+        // its contents are mounted first
         let readonly = readonly.then_some((MountAttr { set: ATTR_RDONLY, ..MountAttr::default() }, false));
         let after: Vec<_> = readonly.into_iter().chain(self.after()).collect();
         let keep = (!after.is_empty()).then(|| self.planner.opens.slot());
@@ -275,7 +275,7 @@ impl One<'_, '_> {
         Ok(())
     }
 
-    /// A clone of the container's own cgroup in a hierarchy, or of its caller's if that is not there.
+    /// A clone of the container's own cgroup in a hierarchy, or of the caller's if the container's does not exist.
     fn own_cgroup(&mut self, at: &str, hierarchy: &Branch) -> Result<()> {
         let path = |path: &Path| c_string(at, path.as_os_str().as_encoded_bytes());
         let (source, fallback) = (path(&hierarchy.directory)?, hierarchy.callers.as_deref().map(path).transpose()?);

@@ -1,4 +1,4 @@
-//! Namespaces: which are made, which are joined, and by whom; id maps and clock offsets.
+//! Namespaces: which ones are created, which ones are joined, and by which process; id maps and clock offsets.
 
 use super::image::c_string;
 use super::opens::Opens;
@@ -9,20 +9,20 @@ use crate::error::{Error, Result};
 use crate::spec::{Config, JoinedNamespace, MountEntry, NamespaceSet};
 use oci_spec::runtime::Spec;
 
-/// What the namespaces mean for the rest of the plan.
+/// Decisions about namespaces that the rest of the plan depends on.
 #[derive(Debug, Default)]
 pub struct Chosen {
-    /// How the child comes to be.
+    /// How the child is created.
     pub clone_spec: CloneSpec,
     /// Namespaces that init joins itself.
     pub enter: Vec<(Slot, Namespace)>,
-    /// Namespaces that are not the runtime's own, made or joined.
+    /// Namespaces in which the container differs from the runtime: created or joined ones.
     pub own: Namespaces,
-    /// Made ones among them.
+    /// The created ones among them.
     pub made: Namespaces,
-    /// Whether there is a user namespace, made or joined.
+    /// The container has a user namespace, created or joined.
     pub user: bool,
-    /// Whether there is a mount namespace, made or joined: in a joined one the root is set up like in a new one.
+    /// The container has a mount namespace, created or joined. (In a joined one the root is set up as in a new one.)
     pub mount: bool,
 }
 
@@ -35,7 +35,7 @@ impl Chosen {
     }
 }
 
-/// Decides who makes or joins which namespace.
+/// Decides which process creates or joins each namespace.
 pub(super) fn choose(config: &Config, unprivileged: bool, opens: &mut Opens) -> Chosen {
     let namespaces = &config.namespaces;
     let mut chosen = Chosen { own: namespaces.all, made: namespaces.new, ..Chosen::default() };
@@ -51,7 +51,7 @@ pub(super) fn choose(config: &Config, unprivileged: bool, opens: &mut Opens) -> 
     chosen.clone_spec.undumpable = !(unprivileged && chosen.clone_spec.maps.is_some());
     chosen.clone_spec.offsets.clone_from(&config.time_offsets);
     if !chosen.clone_spec.offsets.is_empty() {
-        // the go-between makes it, since offsets can't be written any more once a process is in it
+        // the intermediate process creates it: offsets can be written only while no process is in it
         chosen.clone_spec.new.remove(Namespace::Time);
     }
     joined.sort_by_key(|(_, kind)| Namespace::ALL.iter().position(|known| known == kind));
@@ -64,8 +64,8 @@ pub(super) fn choose(config: &Config, unprivileged: bool, opens: &mut Opens) -> 
     chosen
 }
 
-/// Whether the network namespace of the bundle can be made ahead of everything else: it is a new one, it belongs to no
-/// user namespace of the bundle, no intermediate process is needed, and the host half moves no devices into the child's.
+/// Whether a thread can create the network namespace in advance: it is a new one, it does not belong to a new user namespace, no
+/// intermediate process is needed, and the host half moves no devices into it.
 #[must_use]
 pub fn network_ahead(config: &Config) -> bool {
     let NamespaceSet { all, new, .. } = config.namespaces;
@@ -76,18 +76,19 @@ pub fn network_ahead(config: &Config) -> bool {
     new.has(Namespace::Network) && !all.has(Namespace::User) && !(joins_pid || offsets || moves)
 }
 
-/// Whether programs run in the container before its payload does. They see init (`/proc/1`), and one that lies in the image and has
-/// `CAP_SYS_PTRACE` may write its memory: that must not be the host half's.
+/// Whether hooks run in the container before the payload. They see init as `/proc/1`, and a program of the image with
+/// `CAP_SYS_PTRACE` could write its memory, which therefore must not be the host half's.
 fn has_inner_hooks(spec: &Spec) -> bool {
     let some = |list: &Option<Vec<oci_spec::runtime::Hook>>| list.as_ref().is_some_and(|list| !list.is_empty());
     spec.hooks().as_ref().is_some_and(|hooks| some(hooks.create_container()) || some(hooks.start_container()))
 }
 
-/// Whether the child may use the host half's memory until its execve. Only if it is out of sight of other containers: in
-/// a pid namespace of its own, and under the host's user namespace (it holds the host half's secrets, and whoever may
-/// trace it could write its code). Not with a memory limit that its start may reach: the kernel kills all processes that
-/// share the memory, and nobody would be left to say so. Nor with a time namespace to join, which takes a process that
-/// shares its memory with nobody (`setns(2)`).
+/// Whether the child may share the host half's memory until its execve.
+///
+/// Only if no process of another container can see or trace it, because it holds the host half's secrets and code: in a pid
+/// namespace of its own, and in the host's user namespace. Not with a memory limit that the start itself may reach: the OOM
+/// killer kills all processes that share the memory, and none would be left to report it. Not with a time namespace to join:
+/// the kernel refuses that to a process that shares its memory (`setns(2)`).
 fn shares_memory(spec: &Spec, own: &Chosen) -> bool {
     const ROOM: i64 = 16 << 20;
     let resources = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
@@ -97,10 +98,10 @@ fn shares_memory(spec: &Spec, own: &Chosen) -> bool {
     !tight && apart && (!own.own.has(Namespace::Time) || own.made.has(Namespace::Time))
 }
 
-/// What a caller without rights can't have.
+/// Refuses what an unprivileged caller can't have.
 ///
 /// # Errors
-/// No user namespace; file systems that are to belong to an id which is not mapped in it.
+/// No user namespace; a file system option with an id that is not mapped in it.
 pub(super) fn rootless(chosen: &Chosen, mounts: &[MountEntry]) -> Result<()> {
     if !chosen.user {
         let text = "rootless container requires user namespaces";
@@ -125,7 +126,7 @@ pub(super) fn rootless(chosen: &Chosen, mounts: &[MountEntry]) -> Result<()> {
     Ok(())
 }
 
-/// The steps that join what init joins itself. The mount namespace comes last: it changes every path.
+/// The steps by which init joins namespaces. The mount namespace comes last, because it changes what every path means.
 pub(super) fn join(chosen: &Chosen) -> impl Iterator<Item = Step> {
     chosen.enter.iter().map(|(slot, kind)| Step::Setns(*slot, *kind))
 }

@@ -7,25 +7,25 @@ use crate::error::{Error, Result};
 use oci_spec::runtime::Linux;
 use std::collections::BTreeSet;
 
-/// Devices, and where they go.
+/// The devices that are moved, and the namespace they are moved to.
 #[derive(Debug, Default)]
 pub struct Network {
-    /// The devices, by name.
+    /// The devices, sorted by name.
     pub devices: Vec<Device>,
-    /// Where the host finds the namespace, if it is one that is joined; else it is the new process's.
+    /// The slot of the network namespace if it is a joined one; `None`: the child's.
     pub joined: Option<Slot>,
 }
 
 /// A network device of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
-    /// Its name there.
+    /// Its name on the host.
     pub name: String,
-    /// Its name in the container; one `%d` in it stands for the first number that makes it unique.
+    /// Its name in the container. The kernel replaces `%d` by the first number that makes it unique.
     pub inside: String,
 }
 
-/// What a name of a device may be (`dev_valid_name` of the kernel).
+/// Whether it is a valid device name (the kernel's `dev_valid_name`).
 fn valid(name: &str) -> bool {
     !name.is_empty()
         && name.len() < libc::IFNAMSIZ
@@ -34,7 +34,7 @@ fn valid(name: &str) -> bool {
         && !name.bytes().any(|byte| matches!(byte, b'/' | b':' | 0) || byte.is_ascii_whitespace() || byte == 0x0b)
 }
 
-/// A template has one number, and nothing else that begins with `%`.
+/// Whether it is a valid template: exactly one `%d`, and no other `%`.
 fn template(name: &str) -> bool {
     name.replacen("%d", "", 1).contains('%')
 }
@@ -42,7 +42,7 @@ fn template(name: &str) -> bool {
 /// The devices of the spec.
 ///
 /// # Errors
-/// There is no network namespace to move them to, or a name can't be one.
+/// There is no network namespace to move them to, or a name is invalid.
 pub(super) fn network(linux: &Linux, chosen: &Chosen, unprivileged: bool) -> Result<Network> {
     let mut devices: Vec<_> = linux.net_devices().iter().flatten().collect();
     if devices.is_empty() {

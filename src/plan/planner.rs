@@ -1,4 +1,4 @@
-//! What a container's plan is made of, and what its parts share while it is made.
+//! The state that the parts of a container's plan share while it is being made.
 
 use super::dev::Dev;
 use super::namespaces::Chosen;
@@ -19,55 +19,55 @@ use std::path::PathBuf;
 pub(super) struct Planner<'a> {
     /// The checked configuration.
     pub(super) config: &'a Config,
-    /// Its process, or the placeholder for one.
+    /// Its process, or the placeholder of `create` without one.
     pub(super) process: &'a Process,
-    /// Its `linux`, which may be empty.
+    /// Its `linux`; empty if it has none.
     pub(super) linux: &'a Linux,
-    /// The mounts: the configuration's, and the notify socket's.
+    /// The mounts: the configuration's, then the notify socket's.
     pub(super) mounts: &'a [MountEntry],
     pub(super) request: &'a Request<'a>,
     pub(super) facts: &'a Facts,
-    /// Who makes or joins which namespace.
+    /// Which process creates or joins each namespace.
     pub(super) chosen: Chosen,
-    /// Namespaces that init makes itself, because the clone can't.
+    /// Namespaces that init creates itself, after the clone.
     pub(super) late: Namespaces,
     /// The container's `/dev`.
     pub(super) dev: Dev,
-    /// The root that the host mounts on itself, for a container without a mount namespace.
+    /// For a container without a mount namespace: the root, which the host bind mounts on itself.
     pub(super) host_root: Option<Str>,
-    /// The host clones what the container gets to see of the host: in a user namespace init may not be able to reach it.
+    /// The host clones the sources of bind mounts, because init may not be able to reach them from its user namespace.
     pub(super) by_host: bool,
-    /// The host's paths mean nothing where init is: its mount namespace begins empty, or belongs to a container that may have
-    /// put anything there.
+    /// Init cannot use paths of the host: its mount namespace starts empty, or belongs to another container that may have replaced
+    /// anything in it.
     pub(super) hidden: bool,
-    /// The mount namespace is made of the root alone (`tree_namespace.rs`): how mounts from the host propagate in it.
+    /// If the mount namespace is created from the root alone (`tree_namespace.rs`): how mounts from the host propagate in it.
     pub(super) root_alone: Option<u64>,
     /// Network devices that the host moves.
     pub(super) network: Network,
     /// The session keyring, if the host joins it for init to inherit.
     pub(super) keyring: Option<Str>,
-    /// With `root_alone`: clones of the host's trees that init makes before it enters the namespace.
+    /// With `root_alone`: steps that clone sources on the host, before init enters the namespace.
     pub(super) clones: Vec<Step>,
-    /// Slots of mounts that become read-only when everything in them is made.
+    /// Slots of mounts that become read-only at the end, when everything in them is created.
     pub(super) readonly: Vec<Slot>,
     pub(super) opens: Opens,
     /// Warnings.
     pub(super) notes: Vec<String>,
-    /// What was left out without harm, for the debug log.
+    /// Harmless omissions, for the debug log.
     pub(super) details: Vec<String>,
 }
 
-/// What a bind mount shows.
+/// The source of a bind mount.
 #[derive(Debug)]
 pub(super) enum Bound {
-    /// Something in the root, by its path from there: it may exist only since an earlier mount.
+    /// A path relative to the root: it lies in the root, and possibly on an earlier mount.
     InRoot(PathBuf),
-    /// Something of the host, by its path there.
+    /// A path of the host.
     OfHost(PathBuf),
 }
 
 impl Planner<'_> {
-    /// What a bind mount shows.
+    /// The source of a bind mount.
     pub(super) fn bound(&self, mount: &MountEntry) -> Bound {
         let source = self.config.bundle.join(&mount.source);
         match source.strip_prefix(&self.config.rootfs) {
@@ -81,8 +81,8 @@ impl Planner<'_> {
         self.chosen.own.has(Namespace::Cgroup)
     }
 
-    /// The step that gets a clone of a tree of the host. It is made by the host, if init could not reach the tree; or by init,
-    /// now or before the host's trees get out of its reach.
+    /// The step that gets a clone of a source on the host. The clone is made by the host half if init can't reach the source, by
+    /// init before it enters a namespace created from the root alone, or by init in this step.
     pub(super) fn clone_of(&mut self, tree: HostTree) -> Step {
         let HostTree { source, recursive, fallback, mapped, shares, propagation_follows, by_host } = tree;
         if by_host {
@@ -98,19 +98,19 @@ impl Planner<'_> {
     }
 }
 
-/// A tree of the host that the container gets to see.
+/// A source on the host that is mounted in the container.
 #[derive(Debug, Default)]
 pub(super) struct HostTree {
     pub(super) source: Str,
     /// With everything mounted below it.
     pub(super) recursive: bool,
-    /// What is cloned if the source is not there.
+    /// What is cloned if the source does not exist.
     pub(super) fallback: Option<Str>,
     /// How its ids are mapped, if the host clones it.
     pub(super) mapped: Option<Mapped>,
-    /// It goes on sharing mounts with the host.
+    /// The clone stays in the host's peer group.
     pub(super) shares: bool,
-    /// The steps behind the clone set the propagation of all of it, whatever it was.
+    /// Later steps set the propagation of the whole clone.
     pub(super) propagation_follows: bool,
     /// The host clones it.
     pub(super) by_host: bool,

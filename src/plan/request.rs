@@ -1,5 +1,4 @@
-//! The options of a start, as far as a container's plan depends on them, and what of the plan follows from these and the
-//! configuration alone.
+//! The options of a start, and parts of the plan that depend on nothing but these and the configuration.
 
 use super::cgroup_mounts::CgroupTree;
 use super::image;
@@ -61,7 +60,7 @@ impl StartOptions {
     }
 }
 
-/// What a container's plan depends on, beside its configuration and the machine.
+/// What a container's plan depends on, besides its configuration and the machine.
 #[derive(Debug)]
 pub struct Request<'a> {
     /// The container's id.
@@ -72,11 +71,11 @@ pub struct Request<'a> {
     pub notify: Option<&'a Path>,
     /// The container's cgroups.
     pub cgroups: &'a CgroupTree,
-    /// The cgroup namespace must be made late, because the process is placed in its cgroup after the clone.
+    /// The process is moved into its cgroups after the clone, so the cgroup namespace must be created later.
     pub placed_late: bool,
 }
 
-/// The name of a container's session keyring, as runc's.
+/// The name of a container's session keyring; the same as runc's.
 pub(super) fn keyring(id: &str) -> Result<Str> {
     image::c_string("id", format!("_ses.{id}"))
 }
@@ -86,7 +85,7 @@ pub(super) fn placeholder() -> Process {
     serde_json::from_str(r#"{"cwd": "/", "args": ["none"], "user": {"uid": 0, "gid": 0}}"#).unwrap_or_default()
 }
 
-/// Where the payload finds its notify socket.
+/// The mount of the notify socket's directory.
 pub(super) fn notify_mount(directory: &Path) -> MountEntry {
     let flags = MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
     MountEntry {
@@ -99,13 +98,13 @@ pub(super) fn notify_mount(directory: &Path) -> MountEntry {
     }
 }
 
-/// Whether `HOME` is to be looked up: it is missing, or empty.
+/// Whether init must look `HOME` up, because it is missing or empty.
 pub(super) fn home_wanted(process: &Process) -> bool {
     let mut homes = process.env().iter().flatten().filter_map(|variable| variable.strip_prefix("HOME="));
     homes.next_back().is_none_or(str::is_empty)
 }
 
-/// The payload's environment: the spec's, and what the runtime adds to it.
+/// The payload's environment: the configuration's, and what the runtime adds.
 pub(super) fn environment(process: &Process, request: &Request<'_>) -> Vec<String> {
     let mut env: Vec<String> = process.env().clone().unwrap_or_default();
     if home_wanted(process) {

@@ -1,4 +1,4 @@
-//! The root: how mounts propagate, where the root is, and how it becomes `/`.
+//! The root: mount propagation, opening the root, and making it `/`.
 
 use super::image::c_string;
 use super::namespaces::Chosen;
@@ -10,11 +10,11 @@ use crate::error::{Error, Result};
 use crate::spec::Config;
 use oci_spec::runtime::Root;
 
-/// The root that the host is to mount for a container in the host's mount namespace: what is mounted in it goes with it.
-/// None where nothing is mounted.
+/// The root that the host bind mounts on itself, for a container that mounts something in the host's mount namespace: unmounting
+/// it removes everything that is mounted in it. `None` if nothing is mounted.
 ///
 /// # Errors
-/// A user namespace, of which nobody may mount there.
+/// The container has a user namespace: then it can't mount in the host's mount namespace.
 pub(super) fn by_host(config: &Config, chosen: &Chosen, mounts: bool) -> Result<Option<Str>> {
     let readonly = config.spec.root().as_ref().and_then(Root::readonly).unwrap_or_default();
     if chosen.mount || !(mounts || readonly) {
@@ -40,11 +40,11 @@ pub(super) fn open(planner: &mut Planner<'_>) -> Result<Vec<Step>> {
     }
     let Planner { by_host, hidden, .. } = *planner;
     if !planner.chosen.mount {
-        // one that the host has mounted stays beside the host's until everything is in it
+        // a root that the host has mounted is entered when everything is mounted in it
         return Ok(if planner.host_root.is_some() { Vec::new() } else { vec![Step::Chroot(path)] });
     }
     let asked = config.propagation;
-    // what is mounted must not reach the host; a root that is to share makes itself shared again behind the pivot
+    // our mounts must not propagate to the host; a root with shared propagation becomes shared again after the pivot
     let first = asked.filter(|flags| flags & MS_UNBINDABLE == 0).unwrap_or(MS_SLAVE | MS_REC);
     let mut steps = vec![Step::Propagate(first)];
     if first & MS_SHARED != 0 || first & MS_REC == 0 {
@@ -54,15 +54,15 @@ pub(super) fn open(planner: &mut Planner<'_>) -> Result<Vec<Step>> {
     let tree = by_host.then(|| planner.opens.open(tree));
     steps.push(Step::OpenRoot { path, tree, over: hidden });
     if let Some(flags) = asked.filter(|flags| by_host && flags & MS_PRIVATE != 0) {
-        // the host's clone receives what the host mounts
+        // the clone was made by the host and is still a slave of its source
         let attr = MountAttr { propagation: MS_PRIVATE, ..MountAttr::default() };
         steps.push(Step::Attr { slot: Slot::ROOT, attr, recursive: flags & MS_REC != 0 });
     }
     Ok(steps)
 }
 
-/// Steps that make the root `/`. With `--no-pivot` what lies underneath stays in the mount namespace: instances of proc and
-/// sysfs are unmounted there.
+/// Steps that make the root `/`. With `--no-pivot` the old root stays in the mount namespace, below the new one; its instances of
+/// proc and sysfs are unmounted.
 pub(super) fn pivot(planner: &Planner<'_>) -> Vec<Step> {
     if planner.root_alone.is_some() {
         return Vec::new();

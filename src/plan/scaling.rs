@@ -1,6 +1,6 @@
-//! What a long list in `config.json` costs: reading, checking, planning and showing it must take time in proportion to its
-//! length. Four times the members may take eight times the time: a loop over all for each takes sixteen. The processor's
-//! time of this thread is compared, three times where it is too much, so that other work on the machine does not count.
+//! Long lists in `config.json`: reading, checking, planning and printing must take time in proportion to their length. Four times
+//! the members may take at most eight times the time; a quadratic loop takes sixteen. The CPU time of this thread is compared, up
+//! to three times, so that other load on the machine does not matter.
 
 use super::goldens::planned_of;
 use crate::facts::Facts;
@@ -10,7 +10,7 @@ use nix::sys::time::TimeValLike;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// A list: its name, how many members are enough to tell, where they go, and what they are.
+/// A list: its name, its length in the test, its JSON pointer, and its members by index.
 type Row = (&'static str, usize, &'static str, fn(usize) -> Value);
 
 fn list(count: usize, member: impl Fn(usize) -> Value) -> Value {
@@ -21,7 +21,7 @@ fn equals(index: u32, value: usize) -> Value {
     json!({"index": index, "value": value, "op": "SCMP_CMP_EQ"})
 }
 
-/// Rules for one call, of which each is said to differ by `rule`.
+/// Seccomp rules for one call, with `rule` for what differs between them.
 fn rules(count: usize, rule: impl Fn(usize) -> Value) -> Value {
     let syscalls = list(count, |i| {
         let mut rule = rule(i);
@@ -34,7 +34,7 @@ fn rules(count: usize, rule: impl Fn(usize) -> Value) -> Value {
     json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": syscalls})
 }
 
-/// Numbered file systems.
+/// tmpfs mounts with numbered targets.
 fn mounts(count: usize, below: &str) -> Value {
     list(count, |i| json!({"destination": format!("{below}/{i}"), "type": "tmpfs", "source": "t", "options": ["ro"]}))
 }
@@ -86,7 +86,7 @@ const ROWS: &[Row] = &[
         |n| json!({"poststart": [{"path": "/bin/true", "env": list(n, |i| format!("V{i}=x").into())}]}),
     ),
     ("names of a rule", 2000, "/linux/seccomp", |n| {
-        // a name that comes again must not be paid for with all conditions again
+        // a repeated name must not add all conditions again
         let names = list(n, |i| ["read", "write", "ioctl"][i % 3].into());
         let rule = json!({"names": names, "action": "SCMP_ACT_ALLOW", "args": list(300, |i| equals(0, i))});
         json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [rule]})
@@ -104,7 +104,7 @@ const ROWS: &[Row] = &[
     }),
 ];
 
-/// `bundles/hello` with a list in its place, as text.
+/// The text of `bundles/hello` with a list added.
 fn config(pointer: &str, value: Value) -> Vec<u8> {
     let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("bundles/hello/config.json");
     let mut config: Value = serde_json::from_slice(&std::fs::read(bundle).unwrap()).unwrap();
@@ -116,13 +116,13 @@ fn config(pointer: &str, value: Value) -> Vec<u8> {
     serde_json::to_vec(&config).unwrap()
 }
 
-/// The time that this thread has had the processor, in microseconds.
+/// The CPU time of this thread, in microseconds.
 fn spent() -> i64 {
     let usage = getrusage(UsageWho::RUSAGE_THREAD).unwrap();
     (usage.user_time() + usage.system_time()).num_microseconds()
 }
 
-/// What a configuration costs, in microseconds. A filter that is too long is refused only when it is there.
+/// The time for a configuration, in microseconds. (A seccomp filter that is too long is refused only once it is compiled.)
 fn cost(text: &[u8]) -> i64 {
     let before = spent();
     let _guess = spec::looks_for_network(text);
@@ -137,7 +137,7 @@ fn cost(text: &[u8]) -> i64 {
     spent() - before
 }
 
-/// What is wrong, if three measurements say so.
+/// Returns a description if three measurements agree that the time grows too fast.
 fn grows(few: impl Fn() -> i64, many: impl Fn() -> i64) -> Option<String> {
     let mut times = String::new();
     for _ in 0..3 {
@@ -160,7 +160,7 @@ fn long_lists_cost_time_in_proportion() {
     assert!(grown.is_empty(), "{grown:#?}");
 }
 
-/// Paths that are hidden, beside mounts: neither list may be looked through for each member of the other.
+/// Masked paths together with mounts: neither list may be searched for each member of the other.
 #[test]
 fn two_long_lists_cost_time_in_proportion() {
     let both = |count: usize| {
@@ -173,7 +173,7 @@ fn two_long_lists_cost_time_in_proportion() {
     assert_eq!(grows(|| cost(&few), || cost(&many)), None);
 }
 
-/// `looks_for_network` on a text that is not parsed yet and may be anything.
+/// `looks_for_network` on unparsed text, which may be anything.
 #[test]
 fn the_hint_costs_time_in_proportion() {
     for (front, part) in [

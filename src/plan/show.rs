@@ -1,4 +1,4 @@
-//! A plan as text: `onggi plan`, and the goldens beside the sample bundles.
+//! A plan as text: for `onggi plan`, and the golden files of the sample bundles.
 
 use super::cgroup::CgroupPlan;
 use super::step::Slot;
@@ -6,7 +6,7 @@ use super::{IdRange, Mapped, Open, Plan};
 use crate::abi::ns::Namespace;
 use std::fmt::{self, Write as _};
 
-/// The whole plan, a line a step, numbered as errors number them.
+/// The whole plan, one line for each step, with the numbers that errors use.
 #[must_use]
 pub fn text(plan: &Plan, cgroups: &CgroupPlan) -> String {
     let mut out = String::new();

@@ -1,4 +1,4 @@
-//! The terminal of a process: where it is opened, how large it is, and who gets its master.
+//! The steps that give a process its terminal.
 
 use super::Open;
 use super::opens::Opens;
@@ -8,11 +8,11 @@ use crate::sys::tty::Size;
 use oci_spec::runtime::Process;
 use std::path::Path;
 
-/// The steps that give a process its terminal. `console`: `/dev` is the container's own and this is its first process,
-/// so that the terminal is `/dev/console` too.
+/// The steps that give a process its terminal. With `console` it is bound on `/dev/console`, too: for a container's first
+/// process with a `/dev` of the container's own.
 ///
 /// # Errors
-/// A size that is none.
+/// An invalid size.
 pub(super) fn steps(process: &Process, socket: Option<&Path>, console: bool, opens: &mut Opens) -> Result<Vec<Step>> {
     let side = |length: u64| u16::try_from(length).map_err(|_| Error::spec("process.consoleSize", "too large"));
     let size = process.console_size().filter(|size| size.height() > 0 || size.width() > 0);

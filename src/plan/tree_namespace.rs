@@ -1,8 +1,8 @@
-//! A mount namespace that is made of the root alone (`OPEN_TREE_NAMESPACE`, Linux 7.0).
+//! A mount namespace that is created from the root alone (`OPEN_TREE_NAMESPACE`, Linux 7.0).
 //!
 //! Unlike `CLONE_NEWNS` it does not copy the host's mounts, so its cost does not grow with their number, and there is no old
-//! root to unmount, which waits for an RCU grace period. In exchange the host's tree is out of reach once the namespace is
-//! entered: what is bound from there is cloned before. A bundle that could tell the difference is set up the other way.
+//! root to unmount, which waits for an RCU grace period. In exchange, the host's tree can't be reached from the namespace:
+//! sources of bind mounts are cloned before it is entered. Where the result would differ, the plan uses `CLONE_NEWNS`.
 
 use super::mounts::CgroupTree;
 use super::planner::{Bound, Planner};
@@ -15,23 +15,23 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::{Component, Path};
 
-/// The most trees that are cloned ahead: each is an open descriptor, and callers may have as few as 256.
+/// How many sources are cloned in advance at most: each is an open descriptor, and a caller's limit may be as low as 256.
 const MOST: usize = 128;
 
-/// Whether no hook has to find the root where the host has it, before it is `/` (runtime.md, Lifecycle, step 7; config.md,
+/// Whether no hook needs the root at its path on the host, before the pivot (runtime.md, Lifecycle, step 7; config.md,
 /// createContainer Hooks).
 #[must_use]
 pub(super) fn hooks_allow(spec: &Spec) -> bool {
     let hooks = spec.hooks().as_ref();
     let some = |list: &Option<Vec<_>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    #[allow(deprecated)] // bundles still have them
+    #[allow(deprecated)] // `prestart`
     let early =
         |hooks: &Hooks| some(hooks.prestart()) || some(hooks.create_runtime()) || some(hooks.create_container());
     !hooks.is_some_and(early)
 }
 
-/// Whether the mount namespace is made of the root alone: then, how mounts that come from the host propagate, which must be
-/// the same for all of them.
+/// Whether the mount namespace is created from the root alone: if so, the propagation of mounts that are cloned from the host,
+/// which must be the same for all.
 #[must_use]
 pub(super) fn propagation(planner: &Planner<'_>) -> Option<u64> {
     let able = planner.facts.namespaces_of_trees && !planner.request.options.no_pivot;
@@ -43,7 +43,7 @@ pub(super) fn propagation(planner: &Planner<'_>) -> Option<u64> {
     [MS_SLAVE | MS_REC, MS_PRIVATE | MS_REC].contains(&flags).then_some(flags)
 }
 
-/// Whether the mounts come out the same as the other way.
+/// Whether the resulting mounts are the same as with `CLONE_NEWNS`.
 fn fits(planner: &Planner<'_>) -> bool {
     let (mut targets, mut clones) = (HashSet::new(), 0);
     let mut may_clone = |source: &Path, recursive: bool| {
@@ -52,7 +52,7 @@ fn fits(planner: &Planner<'_>) -> bool {
     };
     planner.mounts.iter().all(|mount| {
         let kind = mount.kind();
-        // with two mounts on one target their order in mountinfo, which matters to readers, would differ
+        // with two mounts on one target their order in mountinfo would differ
         let lone = matches!(kind, MountKind::Remount | MountKind::RemountBind)
             || targets.insert(Cow::Borrowed(mount.target.as_str()));
         let fits = match (kind, planner.request.cgroups) {
@@ -70,7 +70,7 @@ fn fits(planner: &Planner<'_>) -> bool {
     })
 }
 
-/// Whether the root may lie in a tree that is bound: there it would be seen together with what is mounted in it.
+/// Whether the root may lie inside a source of a bind mount: there its mounts would be visible, too.
 fn may_hold(source: &Path, rootfs: &Path) -> bool {
     rootfs.starts_with(source)
         || [source, rootfs].iter().any(|path| path.components().any(|c| c == Component::ParentDir))
@@ -78,7 +78,7 @@ fn may_hold(source: &Path, rootfs: &Path) -> bool {
 
 /// The steps up to the root in slot `ROOT`, in a namespace of its own; `clones` are made before it is entered.
 pub(super) fn open(path: Str, propagation: u64, clones: Vec<Step>) -> impl Iterator<Item = Step> {
-    // the root comes first, so that it and what comes with it are the first in the list of mounts
+    // the root comes first, so that its mounts come first in mountinfo
     let first = [Step::NewTree { path, propagation }];
     let last = [Step::Setns(Slot::MOUNTS, Namespace::Mount), Step::Propagate(propagation), Step::TakeRoot];
     first.into_iter().chain(clones).chain(last)

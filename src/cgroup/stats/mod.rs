@@ -1,4 +1,4 @@
-//! Statistics of a cgroup, in the shape of runc's `events`: field names, order, and which zero is left out.
+//! Statistics of a cgroup as runc's `events` prints them: the same field names, order, and omitted zeros.
 //!
 //! May use sys and error. Times are nanoseconds, sizes bytes.
 
@@ -28,18 +28,18 @@ pub struct Stats {
     pub blkio: Blkio,
     /// Huge pages, by size (`2MB`).
     pub hugetlb: BTreeMap<String, HugeTlb>,
-    /// Resource director technology; filled in by whoever knows it.
+    /// Resource Director Technology; always empty.
     pub intel_rdt: serde_json::Map<String, serde_json::Value>,
-    /// Interfaces that the runtime itself made: none, ever.
+    /// Interfaces that the runtime created: always none.
     pub network_interfaces: (),
 }
 
 /// Processor time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Cpu {
-    /// What was used.
+    /// Time used.
     pub usage: CpuUsage,
-    /// What the quota held back.
+    /// Effects of the quota.
     pub throttling: Throttling,
     /// Pressure stall information.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +67,7 @@ pub struct CpuUsage {
     pub user: u64,
 }
 
-/// What the quota did.
+/// Effects of the CPU quota.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Throttling {
@@ -91,7 +91,7 @@ pub struct Psi {
     pub full: Pressure,
 }
 
-/// Part of the time, in per cent, over three windows, and all of it in microseconds.
+/// Share of time stalled, in per cent, over three windows; and the total time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Pressure {
     /// Ten seconds.
@@ -103,7 +103,7 @@ pub struct Pressure {
     /// Five minutes.
     #[serde(serialize_with = "go_float")]
     pub avg300: f64,
-    /// Microseconds.
+    /// In all, in microseconds.
     pub total: u64,
 }
 
@@ -144,9 +144,9 @@ pub struct Memory {
     pub cache: u64,
     /// Memory.
     pub usage: MemoryEntry,
-    /// Memory and swap together, on v2 too.
+    /// Memory and swap together, as on v1.
     pub swap: MemoryEntry,
-    /// The kernel's; cgroup v1 only.
+    /// Kernel memory; cgroup v1 only.
     pub kernel: MemoryEntry,
     /// TCP buffers; cgroup v1 only.
     #[serde(rename = "kernelTCP")]
@@ -164,10 +164,10 @@ pub struct Memory {
 pub struct MemoryEntry {
     /// The limit; all bits set on v2 where there is none.
     pub limit: u64,
-    /// Now.
+    /// Current value.
     #[serde(skip_serializing_if = "is_zero")]
     pub usage: u64,
-    /// The most so far.
+    /// Maximum so far.
     #[serde(skip_serializing_if = "is_zero")]
     pub max: u64,
     /// How often the limit was hit.
@@ -177,7 +177,7 @@ pub struct MemoryEntry {
 /// Processes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Pids {
-    /// Now.
+    /// Current value.
     #[serde(skip_serializing_if = "is_zero")]
     pub current: u64,
     /// The limit; 0 where there is none.
@@ -185,7 +185,7 @@ pub struct Pids {
     pub limit: u64,
 }
 
-/// Block devices; which lists are filled depends on the world and the scheduler.
+/// Block devices. Which lists are filled depends on the cgroup version and the I/O scheduler.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Blkio {
@@ -195,10 +195,10 @@ pub struct Blkio {
     /// Operations.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub io_serviced_recursive: Vec<BlkioEntry>,
-    /// Operations that wait.
+    /// Queued operations.
     #[serde(skip_serializing_if = "Vec::is_empty", rename = "ioQueueRecursive")]
     pub io_queued_recursive: Vec<BlkioEntry>,
-    /// Time between dispatch and end.
+    /// Time between dispatch and completion.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub io_service_time_recursive: Vec<BlkioEntry>,
     /// Time in the scheduler's queues.
@@ -207,7 +207,7 @@ pub struct Blkio {
     /// Merged operations.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub io_merged_recursive: Vec<BlkioEntry>,
-    /// Time that the device was given.
+    /// Time for which the device was allocated.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub io_time_recursive: Vec<BlkioEntry>,
     /// Sectors.
@@ -238,10 +238,10 @@ pub struct BlkioEntry {
 /// Huge pages of one size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct HugeTlb {
-    /// Now.
+    /// Current value.
     #[serde(skip_serializing_if = "is_zero")]
     pub usage: u64,
-    /// The most so far; cgroup v1 only.
+    /// Maximum so far; cgroup v1 only.
     #[serde(skip_serializing_if = "is_zero")]
     pub max: u64,
     /// How often the limit was hit.
@@ -262,10 +262,10 @@ fn go_float<S: Serializer>(number: &f64, to: S) -> std::result::Result<S::Ok, S:
 }
 
 impl Cgroup {
-    /// Reads the statistics. Controllers that are not there leave zeros.
+    /// Reads the statistics. Values of missing controllers are zero.
     ///
     /// # Errors
-    /// If a file can't be read, or the cgroup is gone.
+    /// A file can't be read, or the cgroup no longer exists.
     pub fn stats(&self) -> Result<Stats> {
         match self.unified() {
             Some(path) if self.is_pure() => v2::stats(path),
@@ -274,7 +274,7 @@ impl Cgroup {
         }
     }
 
-    /// Fills in what a cgroup2 tree beside v1 hierarchies has of controllers that these have not.
+    /// On a hybrid machine: adds the statistics of controllers that are on cgroup2, not in a v1 hierarchy.
     fn complete(&self, mut stats: Stats, tree: Stats) -> Result<Stats> {
         let misses = |controller: &str| !self.cgroup_paths.contains_key(controller);
         if misses("cpu") && misses("cpuacct") {
@@ -296,7 +296,7 @@ impl Cgroup {
     }
 }
 
-/// A file's text; `None` if the kernel does not offer it.
+/// The contents of a file; `None` if it does not exist.
 fn text(dir: &Path, file: &str) -> Result<Option<String>> {
     let path = dir.join(file);
     match read_file(&path) {
@@ -306,7 +306,7 @@ fn text(dir: &Path, file: &str) -> Result<Option<String>> {
     }
 }
 
-/// A file's only number; `max` is the largest. Zero if the kernel does not offer it.
+/// The number in a file; `max` is `u64::MAX`. Zero if the file does not exist.
 fn number(dir: &Path, file: &str) -> Result<u64> {
     Ok(text(dir, file)?.map_or(0, |text| parse(text.trim_end())))
 }
@@ -329,7 +329,7 @@ fn list(text: &str) -> Vec<u16> {
     text.trim_end().split(',').filter_map(part).flatten().collect()
 }
 
-/// The sizes of huge pages that this kernel has, as file names spell them.
+/// The kernel's huge page sizes, as the names of hugetlb files spell them.
 fn page_sizes() -> Vec<String> {
     let entries = std::fs::read_dir("/sys/kernel/mm/hugepages").into_iter().flatten().flatten();
     let size = |entry: std::fs::DirEntry| {

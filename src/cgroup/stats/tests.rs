@@ -3,7 +3,7 @@
 use super::*;
 use std::path::PathBuf;
 
-/// A directory with files in it, gone at the end.
+/// A directory with files in it that is removed when dropped.
 struct Dir(PathBuf);
 
 impl Dir {
@@ -25,7 +25,7 @@ impl Drop for Dir {
 
 fn json(stats: &Stats) -> serde_json::Value {
     let mut value = serde_json::to_value(stats).unwrap();
-    // depends on the machine
+    // varies by machine
     value.as_object_mut().unwrap().remove("hugetlb");
     value
 }

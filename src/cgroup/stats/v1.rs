@@ -1,4 +1,4 @@
-//! Statistics out of v1 hierarchies. May use `stats` only.
+//! Statistics from v1 hierarchies. May use `stats` only.
 
 use super::{
     Blkio, BlkioEntry, Cpu, CpuSet, HugeTlb, Memory, MemoryEntry, Pids, Stats, list, number, page_sizes, pairs, text,
@@ -7,7 +7,7 @@ use crate::error::Result;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// `cpuacct.stat` counts in ticks of user space, which every architecture fixes at 100 a second.
+/// `cpuacct.stat` counts in `USER_HZ`, which is 100 on every architecture we support; in nanoseconds.
 const TICK: u64 = 1_000_000_000 / 100;
 
 pub(super) fn stats(paths: &BTreeMap<String, PathBuf>) -> Result<Stats> {
@@ -43,7 +43,7 @@ fn cpu(dir: &Path, cpu: &mut Cpu) -> Result<()> {
     cpu.usage.total = number(dir, "cpuacct.usage")?;
     let percpu = text(dir, "cpuacct.usage_percpu")?.unwrap_or_default();
     cpu.usage.percpu = percpu.split_whitespace().map(super::parse).collect();
-    // a head, then "cpu user system" lines
+    // a heading, then lines "cpu user system"
     for line in text(dir, "cpuacct.usage_all")?.unwrap_or_default().lines().skip(1) {
         let mut words = line.split_whitespace().skip(1).map(super::parse);
         cpu.usage.percpu_user.extend(words.next());
@@ -103,7 +103,7 @@ fn pids(dir: &Path) -> Result<Pids> {
     Ok(Pids { current: number(dir, "pids.current")?, limit: if limit == u64::MAX { 0 } else { limit } })
 }
 
-/// What the schedulers offer, best first: BFQ with debugging, BFQ, CFQ, and the throttle layer's counts.
+/// The first of these that has values: BFQ's files, CFQ's files, the counters of the throttling layer.
 fn blkio(dir: &Path) -> Result<Blkio> {
     let mut blkio = Blkio::default();
     for prefix in ["blkio.bfq.", "blkio."] {

@@ -1,4 +1,4 @@
-//! Statistics out of the cgroup2 tree, in v1's terms. May use `stats` only.
+//! Statistics from cgroup2, in the form of v1's. May use `stats` only.
 
 use super::{
     Blkio, BlkioEntry, Cpu, HugeTlb, MemoryEntry, Pids, Pressure, Psi, Stats, number, page_sizes, pairs, text,
@@ -21,7 +21,7 @@ pub(super) fn stats(dir: &Path) -> Result<Stats> {
 
 fn cpu(dir: &Path) -> Result<Cpu> {
     let mut cpu = Cpu { psi: psi(dir, "cpu.pressure")?, ..Cpu::default() };
-    // there without the controller too
+    // this file exists without the cpu controller, too
     for (key, value) in pairs(&text(dir, "cpu.stat")?.unwrap_or_default()) {
         match key {
             "usage_usec" => cpu.usage.total = value * 1000,
@@ -38,7 +38,7 @@ fn cpu(dir: &Path) -> Result<Cpu> {
 
 fn pids(dir: &Path) -> Result<Pids> {
     let Some(current) = text(dir, "pids.current")? else {
-        // without the controller they can still be counted
+        // without the pids controller the processes are counted
         let procs = text(dir, "cgroup.procs")?.unwrap_or_default();
         return Ok(Pids { current: procs.lines().count() as u64, limit: 0 });
     };
@@ -62,7 +62,7 @@ fn memory(dir: &Path, stats: &mut Stats) -> Result<()> {
     };
     memory.usage = entry("memory")?;
     let swap = entry("memory.swap")?;
-    // v1's term is both together, of which a peak can't be told
+    // v1's value is memory and swap together; a peak of the sum is not known
     memory.swap = MemoryEntry {
         limit: if swap.limit == u64::MAX { swap.limit } else { swap.limit.saturating_add(memory.usage.limit) },
         usage: swap.usage.saturating_add(memory.usage.usage),

@@ -1,4 +1,4 @@
-//! The device filter by opening devices.
+//! The device filter, tested by opening devices.
 
 use super::{Bench, make};
 use crate::plan::cgroup::Devices;
@@ -6,11 +6,11 @@ use crate::sys::bpf::Program;
 use crate::sys::cgroupfs::{open_dir, send_signal};
 use std::os::fd::AsFd;
 
-/// Rules that allow nothing of the memory devices but what every container has, and reading of 1:11 (kmsg).
+/// Rules that deny the memory devices, but those that every container has, and reading 1:11 (kmsg).
 const KMSG: &str = r#"{"devices":[{"allow":false,"access":"rwm"},
     {"allow":true,"type":"c","major":1,"minor":11,"access":"r"}]}"#;
 
-/// Makes nodes in a directory of its own and tries to open them.
+/// Creates device nodes in a directory of its own and tries to open them.
 fn probe(bench: &mut Bench) -> String {
     bench.run(
         "mknod $D/null c 1 3; mknod $D/kmsg c 1 11; mknod $D/disk b 7 99; for n in null kmsg; do \
@@ -72,7 +72,7 @@ fn rules_are_exchanged_with_no_moment_without() {
 
     bench.handle().set_devices(&kmsg.plan.devices).unwrap();
     assert_eq!(probe(&mut bench), "r-null w-null r-kmsg disk kmsg null 0");
-    // and all can be allowed again
+    // everything can be allowed again
     let all = Bench::new(r#"{"devices":[{"allow":true,"access":"rwm"}]}"#);
     bench.handle().set_devices(&all.plan.devices).unwrap();
     assert_eq!(probe(&mut bench), "r-null w-null r-kmsg w-kmsg disk kmsg null 0");

@@ -1,4 +1,4 @@
-//! Limits by what they do.
+//! Limits, tested by their effects.
 
 use super::Bench;
 use crate::cgroup::{Oom, facts, make};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 #[test]
 fn the_memory_limit_kills() {
-    // swap must not be a way out
+    // swap must not help
     let limits = r#"{"memory":{"limit":33554432,"swap":33554432}}"#;
     let Some(mut bench) = Bench::limited("memory", limits) else { return };
     assert_eq!(bench.run("head -c 8M /dev/zero | tail -c 8M | wc -c"), "8388608\n0");
@@ -79,7 +79,7 @@ fn every_value_arrives() {
         let Some(bench) = Bench::limited(controller, resources) else { continue };
         let is_v1 = bench.handle().cgroup_paths.contains_key(controller);
         let read = bench.read(controller, if is_v1 { v1 } else { v2 });
-        // where the worlds differ: v1's value, a blank, v2's
+        // where v1 and v2 differ: v1's value, a blank, v2's
         let (first, second) = value.split_once(' ').unwrap_or((value, value));
         assert_eq!(read, if is_v1 { first } else { second }, "{resources}");
         arrived += 1;
@@ -128,7 +128,7 @@ fn network_classes_arrive_where_there_are_any() {
             bench.made.limit(&bench.plan).unwrap();
             assert_eq!(bench.read("net_cls", "net_cls.classid"), "1048577");
         }
-        // cgroup2 has no such thing, which is said in a note
+        // not on cgroup2: a note says so
         Ok(bench) => assert!(bench.handle().is_pure()),
         Err(error) => assert!(error.to_string().starts_with("cannot set net_cls limit: "), "{error}"),
     }
@@ -141,7 +141,7 @@ fn a_controller_is_handed_down_late_too() {
         assert!(!bench.handle().is_pure());
         return;
     };
-    // somebody made the parents without handing anything on
+    // somebody created the parents without enabling controllers
     let parent = unified.parent().unwrap();
     let offered = std::fs::read_to_string(bench.plan.root.join("cgroup.controllers")).unwrap();
     let none: Vec<String> = offered.split_whitespace().map(|name| format!("-{name}")).collect();
@@ -182,7 +182,7 @@ fn shortage_of_memory_is_told() {
     assert_eq!(watch.wait(Duration::from_secs(5)).unwrap(), Oom::Gone);
 }
 
-/// Plans an update in the bench's world.
+/// Plans an update of the test cgroup.
 fn limits_of(bench: &Bench, resources: &str) -> CgroupPlan {
     let resources: LinuxResources = serde_json::from_str(resources).unwrap();
     limits(&resources, &bench.facts, bench.handle().driver(), &mut Vec::new()).unwrap()
@@ -198,7 +198,7 @@ fn an_update_is_all_or_nothing() {
     let read = || files.iter().map(|file| bench.read("cpu", file)).collect::<Vec<_>>();
     let old = read();
 
-    // the last value can't be: a period beyond a second
+    // the last value is invalid: a period over a second
     let bad = limits_of(&bench, r#"{"cpu":{"shares":1024,"quota":70000,"period":2000000}}"#);
     let error = bench.handle().update(&bad).unwrap_err().to_string();
     assert!(error.starts_with("linux.resources.cpu.") && error.ends_with("invalid argument"), "{error}");
@@ -259,8 +259,8 @@ fn a_file_that_is_not_there_may_be_no_loss() {
     limit(Absent::Skip).unwrap();
     let error = limit(Absent::Fail).unwrap_err().to_string();
     assert!(error.starts_with("linux.resources.x: ") && error.contains("write cgroup.no.such \"1\""), "{error}");
-    let instead = |value: &str| Absent::Fallback { file: "cgroup.procs".into(), value: value.to_owned() };
-    let error = limit(instead("x")).unwrap_err().to_string();
+    let fallback = |value: &str| Absent::Fallback { file: "cgroup.procs".into(), value: value.to_owned() };
+    let error = limit(fallback("x")).unwrap_err().to_string();
     assert!(error.contains("write cgroup.procs \"x\": invalid argument"), "{error}");
 }
 
@@ -290,7 +290,7 @@ fn used_memory_is_looked_at_first() {
     let said = bench.handle().update(&plan).map(|()| String::new()).unwrap_or_else(|e| e.to_string());
     match !bench.handle().cgroup_paths.contains_key("memory") {
         true => assert!(said.starts_with("rejecting memory limit 4096 <= usage "), "{said}"),
-        // v1's kernel reclaims what it can and then refuses by itself
+        // on v1 the kernel reclaims what it can and then refuses
         false => {
             assert!(said.is_empty() || said.contains("unable to set memory limit to 4096 (current usage: "), "{said}")
         }

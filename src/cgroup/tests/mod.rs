@@ -1,6 +1,6 @@
-//! The effects, proved on the machine's own cgroups, whichever world it is: needs root and says so.
+//! Effects on the machine's own cgroups, v1 or v2. The tests need root and fail without it.
 //!
-//! `scripts/lab.sh` and a private mount namespace with cgroup2 alone run the same tests in other worlds.
+//! `scripts/lab.sh`, and a private mount namespace with only cgroup2, run the same tests in other worlds.
 
 mod devices;
 mod limits;
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A cgroup that is gone at the end, whatever happens in between.
+/// A cgroup that is removed when dropped.
 pub(super) struct Bench {
     pub(super) made: CgroupSetup,
     pub(super) plan: CgroupPlan,
@@ -50,7 +50,7 @@ impl Bench {
         Ok(Self { made, plan, facts, children: Vec::new(), scratch })
     }
 
-    /// As `new`, with the limits written. `None` in a world without the controller, for which the error must say so.
+    /// As `new`, with the limits written. `None` in a world without the controller; then the error must say that.
     pub(super) fn limited(controller: &str, resources: &str) -> Option<Self> {
         let done = Self::planned(resources).and_then(|bench| bench.made.limit(&bench.plan).map(|()| bench));
         match done {
@@ -70,7 +70,7 @@ impl Bench {
 
     /// Starts a program and places it in every hierarchy.
     pub(super) fn start(&mut self, script: &str) -> i32 {
-        // it waits for its placing before it does anything
+        // it waits until it is placed
         let mut child =
             child_of(Command::new("/bin/sh").args(["-c", &format!("read go; {script}")]).env("D", &self.scratch));
         let pid = i32::try_from(child.id()).unwrap();
@@ -80,14 +80,14 @@ impl Bench {
         pid
     }
 
-    /// Runs a script in the cgroup to its end: its output, both streams, and its status.
+    /// Runs a script in the cgroup. Returns its output (both streams) and its status.
     pub(super) fn run(&mut self, script: &str) -> String {
         self.start(&format!("exec 2>&1; {script}"));
         let output = self.children.pop().unwrap().wait_with_output().unwrap();
         format!("{}{}", String::from_utf8_lossy(&output.stdout), output.status.code().unwrap_or(-1))
     }
 
-    /// A file of the cgroup, in the world in which the controller lives.
+    /// A file of the cgroup, in the hierarchy that has the controller.
     pub(super) fn read(&self, controller: &str, file: &str) -> String {
         let paths = &self.handle().cgroup_paths;
         let dir = paths.get(controller).or_else(|| paths.get("")).unwrap();
@@ -100,7 +100,7 @@ fn child_of(command: &mut Command) -> Child {
 }
 
 impl CgroupFacts {
-    /// Whether a controller is there at all.
+    /// Whether the machine has a controller.
     fn has(&self, controller: &str) -> bool {
         let root = self.tree().map(|tree| tree.root.join("cgroup.controllers"));
         let listed = root.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
@@ -153,7 +153,7 @@ fn lives_and_dies() {
 
     handle.freeze().unwrap();
     handle.kill_all().unwrap();
-    // not reaped yet, and that must not matter
+    // not reaped yet, which must not matter
     handle.remove().unwrap();
     assert!(!handle.exists());
     handle.remove().unwrap();
@@ -165,13 +165,13 @@ fn is_not_made_in_a_frozen_cgroup() {
     bench.handle().freeze().unwrap();
     assert_eq!(make(&bench.plan).unwrap_err().to_string(), "container's cgroup unexpectedly frozen");
     bench.handle().thaw().unwrap();
-    // an empty one that somebody made is taken
+    // an empty one that somebody else created is accepted
     make(&bench.plan).unwrap();
 }
 
 #[test]
 fn what_cannot_be_frozen_runs_on() {
-    // files that look like a cgroup whose processes never stand still
+    // files like those of a cgroup that never becomes frozen
     let dir = std::env::temp_dir().join(format!("onggi-test-{}-frost", std::process::id()));
     std::fs::create_dir(&dir).unwrap();
     std::fs::write(dir.join("cgroup.events"), "populated 1\nfrozen 0\n").unwrap();
@@ -191,7 +191,7 @@ fn leaves_nothing_of_a_failure() {
     for path in plan.paths.values_mut() {
         *path = path.join("a/b");
     }
-    // the last hierarchy can't be
+    // the last hierarchy can't be removed
     plan.paths.insert("zzz".to_owned(), "/proc/self/nowhere/a".into());
     let error = make(&plan).unwrap_err().to_string();
     assert!(error.starts_with("unable to apply cgroup configuration: make cgroup /proc/self/nowhere"), "{error}");
@@ -206,7 +206,7 @@ fn catches_those_who_fork_while_being_killed() {
     for _ in 0..4 {
         bench.start("f() { sleep 0.01 & f; }; f 2> /dev/null");
     }
-    // under a kernel that is slow to fork that takes a while
+    // takes a while on a slow kernel
     let busy = || bench.handle().pids().unwrap().len() > 8;
     let seen = (0..1000).any(|_| busy() || (std::thread::sleep(std::time::Duration::from_millis(10)), false).1);
     assert!(seen, "they fork");
@@ -221,7 +221,7 @@ fn kills_without_a_cgroup2_tree() {
     let mut v1 = bench.handle().clone();
     v1.cgroup_paths.remove("");
     if v1.cgroup_paths.is_empty() {
-        // there is no v1 here, and nothing to be done
+        // nothing to do without v1
         v1.kill_all().unwrap();
         assert!(v1.freeze().is_err());
         return;
@@ -230,7 +230,7 @@ fn kills_without_a_cgroup2_tree() {
         bench.start("f() { sleep 0.01 & f; }; f 2> /dev/null");
     }
     std::thread::sleep(std::time::Duration::from_millis(50));
-    // in a frozen cgroup of v1 nobody dies before it thaws
+    // in a frozen v1 cgroup no process dies before it is thawed
     v1.freeze().unwrap();
     v1.kill_all().unwrap();
     assert!(!v1.frozen().unwrap());
@@ -318,7 +318,7 @@ fn threads_are_killed_too() {
 
 #[test]
 fn what_may_not_be_made() {
-    // sysfs lets nobody make directories
+    // no directory can be created in sysfs
     let plan = |permission| CgroupPlan {
         paths: [(String::new(), "/sys/kernel/onggi-test".into())].into(),
         root: "/sys/kernel".into(),
@@ -339,7 +339,7 @@ fn what_may_not_be_made() {
     assert_eq!(make(&plan(Permission::Needed)).unwrap_err().to_string(), refused);
     for rootless in [Rootless::No, Rootless::InUserNamespace] {
         let plan = CgroupPlan { rootless, ..plan(Permission::Optional) };
-        // the tests run as the machine's own root
+        // the tests run as root of the machine
         assert_eq!(make(&plan).unwrap_err().to_string(), refused);
     }
 }

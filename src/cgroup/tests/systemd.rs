@@ -1,4 +1,4 @@
-//! The systemd driver against the systemd of this machine; where none runs, that its absence is said.
+//! The systemd driver with the systemd of this machine; where none runs, the error must say so.
 
 use super::super::*;
 use crate::plan::cgroup::{CgroupRequest, limits, plan};
@@ -6,7 +6,7 @@ use oci_spec::runtime::LinuxResources;
 use std::io::Write as _;
 use std::process::{Child, Command, Stdio};
 
-/// What the lab's kernel has on v1 too.
+/// Limits that the lab's kernel has on v1, too.
 const ON_V1: &str = r#"{"pids":{"limit":20},"cpu":{"shares":100,"quota":500000,"period":900000},
     "devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":1,"minor":11,"access":"r"}]}"#;
 
@@ -14,7 +14,7 @@ const RESOURCES: &str = r#"{"memory":{"limit":67108864,"swap":67108864},"pids":{
     "cpu":{"shares":100,"quota":500000,"period":900000},
     "devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":1,"minor":11,"access":"r"}]}"#;
 
-/// A scope with a shell in it that does what it is told.
+/// A scope with a shell in it that executes the lines that it is sent.
 struct Scoped {
     made: CgroupSetup,
     shell: Child,
@@ -22,14 +22,14 @@ struct Scoped {
 }
 
 impl Scoped {
-    /// A scope on cgroup2. `None` in another world.
+    /// A scope on cgroup2. `None` on v1.
     fn new(name: &str) -> Option<Self> {
         let made = Self::of(name, RESOURCES).filter(|scoped| scoped.made.handle().is_pure());
         assert!(made.is_some() || !Path::new("/sys/fs/cgroup/system.slice").exists());
         made
     }
 
-    /// `None` where systemd does not run, once that has been said as it should.
+    /// `None` where systemd does not run, after a check of the error.
     fn of(name: &str, resources: &str) -> Option<Self> {
         let unit = format!("test{}-{name}.scope", std::process::id());
         let path = format!(":test{}:{name}", std::process::id());
@@ -87,7 +87,7 @@ impl Drop for Scoped {
 #[test]
 fn a_scope_lives_and_dies() {
     for _ in 0..2 {
-        // the second of the same name must not meet what is left of the first
+        // a second one of the same name must not collide with what is left of the first
         let Some(scoped) = Scoped::new("life") else { return };
         let path = format!("/sys/fs/cgroup/system.slice/{}", scoped.unit);
         assert_eq!(scoped.made.handle().unified(), Some(Path::new(&path)));
@@ -157,7 +157,7 @@ fn a_reload_changes_nothing() {
     let files = ["memory.max", "memory.swap.max", "pids.max", "cpu.weight", "cpu.max"];
     let before = files.map(|file| scoped.file(file));
     assert!(Command::new("systemctl").arg("daemon-reload").status().unwrap().success());
-    // systemd writes its view again with any change of the unit
+    // systemd writes its own values again with any change of the unit
     let unit = scoped.unit.clone();
     assert!(
         Command::new("systemctl").args(["set-property", "--runtime", &unit, "IOWeight=50"]).status().unwrap().success()
@@ -226,7 +226,7 @@ fn properties_of_annotations_arrive() {
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), "7s");
 }
 
-/// What a user does in [`users_have_scopes_too`].
+/// The part of [`users_have_scopes_too`] that runs as a user.
 #[test]
 fn as_a_user() {
     if nix::unistd::geteuid().is_root() {
@@ -249,7 +249,7 @@ fn as_a_user() {
     let path = made.handle().unified().unwrap().to_owned();
     assert!(path.ends_with("user@4242.service/user.slice/usertest-scope.scope"), "{}", path.display());
     assert_eq!(std::fs::read_to_string(path.join("pids.max")).unwrap(), "20\n");
-    // a process of ours from outside of what is ours
+    // a process from outside the delegated subtree
     let mut other = Command::new("sleep").arg("1000").spawn().unwrap();
     made.handle().join(i32::try_from(other.id()).unwrap(), &[], false).unwrap();
     assert_eq!(made.handle().pids().unwrap().len(), 2);

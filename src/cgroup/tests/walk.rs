@@ -1,4 +1,4 @@
-//! Going through cgroups that others make and remove meanwhile.
+//! Walks through cgroups that others create and remove meanwhile.
 
 use super::Bench;
 use crate::cgroup::remove::empty;
@@ -15,14 +15,14 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(10)
 }
 
-/// A cgroup of its own, below which the tests make others.
+/// A cgroup in which the tests create others.
 fn bench() -> (Bench, PathBuf) {
     let bench = Bench::new("{}");
     let top = bench.handle().unified().expect("a cgroup2 tree").to_owned();
     (bench, top)
 }
 
-/// Makes one more in each that it is in, so that the end is never reached.
+/// Creates one more in each cgroup that it enters, so that the walk never ends.
 struct Grower;
 
 impl Visit for Grower {
@@ -36,13 +36,13 @@ fn a_tree_that_grows_all_the_time_is_given_up() {
     let (_bench, top) = bench();
     let end = Instant::now() + Duration::from_millis(50);
     assert_eq!(walk(open_dir(&top).unwrap().as_fd(), end, &mut Grower), Err(Errno::ETIMEDOUT));
-    // it was deep by then
+    // by then it had gone deep
     assert!(top.join("more/more/more").exists());
     assert_eq!(empty(&top), Ok(()));
     assert!(!top.exists());
 }
 
-/// Removes a part of the tree in which it is.
+/// Removes the cgroups that it walks through.
 struct Remover<'a> {
     at: &'a CStr,
     removes: [PathBuf; 2],
@@ -72,7 +72,7 @@ fn what_goes_meanwhile_is_no_failure() {
     remover.met.sort();
     assert_eq!(remover.met, [c"", c"a", c"b", c"c", c"\xff", c"\xff"].map(CString::from));
 
-    // the one that we are in, and the one above it
+    // the cgroup that was entered, and the one above it
     let removes = [top.join(odd(b"c/\xff")), top.join("c")];
     std::fs::remove_dir(top.join(odd(b"a/\xff"))).unwrap();
     let mut remover = Remover { at: c"\xff", removes, met: Vec::new() };

@@ -1,8 +1,8 @@
 //! `linux.resources.devices` → writes for the v1 devices controller, or a BPF program for cgroup2.
 //!
-//! Pure. The rules are taken in their order, on top of "nothing is allowed" and followed by the nodes that every
-//! container has. v1 understands a list of exceptions only; the program means exactly what the rules say: for each of
-//! read, write and mknod the last rule that fits decides.
+//! Pure. The rules apply in their order, starting with "nothing is allowed", and are followed by the nodes that every container
+//! may use. For each of read, write and mknod the last matching rule decides. The program does exactly that; v1 only
+//! understands a list of exceptions.
 
 use super::{Absent, CgroupFacts, Version, Write};
 use crate::error::{Error, Result};
@@ -11,10 +11,10 @@ use std::borrow::Cow;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is done about device nodes.
+/// How access to devices is restricted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Devices {
-    /// Nothing: everything is allowed, or there is no cgroup.
+    /// Not at all: everything is allowed, or there is no cgroup.
     #[default]
     Unrestricted,
     /// Writes to `devices.deny` and `devices.allow`.
@@ -23,7 +23,7 @@ pub enum Devices {
     Bpf(Vec<u64>),
 }
 
-/// A kind of node, numbered as `BPF_DEVCG_DEV_*`.
+/// The type of a device, with the number of `BPF_DEVCG_DEV_*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Type {
     Block = 1,
@@ -35,7 +35,7 @@ const READ: u8 = 2;
 const WRITE: u8 = 4;
 const ALL: u8 = MKNOD | READ | WRITE;
 
-/// One rule; `None` stands for "any".
+/// One rule; `None` means any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Rule {
     allow: bool,
@@ -50,8 +50,8 @@ const fn allow(node: Type, major: Option<u32>, minor: Option<u32>, access: u8) -
     Rule { allow: true, node: Some(node), major, minor, access }
 }
 
-/// Allowed in every container, whatever the rules say: making any node (using it is another thing), the nodes that the
-/// spec demands, terminals, and the tun device as runc has it.
+/// Allowed in every container, whatever the rules say: creating any node (not using it), the nodes that the spec demands,
+/// terminals, and the tun device as in runc.
 const DEFAULTS: [Rule; 11] = [
     allow(Type::Char, None, None, MKNOD),
     allow(Type::Block, None, None, MKNOD),
@@ -71,7 +71,7 @@ pub(super) fn plan(list: &[LinuxDeviceCgroup], facts: &CgroupFacts) -> Result<De
     let rules = rules(list)?;
     match facts.version("devices", "devices") {
         Version::V1 => v1(&rules).map(Devices::V1),
-        // in a hybrid world the tree does not list it: it is no controller there
+        // on a hybrid machine cgroup2 does not list `devices`: it is no controller there, but a BPF hook
         Version::V2 | Version::Nowhere if facts.tree().is_some() => {
             Ok(bpf(&rules)?.map_or(Devices::Unrestricted, Devices::Bpf))
         }
@@ -101,7 +101,7 @@ fn parse(rule: &LinuxDeviceCgroup, i: usize) -> Result<Rule> {
             'm' => MKNOD,
             'r' => READ,
             'w' => WRITE,
-            // means nothing, and bundles have it beside letters that do; runc passes over it
+            // some bundles have it beside the other letters; it has no meaning, and runc ignores it
             'a' => 0,
             other => return Err(wrong("access", format!("unknown access {:?}", other.to_string()))),
         };
@@ -117,18 +117,18 @@ fn parse(rule: &LinuxDeviceCgroup, i: usize) -> Result<Rule> {
     Ok(Rule { allow: rule.allow(), node, major, minor, access })
 }
 
-/// What systemd can be told of the rules.
+/// The rules as far as systemd can express them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Allowed {
     /// No filter.
     Everything,
     /// `DeviceAllow=`: nodes and accesses; nothing else is allowed.
     These(Vec<(String, String)>),
-    /// It has no words for them.
+    /// They can't be expressed.
     Inexpressible,
 }
 
-/// The rules in systemd's words (systemd.resource-control(5)): `/dev/char/1:3`, `char-136` for all of a major number,
+/// The rules as systemd's `DeviceAllow=` (systemd.resource-control(5)): `/dev/char/1:3`, `char-136` for all of a major number,
 /// `char-*` for all.
 pub(super) fn for_systemd(list: &[LinuxDeviceCgroup]) -> Result<Allowed> {
     let rules = rules(list)?;
@@ -136,7 +136,7 @@ pub(super) fn for_systemd(list: &[LinuxDeviceCgroup]) -> Result<Allowed> {
     if default {
         return Ok(if decisive.is_empty() { Allowed::Everything } else { Allowed::Inexpressible });
     }
-    // exceptions without holes in them, as v1's, are what can be said
+    // systemd can only express a list of exceptions, as v1
     let Ok((false, exceptions)) = exceptions(&rules) else { return Ok(Allowed::Inexpressible) };
     let mut these = Vec::new();
     for ((kind, major, minor), access) in &exceptions {
@@ -152,7 +152,7 @@ pub(super) fn for_systemd(list: &[LinuxDeviceCgroup]) -> Result<Allowed> {
     Ok(Allowed::These(these))
 }
 
-/// What a v1 exception is about; `None` stands for `*`.
+/// The device of a v1 exception; `None` means `*`.
 type Node = (Type, Option<u32>, Option<u32>);
 
 /// The rules as exceptions to "everything" (`true`) or to "nothing".
@@ -178,7 +178,7 @@ fn exceptions(rules: &[Rule]) -> Result<(bool, BTreeMap<Node, u8>)> {
     Ok((allow_all, exceptions))
 }
 
-/// The writes that bring a fresh v1 cgroup (which allows what its parent allows) to the rules.
+/// The writes that apply the rules to a new v1 cgroup, which allows what its parent allows.
 fn v1(rules: &[Rule]) -> Result<Vec<Write>> {
     let (allow_all, exceptions) = exceptions(rules)?;
     let write = |allow: bool, value: String| Write {
@@ -194,8 +194,8 @@ fn v1(rules: &[Rule]) -> Result<Vec<Write>> {
     Ok(writes)
 }
 
-/// Removes an exception. The kernel drops exact matches only and ignores the rest in silence, so a hole in a wider
-/// exception would not hold: that is refused.
+/// Removes an exception. The kernel removes exact matches only, and silently ignores anything else. So a rule that would remove a
+/// part of a wider exception is an error.
 fn take_back(exceptions: &mut BTreeMap<Node, u8>, node: Node, access: u8) -> Result<()> {
     let (kind, major, minor) = node;
     for wider in [(kind, None, minor), (kind, major, None), (kind, None, None)] {
@@ -215,7 +215,7 @@ fn take_back(exceptions: &mut BTreeMap<Node, u8>, node: Node, access: u8) -> Res
     Ok(())
 }
 
-/// An exception as the v1 files take it: `c 1:3 rwm`.
+/// An exception in the form of the v1 files: `c 1:3 rwm`.
 fn spell((kind, major, minor): &Node, access: u8) -> String {
     let number = |n: &Option<u32>| n.map_or_else(|| "*".to_owned(), |n| n.to_string());
     let letter = if *kind == Type::Block { 'b' } else { 'c' };
@@ -226,7 +226,7 @@ fn letters(access: u8) -> String {
     [(READ, 'r'), (WRITE, 'w'), (MKNOD, 'm')].iter().filter(|(bit, _)| access & bit != 0).map(|(_, c)| c).collect()
 }
 
-/// Instructions of the kernel's `bpf-docs`, `standardization/instruction-set.rst`, as `struct bpf_insn` in one word.
+/// eBPF instructions (`struct bpf_insn` as one word); the kernel's `bpf/standardization/instruction-set.rst`.
 mod insn {
     const fn word(op: u8, dst: u8, src: u8, off: u16, imm: u32) -> u64 {
         let (op, dst, src, off, imm) = (op as u64, dst as u64, src as u64, off as u64, imm as u64);
@@ -260,15 +260,15 @@ mod insn {
     pub(super) const fn shift_right_by(dst: u8, src: u8) -> u64 {
         word(0x7c, dst, src, 0, 0)
     }
-    /// Over `off` instructions if `dst > imm`, 32 bits, unsigned.
+    /// Skips `off` instructions if `dst > imm`, 32 bits, unsigned.
     pub(super) const fn skip_if_above(dst: u8, imm: u32, off: u16) -> u64 {
         word(0x26, dst, 0, off, imm)
     }
-    /// Over `off` instructions if `dst != imm`, 32 bits.
+    /// Skips `off` instructions if `dst != imm`, 32 bits.
     pub(super) const fn skip_unless(dst: u8, imm: u32, off: u16) -> u64 {
         word(0x56, dst, 0, off, imm)
     }
-    /// Over `off` instructions if `dst == imm`, 32 bits.
+    /// Skips `off` instructions if `dst == imm`, 32 bits.
     pub(super) const fn skip_if(dst: u8, imm: u32, off: u16) -> u64 {
         word(0x16, dst, 0, off, imm)
     }
@@ -276,13 +276,13 @@ mod insn {
     pub(super) const EXIT: u64 = word(0x95, 0, 0, 0, 0);
 }
 
-/// r0: the answer.
+/// r0: the result.
 const ANSWER: u8 = 0;
 /// r1: at the start `struct bpf_cgroup_dev_ctx { u32 access_type, major, minor; }`; then scratch.
 const SCRATCH: u8 = 1;
 /// r2: block or char.
 const TYPE: u8 = 2;
-/// r3: which accesses are asked for and not yet allowed by a rule.
+/// r3: the requested accesses that no rule has allowed yet.
 const ACCESS: u8 = 3;
 /// r4, r5: the device's numbers.
 const MAJOR: u8 = 4;
@@ -292,7 +292,7 @@ fn answer(allow: bool) -> [u64; 2] {
     [insn::set(ANSWER, u32::from(allow)), insn::EXIT]
 }
 
-/// Instructions behind a test that has to hold for them to be reached.
+/// Instructions that are executed only if a register has the value.
 fn only_if(register: u8, value: Option<u32>, mut code: Vec<u64>) -> Vec<u64> {
     if let Some(value) = value {
         code.insert(0, insn::skip_unless(register, value, over(&code)));
@@ -300,17 +300,17 @@ fn only_if(register: u8, value: Option<u32>, mut code: Vec<u64>) -> Vec<u64> {
     code
 }
 
-/// A program that is longer than a jump can be is refused before it is used.
+/// The length of a jump over `code`. (A program too long for a jump is refused before it is used.)
 fn over(code: &[u64]) -> u16 {
     u16::try_from(code.len()).unwrap_or(u16::MAX)
 }
 
-/// The rules as a program: last rule first, each deciding about those accesses that no later rule has decided about.
-/// `None` if they allow everything.
+/// The rules as a program: the last rule first, each of them deciding the accesses that no later rule has decided. `None` if
+/// they allow everything.
 ///
-/// The kernel goes all ways that a program can take before it accepts it, and each conditional jump makes two of one: a
-/// start pays for them. So rules that decide everything, one after the other and all to the same end, are sorted into
-/// types and major numbers, and small minor numbers are looked up in a word of bits.
+/// The kernel verifies every path through a program when it is loaded, and each conditional jump may double their number, which
+/// costs time at each start. So consecutive rules with the same verdict for all accesses are grouped by type and major number,
+/// and small minor numbers are looked up in a bit mask.
 fn bpf(rules: &[Rule]) -> Result<Option<Vec<u64>>> {
     let (rules, default) = decisive(rules);
     if default && rules.is_empty() {
@@ -332,7 +332,7 @@ fn bpf(rules: &[Rule]) -> Result<Option<Vec<u64>>> {
         }
     }
     code.extend(answer(default));
-    // a million are allowed to the privileged; this many rules mean a mistake
+    // the kernel accepts a million instructions from privileged callers; so many rules are a mistake
     if code.len() > usize::from(u16::MAX) {
         return Err(Error::spec("linux.resources.devices", "too many rules for one BPF program"));
     }
@@ -353,14 +353,14 @@ fn whichever(alike: &[Rule]) -> Vec<Rule> {
     merged.collect()
 }
 
-/// Rules of one verdict and one type.
+/// Code for rules of one verdict and one type.
 fn by_number(rules: impl Iterator<Item = Rule>) -> Vec<u64> {
     let mut majors: BTreeMap<Option<u32>, Vec<Rule>> = BTreeMap::new();
     rules.for_each(|rule| majors.entry(rule.major).or_default().push(rule));
     majors.into_iter().flat_map(|(major, rules)| only_if(MAJOR, major, by_minor(&rules))).collect()
 }
 
-/// Rules of one verdict, one type and one major number.
+/// Code for rules of one verdict, one type and one major number.
 fn by_minor(rules: &[Rule]) -> Vec<u64> {
     let Some(first) = rules.first() else { return Vec::new() };
     let small = |rule: &&Rule| first.access == ALL && rule.minor.is_some_and(|minor| minor < u32::BITS);
@@ -369,7 +369,7 @@ fn by_minor(rules: &[Rule]) -> Vec<u64> {
     let mut code = Vec::new();
     if in_bits {
         let mut found = vec![insn::set(ANSWER, bits), insn::shift_right_by(ANSWER, MINOR), insn::and(ANSWER, 1)];
-        // the bit is the answer already if that is yes
+        // for an allowing rule, the bit in r0 is the result already
         let verdict = if first.allow { vec![insn::EXIT] } else { answer(false).to_vec() };
         found.push(insn::skip_if(ANSWER, 0, over(&verdict)));
         found.extend(verdict);
@@ -382,10 +382,10 @@ fn by_minor(rules: &[Rule]) -> Vec<u64> {
     code
 }
 
-/// The rules that can change an answer, from the last to the first, and what holds where none of them fits.
+/// The rules that can change a result, from the last to the first, and the result if none of them matches.
 fn decisive(rules: &[Rule]) -> (Vec<Rule>, bool) {
     let mut decisive: Vec<Rule> = Vec::new();
-    // the accesses that later rules decide about, by device
+    // the accesses that later rules decide, by device
     let mut decided = BTreeMap::new();
     let mut default = false;
     for rule in rules.iter().rev() {
@@ -406,11 +406,11 @@ fn decisive(rules: &[Rule]) -> (Vec<Rule>, bool) {
     (decisive, default)
 }
 
-/// What a rule does once the device fits.
+/// The code of a rule for a device that it matches.
 fn verdict(rule: &Rule) -> Vec<u64> {
     let mut code = match (rule.allow, rule.access) {
         (_, ALL) => Vec::new(),
-        // allowed so far; go on with what is left, if anything
+        // allows these accesses; goes on with the others, if any
         (true, access) => vec![insn::and(ACCESS, u32::from(!access & ALL)), insn::skip_unless(ACCESS, 0, 2)],
         (false, access) => {
             vec![insn::copy(SCRATCH, ACCESS), insn::and(SCRATCH, u32::from(access)), insn::skip_if(SCRATCH, 0, 2)]

@@ -1,8 +1,8 @@
-//! `linux.resources` and `linux.cgroupsPath` → what to do to the cgroup file systems, as data.
+//! `linux.resources` and `linux.cgroupsPath` → a plan of what is done to the cgroup file systems, as data.
 //!
-//! Pure: facts about the machine come in as [`CgroupFacts`], what leaves is a [`CgroupPlan`] for `crate::cgroup` to carry
-//! out. May use spec types and error only. Formulas and file names: runtime-spec `config-linux.md`, the kernel's
-//! `admin-guide/cgroup-v1/` and `admin-guide/cgroup-v2.rst`.
+//! Pure: the input is a [`CgroupRequest`] and [`CgroupFacts`] about the machine, the output a [`CgroupPlan`], which
+//! `crate::cgroup` carries out. May use spec types and error only. Formulas and file names: runtime-spec `config-linux.md`, the
+//! kernel's `admin-guide/cgroup-v1/` and `admin-guide/cgroup-v2.rst`.
 
 pub mod devices;
 mod owner;
@@ -27,7 +27,7 @@ pub use path::wants_own;
 use property::Property;
 use unit::Unit;
 
-/// Who makes the container's cgroup.
+/// Who creates the container's cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Driver {
     /// We do, with mkdir.
@@ -39,71 +39,71 @@ pub enum Driver {
     Disabled,
 }
 
-/// What the machine offers.
+/// The cgroup file systems of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CgroupFacts {
-    /// cgroup2 alone, mounted on `/sys/fs/cgroup`.
+    /// Only cgroup2, mounted on `/sys/fs/cgroup`.
     Unified(Tree),
-    /// v1 hierarchies, perhaps with a cgroup2 tree beside them ("hybrid").
+    /// v1 hierarchies, possibly with cgroup2 beside them ("hybrid").
     Legacy {
         /// The mounted v1 hierarchies.
         hierarchies: Vec<Hierarchy>,
-        /// The cgroup2 tree.
+        /// cgroup2, if it is mounted.
         unified: Option<Tree>,
     },
 }
 
-/// A cgroup2 tree.
+/// The cgroup2 hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tree {
     /// Where it is mounted.
     pub root: PathBuf,
-    /// Our own cgroup, seen from `root`; read only when the place depends on it ([`wants_own`]).
+    /// Our own cgroup, relative to `root`; read only if the plan depends on it ([`wants_own`]).
     pub own: Option<PathBuf>,
-    /// The controllers at its root. Read only beside v1 hierarchies, where it tells which ones v1 has not taken.
+    /// The controllers at its root. Read only on a hybrid machine, where v1 hierarchies have the others.
     pub controllers: Vec<String>,
 }
 
 /// A v1 hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Hierarchy {
-    /// Its controllers; several when mounted together.
+    /// Its controllers; several if they are mounted together.
     pub controllers: Vec<String>,
     /// The name of a hierarchy without controllers (`systemd`).
     pub name: Option<String>,
     /// Where it is mounted.
     pub mountpoint: PathBuf,
-    /// Our own cgroup, seen from `mountpoint`.
+    /// Our own cgroup, relative to `mountpoint`.
     pub own: PathBuf,
 }
 
 impl Hierarchy {
-    /// The keys under which its paths are recorded.
+    /// The keys for its path in the record (runc's `cgroup_paths`).
     pub fn keys(&self) -> impl Iterator<Item = String> + '_ {
         self.controllers.iter().cloned().chain(self.name.iter().map(|name| format!("name={name}")))
     }
 }
 
-/// What is asked for.
+/// What a cgroup plan is made from, besides the machine.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CgroupRequest<'a> {
     /// `linux.resources`.
     pub resources: Option<&'a LinuxResources>,
     /// `linux.cgroupsPath`.
     pub cgroups_path: Option<&'a Path>,
-    /// `annotations`: `org.systemd.property.*` are the unit's.
+    /// `annotations`: `org.systemd.property.*` are properties of the unit.
     pub annotations: Option<&'a HashMap<String, String>>,
-    /// The container's id, which names the cgroup if no path does.
+    /// The container's id, which names the cgroup if there is no path.
     pub id: &'a str,
-    /// Who makes it.
+    /// Who creates it.
     pub driver: Driver,
-    /// Whom it is given to ([`owner()`]).
+    /// The user to whom it is delegated ([`owner()`]).
     pub owner: Option<u32>,
-    /// Whether a cgroup that we may not make is no failure as long as nothing was asked of it (`--rootless`).
+    /// Whether a lack of permission to create it is ignored if no limits are set (`--rootless`).
     pub rootless: Rootless,
 }
 
-/// Whether what we may not do to cgroups is forgiven (`--rootless`).
+/// Whether a lack of permission for cgroups is ignored (`--rootless`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Rootless {
     /// Never.
@@ -111,18 +111,18 @@ pub enum Rootless {
     No,
     /// Always.
     Yes,
-    /// `auto`, and we are root: if it is root of a user namespace only. Looked up when something was refused.
+    /// `auto` for root: only if we are in a user namespace, which is looked up when something was refused.
     InUserNamespace,
 }
 
-/// What to do when the kernel does not offer a file.
+/// What to do if a file does not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Absent {
     /// Fail: the limit would not hold.
     Fail,
-    /// Nothing: without the file the wish is met anyway.
+    /// Nothing: without the file the limit is met anyway.
     Skip,
-    /// Write this value into that file in its place.
+    /// Write another value into another file.
     Fallback {
         /// The other file.
         file: Cow<'static, str>,
@@ -134,18 +134,18 @@ pub enum Absent {
 /// One write into one file of the container's cgroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Write {
-    /// Which hierarchy: a key of [`CgroupPlan::paths`]; `""` is the cgroup2 tree.
+    /// The hierarchy: a key of [`CgroupPlan::paths`]; `""` is cgroup2.
     pub hierarchy: Cow<'static, str>,
     /// The file.
     pub file: Cow<'static, str>,
-    /// What is written, with one write(2).
+    /// The value, written by one write(2).
     pub value: String,
-    /// The value in `config.json` that asks for it.
+    /// The JSON path of the value in `config.json` that asks for it.
     pub field: Cow<'static, str>,
-    /// What if the file is absent.
+    /// What to do if the file does not exist.
     pub absent: Absent,
-    /// If the kernel answers `EINVAL`, try again after the writes that follow: two limits of which one bounds the other
-    /// can be raised in one order and lowered in the other only.
+    /// If the kernel answers `EINVAL`, try again after the other writes: if one limit bounds another, raising both works in one
+    /// order only, and lowering both in the other.
     pub retry_on_einval: bool,
 }
 
@@ -155,19 +155,19 @@ impl fmt::Display for Write {
     }
 }
 
-/// How bad it is if the caller may not make the cgroup.
+/// What happens if the caller lacks the permission to create the cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Permission {
     /// The start fails.
     #[default]
     Needed,
-    /// The start fails, because a rootless caller who named no cgroup asked for limits.
+    /// The start fails with a message of its own: a rootless caller set limits without a `cgroupsPath`.
     NeededForLimits,
     /// The container stays in the caller's cgroup.
     Optional,
 }
 
-/// What `memory.checkBeforeUpdate` asks to compare on v2, where the kernel would rather kill than refuse.
+/// The limits that `memory.checkBeforeUpdate` compares with the usage on v2, where the kernel kills instead of refusing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryCheck {
     /// Memory limit in bytes, if it is positive.
@@ -176,42 +176,42 @@ pub struct MemoryCheck {
     pub swap: Option<u64>,
 }
 
-/// What will be done to the cgroups.
+/// What is done to the cgroups.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CgroupPlan {
-    /// Who makes the cgroup.
+    /// Who creates the cgroup.
     pub driver: Driver,
-    /// The container's cgroup in every hierarchy; keys as runc's `cgroup_paths`: controller, `name=…`, `""` for cgroup2.
+    /// The container's cgroup in every hierarchy; keys as in runc's `cgroup_paths`: controller, `name=…`, `""` for cgroup2.
     pub paths: BTreeMap<String, PathBuf>,
-    /// Where the cgroup2 tree is mounted, if `paths` has `""`.
+    /// Where cgroup2 is mounted, if `paths` has `""`.
     pub root: PathBuf,
-    /// Writes without which no process can enter (cpuset on v1).
+    /// Writes without which no process can be moved in (cpuset on v1).
     pub early: Vec<Write>,
-    /// The limits, in their order.
+    /// The other limits, in order.
     pub writes: Vec<Write>,
-    /// What is done about device nodes.
+    /// How access to devices is restricted.
     pub devices: Devices,
     /// Asked for by `memory.checkBeforeUpdate`.
     pub memory_check: Option<MemoryCheck>,
-    /// The unit to start, if systemd makes the cgroup.
+    /// The unit to start, with the systemd driver.
     pub unit: Option<Unit>,
-    /// What systemd is told of changed limits, if it made the cgroup.
+    /// For `update` with the systemd driver: the properties to set.
     pub properties: Vec<Property>,
-    /// The user who gets the cgroup; on cgroup2 alone.
+    /// The user to whom the cgroup is delegated; only on cgroup2.
     pub owner: Option<u32>,
-    /// How bad it is if we may not make the cgroup.
+    /// What happens if the caller lacks the permission to create it.
     pub permission: Permission,
     /// Whether EPERM and EACCES on cgroup writes are ignored (subject to `permission`). A refused device filter is always
     /// ignored: a caller who can't install one can't mknod either.
     pub rootless: Rootless,
-    /// The limits need a controller that threaded cgroups lack (memory, io, cpu's, hugetlb).
+    /// A limit needs a domain controller, which threaded cgroups do not have.
     pub domain: bool,
 }
 
 /// Plans the container's cgroup.
 ///
 /// # Errors
-/// Values that mean nothing, or that the machine's hierarchies can't hold.
+/// Invalid values, or limits whose controller no hierarchy has.
 pub fn plan(wanted: &CgroupRequest<'_>, facts: &CgroupFacts, notes: &mut Vec<String>) -> Result<CgroupPlan> {
     let empty = LinuxResources::default();
     let resources = wanted.resources.unwrap_or(&empty);
@@ -248,7 +248,7 @@ pub fn plan(wanted: &CgroupRequest<'_>, facts: &CgroupFacts, notes: &mut Vec<Str
         root: facts.tree().map(|tree| tree.root.clone()).unwrap_or_default(),
         devices: devices::plan(devices, facts)?,
         unit,
-        // what root makes is root's anyway
+        // root's cgroup belongs to root anyway
         owner: wanted.owner.filter(|uid| *uid != 0 && matches!(facts, CgroupFacts::Unified(_))),
         permission: match (wanted.rootless != Rootless::No && wanted.cgroups_path.is_none(), asks_for_limits(resources))
         {
@@ -261,8 +261,7 @@ pub fn plan(wanted: &CgroupRequest<'_>, facts: &CgroupFacts, notes: &mut Vec<Str
     })
 }
 
-/// Plans the limits alone, for `update`: no place, no devices (which an update never touches). `driver` is the one that
-/// made the cgroup.
+/// Plans only the limits, for `update`, which changes neither paths nor devices. `driver` is the one that created the cgroup.
 ///
 /// # Errors
 /// As [`plan`].
@@ -289,7 +288,7 @@ fn translate(r: &LinuxResources, facts: &CgroupFacts, driver: Driver, notes: &mu
     Ok(limits.plan)
 }
 
-/// Whether anything but devices is asked for.
+/// Whether any limit is set, besides devices.
 fn asks_for_limits(r: &LinuxResources) -> bool {
     let block_io = r.block_io().as_ref().is_some_and(|io| *io != Default::default());
     let memory = r.memory().is_some_and(|m| {
@@ -303,17 +302,17 @@ fn asks_for_limits(r: &LinuxResources) -> bool {
     memory || cpu || block_io || rest || lists
 }
 
-/// Which world holds a controller.
+/// The cgroup version whose hierarchy has a controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Version {
     V1,
     V2,
-    /// No hierarchy that we could know of has it.
+    /// No mounted hierarchy has it.
     Nowhere,
 }
 
 impl CgroupFacts {
-    /// The cgroup2 tree, if there is one.
+    /// The cgroup2 hierarchy, if it is mounted.
     #[must_use]
     pub fn tree(&self) -> Option<&Tree> {
         match self {
@@ -322,10 +321,10 @@ impl CgroupFacts {
         }
     }
 
-    /// Where a controller lives; `v1` and `v2` are its names in the two worlds.
+    /// Which version has a controller; `v1` and `v2` are its names there.
     fn version(&self, v1: &str, v2: &str) -> Version {
         match self {
-            // which controllers are there is found out by writing
+            // a missing controller is noticed when a limit is written
             Self::Unified(_) => Version::V2,
             Self::Legacy { hierarchies, .. } if hierarchies.iter().any(|h| h.controllers.iter().any(|c| c == v1)) => {
                 Version::V1
@@ -336,7 +335,7 @@ impl CgroupFacts {
     }
 }
 
-/// The plan while its limits are being added.
+/// A plan to which limits are being added.
 struct Limits<'a> {
     facts: &'a CgroupFacts,
     plan: CgroupPlan,
@@ -365,7 +364,7 @@ impl Limits<'_> {
         &mut self.plan.writes[at]
     }
 
-    /// Says that a value has no effect here.
+    /// Notes that a value has no effect on this machine.
     fn ignored(&mut self, field: &str, why: &str) {
         self.notes.push(format!("linux.resources.{field} is ignored: {why}"));
     }

@@ -1,4 +1,4 @@
-//! Whom the container's cgroup is given to.
+//! The user to whom the container's cgroup is delegated.
 //!
 //! Pure.
 
@@ -6,8 +6,8 @@ use crate::abi::mount::MS_RDONLY;
 use crate::abi::ns::Namespace;
 use crate::spec::{Config, MountEntry};
 
-/// The host's number of the user who gets the container's cgroup: the payload's, if it sees its own cgroup in a
-/// namespace of its own and may write to it. `None` if nobody gets it, or that user has no number on the host.
+/// The user, as a uid of the host, to whom the container's cgroup is delegated: the payload's user, if the container has a cgroup
+/// namespace and a writable cgroup mount. `None` if it is not delegated, or the user is not mapped to the host.
 #[must_use]
 pub fn owner(config: &Config) -> Option<u32> {
     let namespaces = &config.namespaces;

@@ -1,4 +1,4 @@
-//! Where the container's cgroup lies: the rules for absolute, relative and absent `linux.cgroupsPath`.
+//! The path of the container's cgroup: absolute, relative and absent `linux.cgroupsPath`.
 //!
 //! Pure.
 
@@ -8,13 +8,13 @@ use crate::spec::clean;
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-/// Whether the place depends on our own cgroup, which is then worth a look into `/proc/self/cgroup`.
+/// Whether the path depends on our own cgroup, so that `/proc/self/cgroup` must be read.
 #[must_use]
 pub fn wants_own(wanted: &CgroupRequest<'_>) -> bool {
     wanted.driver == Driver::Cgroupfs && !wanted.cgroups_path.is_some_and(Path::is_absolute)
 }
 
-/// The cgroup of a unit of systemd in every hierarchy, `unit` being its path in each.
+/// The cgroup of a systemd unit in every hierarchy; `unit` is its path in each.
 pub(super) fn below(unit: &Path, facts: &CgroupFacts) -> BTreeMap<String, PathBuf> {
     let mut paths: BTreeMap<String, PathBuf> = BTreeMap::new();
     if let CgroupFacts::Legacy { hierarchies, .. } = facts {
@@ -26,15 +26,15 @@ pub(super) fn below(unit: &Path, facts: &CgroupFacts) -> BTreeMap<String, PathBu
     paths
 }
 
-/// `root` and `inner` put together, whether `inner` begins with a slash or not.
+/// `root` joined with `inner`, whether `inner` begins with a slash or not.
 fn under(root: &Path, inner: &Path) -> PathBuf {
     root.join(inner.strip_prefix("/").unwrap_or(inner))
 }
 
-/// The container's cgroup in every hierarchy, keyed as runc's `cgroup_paths`: controller, `name=…`, `""` for cgroup2.
+/// The container's cgroup in every hierarchy; keys as in runc's `cgroup_paths`: controller, `name=…`, `""` for cgroup2.
 ///
 /// # Errors
-/// If our own cgroup is needed and lies outside of what this mount shows.
+/// Our own cgroup is needed, but is outside what the mount shows.
 pub(super) fn paths(cgroups_path: Option<&Path>, id: &str, facts: &CgroupFacts) -> Result<BTreeMap<String, PathBuf>> {
     let inner = clean(cgroups_path.filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new(id)));
     if inner.components().all(|part| part == Component::RootDir) {
@@ -43,7 +43,7 @@ pub(super) fn paths(cgroups_path: Option<&Path>, id: &str, facts: &CgroupFacts) 
     let mut paths = BTreeMap::new();
     match facts {
         CgroupFacts::Unified(tree) => {
-            // our own cgroup has tasks (us), so its children could not get controllers: go beside it
+            // our own cgroup has a process (us), so its children can't have controllers: use a sibling
             let dir = match tree_own(tree, &inner)? {
                 Some(own) => under(&under(&tree.root, own.parent().unwrap_or(Path::new("/"))), &inner),
                 None => under(&tree.root, &inner),

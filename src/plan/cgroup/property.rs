@@ -1,4 +1,4 @@
-//! A property of a unit of systemd: a name and a value of one of D-Bus's types.
+//! A property of a systemd unit: a name, and a value of a D-Bus type.
 //!
 //! Pure.
 
@@ -34,7 +34,7 @@ pub struct Property {
     pub name: String,
     /// Its value.
     pub value: Value,
-    /// A systemd that does not know it is no failure: the file of the cgroup says the same.
+    /// May be left out if systemd does not know it, because we write the same limit to a file of the cgroup.
     pub optional: bool,
 }
 
@@ -64,12 +64,12 @@ impl fmt::Display for Value {
     }
 }
 
-/// A property that must be known.
+/// A property that systemd must know.
 pub(super) fn property(name: &str, value: Value) -> Property {
     Property { name: name.to_owned(), value, optional: false }
 }
 
-/// A property whose file of the cgroup says the same.
+/// A property that may be left out.
 pub(super) fn optional(name: &str, value: Value) -> Property {
     Property { optional: true, ..property(name, value) }
 }

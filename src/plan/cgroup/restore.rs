@@ -1,9 +1,9 @@
-//! How a file of a cgroup is brought back to what it said: most say what they take, some don't.
+//! How a cgroup file gets its old value back: for most files it is the text that was read, for some not.
 //!
 //! Pure.
 
-/// The values to write, in order, so that `file`, which said `old`, says it again after `new` was written. Empty if
-/// there is no way.
+/// The values to write, in order, so that `file` has its contents `old` again after `new` was written. Empty if that is
+/// impossible.
 #[must_use]
 pub fn values(file: &str, old: &str, new: &str) -> Vec<String> {
     let key = new.split(' ').next().unwrap_or_default();
@@ -13,14 +13,14 @@ pub fn values(file: &str, old: &str, new: &str) -> Vec<String> {
         "memory.oom_control" => {
             old.lines().filter_map(|l| l.strip_prefix("oom_kill_disable ")).map(str::to_owned).collect()
         }
-        // lists by device or interface, of which one line is changed
+        // a list by device or interface, of which a write changes one line
         "io.max" => vec![line.map_or_else(|| format!("{key} rbps=max wbps=max riops=max wiops=max"), str::to_owned)],
         "rdma.max" | "net_prio.ifpriomap" => line.map(str::to_owned).into_iter().collect(),
         _ if is_device && file.starts_with("blkio.") => {
             vec![line.map_or_else(|| format!("{key} 0"), str::to_owned)]
         }
         _ if is_device => vec![line.map_or_else(|| format!("{key} default"), str::to_owned)],
-        // the default stands before the devices
+        // the default comes before the devices
         "io.weight" | "io.bfq.weight" => {
             let default = old.lines().next().unwrap_or_default();
             vec![default.strip_prefix("default ").unwrap_or(default).to_owned()]

@@ -1,4 +1,4 @@
-//! Every field of `linux.resources` in the three worlds, by table.
+//! Every field of `linux.resources` on v1, hybrid and v2.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn unified() -> CgroupFacts {
     CgroupFacts::Unified(Tree { root: "/sys/fs/cgroup".into(), ..Tree::default() })
 }
 
-/// Every v1 controller of its own, and a cgroup2 tree with what is left.
+/// A v1 hierarchy for each of `controllers`, and cgroup2 with those that are `left`.
 fn legacy(controllers: &[&str], left: &[&str]) -> CgroupFacts {
     let hierarchy = |name: &&str| Hierarchy {
         controllers: vec![(*name).to_owned()],
@@ -29,7 +29,7 @@ const V1: &[&str] = &[
     "rdma",
 ];
 
-/// The limits of a `linux.resources`, one line a write, then the notes; or the error.
+/// The writes for a `linux.resources`, then the notes; or the error.
 fn shown(json: &str, facts: &CgroupFacts) -> String {
     let resources: LinuxResources = serde_json::from_str(json).unwrap();
     let mut notes = Vec::new();
@@ -190,7 +190,7 @@ fn cpu_on_v1() {
 
 #[test]
 fn weights() {
-    // the ends and the defaults meet; the others computed with 50 digits
+    // both ends, both defaults, and values computed with 50 digits
     for (shares, weight) in [(2, 1), (3, 2), (100, 17), (200, 29), (1024, 100), (3333, 256), (262_144, 10_000)] {
         assert_eq!(v2::cpu_weight(shares), weight, "{shares}");
     }
@@ -370,7 +370,7 @@ fn a_whole_plan() {
     let v1 = legacy(V1, &[]);
     let planned = |wanted: &CgroupRequest<'_>| plan(wanted, &v1, &mut Vec::new()).unwrap();
 
-    // a v1 cpuset must be set before a process can enter
+    // a v1 cpuset must be set before a process can be moved in
     let whole = planned(&wanted(Rootless::No, path, some));
     assert_eq!(whole.early.iter().map(|w| w.file.as_ref()).collect::<Vec<_>>(), ["cpuset.cpus"]);
     assert_eq!(whole.writes.iter().map(|w| w.file.as_ref()).collect::<Vec<_>>(), ["cpu.shares", "pids.max"]);

@@ -1,8 +1,8 @@
-//! `linux.cgroupsPath` and `linux.resources` → a transient unit of systemd: its name, its place, its properties.
+//! `linux.cgroupsPath` and `linux.resources` → a transient systemd unit: its name, slice and properties.
 //!
-//! Pure. Names and units of properties: systemd.resource-control(5), org.freedesktop.systemd1(5). What systemd does not
-//! know is written to the files of the cgroup afterwards, as are exact values that it would round; what it does know
-//! must be told to it, because it writes its own view again when it reloads.
+//! Pure. Names and units of properties: systemd.resource-control(5), org.freedesktop.systemd1(5). Limits that systemd does not
+//! know, and exact values that it would round, are written to the cgroup's files afterwards. Those that it knows must also be
+//! properties of the unit, because systemd writes its own values again when it reloads.
 
 use super::devices::Allowed;
 use super::property::{Property, Value, optional, property};
@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 /// Microseconds in a second.
 const SECOND: u64 = 1_000_000;
-/// The period of a processor quota where the bundle names none: the kernel's default, in microseconds.
+/// The period of a CPU quota if the bundle has none: the kernel's default, in microseconds.
 const CPU_PERIOD: u64 = 100_000;
-/// systemd keeps processor quotas in hundredths of a processor: 10 ms in a second.
+/// systemd rounds CPU quotas to hundredths of a CPU: 10 ms in a second.
 const CPU_STEP: u64 = 10_000;
 /// `infinity`.
 const NO_LIMIT: u64 = u64::MAX;
@@ -25,11 +25,11 @@ const NO_LIMIT: u64 = u64::MAX;
 pub struct Unit {
     /// `PREFIX-NAME.scope`.
     pub name: String,
-    /// Where its cgroup lies below that of the service manager.
+    /// The path of its cgroup, relative to the service manager's.
     pub below: PathBuf,
-    /// The caller's own service manager rather than the machine's.
+    /// It belongs to the user's own service manager, not the system's.
     pub user: bool,
-    /// What it is started with; the process comes to this.
+    /// Its properties, except `PIDs`.
     pub properties: Vec<Property>,
 }
 
@@ -40,9 +40,9 @@ pub(super) fn plan(
     allowed: &Allowed,
     resources: &LinuxResources,
 ) -> Result<Unit> {
-    // the systemd driver does not leave the answer for later
+    // with the systemd driver this is never `InUserNamespace`
     let rootless = wanted.rootless == Rootless::Yes;
-    let place = place(wanted.cgroups_path, wanted.id, rootless)?;
+    let place = unit_name(wanted.cgroups_path, wanted.id, rootless)?;
     let is_v2 = matches!(facts, CgroupFacts::Unified(_));
     if rootless && !is_v2 {
         return Err(Error::msg("cannot use rootless systemd cgroups manager on cgroup v1"));
@@ -55,7 +55,7 @@ pub(super) fn plan(
     } else {
         properties.push(text("Slice", &place.slice));
         properties.push(yes("Delegate"));
-        // a unit that failed must not stay in the way of the next of its name
+        // a failed unit must not block the next one of the same name
         properties.push(text("CollectMode", "inactive-or-failed"));
     }
     properties.extend(["MemoryAccounting", "CPUAccounting", "TasksAccounting"].map(yes));
@@ -90,7 +90,7 @@ impl UnitName {
     }
 }
 
-fn place(cgroups_path: Option<&Path>, id: &str, rootless: bool) -> Result<UnitName> {
+fn unit_name(cgroups_path: Option<&Path>, id: &str, rootless: bool) -> Result<UnitName> {
     let default = if rootless { "user.slice" } else { "system.slice" };
     let path = cgroups_path.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
     if path.is_empty() {
@@ -105,7 +105,7 @@ fn place(cgroups_path: Option<&Path>, id: &str, rootless: bool) -> Result<UnitNa
             ),
         ));
     };
-    // a unit's name is a directory's, too: with a slash the cgroup would lie elsewhere
+    // the unit's name is also the name of its cgroup's directory, so it must not have a slash
     if let Some(wrong) = [prefix, name].into_iter().find(|part| part.contains(['/', '\0'])) {
         return Err(Error::spec("linux.cgroupsPath", format!("{wrong:?} can't be part of a unit's name")));
     }
@@ -113,7 +113,7 @@ fn place(cgroups_path: Option<&Path>, id: &str, rootless: bool) -> Result<UnitNa
     Ok(UnitName { slice: slice.to_owned(), prefix: (*prefix).to_owned(), name: (*name).to_owned() })
 }
 
-/// The directories of a slice: `a-b.slice` lies in `a.slice`. Relative.
+/// The relative path of a slice: `a-b.slice` is in `a.slice`.
 fn expand(slice: &str) -> Result<PathBuf> {
     let invalid = || Error::spec("linux.cgroupsPath", format!("invalid slice name: {slice}"));
     let stem = slice.strip_suffix(".slice").filter(|stem| !stem.contains('/')).ok_or_else(invalid)?;
@@ -131,14 +131,14 @@ fn expand(slice: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// systemd's own device filter works beside ours, and both must allow. What it can't express it is not told.
+/// systemd's device filter. Ours applies as well, and both must allow an access; so it gets only what it can express.
 fn devices(allowed: &Allowed, is_v2: bool) -> Vec<Property> {
     let policy = |name: &str| property("DevicePolicy", Value::Text(name.to_owned()));
     match allowed {
         Allowed::Everything => vec![policy("auto"), property("DeviceAllow", Value::Pairs(Vec::new()))],
         Allowed::These(list) => vec![policy("strict"), property("DeviceAllow", Value::Pairs(list.clone()))],
         Allowed::Inexpressible if is_v2 => vec![policy("auto")],
-        // on v1 there is one list, which systemd and we write in turn: let its be the strict one
+        // on v1 systemd and we write the same list in turn: systemd's must not be the more permissive one
         Allowed::Inexpressible => vec![policy("strict"), property("DeviceAllow", Value::Pairs(Vec::new()))],
     }
 }
@@ -205,7 +205,7 @@ fn processor(cpu: &LinuxCpu, is_v2: bool, out: &mut Vec<Property>) -> Result<()>
     Ok(())
 }
 
-/// A quota of 0 is none that was named, a negative one lifts the limit.
+/// A quota of 0 counts as absent; a negative one removes the limit.
 fn quota(quota: i64, period: u64, out: &mut Vec<Property>) {
     if period != 0 {
         out.push(property("CPUQuotaPeriodUSec", Value::U64(period)));
@@ -221,8 +221,8 @@ fn each_second(quota: u64, period: u64) -> u64 {
     (quota.saturating_mul(SECOND) / period).div_ceil(CPU_STEP) * CPU_STEP
 }
 
-/// The resources with the processor quota that systemd makes of theirs: were the file to say anything else, it would say
-/// systemd's after the next reload.
+/// The resources with the CPU quota rounded as systemd rounds it: another value in the file would change with systemd's next
+/// reload.
 pub(super) fn rounded(resources: &LinuxResources) -> LinuxResources {
     let mut resources = resources.clone();
     if let Some(cpu) = resources.cpu().clone() {
@@ -240,7 +240,7 @@ pub(super) fn rounded(resources: &LinuxResources) -> LinuxResources {
     resources
 }
 
-/// A list of processors or memory nodes as a bit mask, lowest first.
+/// A list of CPUs or memory nodes as a bit mask, lowest first.
 fn mask(list: &str) -> Result<Vec<u8>> {
     let wrong = || Error::spec("linux.resources.cpu", format!("{list:?} is no list of numbers and ranges"));
     let mut mask: Vec<u8> = Vec::new();
@@ -263,7 +263,7 @@ fn mask(list: &str) -> Result<Vec<u8>> {
     Ok(mask)
 }
 
-/// A file of `unified` as a property, where there is one.
+/// The property for a file of `unified`, if there is one.
 fn of_file(file: &str, value: &str) -> Result<Vec<Property>> {
     let limit = |name: &str| Ok(vec![property(name, Value::U64(number(file, value)?))]);
     match file {
@@ -289,14 +289,14 @@ fn of_file(file: &str, value: &str) -> Result<Vec<Property>> {
         "pids.max" => limit("TasksMax"),
         "io.weight" => match value.strip_prefix("default ").unwrap_or(value).parse() {
             Ok(weight) => Ok(vec![property("IOWeight", Value::U64(weight))]),
-            // for one device: the file alone
+            // for one device there is only the file
             Err(_) => Ok(Vec::new()),
         },
         _ => Ok(Vec::new()),
     }
 }
 
-/// A number as the files take it: with `max`, and with a unit (1024 each) behind it.
+/// A number in the form of cgroup files: `max`, or with a suffix (powers of 1024).
 fn number(file: &str, value: &str) -> Result<u64> {
     if value == "max" {
         return Ok(NO_LIMIT);
@@ -314,7 +314,7 @@ fn number(file: &str, value: &str) -> Result<u64> {
     })
 }
 
-/// `memory.oom.group` can be told at the start only.
+/// The property for `memory.oom.group`, which can be set only when the unit is started.
 fn oom_policy(r: &LinuxResources) -> Option<Property> {
     let policy = match r.unified().as_ref()?.get("memory.oom.group")?.trim() {
         "0" => "continue",

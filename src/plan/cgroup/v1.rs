@@ -1,6 +1,6 @@
 //! Resources → files of v1 hierarchies (the kernel's `admin-guide/cgroup-v1/`).
 //!
-//! Pure. Values that only v1 knows are written here and, where the controller lives in the v2 tree, said to be ignored.
+//! Pure. Values that only v1 has are written here, or noted as ignored if the controller is on cgroup2.
 
 use super::{Absent, Limits, Version, nowhere};
 use crate::error::{Error, Result};
@@ -8,7 +8,7 @@ use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxNetwork, Linux
 
 const V2_HAS_NONE: &str = "cgroup v2 has nothing like it";
 
-/// Adds the writes of every controller that a v1 hierarchy holds.
+/// Adds the writes of every controller that is in a v1 hierarchy.
 pub(super) fn writes(r: &LinuxResources, out: &mut Limits<'_>) -> Result<()> {
     let facts = out.facts;
     if let Some(memory) = r.memory() {
@@ -72,7 +72,7 @@ fn rest(r: &LinuxResources, out: &mut Limits<'_>) -> Result<()> {
     r.network().as_ref().map_or(Ok(()), |network| self::network(network, out))
 }
 
-/// A copy with nothing but what belongs to the cpuset controller.
+/// A copy with only the fields of the cpuset controller.
 fn cpus_only(cpu: &LinuxCpu) -> LinuxCpu {
     let mut only = LinuxCpu::default();
     only.set_cpus(cpu.cpus().clone()).set_mems(cpu.mems().clone());
@@ -83,7 +83,7 @@ fn has_memory_limit(memory: &LinuxMemory) -> bool {
     [memory.limit(), memory.reservation(), memory.swap()].into_iter().flatten().any(|v| v != 0)
 }
 
-/// Limits that kernels no longer have in any world.
+/// Limits that current kernels no longer have.
 fn old_memory(memory: &LinuxMemory, out: &mut Limits<'_>) {
     if memory.kernel().is_some_and(|v| v != 0) {
         out.ignored("memory.kernel", "kernel memory limits no longer exist");
@@ -93,7 +93,7 @@ fn old_memory(memory: &LinuxMemory, out: &mut Limits<'_>) {
     }
 }
 
-/// Go's -1 in a number without a sign is how some callers say that they ask for nothing.
+/// Some callers pass Go's -1 as an unsigned number to mean "not set".
 fn swappiness(memory: &LinuxMemory) -> Option<u64> {
     memory.swappiness().filter(|v| *v != u64::MAX)
 }
@@ -118,7 +118,7 @@ fn memory(memory: &LinuxMemory, out: &mut Limits<'_>) -> Result<()> {
         (_, Some(swap)) => {
             out.write("memory", "memory.memsw.limit_in_bytes", swap, "linux.resources.memory.swap");
         }
-        // "no limit" for memory alone would still be bounded by an earlier limit on both
+        // without this, an earlier limit on memory and swap would still bound memory
         (Some(-1), None) => {
             let write = out.write("memory", "memory.memsw.limit_in_bytes", -1, "linux.resources.memory.limit");
             write.absent = Absent::Skip;
@@ -163,7 +163,7 @@ fn cpu(cpu: &LinuxCpu, out: &mut Limits<'_>) -> Result<()> {
         out.write("cpu", "cpu.rt_runtime_us", runtime, "linux.resources.cpu.realtimeRuntime");
     }
     if let Some(shares) = cpu.shares().filter(|v| *v != 0) {
-        // the kernel would bend the value in silence
+        // the kernel would silently change the value
         if shares < 2 {
             return Err(Error::spec("linux.resources.cpu.shares", "the minimum allowed cpu-shares is 2"));
         }
@@ -190,7 +190,7 @@ fn cpu(cpu: &LinuxCpu, out: &mut Limits<'_>) -> Result<()> {
     Ok(())
 }
 
-/// cpuset has the same files in both worlds.
+/// cpuset has the same files on v1 and v2.
 pub(super) fn cpuset(cpu: &LinuxCpu, hierarchy: &'static str, out: &mut Limits<'_>) {
     if let Some(cpus) = cpu.cpus().as_ref().filter(|v| !v.is_empty()) {
         out.write(hierarchy, "cpuset.cpus", cpus, "linux.resources.cpu.cpus");
@@ -200,7 +200,7 @@ pub(super) fn cpuset(cpu: &LinuxCpu, hierarchy: &'static str, out: &mut Limits<'
     }
 }
 
-/// pids has the same file in both worlds. Zero would keep init itself from being created in it, so it means one.
+/// pids has the same file on v1 and v2. Zero becomes one, because init itself could not be created otherwise.
 pub(super) fn pids(limit: i64, hierarchy: &'static str, out: &mut Limits<'_>) {
     let value = if limit < 0 { "max".to_owned() } else { limit.max(1).to_string() };
     out.write(hierarchy, "pids.max", value, "linux.resources.pids.limit");
@@ -244,7 +244,7 @@ fn bfq_or(out: &mut Limits<'_>, bfq: &'static str, plain: &'static str, value: S
     write.absent = Absent::Fallback { file: plain.into(), value };
 }
 
-/// One of the four kinds of throttle, with its names.
+/// One of the four kinds of I/O throttling, with its names.
 pub(super) struct Throttle<'a> {
     /// The file on v1.
     v1: &'static str,
@@ -255,7 +255,7 @@ pub(super) struct Throttle<'a> {
     pub(super) devices: &'a [LinuxThrottleDevice],
 }
 
-/// The four kinds of throttle of a `blockIO`.
+/// The four kinds of I/O throttling of a `blockIO`.
 pub(super) fn throttles(io: &LinuxBlockIo) -> [Throttle<'_>; 4] {
     [
         Throttle {
@@ -300,13 +300,13 @@ fn hugetlb(r: &LinuxResources, hierarchy: &'static str, out: &mut Limits<'_>) ->
         let size = page_size(limit.page_size(), i)?;
         let field = format!("linux.resources.hugepageLimits[{i}].limit");
         out.write(hierarchy, format!("hugetlb.{size}.limit_in_bytes"), limit.limit(), field.clone());
-        // reservations bypass the limit on use unless they are limited too (Linux 5.7)
+        // reservations need a limit of their own, or they bypass the limit on usage (Linux 5.7)
         out.write(hierarchy, format!("hugetlb.{size}.rsvd.limit_in_bytes"), limit.limit(), field).absent = Absent::Skip;
     }
     Ok(())
 }
 
-/// rdma has the same file in both worlds.
+/// rdma has the same file on v1 and v2.
 pub(super) fn rdma(r: &LinuxResources, hierarchy: &'static str, out: &mut Limits<'_>) {
     let mut devices: Vec<_> = r.rdma().iter().flatten().collect();
     devices.sort_by_key(|(name, _)| *name);

@@ -1,16 +1,16 @@
-//! Resources → files of the cgroup2 tree (the kernel's `admin-guide/cgroup-v2.rst`).
+//! Resources → files of cgroup2 (the kernel's `admin-guide/cgroup-v2.rst`).
 //!
-//! Pure. The OCI values were made for v1: weights and swap are converted by the formulas that runc and crun use.
+//! Pure. The spec's values are v1's: weights and swap are converted by the formulas of runc and crun.
 
 use super::v1::{cpuset, page_size, pids, rdma, throttles};
 use super::{Absent, CgroupFacts, Limits, MemoryCheck, Version};
 use crate::error::{Error, Result};
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources};
 
-/// The period of `cpu.max` where the bundle names none, in microseconds: the kernel's default.
+/// The period of `cpu.max` if the bundle has none: the kernel's default, in microseconds.
 const CPU_PERIOD: u64 = 100_000;
 
-/// Adds the writes of every controller that the cgroup2 tree holds.
+/// Adds the writes of every controller that is on cgroup2.
 pub(super) fn writes(r: &LinuxResources, out: &mut Limits<'_>) -> Result<()> {
     let facts = out.facts;
     let here = |v1, v2| facts.version(v1, v2) == Version::V2;
@@ -38,7 +38,7 @@ pub(super) fn writes(r: &LinuxResources, out: &mut Limits<'_>) -> Result<()> {
     unified(r, out)
 }
 
-/// A limit as these files spell it: `-1` lifts it.
+/// A limit in the form of these files: `-1` becomes `max`.
 fn limit(value: i64, field: &'static str) -> Result<String> {
     match value {
         -1 => Ok("max".to_owned()),
@@ -61,7 +61,7 @@ fn memory(memory: &LinuxMemory, out: &mut Limits<'_>) -> Result<()> {
     }
     if let Some(value) = swap_max(some(memory.limit()), some(memory.swap()))? {
         let write = out.write("", "memory.swap.max", &value, SWAP);
-        // a machine without swap has no such file, and needs none for these
+        // without swap accounting there is no such file, and these values do not need it
         if value == "max" || value == "0" {
             write.absent = Absent::Skip;
         }
@@ -75,12 +75,12 @@ fn memory(memory: &LinuxMemory, out: &mut Limits<'_>) -> Result<()> {
     Ok(())
 }
 
-/// `memory.swap.max` out of the spec's memory limit and its limit on memory and swap together.
+/// `memory.swap.max` from the spec's limits on memory, and on memory and swap together.
 pub(super) fn swap_max(memory: Option<i64>, swap: Option<i64>) -> Result<Option<String>> {
     const SWAP: &str = "linux.resources.memory.swap";
     let spec = |what: &str| Err(Error::spec(SWAP, what));
     match (memory, swap) {
-        // no limit for memory means none for swap, unless it is limited by itself
+        // no limit for memory means none for swap, unless it has its own
         (Some(-1), None) | (_, Some(-1)) => Ok(Some("max".to_owned())),
         (_, None) => Ok(None),
         (Some(-1), Some(swap)) => limit(swap, SWAP).map(Some),
@@ -91,7 +91,7 @@ pub(super) fn swap_max(memory: Option<i64>, swap: Option<i64>) -> Result<Option<
     }
 }
 
-/// `cpu.weight` (1..10000, default 100) out of v1's shares (2..262144, default 1024): both ends and both defaults meet.
+/// `cpu.weight` (1..10000, default 100) from v1's shares (2..262144, default 1024): both ends and the defaults correspond.
 #[must_use]
 pub(super) fn cpu_weight(shares: u64) -> u64 {
     match shares {
@@ -109,7 +109,7 @@ pub(super) fn cpu_weight(shares: u64) -> u64 {
 }
 
 fn cpu(cpu: &LinuxCpu, out: &mut Limits<'_>) {
-    // an idle cgroup refuses a weight, so leaving idleness comes first
+    // an idle cgroup refuses a weight, so cpu.idle comes first
     if let Some(idle) = cpu.idle() {
         out.write("", "cpu.idle", idle, "linux.resources.cpu.idle");
     }
@@ -129,7 +129,7 @@ fn cpu(cpu: &LinuxCpu, out: &mut Limits<'_>) {
     }
 }
 
-/// `io.weight` (1..10000) out of v1's blkio weight (10..1000).
+/// `io.weight` (1..10000) from v1's blkio weight (10..1000).
 #[must_use]
 pub(super) fn io_weight(weight: u16) -> u64 {
     1 + u64::from(weight).saturating_sub(10) * 9999 / 990
@@ -157,7 +157,7 @@ fn block_io(io: &LinuxBlockIo, out: &mut Limits<'_>) -> Result<()> {
     }
     for throttle in throttles(io) {
         for (i, device) in throttle.devices.iter().enumerate() {
-            // v1 lifts a limit with 0, v2 with "max"
+            // 0 removes a limit on v1, "max" on v2
             let rate = if device.rate() == 0 { "max".to_owned() } else { device.rate().to_string() };
             let value = format!("{}:{} {}={rate}", device.major(), device.minor(), throttle.v2);
             out.write("", "io.max", value, format!("linux.resources.blockIO.{}[{i}].rate", throttle.field));
@@ -173,15 +173,15 @@ fn hugetlb(r: &LinuxResources, out: &mut Limits<'_>) -> Result<()> {
         let field = format!("linux.resources.hugepageLimits[{i}].limit");
         let value = if huge.limit() == -1 { "max".to_owned() } else { huge.limit().to_string() };
         out.write("", format!("hugetlb.{size}.max"), &value, field.clone());
-        // reservations bypass the limit on use unless they are limited too (Linux 5.7)
+        // reservations need a limit of their own, or they bypass the limit on usage (Linux 5.7)
         out.write("", format!("hugetlb.{size}.rsvd.max"), &value, field).absent = Absent::Skip;
         out.plan.domain = true;
     }
     Ok(())
 }
 
-/// Files named by the bundle itself, verbatim and after everything else. A file that takes several lines takes each with
-/// a write of its own.
+/// `unified`: files that the bundle names, written verbatim after everything else. A value with several lines becomes one write
+/// for each line.
 fn unified(r: &LinuxResources, out: &mut Limits<'_>) -> Result<()> {
     let mut files: Vec<_> = r.unified().iter().flatten().collect();
     files.sort();

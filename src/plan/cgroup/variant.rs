@@ -1,19 +1,20 @@
-//! `org.systemd.property.NAME: VALUE` annotations: the value in GVariant's text form, as far as unit properties need it.
+//! `org.systemd.property.NAME: VALUE` annotations: parses the value, which is in GVariant text format.
 //!
-//! Pure. The form: the GVariant text format of GLib's documentation; numbers, booleans, strings and arrays of strings.
+//! Pure. Of the format (GLib's documentation, "GVariant Text Format") it supports what unit properties need: numbers, booleans,
+//! strings and arrays of strings.
 
 use super::property::Value;
 use crate::error::{Error, Result};
 
-/// A property out of the annotation `key`, whose name ends in `name`. Names that end in `Sec` take seconds, where
-/// systemd takes microseconds under a name that ends in `USec`.
+/// The property of the annotation `key`, which ends in `name`. A name that ends in `Sec` has a value in seconds; the D-Bus
+/// property's name ends in `USec` and its value is in microseconds.
 pub(super) fn property(key: &str, name: &str, text: &str) -> Result<(String, Value)> {
     let field = || format!("annotations[{key:?}]");
     if name.len() < 3 || !name.bytes().all(|b| b.is_ascii_alphabetic()) {
         return Err(Error::spec(field(), format!("annotation {key} name incorrect: must be 3 letters or more")));
     }
     let wrong = |why: &str| Error::spec(field(), format!("annotation {key}={text} value parse error: {why}"));
-    // a capital letter in front, as in `USec`, is another unit already
+    // not `USec` or `NSec`
     if let Some(stem) = name.strip_suffix("Sec").filter(|stem| stem.ends_with(|c: char| c.is_ascii_lowercase())) {
         let micros = micros(text.trim()).ok_or_else(|| wrong("not a number"))?;
         return Ok((format!("{stem}USec"), Value::U64(micros)));
@@ -22,7 +23,7 @@ pub(super) fn property(key: &str, name: &str, text: &str) -> Result<(String, Val
     Ok((name.to_owned(), value))
 }
 
-/// Seconds, whole or not, with the name of their type in front or not.
+/// Microseconds of a number of seconds: whole or not, with or without a type prefix.
 fn micros(text: &str) -> Option<u64> {
     let number = match text.split_once(' ') {
         Some(("int32" | "uint32" | "int64" | "uint64" | "double", number)) => number.trim(),

@@ -29,18 +29,18 @@ impl ArgCmp {
         Self { argument, operator: Operator::ScmpCmpEq, mask: u64::MAX, value }
     }
 
-    /// The test as an architecture with narrow arguments makes it: on the lower halves.
+    /// The test for an architecture with 32-bit arguments: on the lower halves.
     pub(super) fn narrowed(self) -> Self {
         let half = u64::from(u32::MAX);
         Self { mask: self.mask & half, value: self.value & half, ..self }
     }
 
-    /// Whether every argument passes because no bit is compared.
+    /// Whether it always passes, because no bit is compared.
     pub(super) fn is_empty(self) -> bool {
         self.operator == Operator::ScmpCmpMaskedEq && self.mask == 0
     }
 
-    /// What tells it from other tests.
+    /// Equal for equal tests.
     fn key(&self) -> (u8, u32, u64, u64) {
         (self.argument, self.operator as u32, self.mask, self.value)
     }
@@ -60,7 +60,7 @@ impl ArgCmp {
     }
 }
 
-/// What follows when a test has been passed.
+/// What follows when a test passes.
 #[derive(Debug)]
 pub(super) enum Next {
     /// A verdict, and the rule that asked for it.
@@ -69,19 +69,19 @@ pub(super) enum Next {
     ArgChain(ArgChain),
 }
 
-/// Alternatives.
+/// Alternatives: tests of which each leads to a verdict or to further tests.
 #[derive(Debug, Default)]
 pub(super) struct ArgChain {
-    /// In the order in which they were added; since [`ArgChain::sort`] in that in which they are tried.
+    /// In the order in which they were added; after [`ArgChain::sort`] in the order in which they are tried.
     tests: Vec<(ArgCmp, Next)>,
-    /// Where a test stands, until they are sorted.
-    places: BTreeMap<(u8, u32, u64, u64), usize>,
+    /// The index of each test, until they are sorted.
+    indices: BTreeMap<(u8, u32, u64, u64), usize>,
 }
 
 impl ArgChain {
-    /// Puts the tests into the order in which they are tried; of those that it does not tell apart the earlier comes first.
+    /// Sorts the tests into the order in which they are tried; the sort is stable.
     pub(super) fn sort(&mut self) {
-        self.places.clear();
+        self.indices.clear();
         self.tests.sort_by(|(a, _), (b, _)| a.order(b));
         for (_, next) in &mut self.tests {
             if let Next::ArgChain(inner) = next {
@@ -98,8 +98,8 @@ impl ArgChain {
 pub(super) fn insert(chain: &mut ArgChain, tests: &[ArgCmp], verdict: u32, rule: u32) -> Result<(), u32> {
     let Some((&test, rest)) = tests.split_first() else { return Ok(()) };
     let end = chain.tests.len();
-    let place = *chain.places.entry(test.key()).or_insert(end);
-    if let Some((_, next)) = chain.tests.get_mut(place) {
+    let index = *chain.indices.entry(test.key()).or_insert(end);
+    if let Some((_, next)) = chain.tests.get_mut(index) {
         return match next {
             Next::ArgChain(inner) if !rest.is_empty() => insert(inner, rest, verdict, rule),
             Next::ArgChain(inner) => {
@@ -108,7 +108,7 @@ pub(super) fn insert(chain: &mut ArgChain, tests: &[ArgCmp], verdict: u32, rule:
                 Ok(())
             }
             Next::Verdict(earlier, by) if rest.is_empty() && *earlier != verdict => Err(*by),
-            // the earlier rule says the same, or already decides what this one would
+            // the earlier rule has the same verdict, or decides these arguments already
             Next::Verdict(..) => Ok(()),
         };
     }
@@ -123,7 +123,7 @@ pub(super) fn insert(chain: &mut ArgChain, tests: &[ArgCmp], verdict: u32, rule:
     Ok(())
 }
 
-/// Checks that a chain knows no other verdict.
+/// Checks that a chain has no other verdict.
 fn only(chain: &ArgChain, verdict: u32) -> Result<(), u32> {
     chain.tests.iter().try_for_each(|(_, next)| match next {
         Next::Verdict(other, rule) if *other != verdict => Err(*rule),
@@ -139,7 +139,7 @@ pub(super) fn write(code: &mut Code, chain: &ArgChain, wide: bool, miss: Label) 
             let hit = follow(code, next, wide, miss);
             return write_test(code, test, wide, hit, miss);
         }
-        // values of one argument with one upper half: the upper half is looked at once
+        // values of one argument with the same upper half: the upper half is compared once
         let mut lower = miss;
         for (test, next) in alternatives.iter().rev() {
             let hit = follow(code, next, wide, miss);
@@ -208,7 +208,7 @@ fn above(code: &mut Code, test: &ArgCmp, wide: bool, comparison: u16, hit: Label
         return lower;
     }
     let upper = match high(test.value) {
-        // nothing is below
+        // no value is below
         0 => lower,
         value => code.branch(JEQ, value, lower, miss),
     };
@@ -216,7 +216,7 @@ fn above(code: &mut Code, test: &ArgCmp, wide: bool, comparison: u16, hit: Label
     code.load(upper_half(test.argument), upper)
 }
 
-/// Where `seccomp_data` holds the lower half of an argument, on the little-endian machines that we know.
+/// The offset in `seccomp_data` of the lower half of an argument (little endian).
 fn lower_half(argument: u8) -> u32 {
     16 + 8 * u32::from(argument)
 }
@@ -225,7 +225,7 @@ fn upper_half(argument: u8) -> u32 {
     lower_half(argument) + 4
 }
 
-#[allow(clippy::cast_possible_truncation)] // is the meaning
+#[allow(clippy::cast_possible_truncation)] // intended
 fn low(value: u64) -> u32 {
     value as u32
 }

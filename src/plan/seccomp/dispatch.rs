@@ -1,4 +1,4 @@
-//! The whole program: which architecture, then which number. Depends on the search and the assembler.
+//! The whole program: first the architecture, then the number. Depends on the search and the assembler.
 
 use super::arch::{Arch, X32_BIT};
 use super::program::{Code, JEQ, Label};
@@ -6,14 +6,14 @@ use super::rules::{Range, Rules, Sorted, Verdict, push};
 use super::search::Search;
 use seccompiler::sock_filter;
 
-/// `SECCOMP_RET_KILL_THREAD`: libseccomp's answer to an architecture that the profile does not list.
+/// `SECCOMP_RET_KILL_THREAD`: libseccomp's verdict on an architecture that the profile does not list.
 const BAD_ARCH: Verdict = Verdict::Always(0);
 /// Where `seccomp_data` holds the number.
 const NUMBER: u32 = 0;
 /// Where `seccomp_data` holds the architecture.
 const ARCHITECTURE: u32 = 4;
 
-/// Writes the program. The first architecture is the native one, which is asked for first.
+/// Writes the program. The first architecture is the native one, which is tested first.
 pub(super) fn write(sorted: &Sorted, default: u32, newer: Option<u32>) -> Vec<sock_filter> {
     let mut code = Code::new();
     let mut label = Label::Return(0);
@@ -33,8 +33,8 @@ pub(super) fn write(sorted: &Sorted, default: u32, newer: Option<u32>) -> Vec<so
     code.finish(start)
 }
 
-/// Adds what x86_64's numbers from bit 30 on get: they are x32's, and not allowed where x32 is not listed. Number −1 is not
-/// a call but what a tracer leaves to have one skipped, so it is not killed for.
+/// Adds the ranges for numbers with bit 30 under x86_64: they are x32's, and not allowed if x32 is not listed. Number -1 is not a
+/// call: a tracer sets it to skip one, so it must not be killed for.
 fn beyond_x86_64(rules: &Rules, x32: Option<&Rules>, default: u32, newer: Option<u32>, ranges: &mut Vec<Range>) {
     let default_verdict = Verdict::Always(default);
     let unlisted = if x32.is_some() { default_verdict } else { BAD_ARCH };

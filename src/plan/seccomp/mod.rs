@@ -1,5 +1,5 @@
-//! `linux.seccomp` as a BPF program: `profile` reads it, `rules` sorts it by number, `dispatch`, `search` and `condition`
-//! write it down, `program` assembles. Depends on the spec's types and the kernel's words, makes no call.
+//! Compiles `linux.seccomp` into a BPF program: `profile` reads it, `rules` sorts it by number, `dispatch`, `search` and
+//! `condition` generate the code, `program` assembles it. Pure; depends on the spec's types.
 //!
 //! The verdicts are those of runc with libseccomp, which the tests compare call by call (`tests/seccomp_diff`).
 
@@ -29,9 +29,9 @@ pub struct Filter {
     pub program: Vec<sock_filter>,
     /// `SECCOMP_FILTER_FLAG_*` of seccomp(2).
     pub flags: u32,
-    /// Who gets the notify descriptor; there if and only if the flags have `SECCOMP_FILTER_FLAG_NEW_LISTENER`.
+    /// Who gets the notify descriptor; set if and only if the flags have `SECCOMP_FILTER_FLAG_NEW_LISTENER`.
     pub listener: Option<Listener>,
-    /// What was left out of the program because nothing on this machine could meet it: for the debug log.
+    /// What was left out because it can't occur on this machine: for the debug log.
     pub notes: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ pub struct Filter {
 pub struct Listener {
     /// Its socket, a path of the host (`listenerPath`).
     pub path: PathBuf,
-    /// What it is told about the container (`listenerMetadata`), or nothing.
+    /// Metadata for it (`listenerMetadata`), or empty.
     pub metadata: String,
 }
 

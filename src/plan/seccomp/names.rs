@@ -1,22 +1,21 @@
-//! Finding a system call by its name: a hash table over the generated rows, laid out by the compiler. Depends on the
-//! table only.
+//! Finds a system call by its name: a hash table over the generated rows, built at compile time. Depends on the table only.
 
 use super::arch::Arch;
 use super::row::{NO, Row};
 use super::table::ROWS;
 
-/// A call of x86 that is reached through another one, whose first argument says which.
+/// A call of x86 that is also reached through `socketcall` or `ipc`, whose first argument selects it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Multiplexed {
-    /// The call that carries it: `socketcall` or `ipc`.
+    /// The slot of `socketcall` or `ipc`.
     pub(super) carrier: u16,
-    /// What the carrier's first argument is then.
+    /// The first argument that selects this call.
     pub(super) call: u8,
 }
 
 const SOCKETCALL: u16 = 102;
 const IPC: u16 = 117;
-/// In the table, marks a call behind `ipc`.
+/// Added in the table to calls that are reached through `ipc`.
 const BEHIND_IPC: u8 = 128;
 
 impl Row {
@@ -26,7 +25,7 @@ impl Row {
         (raw != NO).then(|| arch.slot(raw))
     }
 
-    /// How x86 reaches the call besides its own number, if it has one.
+    /// How x86 reaches the call through another one, if it does.
     pub(super) fn multiplexed(&self) -> Option<Multiplexed> {
         match self.behind {
             0 => None,
@@ -48,7 +47,7 @@ pub(super) fn find(name: &str) -> Option<&'static Row> {
     }
 }
 
-/// The numbers of some names in the table for an architecture, ascending; `NO` for those that it lacks.
+/// The numbers of some names on an architecture, ascending; `NO` for those that it lacks.
 pub(super) const fn numbers<const N: usize>(names: &[&str; N], arch: Arch) -> [u16; N] {
     let mut numbers = [NO; N];
     let mut index = 0;
@@ -87,10 +86,10 @@ const fn is_same(a: &[u8], b: &[u8]) -> bool {
     same
 }
 
-/// A power of two, and so much more than the rows that most names are found at once.
+/// A power of two, so much larger than the number of rows that most names are found at the first probe.
 const SIZE: usize = 2048;
 const _: () = assert!(ROWS.len() * 3 <= SIZE);
-/// Indices of `ROWS` by hash, probed linearly; a free slot holds an index past the end.
+/// Indices into `ROWS` by hash, with linear probing; a free slot has an index past the end.
 static SLOTS: [u16; SIZE] = slots();
 
 const fn slots() -> [u16; SIZE] {

@@ -1,5 +1,4 @@
-//! Reading a profile: its actions, architectures, rules and flags, and what is wrong with them. Depends on the spec's
-//! types and the rules.
+//! Reads a profile: actions, architectures, rules and flags, with checks. Depends on the spec's types and the rules.
 
 use super::Listener;
 use super::arch::Arch;
@@ -24,7 +23,7 @@ const FLAG_WAIT_KILLABLE_RECV: u32 = 1 << 5;
 
 /// The highest error number (`MAX_ERRNO`): the kernel would lower a higher one to it.
 const MOST_ERRNO: u32 = 4095;
-/// The most that a tracer can be told (`SECCOMP_RET_DATA`).
+/// The highest value that can be passed to a tracer (`SECCOMP_RET_DATA`).
 const MOST_DATA: u32 = 0xffff;
 /// `SECCOMP_RET_ERRNO` with `ENOSYS`.
 const NO_SUCH_CALL: u32 = 0x0005_0000 | 38;
@@ -39,7 +38,7 @@ pub(super) struct Profile<'a> {
 }
 
 impl Profile<'_> {
-    /// The verdict on what no rule is about.
+    /// The default verdict.
     pub(super) fn default(&self) -> Result<u32> {
         let action = self.seccomp.default_action();
         if action == Action::ScmpActNotify {
@@ -49,8 +48,8 @@ impl Profile<'_> {
         verdict(action, self.seccomp.default_errno_ret(), || format!("{}.defaultErrnoRet", self.path))
     }
 
-    /// The verdict on calls newer than the profile: a libc that tries such a call first has to learn that it is not
-    /// there, or it would not fall back to an older one. As runc has it, if the default is to refuse.
+    /// The verdict on calls newer than the profile: `ENOSYS`, so that a C library that tries such a call falls back to an older one.
+    /// As in runc, and only if the default verdict is to refuse.
     pub(super) fn newer(&self) -> Option<u32> {
         match self.seccomp.default_action() {
             Action::ScmpActAllow | Action::ScmpActLog | Action::ScmpActTrace => None,
@@ -77,7 +76,7 @@ impl Profile<'_> {
         archs
     }
 
-    /// Sorts all rules in.
+    /// Sorts all rules by architecture and number.
     pub(super) fn sort(&self, archs: &[Arch], default: u32, notes: &mut Vec<String>) -> Result<Sorted> {
         let mut sorted = Sorted::new(archs);
         for (index, rule) in self.seccomp.syscalls().iter().flatten().enumerate() {
@@ -87,7 +86,7 @@ impl Profile<'_> {
             if rule.names().is_empty() {
                 return Err(Error::spec(format!("{}.names", path()), "must name at least one system call"));
             }
-            // a call that the rule names once more gets nothing new, at the price of all alternatives
+            // a repeated name adds nothing, but would cost a pass over all alternatives
             let mut named = BTreeSet::new();
             let mut compiled = Rule { verdict, tests: &[], index: u32::try_from(index).unwrap_or(u32::MAX) };
             for (at, name) in rule.names().iter().enumerate() {
@@ -98,7 +97,7 @@ impl Profile<'_> {
                 if rule.action() == Action::ScmpActNotify {
                     sorted.notifies = true;
                     if name == "write" {
-                        // as runc, whose init writes before the agent can answer
+                        // as in runc, whose init writes before the agent can answer
                         return Err(fault("SCMP_ACT_NOTIFY cannot be used for the write syscall"));
                     }
                 }
@@ -107,7 +106,7 @@ impl Profile<'_> {
                     continue;
                 };
                 sorted.know(row);
-                // what the default says anyway is no rule, and does not rule over others
+                // a rule with the default verdict is ignored, and does not override others
                 if verdict == default || !named.insert(row.name) {
                     continue;
                 }
@@ -123,7 +122,7 @@ impl Profile<'_> {
         Ok(sorted)
     }
 
-    /// The flags of seccomp(2), and whom a notification goes to.
+    /// The flags of seccomp(2), and the agent that gets notifications.
     pub(super) fn listener(&self, notifies: bool) -> Result<(u32, Option<Listener>)> {
         let flags = match self.seccomp.flags() {
             // runc's default; an empty list means none
@@ -137,7 +136,7 @@ impl Profile<'_> {
         }
         if !notifies {
             if flags & FLAG_WAIT_KILLABLE_RECV != 0 {
-                // the kernel's EINVAL would not say why
+                // the kernel would only answer EINVAL
                 let message = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a rule with SCMP_ACT_NOTIFY";
                 return Err(Error::spec(format!("{}.flags", self.path), message));
             }
@@ -150,7 +149,7 @@ impl Profile<'_> {
     }
 }
 
-/// An action as the kernel's `SECCOMP_RET_*` with its error number; without one it is `EPERM`.
+/// An action as the kernel's `SECCOMP_RET_*`, with its error number (default `EPERM`).
 fn verdict(action: Action, errno: Option<u32>, path: impl Fn() -> String) -> Result<u32> {
     let most = match action {
         Action::ScmpActErrno => Some(MOST_ERRNO),
@@ -172,8 +171,8 @@ fn verdict(action: Action, errno: Option<u32>, path: impl Fn() -> String) -> Res
     }
 }
 
-/// The conditions of a rule: alternatives, each of which is a list of conditions that all have to hold. An argument that
-/// is named twice makes every condition an alternative of its own, as in runc.
+/// The conditions of a rule: alternatives, each of them a list of conditions that all have to hold. If an argument is named
+/// twice, every condition is an alternative of its own, as in runc.
 fn alternatives(rule: &LinuxSyscall, path: &dyn Fn() -> String) -> Result<Vec<Vec<ArgCmp>>> {
     let arguments = rule.args().as_deref().unwrap_or_default();
     let mut tests = Vec::with_capacity(arguments.len());
@@ -217,7 +216,7 @@ fn bit(flag: Flag) -> u32 {
     }
 }
 
-/// The architecture of the spec, if there is a table for it.
+/// The architecture for a name of the spec, if it is supported.
 fn known(listed: SpecArch, native: Arch) -> Option<Arch> {
     match listed {
         SpecArch::ScmpArchNative => Some(native),

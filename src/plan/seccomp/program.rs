@@ -1,6 +1,6 @@
-//! An assembler for classic BPF that writes a program from its end to its start. Jumps go forwards only, so every target
-//! is already there when a jump is written and its distance is known: what is out of reach of the eight bits of a
-//! conditional jump gets a stepping stone beside the jump. Depends on `seccompiler`'s instruction only.
+//! An assembler for classic BPF that writes a program from its end to its start. Jumps only go forwards, so the target of each
+//! jump is written before the jump, and its distance is known. A target that is too far for the eight bits of a conditional jump
+//! is reached through an unconditional jump next to it. Depends on `seccompiler`'s instruction only.
 
 use seccompiler::sock_filter;
 use std::collections::BTreeMap;
@@ -20,13 +20,13 @@ const RET_K: u16 = 0x06;
 
 /// The most instructions that the kernel takes (`BPF_MAXINSNS`).
 pub(super) const MOST: usize = 4096;
-/// How far a conditional jump reaches, less the stepping stones that one jump may need.
+/// How far a conditional jump reaches, less the two unconditional jumps that it may need next to it.
 const REACH: usize = 255 - 2;
 
-/// A place to go on from.
+/// A target of a jump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Label {
-    /// Ends with a verdict (`SECCOMP_RET_*`). All that end with the same one share a leaf where it is in reach.
+    /// Returns a verdict (`SECCOMP_RET_*`). Jumps to the same verdict share a return instruction that is in reach.
     Return(u32),
     /// An instruction, by its distance from the end of the program.
     At(usize),
@@ -36,27 +36,27 @@ pub(super) enum Label {
 #[derive(Debug, Default)]
 pub(super) struct Code {
     backwards: Vec<sock_filter>,
-    /// The leaf of each verdict that was written last.
+    /// The last written return instruction for each verdict.
     leaves: BTreeMap<u32, usize>,
 }
 
 impl Code {
-    /// An empty program with room for what a real profile needs.
+    /// An empty program with capacity for a real profile.
     pub(super) fn new() -> Self {
         Self { backwards: Vec::with_capacity(512), leaves: BTreeMap::new() }
     }
 
-    /// Loads a word of `seccomp_data` and goes on at `then`.
+    /// Loads a word of `seccomp_data` and continues at `then`.
     pub(super) fn load(&mut self, offset: u32, then: Label) -> Label {
         self.before(then, LD_W_ABS, offset)
     }
 
-    /// Keeps the bits of `mask` and goes on at `then`.
+    /// Keeps the bits of `mask` and continues at `then`.
     pub(super) fn and(&mut self, mask: u32, then: Label) -> Label {
         self.before(then, ALU_AND_K, mask)
     }
 
-    /// Goes on at `yes` or `no`, by comparing what was loaded with `k`.
+    /// Compares the loaded value with `k` and continues at `yes` or `no`.
     pub(super) fn branch(&mut self, comparison: u16, k: u32, yes: Label, no: Label) -> Label {
         if yes == no {
             return yes;
@@ -67,7 +67,7 @@ impl Code {
         self.write(comparison, jt, jf, k)
     }
 
-    /// The program in its right order, if it is one that starts at `start`.
+    /// The program in execution order, starting at `start`.
     pub(super) fn finish(mut self, start: Label) -> Vec<sock_filter> {
         if let Label::Return(verdict) = start {
             self.write(RET_K, 0, 0, verdict);
@@ -78,8 +78,8 @@ impl Code {
         self.backwards
     }
 
-    /// A statement that falls through to `then`. Nothing but a verdict depends on what a load or a mask leaves behind, so
-    /// before a verdict there is no need for it.
+    /// An instruction that continues at `then`. It is left out if `then` is a verdict, because a verdict does not use what was
+    /// loaded.
     fn before(&mut self, then: Label, code: u16, k: u32) -> Label {
         match then {
             Label::Return(_) => return then,
@@ -111,7 +111,7 @@ impl Code {
         }
     }
 
-    /// Where the target can be reached by the next conditional jump: itself, or a stepping stone written now.
+    /// An instruction in reach of the next conditional jump: the target, or an unconditional jump to it that is written now.
     fn in_reach(&mut self, to: Label) -> usize {
         let here = self.backwards.len();
         match to {

@@ -1,16 +1,15 @@
-//! The rules of one architecture: what each of its numbers gets, then the same as ranges. Depends on the names and the
-//! conditions.
+//! The rules of one architecture: the verdict for each number, and the same as ranges. Depends on the names and the conditions.
 
 use super::arch::Arch;
 use super::condition::{self, ArgChain, ArgCmp};
 use super::row::Row;
 
-/// What a system call gets.
+/// The verdict on a system call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// One verdict (`SECCOMP_RET_*` with its data).
+    /// Always the same (`SECCOMP_RET_*` with its data).
     Always(u32),
-    /// What the arguments decide: an index among the profile's [`Conditions`].
+    /// It depends on the arguments: an index into the profile's [`Conditions`].
     Arguments(u32),
 }
 
@@ -19,20 +18,20 @@ pub(super) enum Verdict {
 pub(super) struct Conditions {
     /// Whether arguments have 64 bits.
     pub(super) wide: bool,
-    /// The alternatives.
+    /// The conditions.
     pub(super) chain: ArgChain,
 }
 
-/// A verdict from a number up to the next range.
+/// A range of numbers with one verdict, up to the start of the next range.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Range {
     /// The first number.
     pub(super) start: u32,
-    /// What it gets.
+    /// The verdict.
     pub(super) verdict: Verdict,
 }
 
-/// What a rule does to the calls that it names.
+/// The effect of a rule on the calls that it names.
 #[derive(Debug)]
 pub(super) struct Rule<'a> {
     /// The verdict.
@@ -48,9 +47,9 @@ pub(super) struct Rule<'a> {
 pub(super) struct Sorted {
     /// The rules of each architecture, the native one first.
     pub(super) rules: Vec<Rules>,
-    /// The conditions of the calls whose arguments decide.
+    /// The conditions of all calls whose verdict depends on arguments.
     pub(super) conditions: Vec<Conditions>,
-    /// Whether a rule notifies.
+    /// Whether a rule has `SCMP_ACT_NOTIFY`.
     pub(super) notifies: bool,
 }
 
@@ -61,7 +60,7 @@ impl Sorted {
         Self { rules, conditions: Vec::new(), notifies: false }
     }
 
-    /// Remembers that the profile knows a call, whatever it says about it.
+    /// Notes that the profile names a call.
     pub(super) fn know(&mut self, row: &Row) {
         for rules in &mut self.rules {
             rules.know(row);
@@ -81,11 +80,11 @@ impl Sorted {
 /// The rules of one architecture.
 #[derive(Debug)]
 pub(super) struct Rules {
-    /// Whose they are.
+    /// The architecture.
     pub(super) arch: Arch,
-    /// By slot; nothing where the default applies.
+    /// By slot; `None` where the default applies.
     slots: Vec<Option<Verdict>>,
-    /// The highest number that a rule names, as the rule for newer calls sees it.
+    /// The highest number that a rule names: calls above are newer than the profile.
     newest: u32,
 }
 
@@ -95,8 +94,7 @@ impl Rules {
         Self { arch, slots: vec![None; arch.slots()], newest: 0 }
     }
 
-    /// Remembers the highest number. Calls that x86 multiplexes do not count, as their numbers in libseccomp are not the
-    /// kernel's.
+    /// Notes the highest number. Calls that x86 multiplexes do not count, because libseccomp has pseudo numbers for them.
     fn know(&mut self, row: &Row) {
         if self.arch == Arch::X86 && row.multiplexed().is_some() {
             return;
@@ -110,7 +108,7 @@ impl Rules {
         if self.arch == Arch::X86
             && let Some(multiplexed) = row.multiplexed()
         {
-            // the carrier's arguments are not the call's, but libseccomp keeps all but the first
+            // libseccomp compares the arguments of socketcall and ipc, all but the first, although they are not the call's
             let first = ArgCmp::equals(0, u64::from(multiplexed.call));
             let rest = rule.tests.iter().filter(|test| test.argument != 0).copied();
             let tests: Vec<ArgCmp> = std::iter::once(first).chain(rest).collect();
@@ -122,7 +120,7 @@ impl Rules {
         }
     }
 
-    /// A rule without conditions rules alone: over earlier ones that have some, and over all later ones.
+    /// A rule without conditions overrides earlier ones with conditions, and all later ones.
     fn put(&mut self, slot: usize, rule: &Rule<'_>, conditions: &mut Vec<Conditions>) -> Result<(), u32> {
         let known = match self.slots[slot] {
             Some(Verdict::Always(_)) => return Ok(()),
@@ -143,15 +141,15 @@ impl Rules {
         }
         let index = known.unwrap_or_else(|| {
             conditions.push(Conditions { wide, chain: ArgChain::default() });
-            // as many at most as there are slots
+            // there are at most as many as slots
             u32::try_from(conditions.len() - 1).unwrap_or(u32::MAX)
         });
         self.slots[slot] = Some(Verdict::Arguments(index));
         condition::insert(&mut conditions[index as usize].chain, tests, rule.verdict, rule.index)
     }
 
-    /// Writes the ranges of the architecture's numbers, from the lowest that it has. Numbers beyond the newest call that
-    /// the profile knows get `newer` where there is one.
+    /// Adds the ranges of the architecture's numbers. Numbers above the highest one that the profile names get `newer`, if there
+    /// is one.
     pub(super) fn ranges(&self, default: u32, newer: Option<u32>, ranges: &mut Vec<Range>) {
         let from = ranges.len();
         let default = Verdict::Always(default);
@@ -171,7 +169,7 @@ impl Rules {
         }
     }
 
-    /// What calls newer than the profile get. A profile that names none, or only number 0, is of no age.
+    /// The verdict on calls newer than the profile. `None` also if the profile names no call above number 0.
     pub(super) fn newer(&self, newer: Option<u32>) -> Option<u32> {
         newer.filter(|_| self.newest > 0)
     }
@@ -182,7 +180,7 @@ impl Rules {
     }
 }
 
-/// Adds a range, unless it goes on like the one before it.
+/// Adds a range, unless the range before it has the same verdict.
 pub(super) fn push(ranges: &mut Vec<Range>, start: u32, verdict: Verdict) {
     match ranges.last() {
         Some(last) if last.verdict == verdict => {}

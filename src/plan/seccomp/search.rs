@@ -1,5 +1,5 @@
-//! The search for a number's range: a tree of comparisons in which hot calls are near the root. Depends on the assembler
-//! and the ranges.
+//! Searches the range of a number: a tree of comparisons with frequent calls near the root. Depends on the assembler and the
+//! ranges.
 
 use super::arch::Arch;
 use super::condition;
@@ -7,8 +7,7 @@ use super::names;
 use super::program::{Code, JEQ, JGE, Label};
 use super::rules::{Conditions, Range, Verdict};
 
-/// The calls that programs make most, by what system-wide traces of servers, builds and shells show. The order does
-/// not matter.
+/// The most frequent calls, from system-wide traces of servers, builds and shells. The order does not matter.
 #[rustfmt::skip]
 const HOT: [&str; 24] = [
     "read", "write", "futex", "openat", "close", "newfstatat", "fstat", "mmap", "munmap", "mprotect", "brk", "lseek",
@@ -23,11 +22,11 @@ static HOT_NUMBERS: [[u16; HOT.len()]; 5] = [
     names::numbers(&HOT, Arch::Aarch64),
     names::numbers(&HOT, Arch::Arm),
 ];
-/// How much a hot call weighs, where another weighs 1. The kernel asks the program about each of its calls when it is
-/// installed (and never again about those that are allowed whatever their arguments), so all of them count.
+/// The weight of a frequent call; others weigh 1. They count too, because the kernel runs the program for every number when it is
+/// installed, to learn which calls are always allowed.
 const HEAT: u32 = 16;
 
-/// Ranges over all numbers, with the weight of all before each.
+/// The ranges of all numbers, each with the weight of all ranges before it.
 #[derive(Debug)]
 pub(super) struct Search<'a> {
     ranges: &'a [Range],
@@ -37,8 +36,8 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// Weighs the ranges, which ascend from 0, by an architecture's calls. `default` is for calls whose arguments meet no
-    /// condition.
+    /// Weighs the ranges, which ascend from 0, by an architecture's calls. `default` is the verdict on a call whose arguments meet
+    /// no condition.
     pub(super) fn new(ranges: &'a [Range], arch: Arch, conditions: &'a [Conditions], default: u32) -> Self {
         let mut weights = Vec::with_capacity(ranges.len() + 1);
         let mut hot = HOT_NUMBERS[arch.column()].iter().map(|number| u32::from(*number)).peekable();
@@ -72,7 +71,7 @@ impl<'a> Search<'a> {
         code.branch(JGE, self.ranges[middle].start, upper, lower)
     }
 
-    /// Whether the ranges are one verdict with up to two single numbers in it, which need no bounds.
+    /// Whether the ranges are one verdict with at most two single numbers as exceptions: these are tested for equality.
     fn is_simple(&self, from: usize, to: usize) -> bool {
         let ranges = &self.ranges[from..to];
         let lonely = |pair: &[Range]| pair[0].start + 1 == pair[1].start;
@@ -81,7 +80,7 @@ impl<'a> Search<'a> {
             && ranges[1..].chunks_exact(2).all(lonely)
     }
 
-    /// Writes a test for each number that is an exception, then what all others get.
+    /// Writes a test for each exception, then the verdict for all others.
     fn exceptions(&self, code: &mut Code, from: usize, to: usize) -> Label {
         let ranges = &self.ranges[from..to];
         let rule = self.leaf(code, ranges[0].verdict);
@@ -91,7 +90,7 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// Where to split, so that both sides weigh as much as can be.
+    /// Where to split, so that both sides have about the same weight.
     fn middle(&self, from: usize, to: usize) -> usize {
         let half = self.weights[from].midpoint(self.weights[to]);
         let middle = from + self.weights[from..to].partition_point(|weight| *weight <= half);

@@ -160,7 +160,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// What `fsmount(2)` does beside `mount(2)`.
+/// What is done to a new file system besides mounting it.
 struct Beside<'a>(Option<&'a Detached>);
 
 impl fmt::Display for Beside<'_> {

@@ -1,4 +1,4 @@
-//! The program against the rules' meaning spelled out, and the v1 exceptions by table.
+//! Compares the program with a simple interpretation of the rules; tests the v1 exceptions.
 
 #![allow(clippy::cast_possible_truncation, reason = "small random numbers")]
 
@@ -18,7 +18,7 @@ fn v2_facts() -> CgroupFacts {
     CgroupFacts::Unified(Tree::default())
 }
 
-/// What the rules mean, the slow way: every access by itself, the last rule that fits decides.
+/// A simple interpretation of the rules: for each access the last matching rule decides.
 fn meaning(rules: &[Rule], node: Type, major: u32, minor: u32, access: u8) -> bool {
     [MKNOD, READ, WRITE].iter().filter(|bit| access & **bit != 0).all(|bit| {
         let fits = |rule: &&Rule| {
@@ -61,7 +61,7 @@ fn run(code: &[u64], node: Type, major: u32, minor: u32, access: u8) -> bool {
 
 #[test]
 fn the_program_means_what_the_rules_say() {
-    // a small world makes random rules meet; the generator is Numerical Recipes' and needs no crate
+    // few values, so that random rules overlap; the generator is Numerical Recipes' and needs no crate
     let mut state = 1_u64;
     let mut below = |n: u64| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -95,7 +95,7 @@ fn the_program_means_what_the_rules_say() {
 
 #[test]
 fn rules_that_are_there_twice_cost_nothing() {
-    // as engines send them: the defaults once more
+    // as engines send them: the defaults again
     let once = r#"{"allow":true,"type":"c","major":1,"minor":3,"access":"rwm"}"#;
     let of = |list: String| plan(&rules(&list), &v2_facts()).unwrap();
     assert_eq!(of(format!("[{once},{once}]")), of("[]".to_owned()));
@@ -108,7 +108,7 @@ fn everything_allowed_needs_no_program() {
     let none = rules(r#"[{"allow":false,"access":"rwm"}]"#);
     let Devices::Bpf(code) = plan(&none, &v2_facts()).unwrap() else { panic!() };
     assert_eq!(plan(&[], &v2_facts()).unwrap(), Devices::Bpf(code.clone()));
-    // null and any mknod are always there, the memory of the machine never
+    // null and any mknod are always allowed, the machine's memory never
     assert!(run(&code, Type::Char, 1, 3, READ | WRITE));
     assert!(run(&code, Type::Block, 8, 0, MKNOD));
     assert!(run(&code, Type::Char, 136, 5, READ | WRITE));
@@ -139,7 +139,7 @@ fn v1_exceptions() {
             format!("deny a, {}", defaults.replace("allow c 1:3", "allow c 0:0 w, allow c 0:1 w, allow c 1:3")),
         ),
     ];
-    // a letter that runc passes over
+    // a letter that runc ignores
     let odd = r#"[{"allow":true,"type":"c","major":1,"minor":11,"access":"rwa"}]"#;
     assert_eq!(plan(&rules(odd), &v1_facts()).unwrap(), plan(&rules(&odd.replace("rwa", "rw")), &v1_facts()).unwrap());
     for (json, want) in table {

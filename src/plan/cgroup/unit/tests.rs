@@ -1,4 +1,4 @@
-//! Paths, properties and their order, by table.
+//! Paths, properties and their order.
 
 use super::super::devices::for_systemd;
 use super::super::{Driver, Tree};
@@ -115,7 +115,7 @@ fn what_systemd_is_told_of_devices() {
     let Allowed::These(list) = of(r#"[{"allow":true,"type":"b","major":8,"access":"r"}]"#) else { panic!() };
     assert!(list.contains(&("block-8".to_owned(), "r".to_owned())), "{list:?}");
     for json in [
-        // everything but something
+        // everything except one device
         r#"[{"allow":true,"access":"rwm"},{"allow":false,"type":"b","major":8,"minor":0,"access":"w"}]"#,
         // one minor number of every major
         r#"[{"allow":true,"type":"b","minor":8,"access":"r"}]"#,
