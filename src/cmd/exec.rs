@@ -23,9 +23,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 /// The container has no process, is paused, or does not exist; see `launch::exec::launch`.
 pub(super) fn run(global: &Global, exec: &cli::Exec, log: &Log) -> Result<u8> {
     let mut options = exec.start.clone();
-    // before anything of ours takes one of these numbers
+    // before we open anything that could get one of these numbers
     options.preserve_fds = launch::preserve(options.preserve_fds, 0)?;
-    // before the process document is read: the fallback starts us anew, and a pipe can be read only once
+    // before the process document is read: the fallback executes us again, and a pipe can be read only once
     let protection = protect(log)?;
     let container = super::open(global, &exec.id)?;
     let init = running(&container, exec.ignore_paused)?;
@@ -93,7 +93,7 @@ fn process(exec: &cli::Exec, own: Option<&Process>, log: &Log) -> Result<Process
     Ok(process)
 }
 
-/// Fills in what confines the container where a `--process` document does not mention it, as runc does.
+/// Takes the container's own restrictions where a `--process` document has none, as in runc.
 fn inherit(mut process: Process, own: Option<&Process>) -> Process {
     let Some(own) = own else { return process };
     let silent = |text: &Option<String>| text.as_deref().is_none_or(str::is_empty);
@@ -128,7 +128,7 @@ fn inherit(mut process: Process, own: Option<&Process>) -> Process {
 /// The container's process as changed by the flags, and the names of unknown capabilities.
 fn change(mut process: Process, exec: &cli::Exec) -> (Process, Vec<String>) {
     process.set_args(Some(exec.args.clone()));
-    // only with --tty, whatever the container has
+    // only `--tty` counts, not the container's own setting
     process.set_terminal(Some(exec.tty));
     if let Some(cwd) = exec.cwd.as_ref().filter(|cwd| !cwd.as_os_str().is_empty()) {
         process.set_cwd(cwd.clone());

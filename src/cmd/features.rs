@@ -14,7 +14,7 @@ use std::str::FromStr;
 
 /// Prints it with an indent of four, as runc does.
 pub(super) fn run() -> Result<u8> {
-    // through a Value, which sorts its keys; the type's maps have no order
+    // through a Value, which sorts its keys: the type has hash maps
     let document = serde_json::to_value(features()).map_err(|error| Error::msg(error.to_string()))?;
     let mut text = Vec::new();
     let pretty = serde_json::ser::PrettyFormatter::with_indent(b"    ");
@@ -41,7 +41,7 @@ fn features() -> Features {
         .set_mount_options(Some(mount_options()))
         .set_linux(Some(linux()))
         .set_annotations(Some(annotations()))
-        // settings of a bundle that reach beyond the container: engines keep them from users
+        // annotations by which a bundle can affect the host: engines should not accept them from users
         .set_potentially_unsafe_config_annotations(Some(names(&[
             "bundle",
             "org.systemd.property.",
@@ -54,7 +54,7 @@ fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// Every option that a mount may have, but for those of mapped ids: these are an extension, which is named as one.
+/// Every mount option, except those of id mappings, which are listed as an extension.
 fn mount_options() -> Vec<String> {
     let known = OPTIONS.iter().filter(|(_, meaning)| !matches!(meaning, Meaning::IdMap(_)));
     known.map(|(name, _)| (*name).to_owned()).collect()
@@ -158,7 +158,7 @@ fn seccomp() -> Seccomp {
     })
 }
 
-/// The architectures whose system calls the compiler knows.
+/// The architectures that the seccomp compiler supports.
 const ARCHS: &[Arch] =
     &[Arch::ScmpArchAarch64, Arch::ScmpArchArm, Arch::ScmpArchX32, Arch::ScmpArchX86, Arch::ScmpArchX86_64];
 

@@ -1,4 +1,4 @@
-//! `kill ID [SIGNAL]`: a signal to the first process, through a descriptor that means this process and no other.
+//! `kill ID [SIGNAL]`: sends a signal to the first process, through a pidfd.
 
 use super::Container;
 use crate::cli::Global;
@@ -8,7 +8,7 @@ use crate::sys::Errno;
 use nix::sys::signal::Signal;
 use std::str::FromStr;
 
-/// Sends it. `--all` is of old and means only that a container without a process is no failure.
+/// Sends it. `--all` is obsolete: it only makes a container without a process no failure.
 pub(super) fn run(global: &Global, id: &str, signal: Option<&str>, all: bool, log: &Log) -> Result<u8> {
     let container = super::open(global, id)?;
     let name = signal.unwrap_or("SIGTERM");
@@ -19,15 +19,15 @@ pub(super) fn run(global: &Global, id: &str, signal: Option<&str>, all: bool, lo
     }
 }
 
-/// Signals the container. SIGKILL takes everything in it: with a pid namespace of its own the kernel sees to that when
-/// the first process dies; without one the whole cgroup is killed, even when the first process is gone.
+/// Signals the container. SIGKILL kills all its processes: in a pid namespace of its own the kernel does that when the first process
+/// dies; without one the whole cgroup is killed, even if the first process has ended already.
 pub(super) fn send(container: &Container, signal: i32, log: &Log) -> Result<()> {
     let cgroup = &container.record.cgroup;
     if signal == libc::SIGKILL && !container.record.private_pid {
         match cgroup.kill_all() {
             Ok(()) if cgroup.cgroup_paths.is_empty() => {}
             Ok(()) => return Ok(()),
-            // without rights on the cgroup the first process can still be met
+            // without permission for the cgroup the first process can still be killed
             Err(error) if container.record.rootless => log.warn(&format!("kill all processes: {error}")),
             Err(error) => return Err(error),
         }
@@ -35,7 +35,7 @@ pub(super) fn send(container: &Container, signal: i32, log: &Log) -> Result<()> 
     let init = container.hold()?.ok_or_else(super::not_running)?;
     match init.signal(signal) {
         Ok(()) => {}
-        // it has ended meanwhile
+        // it has ended since
         Err(Errno::ESRCH) => return Err(super::not_running()),
         Err(errno) => return Err(Error::from(errno).context("unable to signal init")),
     }
@@ -47,7 +47,7 @@ pub(super) fn send(container: &Container, signal: i32, log: &Log) -> Result<()> 
     Ok(())
 }
 
-/// A signal by name, with or without `SIG`, in any case, or by number. Numbers are not checked: the kernel knows best.
+/// A signal by name (with or without `SIG`, in any case) or number. Numbers are checked by the kernel only.
 fn parse(name: &str) -> Option<i32> {
     if let Ok(number) = name.parse() {
         return Some(number);
@@ -62,8 +62,8 @@ fn parse(name: &str) -> Option<i32> {
     }
 }
 
-/// `RTMIN+3`, `RTMAX-2`: as container images name what stops systemd. The numbers are glibc's, which keeps the first two
-/// for itself: payloads and runc count from there, whichever C library we are built with.
+/// `RTMIN+3`, `RTMAX-2`, as in the stop signals of images with systemd. Numbers are glibc's (`RTMIN` is 34), as in payloads and
+/// runc, whatever C library we are built with.
 fn realtime(name: &str) -> Option<i32> {
     const MIN: i32 = 34;
     const MAX: i32 = 64;

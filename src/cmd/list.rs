@@ -7,8 +7,7 @@ use crate::log::Log;
 use crate::state::{Document, Grip, Root, Status};
 use std::fmt::Write;
 
-/// Shows them. A container that is gone by the time it is looked at is none; one whose record cannot be read gets a
-/// warning, so that one broken record does not hide the others.
+/// Prints them. Skips a container that is deleted meanwhile, and warns about a record that cannot be read.
 pub(super) fn run(global: &Global, format: std::result::Result<Format, String>, quiet: bool, log: &Log) -> Result<u8> {
     let root = Root::find(global.root.as_deref())?;
     let mut containers: Vec<(Container, Status)> = Vec::new();
@@ -19,7 +18,7 @@ pub(super) fn run(global: &Global, format: std::result::Result<Format, String>, 
             Err(error) => log.warn(&format!("load container {id}: {error}")),
         }
     }
-    // once, for all of them
+    // read once for all containers
     let users = std::fs::read("/etc/passwd").unwrap_or_default();
     let documents: Vec<Document<'_>> = containers
         .iter()
@@ -31,7 +30,7 @@ pub(super) fn run(global: &Global, format: std::result::Result<Format, String>, 
     }
     let text = match format {
         Ok(Format::Table) => table(&documents),
-        // what Go makes of an empty list
+        // as Go prints an empty list
         Ok(Format::Json) if documents.is_empty() => "null\n".to_owned(),
         Ok(Format::Json) => super::json(&documents)? + "\n",
         Err(_) => return Err(Error::msg("invalid format option")),
@@ -39,7 +38,7 @@ pub(super) fn run(global: &Global, format: std::result::Result<Format, String>, 
     super::print(&text).map(|()| 0)
 }
 
-/// A container and what it is doing.
+/// A container and its status.
 fn look(root: &Root, id: &str) -> Result<(Container, Status)> {
     let (container, grip): (Container, Grip) = root.look(id)?;
     let status = container.status_of(|| grip.claimed(), || container.record.cgroup.frozen())?;

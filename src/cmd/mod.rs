@@ -69,9 +69,8 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
     }
 }
 
-/// A limit on the size of files, and a fifo that nobody reads any more, are errors that are told and leave nothing, not the
-/// end of a call that is half done. In the foreground all signals are blocked anyway, and verbs that only show something end
-/// with their reader.
+/// Blocks SIGXFSZ in verbs with effects, so that a limit on file sizes is an error, after which nothing is left, and does not kill
+/// us half way; in `start` also SIGPIPE, for the exec fifo. `run` in the foreground blocks all signals anyway.
 fn undisturbed(command: &Command) -> Result<()> {
     let block = |number| signal::block(number).context(|| "block a signal");
     match command {
@@ -95,7 +94,7 @@ fn undisturbed(command: &Command) -> Result<()> {
     }
 }
 
-/// Adds which verb of which runtime failed, as runc does. Status 255 is for callers who wait for the payload's own status.
+/// Adds the verb and the runtime's name to the error, as runc does. In the foreground the exit status is 255.
 fn failed(verb: &str, name: &str, foreground: bool, error: Error) -> Error {
     let error = if foreground { error } else { not_launched(error) };
     error.context(format!("{} {verb} failed", tell::shown_name(name)))
@@ -106,7 +105,7 @@ fn not_launched(error: Error) -> Error {
     if error.kind() == Kind::Launch { error.with_kind(Kind::Other) } else { error }
 }
 
-/// The container of that id.
+/// Opens the container of an id.
 fn open(global: &Global, id: &str) -> Result<Container> {
     Root::find(global.root.as_deref())?.open(id)
 }
@@ -116,7 +115,7 @@ fn configuration(container: &Container) -> Result<Loaded<Spec>> {
     crate::spec::config(container.config.clone(), &container.dir.record())
 }
 
-/// What the container is doing now.
+/// The container's current status.
 pub(crate) fn status(container: &Container) -> Result<Status> {
     container.status(|| container.record.cgroup.frozen())
 }

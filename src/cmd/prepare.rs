@@ -18,11 +18,11 @@ use std::path::{Path, PathBuf};
 /// What a bundle is read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// To plan, or to restore: nothing is begun for it.
+    /// For `plan` or `restore`: no network namespace is started in advance.
     Look,
-    /// A container, which may be one without a process.
+    /// For a container, possibly without a process.
     Create,
-    /// A container with a process.
+    /// For a container with a process.
     Run,
 }
 
@@ -37,37 +37,37 @@ pub(super) struct Bundle {
 /// A bundle that was found and read.
 #[derive(Debug)]
 pub(super) struct Found {
-    path: PathBuf,
+    directory: PathBuf,
     config: PathBuf,
     bytes: Vec<u8>,
 }
 
 /// Finds and reads the bundle. Its directory becomes the current one: relative paths in it start there, and hooks expect it.
-pub(super) fn find(directory: Option<&Path>, config: Option<&Path>, log: &Log) -> Result<Found> {
+pub(super) fn find(bundle: Option<&Path>, config: Option<&Path>, log: &Log) -> Result<Found> {
     let _span = log.span("read config.json");
     // --config is relative to the caller's directory
     let config = config.map(std::path::absolute).transpose()?;
-    if let Some(directory) = directory {
-        std::env::set_current_dir(directory).context(|| format!("chdir to bundle {}", directory.display()))?;
+    if let Some(bundle) = bundle {
+        std::env::set_current_dir(bundle).context(|| format!("chdir to bundle {}", bundle.display()))?;
     }
-    let path = std::env::current_dir().context(|| "find the current directory")?;
+    let directory = std::env::current_dir().context(|| "find the current directory")?;
     let config = config.unwrap_or_else(|| PathBuf::from("config.json"));
     let bytes = spec::read(&config)?;
-    Ok(Found { path, config, bytes })
+    Ok(Found { directory, config, bytes })
 }
 
 impl Found {
-    /// Parses and validates it. The network namespace takes longest, so a thread begins it first; a wrong guess costs no
-    /// more than its time. The thread inherits the signal mask that is set now.
+    /// Parses and validates it. Creating a network namespace takes longest, so a thread starts with it first, if the text seems to
+    /// ask for one; a wrong guess only costs time. The thread inherits the current signal mask.
     pub(super) fn validate(self, purpose: Purpose, log: &Log) -> Result<Bundle> {
         let _span = log.span("parse config.json");
-        let Self { path, config, bytes } = self;
+        let Self { directory, config, bytes } = self;
         let netns_thread = (purpose != Purpose::Look && spec::looks_for_network(&bytes))
             .then(|| launch::start_netns_thread(log.trace().is_some()))
             .transpose()?;
         let loaded = spec::config(bytes, &config)?;
         loaded.notes.iter().for_each(|note| log.warn(note));
-        let config = spec::check(loaded, &path, purpose == Purpose::Run)?;
+        let config = spec::check(loaded, &directory, purpose == Purpose::Run)?;
         Ok(Bundle { config, netns_thread })
     }
 }
@@ -101,7 +101,7 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Removes the pid file: callers take it for success.
+    /// Removes the pid file, which callers take as a sign of success.
     pub(super) fn remove_pid_file(&self) {
         if let Some(path) = &self.options.pid_file {
             let _may_be_gone = std::fs::remove_file(path);
@@ -115,8 +115,8 @@ impl Prepared {
     }
 }
 
-/// Prepares `create` or `run`. The order counts: descriptors are checked before anything of ours takes one of their
-/// numbers, and the protection of our executable comes before the bundle (see [`protect`]).
+/// Prepares `create` or `run`. The order matters: the caller's descriptors are checked before we open anything that could get one of
+/// their numbers, and the protection of our executable comes before the bundle (see [`protect`]).
 pub(super) fn container(
     global: &Global,
     create: &cli::Create,
@@ -163,7 +163,7 @@ pub(super) fn bundle(
     Ok(Prepared { root: Root::find(global.root.as_deref())?, bundle, options })
 }
 
-/// A terminal and a console socket must fit each other. The words are runc's, with our name.
+/// Checks that terminal and console socket fit each other. The messages are runc's, with our name.
 pub(super) fn check_terminal(process: Option<&Process>, options: &StartOptions) -> Result<()> {
     let terminal = process.and_then(Process::terminal).unwrap_or_default();
     let (detached, socket) = (!options.foreground(), options.console_socket.is_some());

@@ -26,7 +26,7 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
         Some(_) | None => Ok(()),
     });
     if let Err(error) = ready {
-        // a caller takes a pid file for success
+        // callers take the pid file as a sign of success
         prepared.remove_pid_file();
         end(&launched, log);
         return Err(error);

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 pub(super) fn run(global: &Global, id: &str) -> Result<u8> {
     let container = super::open(global, id)?;
     let status = super::status(&container)?;
-    // only lists say who the owner is
+    // only `list` prints the owner
     let document = container.record.document(status, String::new());
     let text = serde_json::to_string_pretty(&document).map_err(|error| Error::msg(error.to_string()))?;
     super::print(&text)?;

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::spec;
 use std::path::Path;
 
-/// Shows help about a verb, or about the whole.
+/// Prints the help of a verb, or the general one.
 pub(super) fn help(name: &str, topic: Option<&'static Verb>) -> Result<u8> {
     super::print(&help_text(name, topic))?;
     Ok(0)

@@ -1,4 +1,4 @@
-//! `update ID`: changes the limits of a container. What is not named stays as it is; device rules never change.
+//! `update ID`: changes the given limits of a container. Device rules never change.
 
 use super::Container;
 use crate::cgroup;

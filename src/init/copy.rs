@@ -1,4 +1,4 @@
-//! `tmpcopyup`: a tmpfs that starts with what lies below it.
+//! `tmpcopyup`: copies the directory that a tmpfs will cover into it.
 
 use super::StepResult;
 use crate::sys::file::{self, entries, readlink};
@@ -11,7 +11,7 @@ pub(super) fn tree(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> StepResult {
     Ok(directory(from, to, 0)?)
 }
 
-/// Deep enough for any image, shallow enough for the stack.
+/// The deepest directory that is copied: deep enough for images, and the stack suffices.
 const DEEPEST: usize = 128;
 
 fn directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: usize) -> Answer<()> {
@@ -60,7 +60,7 @@ fn entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, depth: usize) ->
         _ => file::mknod(to, name, found.st_mode, found.st_rdev)?,
     }
     file::chown(to, name, Some(found.st_uid), Some(found.st_gid), nofollow)?;
-    // behind chown, which takes set-id bits away; a link has no permissions of its own
+    // after chown, which clears set-id bits; a symbolic link has no permissions of its own
     if found.st_mode & libc::S_IFMT == libc::S_IFLNK { Ok(()) } else { file::chmod(to, name, permissions) }
 }
 

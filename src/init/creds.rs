@@ -1,4 +1,4 @@
-//! Becoming the user: keyring, ids, capabilities, seccomp, home and working directory.
+//! Credentials of the payload: keyring, ids, capabilities, seccomp, home and working directory.
 
 use super::{State, StepResult, path};
 use crate::abi::ns::{Namespace, Namespaces};
@@ -11,7 +11,7 @@ use crate::sys::{Answer, Errno, cred, ns, task};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Joins namespaces of a process. `EINVAL` with a user namespace among them means that it is our own.
+/// Joins namespaces of a process. With a user namespace among them, `EINVAL` means that we are in it already.
 pub(super) fn join(process: BorrowedFd<'_>, kinds: Namespaces) -> StepResult {
     match ns::join(process, kinds) {
         Err(Errno::EINVAL) if kinds.has(Namespace::User) => {
@@ -23,8 +23,8 @@ pub(super) fn join(process: BorrowedFd<'_>, kinds: Namespaces) -> StepResult {
     }
 }
 
-/// Groups of the host mean nothing in the namespace; where `setgroups` is denied they can't be dropped and stay, as do
-/// those of a caller who is not root, for they are what lets him reach his files.
+/// Becomes id 0 of the new user namespace. With `alone` also drops the groups of the host, unless `setgroups` is denied. A caller
+/// who is not root keeps them, because they give it access to its files.
 pub(super) fn become_root(alone: bool) -> StepResult {
     if alone {
         match cred::set_groups(&[]) {
@@ -36,8 +36,8 @@ pub(super) fn become_root(alone: bool) -> StepResult {
     Ok(cred::set_uid(0)?)
 }
 
-/// Sets groups. In a user namespace whose maker may not drop any (`setgroups` says `deny`) nobody can, and those of the
-/// caller stay: an image's groups are not worth a failure.
+/// Sets groups. In a user namespace in which `/proc/PID/setgroups` says `deny` nobody can, and the caller's groups stay; that is
+/// not an error.
 pub(super) fn set_groups(groups: &[u32]) -> StepResult {
     match cred::set_groups(groups) {
         Err(Errno::EPERM) if setgroups_denied() => Ok(()),
@@ -55,8 +55,8 @@ fn setgroups_denied() -> bool {
     read().is_some() && word == *b"deny"
 }
 
-/// A kernel without keyrings has none to hide. Whatever else keeps us from joining the container's is an error: the payload
-/// would have the keys of our caller's session.
+/// Joins a session keyring. A kernel without keyrings is not an error. Anything else is, because the payload would have the keys
+/// of our caller's session.
 pub(super) fn keyring(name: &CStr) -> StepResult {
     match task::join_keyring(name) {
         Ok(()) | Err(Errno::ENOSYS) => Ok(()),
@@ -64,7 +64,7 @@ pub(super) fn keyring(name: &CStr) -> StepResult {
     }
 }
 
-/// Capabilities that we do not have ourselves can't be given: they are left out, as runc does.
+/// Sets capabilities. Those that we do not have ourselves are left out, as in runc.
 pub(super) fn set_caps(sets: &CapSets) -> StepResult {
     match cred::set_caps(sets) {
         Err(Errno::EPERM) => {}
@@ -76,7 +76,7 @@ pub(super) fn set_caps(sets: &CapSets) -> StepResult {
     Ok(cred::set_caps(&CapSets { permitted, effective: sets.effective & permitted, inheritable })?)
 }
 
-/// Installs the filter; a listener goes to the host half before the filter can stop anything else.
+/// Installs the filter, and sends a listener to the host half at once: the next system call may wait for the agent.
 pub(super) fn seccomp(program: &[seccompiler::sock_filter], flags: u32, state: &mut State<'_>) -> StepResult {
     match task::install_filter(program, flags)? {
         Some(listener) => Ok(sync_socket::send_fd(state.socket, Slot::LISTENER, listener.as_fd())?),
@@ -84,7 +84,7 @@ pub(super) fn seccomp(program: &[seccompiler::sock_filter], flags: u32, state: &
     }
 }
 
-/// Makes the working directory (0755) with its parents, each in the one that was opened before.
+/// Creates the working directory (0755) and its parents, each relative to the one that was opened before.
 #[cold]
 #[inline(never)]
 fn make_cwd(path: &CStr) -> Answer<()> {
@@ -92,13 +92,13 @@ fn make_cwd(path: &CStr) -> Answer<()> {
     file::fchdir(path::directory(root.as_fd(), path)?.as_fd())
 }
 
-/// Changes directory; no link of `/proc` is followed on the way, so that no descriptor that we or our caller have open
-/// leads out of the root (CVE-2024-21626).
+/// Changes directory without following magic links of procfs, so that an open descriptor can't lead out of the root
+/// (CVE-2024-21626).
 pub(super) fn chdir(path: &CStr, attempt: Attempt, make: bool, state: &mut State<'_>) -> StepResult {
     if attempt == Attempt::Second && !state.cwd_refused {
         return Ok(());
     }
-    let entered = match enter(path) {
+    let entered = match chdir_in_root(path) {
         Err(Errno::ENOENT) if make => make_cwd(path),
         answer => answer,
     };
@@ -113,8 +113,8 @@ pub(super) fn chdir(path: &CStr, attempt: Attempt, make: bool, state: &mut State
     }
 }
 
-/// A seccomp profile that is older than `openat2` denies it: then the place is judged when we are there.
-fn enter(path: &CStr) -> Answer<()> {
+/// chdir without magic links. Where a seccomp profile denies `openat2`, checks afterwards that the directory is below the root.
+fn chdir_in_root(path: &CStr) -> Answer<()> {
     if path == c"/" {
         return file::chdir(path);
     }
@@ -128,8 +128,8 @@ fn enter(path: &CStr) -> Answer<()> {
     }
 }
 
-/// Adds `HOME` from the container's own `/etc/passwd`, or `/`. What is no regular file is as good as none: an image may have a
-/// device in its place, a FIFO, or an entry of a procfs.
+/// Adds `HOME` from the container's `/etc/passwd`, or `/`. Anything but a regular file counts as missing: an image may have a
+/// device there, a FIFO, or a link into procfs.
 pub(super) fn home(uid: u32, image: &mut Image) {
     match regular(c"/etc/passwd") {
         Ok(passwd) => home_in(passwd.as_fd(), uid, image),
@@ -137,12 +137,12 @@ pub(super) fn home(uid: u32, image: &mut Image) {
     }
 }
 
-/// Opens a regular file of the container's without waiting for anybody (a FIFO's writer, the holder of a lease). It is looked at
-/// first: opening a device does something.
+/// Opens a regular file of the container without blocking (on a FIFO's writer, or the holder of a lease). Its type is checked
+/// first, because opening a device has effects.
 fn regular(path: &CStr) -> Answer<OwnedFd> {
     let is_regular = |fd: BorrowedFd<'_>| Ok(file::stat(fd)?.st_mode & libc::S_IFMT == libc::S_IFREG);
     let open = |flags| match file::openat2(cwd(), path, flags, 0, file::RESOLVE_NO_MAGICLINKS) {
-        // a seccomp profile older than the call; nothing is open that a link of /proc could lead out by
+        // a seccomp profile older than openat2; no descriptor is open by which a magic link could lead out
         Err(Errno::EPERM | Errno::ENOSYS) => file::open(cwd(), path, flags, 0),
         answer => answer,
     };
@@ -158,7 +158,7 @@ fn regular(path: &CStr) -> Answer<OwnedFd> {
     }
 }
 
-/// Apart: its buffers are three pages of stack.
+/// A function of its own, because its buffers need three pages of stack.
 #[inline(never)]
 fn home_in(passwd: BorrowedFd<'_>, uid: u32, image: &mut Image) {
     let mut buffer = [0; 8192];
@@ -168,8 +168,7 @@ fn home_in(passwd: BorrowedFd<'_>, uid: u32, image: &mut Image) {
     image.envp.append(&[b"HOME=", home]);
 }
 
-/// Reads `/etc/passwd` line by line through a buffer, up to 1 MiB, whatever its size says; lines longer than the buffer are
-/// not looked at.
+/// Reads `/etc/passwd` line by line through a buffer, up to 1 MiB; skips lines that are longer than the buffer.
 fn search(passwd: BorrowedFd<'_>, uid: u32, buffer: &mut [u8], found: &mut [u8]) -> Answer<usize> {
     const MOST: usize = 1 << 20;
     let (mut filled, mut read) = (0, 0);
@@ -203,7 +202,7 @@ fn read_more(file: BorrowedFd<'_>, buffer: &mut [u8], filled: usize) -> Answer<u
     Ok(filled + file::read(file, &mut buffer[filled..])?)
 }
 
-/// The first line of some bytes: up to its end, or at the end of the file all that is left.
+/// The first line of the bytes: up to the newline, or all of them at the end of the file.
 fn line_at(bytes: &[u8], end: bool) -> Option<&[u8]> {
     match bytes.iter().position(|byte| *byte == b'\n') {
         Some(at) => Some(&bytes[..at]),
@@ -211,7 +210,7 @@ fn line_at(bytes: &[u8], end: bool) -> Option<&[u8]> {
     }
 }
 
-/// The home directory of a line of `passwd(5)` if it is that user's and not empty.
+/// The home directory in a line of `passwd(5)`, if the line is that user's and has one.
 fn home_of(line: &[u8], uid: u32) -> Option<&[u8]> {
     let mut fields = line.split(|byte| *byte == b':');
     let id = std::str::from_utf8(fields.nth(2)?).ok()?;

@@ -1,13 +1,12 @@
-//! Closing descriptors, so that the container's paths are never looked up while something of the host is open
-//! (CVE-2024-21626): execve resolves the program, its `#!` interpreter and every link on the way before it closes what is
-//! marked close-on-exec.
+//! Closes descriptors, so that nothing of the host is open when paths of the container are resolved (CVE-2024-21626).
+//! Close-on-exec is too late: execve resolves the program, its `#!` interpreter and every link first.
 
 use super::{State, StepResult};
 use crate::plan::step::Slot;
 use crate::sys::{Answer, close};
 use std::os::fd::{AsRawFd, RawFd};
 
-/// Closes what init has inherited of the host half, but for the slots and the sync socket.
+/// Closes what init has inherited from the host half, except the slots and the sync socket.
 pub(super) fn close_inherited(preserve: u32, state: &State<'_>) -> StepResult {
     let mut from = 3 + preserve;
     for number in state.inherited {
@@ -16,8 +15,8 @@ pub(super) fn close_inherited(preserve: u32, state: &State<'_>) -> StepResult {
     Ok(close::close_range(from, u32::MAX)?)
 }
 
-/// Closes everything but the sync socket and the slots to keep. The other slots are emptied without a call for each: the ranges
-/// close them.
+/// Closes everything except the sync socket and the slots in `keep`. Other slots become empty; their descriptors are closed with the
+/// ranges, not one by one.
 pub(super) fn close_others(preserve: u32, keep: &[Slot], state: &mut State<'_>) -> StepResult {
     for (index, slot) in state.slots.iter_mut().enumerate() {
         if !keep.iter().any(|kept| usize::from(kept.0) == index) {
@@ -37,7 +36,7 @@ fn lowest(state: &State<'_>, from: u32) -> Option<RawFd> {
     slots.chain([state.socket.as_raw_fd()]).filter(|number| number.cast_unsigned() >= from).min()
 }
 
-/// Closes from `from` up to a number that stays open, and goes on behind it.
+/// Closes the numbers from `from` up to `kept`, which stays open, and moves `from` past it.
 fn close_up_to(from: &mut u32, kept: RawFd) -> Answer<()> {
     let kept = kept.cast_unsigned();
     if kept > *from {

@@ -1,4 +1,4 @@
-//! New file systems: each goes on a place that was opened once, and what later steps need of it they get by descriptor.
+//! Mounts new file systems. The mount point is resolved once; later steps use descriptors.
 
 use super::path::{self, Place, Scratch};
 use super::{State, StepError, StepResult, copy, leak_until_exec, proc, tree};
@@ -23,7 +23,7 @@ pub(super) struct Fs<'a> {
     pub(super) in_proc: bool,
 }
 
-/// Mounts a new file system in the way that the plan says.
+/// Mounts a new file system.
 pub(super) fn mount(state: &mut State<'_>, fs: &Fs<'_>, new_dir: bool, detached: Option<&Detached>) -> StepResult {
     match detached {
         Some(detached) => make_detached(state, fs, detached),
@@ -32,14 +32,14 @@ pub(super) fn mount(state: &mut State<'_>, fs: &Fs<'_>, new_dir: bool, detached:
     }
 }
 
-/// procfs and sysfs hold what the host protects itself with: they go on plain directories of the root, not through
-/// links that an image brings (CVE-2019-19921, CVE-2023-27561).
+/// Whether a link in the image may lead to the mount point. Not for procfs and sysfs, on whose masked files the host's protection
+/// depends (CVE-2019-19921, CVE-2023-27561).
 fn ordinary(fstype: &CStr) -> bool {
     fstype == c"proc" || fstype == c"sysfs"
 }
 
-/// Opens, and makes if it is missing, the directory that the file system goes on.
-fn place(state: &State<'_>, fs: &Fs<'_>) -> Result<Place, StepError> {
+/// Opens the mount point; creates it if it is missing.
+fn mount_point(state: &State<'_>, fs: &Fs<'_>) -> Result<Place, StepError> {
     if ordinary(fs.fstype) {
         return Ok(Place { fd: plain_directory(state, fs.target)?, literal: true, made: false });
     }
@@ -48,14 +48,14 @@ fn place(state: &State<'_>, fs: &Fs<'_>) -> Result<Place, StepError> {
     Ok(place)
 }
 
-/// Whether a tmpfs takes the permissions of the directory that it covers: not if its options say others.
+/// Whether a tmpfs takes over the permissions of the directory that it covers: unless it has options for them.
 fn takes_mode(fs: &Fs<'_>, place: &Place) -> bool {
     fs.fstype == c"tmpfs" && !place.made && !says_mode(fs.data)
 }
 
 /// Mounts it with `mount(2)`.
 fn on_place(state: &mut State<'_>, fs: &Fs<'_>) -> StepResult {
-    let place = place(state, fs)?;
+    let place = mount_point(state, fs)?;
     if takes_mode(fs, &place) {
         let data = with_mode(place.fd.as_fd(), fs.data)?;
         return over(state, place.fd, fs, data.as_c()?);
@@ -69,11 +69,11 @@ fn over(state: &mut State<'_>, place: OwnedFd, fs: &Fs<'_>, data: &CStr) -> Step
     Ok(sys::filesystem(fs.source, c".", fs.fstype, fs.flags, data)?)
 }
 
-/// Makes it with `fsmount(2)`, fills it and gives it its attributes before anybody can reach it, and attaches it.
+/// Creates it with `fsmount(2)`, fills it and sets attributes while nobody can reach it, then attaches it.
 #[cold]
 #[inline(never)]
 fn make_detached(state: &mut State<'_>, fs: &Fs<'_>, detached: &Detached) -> StepResult {
-    let place = place(state, fs)?;
+    let place = mount_point(state, fs)?;
     let new = if takes_mode(fs, &place) {
         sys::new(fs.fstype, fs.source, with_mode(place.fd.as_fd(), fs.data)?.as_c()?, fs.flags, detached.attr)?
     } else {
@@ -93,7 +93,7 @@ fn make_detached(state: &mut State<'_>, fs: &Fs<'_>, detached: &Detached) -> Ste
     Ok(())
 }
 
-/// On a new directory of a `/dev` that is ours alone and was empty a moment ago: nothing of it needs to be resolved.
+/// Mounts on a new directory in a `/dev` of our own that was empty: no path needs to be resolved.
 fn below_dev(state: &mut State<'_>, fs: &Fs<'_>) -> StepResult {
     let dev = state.get(Slot::DEV)?;
     let name = fs.target.to_bytes_with_nul().get(c"/dev/".count_bytes()..).unwrap_or_default();
@@ -103,7 +103,7 @@ fn below_dev(state: &mut State<'_>, fs: &Fs<'_>) -> StepResult {
             state.fchdir_to_dev()?;
             Ok(sys::filesystem(fs.source, name, fs.fstype, fs.flags, fs.data)?)
         }
-        // a mount in between has made it
+        // an earlier mount has created it
         Err(Errno::EEXIST) => on_place(state, fs),
         Err(errno) => Err(errno.into()),
     }
@@ -113,7 +113,7 @@ fn says_mode(data: &CStr) -> bool {
     data.to_bytes().split(|byte| *byte == b',').any(|option| option.starts_with(b"mode="))
 }
 
-/// The options of a tmpfs that takes the permissions of a directory.
+/// The options of a tmpfs with the permissions of a directory.
 #[inline(never)]
 fn with_mode(place: BorrowedFd<'_>, data: &CStr) -> Answer<Scratch> {
     let mode = file::stat(place)?.st_mode & 0o7777;
@@ -139,7 +139,7 @@ fn plain_directory(state: &State<'_>, target: &CStr) -> Result<OwnedFd, StepErro
     }
 }
 
-/// What a mount of cgroup2 is made of.
+/// The fields of [`Step::MountCgroup`](crate::plan::step::Step::MountCgroup).
 pub(super) struct Cgroup<'a> {
     pub(super) target: &'a CStr,
     pub(super) flags: u64,
@@ -149,9 +149,9 @@ pub(super) struct Cgroup<'a> {
     pub(super) attrs: &'a [(MountAttr, bool)],
 }
 
-/// Mounts cgroup2 in a cgroup namespace of the container's own. Without one, or where the kernel refuses because the cgroup
-/// namespace is not this user namespace's, the host's tree is bound, or that part of it that a cgroup namespace would show.
-/// Where the container has no part, nothing must be seen through the place either: a writable tree may lie under it
+/// Mounts cgroup2 if the container has a cgroup namespace. Otherwise, or if the kernel refuses because the cgroup namespace does not
+/// belong to this user namespace, binds the host's mount, or the part of it that a cgroup namespace would show. If the container
+/// has no cgroup, an empty file system covers the mount point, because a writable hierarchy may be mounted below it
 /// (CVE-2023-25809).
 pub(super) fn cgroup2(state: &mut State<'_>, cgroup: &Cgroup<'_>) -> StepResult {
     let flags = cgroup.flags;
@@ -176,25 +176,25 @@ pub(super) fn cgroup2(state: &mut State<'_>, cgroup: &Cgroup<'_>) -> StepResult 
         }
     }
     let Some(bind) = cgroup.bind else {
-        // the same file system on the place already (a bound /sys) keeps mount(2) from it, but not this
+        // mount(2) refuses a mount point with the same file system (a bound /sys), fsmount(2) does not
         return Ok(attach(sys::detached(c"cgroup2", attr)?.as_fd(), place.as_fd(), cgroup.attrs)?);
     };
     let tree = match tree::late(state, bind, true) {
         Err(Errno::ENOENT) => {
-            // looking for the tree may have led through other namespaces
+            // the search for the hierarchy may have changed the working directory
             state.fchdir(place.as_fd())?;
             return Ok(super::masked_paths::cover(c".", COVER)?);
         }
         answer => answer?,
     };
     let set = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | flags & ATTR_RDONLY;
-    // nobody mounts in it, and if, then not in the host's
+    // a mount in it must not propagate to the host
     let attr = MountAttr { set, propagation: MS_SLAVE, ..MountAttr::default() };
     sys::set_attr(tree.as_fd(), &attr, true)?;
     Ok(attach(tree.as_fd(), place.as_fd(), cgroup.attrs)?)
 }
 
-/// Gives a detached mount its attributes and attaches it.
+/// Sets the attributes of a detached mount and attaches it.
 fn attach(new: BorrowedFd<'_>, place: BorrowedFd<'_>, attrs: &[(MountAttr, bool)]) -> Answer<()> {
     attrs.iter().try_for_each(|(attr, recursive)| sys::set_attr(new, attr, *recursive))?;
     sys::attach(new, place)

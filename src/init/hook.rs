@@ -1,5 +1,5 @@
-//! Hooks in the container: a child of init that reads the state document and writes into memory files which the host
-//! half holds too.
+//! Hooks in the container: a child of init, which reads the state document from a memory file and writes into two others. The
+//! host half has these files open, too.
 
 use super::{State, StepResult};
 use crate::plan::image::Image;
@@ -20,7 +20,7 @@ pub(super) fn run(hook: &HookStep, payload: &Image, state: &mut State<'_>) -> St
     let files = [state.get(stdin)?, state.get(stdout)?, state.get(stderr)?];
     let limit = hook.timeout.map(|seconds| u64::from(seconds) * 1000);
     let image = &hook.image;
-    // runc's hooks of this kind find the container's root under their feet: it has no path that they know
+    // as in runc, the working directory of createContainer hooks is the container's root, whose path they may not know
     if !hook.late {
         file::fchdir(state.root()?)?;
     }
@@ -34,7 +34,7 @@ pub(super) fn run(hook: &HookStep, payload: &Image, state: &mut State<'_>) -> St
     }
 }
 
-/// Appends what the last hook wrote to its two outputs, each cut to what a message can bear.
+/// Appends the output of the last hook, both streams, each truncated to what a message can hold.
 #[inline(never)]
 pub(super) fn copy_output(state: &State<'_>, to: BorrowedFd<'_>) {
     for output in [Slot::HOOK[1], Slot::HOOK[2]] {

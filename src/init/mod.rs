@@ -1,12 +1,12 @@
-//! The child half: carries out the steps of the plan, one after another. It allocates nothing (`scripts/check/words.py` forbids the
-//! types that do, and in debug builds the allocator ends an init that comes to it).
+//! The child half: executes the steps of the plan, one after another. It allocates nothing (`scripts/check/words.py` forbids the
+//! types that do, and in debug builds the allocator ends an init that allocates).
 //!
 //! The plan decides. Where a step has more than one way, only the kernel's answer to one of its calls chooses between them,
 //! and the step's doc in `plan::step` names them all. What init remembers from one step to the next is what the kernel
 //! answered: see [`State`].
 //!
-//! It runs between the clone and execve, as the only thread of its process, on memory that it shares with the host half,
-//! which goes on, or on a copy of it. A step that fails is reported to the host as `(step, errno)`; the host still has the
+//! It runs between the clone and execve, as the only thread of its process, on memory that it shares with the host half (which
+//! continues to run) or on a copy of it. A failure is reported to the host half as `(step, errno)`; the host half still has the
 //! plan and writes the message.
 
 mod copy;
@@ -62,9 +62,9 @@ impl From<Cause> for StepError {
 
 type StepResult = Result<(), StepError>;
 
-/// Leaves a descriptor to the next [`Step::CloseFds`], which closes many in one call. The plan has one behind the last mount, before
-/// any path of the image is looked up. Bundles with many mounts, and callers with few descriptors to give, would run into
-/// the limit of open files that way: higher numbers are closed at once.
+/// Leaves a descriptor open until the next [`Step::CloseFds`], which closes many in one call: the plan has one after the last mount,
+/// before any path of the image is resolved. A high number is closed at once, so that a bundle with many mounts does not reach
+/// the limit of open files.
 fn leak_until_exec<T: AsFd>(fd: T) {
     const HIGHEST: i32 = 48;
     if file::raw_fd(&fd) < HIGHEST {
@@ -72,38 +72,38 @@ fn leak_until_exec<T: AsFd>(fd: T) {
     }
 }
 
-/// What one step leaves to those after it: descriptors, and what the kernel answered.
+/// What a step leaves for later ones: descriptors, and answers of the kernel.
 struct State<'a> {
     slots: &'a mut [Option<OwnedFd>],
     /// The numbers of the sync socket and of what was in the slots at the clone, in ascending order.
     inherited: &'a [RawFd],
     socket: BorrowedFd<'a>,
-    /// The working directory was refused to root ([`First`](crate::plan::step::Attempt::First)).
+    /// The first attempt to enter the working directory was refused ([`First`](crate::plan::step::Attempt::First)).
     cwd_refused: bool,
-    /// The umask of the caller, once it is no longer ours.
+    /// The umask of the caller, once we have changed ours.
     umask: Option<u32>,
-    /// The working directory is the container's `/dev`: for steps in a row that need it, which call nothing then.
+    /// The working directory is the container's `/dev`, so that the next step that needs it makes no call.
     in_dev: bool,
-    /// The node that masks use by its name was made (`for_masks` of [`Step::Node`]).
+    /// We have created `/dev/null` in a `/dev` of our own, so that masks may use it by name (`for_masks` of [`Step::Node`]).
     own_null: bool,
-    /// Where the network namespace is that a thread of the host half makes.
+    /// The state of the network namespace that a thread of the host half creates.
     network: Network,
-    /// The host's word to go on came before it was asked for.
+    /// A message to go on that arrived before we waited for it.
     heard: Option<Sync>,
-    /// The host's last word may lie in our memory.
+    /// If we share the host half's memory: the flag that replaces its last message.
     ready: Option<&'static ReadyFlag>,
-    /// How what comes from the host propagates, if the container's mount namespace does not begin as a copy of it.
+    /// If the mount namespace was created from the root alone: the propagation of mounts that are cloned from the host.
     propagation: u64,
 }
 
-/// The network namespace that a thread of the host half makes meanwhile.
+/// The network namespace that a thread of the host half creates meanwhile.
 #[derive(Debug, Clone, Copy)]
 enum Network {
-    /// Nothing is expected: it is in its slot, or there is none.
+    /// No message is expected: it is in its slot, or there is none.
     Settled,
-    /// The thread has not written yet.
+    /// The thread has not sent it yet.
     Expected,
-    /// It could not be made.
+    /// It could not be created.
     Failed(StepError),
 }
 
@@ -123,12 +123,12 @@ impl State<'_> {
         Ok(())
     }
 
-    /// What lies in a slot; `EBADF` if the plan forgot to fill it.
+    /// The descriptor in a slot; `EBADF` if the slot is empty (a mistake in the plan).
     fn get(&self, slot: Slot) -> Result<BorrowedFd<'_>, Errno> {
         self.slots.get(usize::from(slot.0)).and_then(Option::as_ref).map(AsFd::as_fd).ok_or(Errno::EBADF)
     }
 
-    /// Puts a descriptor in a slot; the one before is closed.
+    /// Puts a descriptor into a slot; closes the previous one.
     fn put(&mut self, slot: Slot, fd: OwnedFd) {
         if let Some(place) = self.slots.get_mut(usize::from(slot.0)) {
             *place = Some(fd);
@@ -140,19 +140,18 @@ impl State<'_> {
         self.slots.get_mut(usize::from(slot.0)).and_then(Option::take).ok_or(Errno::EBADF)
     }
 
-    /// The container's root: before the pivot the descriptor, behind it the same.
+    /// The container's root, before and after the pivot.
     fn root(&self) -> Result<BorrowedFd<'_>, Errno> {
         self.get(Slot::ROOT)
     }
 }
 
-/// The arguments of init. They live as long as the memory that they lie in, which the parent may share; from the clone on only
-/// the plan is read by both.
+/// The arguments of init. They are leaked, and the host half may share this memory; after the clone it only reads the plan.
 #[derive(Debug)]
 pub struct InitArgs {
-    /// What is to be done; the host half reads it too.
+    /// The plan; the host half reads it, too.
     pub plan: &'static Plan,
-    /// What is to be become.
+    /// The program to execute.
     pub image: Image,
     /// The descriptors that steps use.
     pub slots: &'static mut [Option<OwnedFd>],
@@ -160,40 +159,40 @@ pub struct InitArgs {
     pub socket: OwnedFd,
     /// The numbers of the sync socket and of what is in the slots, in ascending order: all that stays open.
     pub inherited: &'static [RawFd],
-    /// The host's last word, if we share its memory: then it need not send it.
+    /// If we share the host half's memory: the flag that replaces its last message.
     pub ready: Option<&'static ReadyFlag>,
-    /// Where the beginning of each step is marked.
+    /// Where the time of each step is recorded, for `--trace`.
     pub marks: Option<&'static Marks>,
 }
 
-/// Walks all steps and becomes the payload; never comes back.
-pub fn run(pack: &mut InitArgs) -> ! {
+/// Executes all steps and then the payload.
+pub fn run(args: &mut InitArgs) -> ! {
     sys::alloc::forbid(true);
-    // a process of `exec` joins the container's first process, and its caller is told what execve refuses
-    let joins = pack.slots[usize::from(Slot::INIT.0)].is_some();
-    let expected = pack.plan.clone_spec.network_ahead && pack.slots[usize::from(Slot::NETWORK.0)].is_none();
+    // for `exec` the host half still waits, and reports if execve fails
+    let joins = args.slots[usize::from(Slot::INIT.0)].is_some();
+    let expected = args.plan.clone_spec.network_ahead && args.slots[usize::from(Slot::NETWORK.0)].is_none();
     let mut state = State {
         network: if expected { Network::Expected } else { Network::Settled },
-        slots: pack.slots,
-        inherited: pack.inherited,
-        socket: pack.socket.as_fd(),
+        slots: args.slots,
+        inherited: args.inherited,
+        socket: args.socket.as_fd(),
         cwd_refused: false,
         umask: None,
         in_dev: false,
         own_null: false,
         heard: None,
-        ready: pack.ready,
+        ready: args.ready,
         propagation: 0,
     };
     let mut gate = false;
-    for (index, step) in pack.plan.steps.iter().enumerate() {
-        if let Some(marks) = pack.marks {
+    for (index, step) in args.plan.steps.iter().enumerate() {
+        if let Some(marks) = args.marks {
             marks.mark(index);
         }
         state.in_dev &= matches!(step, Step::Mount { new_dir: true, .. } | Step::Mask { .. });
-        if let Err(error) = perform(step, &mut pack.image, &mut state) {
+        if let Err(error) = perform(step, &mut args.image, &mut state) {
             if !joins && matches!(step, Step::Exec) && matches!(error.cause, Cause::Kernel) {
-                refuse(&pack.image, error.errno);
+                refuse(&args.image, error.errno);
             }
             let step = u16::try_from(index).unwrap_or(u16::MAX);
             report(&state, Failure { step, cause: error.cause, errno: error.errno, detail: error.detail }, gate);
@@ -203,7 +202,7 @@ pub fn run(pack: &mut InitArgs) -> ! {
     task::exit_now(FAILED)
 }
 
-/// Reports a failure: to the parent, or after [`Step::Gate`] in the locked file, which `start` reads.
+/// Reports a failure: to the host half, or after [`Step::Gate`] in the locked file, which `start` reads.
 fn report(state: &State<'_>, failure: Failure, gate: bool) -> ! {
     let message = Message::Failed(failure);
     if gate {
@@ -212,14 +211,14 @@ fn report(state: &State<'_>, failure: Failure, gate: bool) -> ! {
             hook::copy_output(state, lock);
         }
     } else if !matches!(sync_socket::send_from_init(state.socket, message), Ok(()) | Err(Errno::EPIPE)) {
-        // a status alone would be taken for the payload's
+        // an exit status would be taken for the payload's
         task::trap();
     }
     task::exit_now(FAILED)
 }
 
-/// The program was found and execve refuses it: another architecture, an interpreter that is missing. The message goes to the
-/// payload's standard error, so that it is in the container's log.
+/// execve refuses the program although it was found (another architecture, a missing interpreter). Writes a message to the payload's
+/// standard error, so that it appears in the container's log.
 fn refuse(image: &Image, errno: i32) -> ! {
     const STDERR: RawFd = 2;
     let path = image.chosen.and_then(|chosen| image.candidates.get(chosen)).map_or(c"", |path| path);
@@ -236,11 +235,11 @@ fn refuse(image: &Image, errno: i32) -> ! {
     task::exit_now(sync_socket::REFUSED)
 }
 
-// check: table: one line a step: which call it is
+// check: table: one line for each step: its system call or its function
 fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> StepResult {
     match step {
         Step::Tell(sync) => {
-            // from now on others know our pid and may send signals
+            // from now on others know our pid and may send signals to it
             if *sync == Sync::Ready {
                 signal::exit_on_term_signals();
             }
@@ -350,7 +349,7 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
     Ok(())
 }
 
-/// Waits for the host's word; anything else than that word ends init.
+/// Waits for the host half's message to go on after `sync`; any other message is an error.
 fn meet(sync: Sync, state: &mut State<'_>) -> StepResult {
     if sync == Sync::Ready && state.ready.is_some_and(ReadyFlag::is_set) {
         return Ok(());
@@ -365,7 +364,7 @@ fn meet(sync: Sync, state: &mut State<'_>) -> StepResult {
     }
 }
 
-/// The network namespace is in its slot if it was there before us; else the thread that makes it sends it.
+/// Joins the network namespace: it is in its slot if it existed before the clone; otherwise the thread sends it.
 fn join_network(state: &mut State<'_>) -> StepResult {
     while matches!(state.network, Network::Expected) {
         listen(state)?;
@@ -376,8 +375,8 @@ fn join_network(state: &mut State<'_>) -> StepResult {
     Ok(ns::join(state.get(Slot::NETWORK)?, Namespace::Network.into())?)
 }
 
-/// Takes one message while two may write: the host half, which lets us go on, and the thread, which sends the network
-/// namespace or says why there is none.
+/// Receives one message: from the host half, which lets us go on, or from the thread, which sends the network namespace or its
+/// failure.
 fn listen(state: &mut State<'_>) -> StepResult {
     match sync_socket::receive(state.socket)? {
         Some((Message::Go(sync), _)) => state.heard = Some(sync),
@@ -404,8 +403,8 @@ fn gate(state: &State<'_>) -> StepResult {
     }
 }
 
-/// The first candidate that may be executed. A file that is there but may not be executed decides the reason if no
-/// later one can.
+/// Finds the first candidate that may be executed. If there is none, a file that exists but may not be executed determines the
+/// error.
 fn find(image: &mut Image) -> StepResult {
     let mut reason = Errno::ENOENT;
     for (index, candidate) in image.candidates.iter().enumerate() {
@@ -429,7 +428,7 @@ fn executable(path: &CStr) -> Result<(), Errno> {
     file::may_execute(path)
 }
 
-/// Executes the chosen candidate; if nobody has looked, the first one that can be, which is the same.
+/// Executes the chosen candidate; or, if [`Step::Find`] was not planned, the first one that execve accepts.
 fn execute(image: &mut Image) -> StepResult {
     let all = 0..image.candidates.len();
     for index in image.chosen.map_or(all, |chosen| chosen..chosen + 1) {

@@ -1,4 +1,4 @@
-//! Mounts that exist: cloned, given attributes, attached, by descriptors and never by a path twice.
+//! Existing mounts: clone, set attributes, attach. By descriptor; no path is resolved twice.
 
 use super::{State, StepResult, leak_until_exec, path, proc, tree};
 use crate::abi::mount::{
@@ -13,14 +13,14 @@ use crate::sys::{Errno, mount};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// `MS_REMOUNT` of what is mounted at a path.
+/// Remounts what is mounted at a path (`MS_REMOUNT`).
 pub(super) fn remount(state: &mut State<'_>, target: &CStr, flags: u64, data: &CStr) -> StepResult {
     let place = open_in(state.root()?, target, libc::O_PATH, 0)?;
     state.fchdir(place.as_fd())?;
     Ok(mount::filesystem(c"", c".", c"", flags | MS_REMOUNT, data)?)
 }
 
-/// Clones what lies in the root.
+/// Clones a path inside the root.
 pub(super) fn clone_inside(state: &mut State<'_>, source: &CStr, recursive: bool) -> StepResult {
     let place = open_in(state.root()?, if source.is_empty() { c"." } else { source }, libc::O_PATH, 0)?;
     let tree = mount::clone_tree(place.as_fd(), c"", recursive, true)?;
@@ -28,7 +28,7 @@ pub(super) fn clone_inside(state: &mut State<'_>, source: &CStr, recursive: bool
     Ok(())
 }
 
-/// Sets attributes of what is mounted at a path.
+/// Sets attributes of the mount at a path.
 pub(super) fn attr_at(
     state: &State<'_>,
     target: &CStr,
@@ -44,7 +44,7 @@ pub(super) fn attr_at(
     }
 }
 
-/// Maps the ids of the tree, or has the host do it.
+/// Maps the ids of the tree, or sends it to the host half, which does.
 pub(super) fn map_ids(state: &State<'_>, mapped: Mapped, by_host: bool) -> StepResult {
     let tree = state.get(Slot::TREE)?;
     if !by_host {
@@ -54,14 +54,14 @@ pub(super) fn map_ids(state: &State<'_>, mapped: Mapped, by_host: bool) -> StepR
     Ok(sync_socket::wait_for_go(state.socket, Sync::IdMapped)?)
 }
 
-/// Sets attributes as a remount would. In a user namespace some flags of the source are locked: those that the configuration does
-/// not clear by name (`explicit`) are kept. The kernel does not know this of a clone that the parent made (`host`), so its flags are
+/// Sets attributes like a remount. In a user namespace some flags of the source may be locked: those that the configuration does not
+/// clear by name (`must_clear`) are kept. In a clone made by the host half (`host`) the kernel does not lock them, so its flags are
 /// read first.
 pub(super) fn keep_locked(tree: BorrowedFd<'_>, attr: &MountAttr, must_clear: u64, host: bool) -> StepResult {
     const LOCKABLE: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
     let mut attr = *attr;
     if host {
-        // the ST_ flags of these have the numbers of the attributes
+        // these ST_ flags have the same numbers as the attributes
         let flags = mount::flags_of(tree)?;
         let locked = flags & LOCKABLE & !attr.set;
         if locked & must_clear != 0 || changes_times(&attr, flags) {
@@ -77,9 +77,9 @@ pub(super) fn keep_locked(tree: BorrowedFd<'_>, attr: &MountAttr, must_clear: u6
     }
 }
 
-/// Whether attributes would change when access times are written, given the `ST_` flags of a mount.
+/// Whether the attributes would change the access time mode of a mount with these `ST_` flags.
 fn changes_times(attr: &MountAttr, flags: u64) -> bool {
-    // of linux/statfs.h; not every C library names it
+    // linux/statfs.h; not every C library has it
     const ST_RELATIME: u64 = 0x1000;
     const TIMES: u64 = libc::ST_NOATIME | libc::ST_NODIRATIME | ST_RELATIME;
     let mut wanted = match attr.set & ATTR_ATIME {
@@ -93,7 +93,7 @@ fn changes_times(attr: &MountAttr, flags: u64) -> bool {
     attr.clear & ATTR_ATIME != 0 && flags & TIMES != wanted
 }
 
-/// Attaches the tree; a missing target is made.
+/// Attaches the tree; creates a missing target.
 pub(super) fn attach(state: &mut State<'_>, target: &CStr, in_proc: bool) -> StepResult {
     let tree = state.take(Slot::TREE)?;
     let is_directory = file::stat(tree.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR;
@@ -104,7 +104,7 @@ pub(super) fn attach(state: &mut State<'_>, target: &CStr, in_proc: bool) -> Ste
     proc::outside(&place, in_proc)?;
     let place = place.fd;
     match mount::attach(tree.as_fd(), place.as_fd()) {
-        // what mount(2) says when only one of the two is a directory
+        // the errno of mount(2) when only one of the two is a directory
         Err(Errno::EINVAL) if (file::stat(place.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR) != is_directory => {
             return Err(Errno::ENOTDIR.into());
         }

@@ -1,11 +1,11 @@
-//! Paths inside the container's root: opened as descriptors, made if they are missing. No link leads out.
+//! Opens paths inside the container's root as descriptors, and creates them if they are missing. No link leads out.
 
 use crate::sys::file::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, open_in};
 use crate::sys::{Answer, Errno};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// A path that is cut and put together without allocating.
+/// A buffer to build a path in, without allocation.
 pub(super) struct Scratch {
     bytes: [u8; libc::PATH_MAX as usize],
     length: usize,
@@ -31,18 +31,18 @@ impl Scratch {
         Ok(())
     }
 
-    /// Cuts it to a length.
+    /// Truncates it.
     pub(super) fn cut(&mut self, length: usize) {
         self.length = length.min(self.length);
         self.bytes[self.length] = 0;
     }
 
-    /// Bytes so far.
+    /// Its length in bytes.
     pub(super) fn len(&self) -> usize {
         self.length
     }
 
-    /// The path, up to the first zero byte.
+    /// The path as a C string.
     pub(super) fn as_c(&self) -> Answer<&CStr> {
         CStr::from_bytes_until_nul(&self.bytes[..=self.length]).map_err(|_| Errno::EINVAL)
     }
@@ -69,12 +69,12 @@ fn scratch(bytes: &[u8]) -> Answer<Scratch> {
     Ok(scratch)
 }
 
-/// What a mount goes on.
+/// A mount point.
 pub(super) struct Place {
     pub(super) fd: OwnedFd,
-    /// It is where its name says: no link was followed on the way.
+    /// No link was followed on the way: its real path is its name.
     pub(super) literal: bool,
-    /// It was missing and is new.
+    /// It was missing and has been created.
     pub(super) made: bool,
 }
 
@@ -84,7 +84,7 @@ impl Place {
     }
 }
 
-/// Opens what a mount goes on (`O_PATH`), and says whether a link of the image led there.
+/// Opens a mount point (`O_PATH`).
 fn open_place(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Answer<Place> {
     let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
     match file::openat2(root, path, libc::O_PATH | flags, 0, resolve) {
@@ -95,7 +95,7 @@ fn open_place(root: BorrowedFd<'_>, path: &CStr, flags: i32) -> Answer<Place> {
     }
 }
 
-/// Opens the directory that a mount goes on; makes it and its parents (0755) if they are missing.
+/// Opens a mount point that is a directory; creates it and its parents (0755) if they are missing.
 pub(super) fn place(root: BorrowedFd<'_>, path: &CStr) -> Answer<Place> {
     match open_place(root, path, libc::O_DIRECTORY) {
         Err(Errno::ENOENT) => make_directory(root, path).map(Place::made),
@@ -103,7 +103,7 @@ pub(super) fn place(root: BorrowedFd<'_>, path: &CStr) -> Answer<Place> {
     }
 }
 
-/// Opens a directory inside the root (`O_PATH`); makes it and its parents (0755) if they are missing.
+/// Opens a directory inside the root (`O_PATH`); creates it and its parents (0755) if they are missing.
 pub(super) fn directory(root: BorrowedFd<'_>, path: &CStr) -> Answer<OwnedFd> {
     match open_in(root, path, libc::O_PATH | libc::O_DIRECTORY, 0) {
         Err(Errno::ENOENT) => make_directory(root, path),
@@ -111,11 +111,11 @@ pub(super) fn directory(root: BorrowedFd<'_>, path: &CStr) -> Answer<OwnedFd> {
     }
 }
 
-/// Apart from the usual way, whose stack it would make five pages deep.
+/// A function of its own, because it needs five pages of stack.
 #[cold]
 #[inline(never)]
 fn make_directory(root: BorrowedFd<'_>, path: &CStr) -> Answer<OwnedFd> {
-    // most often only the last name is missing
+    // usually only the last name is missing
     let (up, name) = split(path);
     if !up.is_empty()
         && !name.is_empty()
@@ -123,7 +123,7 @@ fn make_directory(root: BorrowedFd<'_>, path: &CStr) -> Answer<OwnedFd> {
     {
         let name = scratch(name)?;
         if file::mkdir(up.as_fd(), name.as_c()?, 0o755).is_ok() {
-            // what has just been made is no link; one that took its place is refused
+            // we have just created a directory: if it is a link now, somebody replaced it
             let made = file::open(up.as_fd(), name.as_c()?, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0);
             super::leak_until_exec(up);
             return made;
@@ -139,11 +139,11 @@ fn make_directory(root: BorrowedFd<'_>, path: &CStr) -> Answer<OwnedFd> {
     Err(Errno::ELOOP)
 }
 
-/// Links that may be followed one after another, as in the kernel.
+/// How many links are followed at most, as in the kernel.
 const LINKS: usize = 40;
 
-/// Makes the directories of a path, from the root on. A link that leads nowhere ends the walk: then what it means is made,
-/// and the answer is the path without it.
+/// Creates the directories of a path, beginning at the root. At a dangling link the walk ends: the result is then the path with the
+/// link replaced by its target, to be walked next.
 fn walk(root: BorrowedFd<'_>, path: &Scratch) -> Answer<Result<OwnedFd, Scratch>> {
     let mut at = open_in(root, c".", libc::O_PATH | libc::O_DIRECTORY, 0)?;
     let mut walked = Scratch::new(c"")?;
@@ -156,7 +156,7 @@ fn walk(root: BorrowedFd<'_>, path: &Scratch) -> Answer<Result<OwnedFd, Scratch>
         at = match open_in(root, walked.as_c()?, libc::O_PATH | libc::O_DIRECTORY, 0) {
             Err(Errno::ENOENT) => {
                 let name = scratch(name)?;
-                // the parent is known by its descriptor
+                // relative to the descriptor of the parent
                 let made = match file::mkdir(at.as_fd(), name.as_c()?, 0o755) {
                     Ok(()) | Err(Errno::EEXIST) => open_in(root, walked.as_c()?, libc::O_PATH | libc::O_DIRECTORY, 0),
                     Err(errno) => Err(errno),
@@ -175,14 +175,14 @@ fn walk(root: BorrowedFd<'_>, path: &Scratch) -> Answer<Result<OwnedFd, Scratch>
     Ok(Ok(at))
 }
 
-/// The first name of a path, and what is behind it.
+/// The first name of a path, and the rest.
 fn next(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let start = path.iter().position(|byte| *byte != b'/')?;
     let path = &path[start..];
     Some(path.split_at(path.iter().position(|byte| *byte == b'/').unwrap_or(path.len())))
 }
 
-/// A path in which a link, which lies in a directory of this path, is replaced by what it says.
+/// A path in which a link in `directory` is replaced by its target.
 fn followed(directory: BorrowedFd<'_>, path: &Scratch, link: &Scratch, rest: &[u8]) -> Answer<Scratch> {
     let mut buffer = [0; libc::PATH_MAX as usize];
     let says = file::readlink(directory, link.as_c()?, &mut buffer)?;
@@ -193,7 +193,7 @@ fn followed(directory: BorrowedFd<'_>, path: &Scratch, link: &Scratch, rest: &[u
     Ok(path)
 }
 
-/// Opens what a mount will cover (`O_PATH`); if it is missing it is made, as a directory or as an empty file.
+/// Opens a mount point (`O_PATH`); creates it as a directory or as an empty file if it is missing.
 pub(super) fn target(root: BorrowedFd<'_>, path: &CStr, as_directory: bool) -> Answer<Place> {
     if as_directory {
         return place(root, path);
@@ -216,7 +216,7 @@ fn make_file(root: BorrowedFd<'_>, path: &CStr) -> Answer<OwnedFd> {
             Err(errno) => return Err(errno),
         }
         match open_in(root, path.as_c()?, libc::O_PATH, 0) {
-            // a link that leads nowhere: what it means is made
+            // a dangling link: its target is created
             Err(Errno::ENOENT) => {
                 let directory = scratch(split(path.as_c()?).0)?;
                 path = followed(parent.as_fd(), &directory, &name, b"")?;
@@ -227,7 +227,7 @@ fn make_file(root: BorrowedFd<'_>, path: &CStr) -> Answer<OwnedFd> {
     Err(Errno::ELOOP)
 }
 
-/// The directory that a path lies in, made if missing, and the last name.
+/// The parent directory of a path, created if missing, and the last name.
 pub(super) fn parent(root: BorrowedFd<'_>, path: &CStr) -> Answer<(OwnedFd, Scratch)> {
     let (dir, name) = split(path);
     let dir = if dir.is_empty() { scratch(b".")? } else { scratch(dir)? };

@@ -1,4 +1,4 @@
-//! procfs: a descriptor of one that nothing covers, what is written through it, and where it is not mounted into.
+//! procfs: opens one that nothing covers, writes through it, and refuses mount points in it.
 
 use super::path::Place;
 use super::{State, StepError, StepResult};
@@ -13,14 +13,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// `PROC_SUPER_MAGIC` (`statfs(2)`).
 pub(super) const MAGIC: i64 = 0x9fa0;
 
-/// Refuses a mount point inside a procfs: a mount there could make `/proc` lie to the container and to `exec`. The plan has checked
-/// the spelling of the target; where a link of the image led elsewhere, the place itself is checked.
+/// Refuses a mount point inside a procfs, because a mount there could fake `/proc` for the container and for `exec`. The plan has
+/// checked the text of the target; if a link of the image led elsewhere, the mount point itself is checked.
 pub(super) fn outside(place: &Place, in_proc: bool) -> StepResult {
     let judged = place.literal || in_proc;
     if !judged && file::fs_magic(place.fd.as_fd())? == MAGIC { Err(Cause::InProc.into()) } else { Ok(()) }
 }
 
-/// Opens a procfs of our own; where that is refused, the mounted one.
+/// Mounts a procfs of our own, detached; if that is refused, opens the mounted one.
 pub(super) fn open(state: &mut State<'_>) -> StepResult {
     let proc = match mount::detached(c"proc", ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC) {
         Ok(proc) => proc,
@@ -30,7 +30,7 @@ pub(super) fn open(state: &mut State<'_>) -> StepResult {
     Ok(())
 }
 
-/// The procfs on `/proc`, which must be one.
+/// Opens `/proc`, and checks that it is a procfs.
 pub(super) fn mounted() -> Result<OwnedFd, StepError> {
     let proc = file::open(cwd(), c"/proc", libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW, 0)?;
     if file::fs_magic(proc.as_fd())? == MAGIC { Ok(proc) } else { Err(Cause::NotProcfs.into()) }
@@ -41,12 +41,12 @@ fn open_file(proc: BorrowedFd<'_>, name: &CStr) -> Answer<OwnedFd> {
     file::openat2(proc, name, libc::O_WRONLY, 0, resolve)
 }
 
-/// Some security modules judge a detached procfs by a path that their rules do not know (AppArmor in LXC): what they
-/// deny there is tried on the mounted procfs, which is verified.
+/// Writes to a file of procfs. Some security modules deny writes to a detached procfs, because its path is not in their rules
+/// (AppArmor in LXC): then the write is tried on the mounted procfs, after a check that it is one.
 pub(super) fn write(state: &State<'_>, name: &CStr, value: &CStr) -> StepResult {
     let opened = match open_file(state.get(Slot::PROC)?, name) {
         Err(Errno::EACCES | Errno::EPERM) => open_file(mounted()?.as_fd(), name),
-        // kernels before 5.8 have AppArmor's file one level up only
+        // before Linux 5.8 AppArmor's file is one directory up
         Err(Errno::ENOENT) if name == c"self/attr/apparmor/exec" => {
             open_file(state.get(Slot::PROC)?, c"self/attr/exec")
         }

@@ -1,4 +1,4 @@
-//! The root: found, bound, made `/`.
+//! The container's root: bind mount it, make it `/`.
 
 use super::path::Scratch;
 use super::{State, StepResult, leak_until_exec};
@@ -9,7 +9,8 @@ use crate::sys::{Errno, mount};
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 
-/// Tries the path and then each of its parents, until one is a mount point (`EINVAL` says that it is none).
+/// Makes the mount private on which a path lies: tries the path and then each parent, until one is a mount point (`EINVAL`: it is
+/// not).
 #[inline(never)]
 pub(super) fn private_parent(path: &CStr) -> StepResult {
     let mut walked = Scratch::new(path)?;
@@ -24,8 +25,8 @@ pub(super) fn private_parent(path: &CStr) -> StepResult {
     }
 }
 
-/// Binds the root on itself by descriptor. From a user namespace the path may be out of reach: then the host's clone
-/// goes over `/`, which is about to be left anyway.
+/// Bind mounts the root on itself, by descriptor. If the path can't be reached from our user namespace, the host half's clone is
+/// attached over `/`, which the pivot replaces anyway.
 pub(super) fn open(path: &CStr, tree: Option<Slot>, state: &mut State<'_>) -> StepResult {
     let place = match file::open(cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0) {
         Err(Errno::EACCES) if tree.is_some() => file::open(cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0),
@@ -41,7 +42,7 @@ pub(super) fn open(path: &CStr, tree: Option<Slot>, state: &mut State<'_>) -> St
     Ok(())
 }
 
-/// By descriptor: the path could lead to something else by now.
+/// Changes root by descriptor: the path could lead to something else by now.
 pub(super) fn enter(state: &State<'_>) -> StepResult {
     file::fchdir(state.root()?)?;
     file::chroot(c".")?;
@@ -49,22 +50,22 @@ pub(super) fn enter(state: &State<'_>) -> StepResult {
     Ok(())
 }
 
-/// Without a mount namespace there is nothing to pivot.
+/// Changes root by path, for a container without a mount namespace.
 pub(super) fn change(path: &CStr, state: &mut State<'_>) -> StepResult {
     file::chroot(path)?;
     file::chdir(c"/")?;
     take(state)
 }
 
-/// The root of the mount namespace that we have entered.
+/// Takes the root of the mount namespace that we have entered.
 pub(super) fn take(state: &mut State<'_>) -> StepResult {
     state.put(Slot::ROOT, file::open(cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?);
     Ok(())
 }
 
-/// The old root comes to lie on top of the new one, under the same name, and is taken off there. The working directory is
-/// the new root all the while (`pivot_root(2)`, NOTES). Where the old root shares its mounts with the host, it is cut off first, by
-/// its own descriptor (`cut`): the path would name the new root, whose mounts are to go on sharing.
+/// `pivot_root(".", ".")` (pivot_root(2), NOTES): the old root is mounted on top of the new one, and is unmounted there. With `cut`
+/// the old root shares mounts with the host: it is made a slave first, by descriptor, because the path already means the new
+/// root, which must stay shared.
 pub(super) fn pivot(cut: bool, state: &State<'_>) -> StepResult {
     let old = cut.then(|| file::open(cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0)).transpose()?;
     file::fchdir(state.root()?)?;
@@ -76,15 +77,14 @@ pub(super) fn pivot(cut: bool, state: &State<'_>) -> StepResult {
     Ok(file::chdir(c"/")?)
 }
 
-/// A whole instance of proc or sysfs in a mount namespace lets whoever makes a user namespace in it mount another, with
-/// nothing masked. Taken off with what lies on it; covered where it is locked, as the host's are in a user namespace, or
-/// `shared` with the host.
+/// Unmounts a procfs or sysfs, with everything mounted in it; covers it instead if it is locked (in a user namespace) or `shared`
+/// with the host. With a complete instance in the mount namespace, a new user namespace could mount another one without masks.
 pub(super) fn conceal(path: &CStr, shared: bool) -> StepResult {
     loop {
-        // neither what happens to it nor what comes to lie on it is the host's to share
+        // neither its unmounting nor a mount on it may propagate to the host
         match mount::propagate(path, MS_PRIVATE) {
             Ok(()) => {}
-            // the last one of several came off, or it went with what it lay in
+            // no instance is left there
             Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
             Err(errno) => return Err(errno.into()),
         }
@@ -97,7 +97,7 @@ pub(super) fn conceal(path: &CStr, shared: bool) -> StepResult {
     Ok(super::masked_paths::cover(path, c"")?)
 }
 
-/// For roots that can't be pivoted (an initramfs): the old root stays underneath, out of reach behind the chroot.
+/// For roots that can't be pivoted (an initramfs): the old root stays mounted below the new one, unreachable after chroot.
 pub(super) fn shift(state: &State<'_>) -> StepResult {
     file::fchdir(state.root()?)?;
     mount::move_to(c".", c"/")?;
@@ -106,7 +106,7 @@ pub(super) fn shift(state: &State<'_>) -> StepResult {
     Ok(())
 }
 
-/// The root mount alone; what is mounted in it keeps its own mode.
+/// Makes the root mount read-only; mounts in it stay as they are.
 pub(super) fn readonly(state: &State<'_>) -> StepResult {
     let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
     Ok(mount::set_attr(state.root()?, &attr, false)?)

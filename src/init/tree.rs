@@ -1,8 +1,8 @@
-//! A mount namespace made of the root alone: what has to be fetched from the host's before it is entered, and what turns
-//! out later to be needed from there.
+//! A mount namespace created from the root alone: clones that are made on the host before it is entered, and those that turn out to
+//! be needed later.
 //!
-//! The tree is a copy of mounts that may be shared with the host, and so are the clones: both are made to propagate as if
-//! they had been made in a copy of the whole namespace.
+//! The root and the clones are copies of mounts that may be shared with the host. Their propagation is set to what it would be in a
+//! copy of the whole mount namespace.
 
 use super::{State, StepResult};
 use crate::abi::mount::MountAttr;
@@ -13,7 +13,7 @@ use crate::sys::{Answer, Errno, mount, ns, socket};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Makes the namespace. By the working directory, so that no descriptor of the host's tree is left.
+/// Creates the namespace. From the working directory, so that no descriptor of the host's root is left.
 pub(super) fn new(path: &CStr, propagation: u64, state: &mut State<'_>) -> StepResult {
     state.propagation = propagation;
     file::chdir(path)?;
@@ -22,7 +22,7 @@ pub(super) fn new(path: &CStr, propagation: u64, state: &mut State<'_>) -> StepR
     Ok(())
 }
 
-/// Clones a tree of the host. `propagation_follows`: how it propagates is said later.
+/// Clones a path of the host. `propagation_follows`: a later step sets the propagation.
 pub(super) fn ahead(
     state: &mut State<'_>,
     slot: Slot,
@@ -39,7 +39,7 @@ pub(super) fn ahead(
     Ok(())
 }
 
-/// A clone of a tree of the host, or of another where that one is not there.
+/// A clone of a path of the host, or of `fallback` if it does not exist.
 pub(super) fn clone_of_host(source: &CStr, fallback: Option<&CStr>, recursive: bool) -> Result<OwnedFd, Errno> {
     match (mount::clone_tree(cwd(), source, recursive, true), fallback) {
         (Err(Errno::ENOENT), Some(fallback)) => mount::clone_tree(cwd(), fallback, recursive, true),
@@ -47,14 +47,14 @@ pub(super) fn clone_of_host(source: &CStr, fallback: Option<&CStr>, recursive: b
     }
 }
 
-/// What the host mounts there may come, nothing goes back.
+/// Sets the propagation of a clone: mounts of the host may propagate to it, none back.
 fn receive(state: &State<'_>, tree: BorrowedFd<'_>, recursive: bool) -> Answer<()> {
     let attr = MountAttr { propagation: state.propagation, ..MountAttr::default() };
     mount::set_attr(tree, &attr, recursive)
 }
 
-/// An unbindable mount is no obstacle where the whole namespace is copied first and made to receive only: so that is
-/// done.
+/// Clones even an unbindable mount: if it is refused, copies the whole mount namespace first and makes all of it a slave, as the
+/// usual way does.
 fn bindable<T>(state: &State<'_>, act: impl Fn() -> Answer<T>) -> Answer<T> {
     match act() {
         Err(Errno::EINVAL) => {
@@ -66,9 +66,9 @@ fn bindable<T>(state: &State<'_>, act: impl Fn() -> Answer<T>) -> Answer<T> {
     }
 }
 
-/// Does something in the mount namespace of the host half, which made our sync socket, and comes back; where ours began as a
-/// copy of that one, here.
-fn abroad<T>(state: &State<'_>, act: impl FnOnce() -> Answer<T>) -> Answer<T> {
+/// Does something in the mount namespace of the host half, which created our sync socket; if ours is a copy of that one, does it
+/// here.
+fn in_host_mount_ns<T>(state: &State<'_>, act: impl FnOnce() -> Answer<T>) -> Answer<T> {
     let Ok(own) = state.get(Slot::MOUNTS) else { return act() };
     ns::join(socket::peer(state.socket)?.as_fd(), Namespace::Mount.into())?;
     let answer = act();
@@ -76,19 +76,19 @@ fn abroad<T>(state: &State<'_>, act: impl FnOnce() -> Answer<T>) -> Answer<T> {
     answer
 }
 
-/// A clone of a tree of the host for which the plan saw no need.
+/// A clone of a path of the host that the plan did not provide for.
 pub(super) fn late(state: &State<'_>, source: &CStr, recursive: bool) -> Answer<OwnedFd> {
-    let tree = abroad(state, || mount::clone_tree(cwd(), source, recursive, true))?;
+    let tree = in_host_mount_ns(state, || mount::clone_tree(cwd(), source, recursive, true))?;
     if state.get(Slot::MOUNTS).is_ok() {
         receive(state, tree.as_fd(), recursive)?;
     }
     Ok(tree)
 }
 
-/// A clone without the mount namespaces that are mounted in it, which the kernel lets nobody attach (`ELOOP`). In a copy
-/// of the whole namespace they would not have been.
+/// A clone without the mount namespace files (nsfs) that are mounted in it: the kernel refuses to attach them (`ELOOP`), and a copy
+/// of the whole namespace would not have had them.
 pub(super) fn without_namespaces(state: &State<'_>, tree: BorrowedFd<'_>) -> Answer<OwnedFd> {
-    abroad(state, || {
+    in_host_mount_ns(state, || {
         let copy = mount::namespace_of_tree(tree, c"")?;
         ns::join(copy.as_fd(), Namespace::Mount.into())?;
         mount::clone_tree(cwd(), c"/", true, true)

@@ -15,9 +15,9 @@ use std::os::fd::AsFd;
 /// `DEVPTS_SUPER_MAGIC` (linux/magic.h).
 const DEVPTS_MAGIC: i64 = 0x1cd1;
 
-/// Opens a new terminal. A container that runs may have put anything in the place of `/dev/ptmx`: a link to the host's by way
-/// of `/proc`, a FIFO, a file with a lease. So the directory is opened first, through no link of `/proc`, and what is in a devpts is the
-/// kernel's: it never blocks.
+/// Opens a new terminal. A running container may have replaced `/dev/ptmx`: by a link through `/proc` to the host's, a FIFO, a file
+/// with a lease. So the directory is opened first, without magic links, and is checked to be a devpts, whose `ptmx` is the kernel's
+/// and never blocks.
 pub(super) fn open(size: Option<Size>, state: &mut State<'_>) -> StepResult {
     let flags = libc::O_PATH | libc::O_DIRECTORY;
     let devpts = file::openat2(cwd(), c"/dev/pts", flags, 0, RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS)?;
@@ -41,7 +41,7 @@ pub(super) fn open(size: Option<Size>, state: &mut State<'_>) -> StepResult {
     Ok(())
 }
 
-/// `/dev/console` is a file that the terminal covers.
+/// Bind mounts the terminal on `/dev/console`, which is created as a file.
 pub(super) fn bind_console(state: &State<'_>) -> StepResult {
     let flags = libc::O_CREAT | libc::O_NOFOLLOW | libc::O_RDONLY | libc::O_NOCTTY | libc::O_NONBLOCK;
     let dev = state.get(Slot::DEV)?;
@@ -56,7 +56,7 @@ pub(super) fn bind_console(state: &State<'_>) -> StepResult {
     Ok(mount::attach(tree.as_fd(), place.as_fd())?)
 }
 
-/// Sends the master and keeps no copy.
+/// Sends the master, and closes our copy.
 pub(super) fn send(to_socket: bool, state: &mut State<'_>) -> StepResult {
     let master = state.take(Slot::PTY)?;
     if to_socket {
@@ -65,7 +65,7 @@ pub(super) fn send(to_socket: bool, state: &mut State<'_>) -> StepResult {
         let console = state.take(Slot::CONSOLE)?;
         socket::send(console.as_fd(), name.as_c()?.to_bytes(), Some(master.as_fd()))?;
     } else {
-        // the screen that it is copied to does that, if it is one; a file gets what the payload wrote
+        // the caller's terminal does that, if it is one; a file must get exactly what the payload wrote
         let terminal = state.get(Slot::TTY)?;
         tty::set_modes(terminal, &tty::modes(terminal)?.without_onlcr())?;
         sync_socket::send_fd(state.socket, Slot::PTY, master.as_fd())?;
@@ -73,7 +73,7 @@ pub(super) fn send(to_socket: bool, state: &mut State<'_>) -> StepResult {
     Ok(())
 }
 
-/// The group stays: it is devpts' `gid=` option, which may have no mapping here.
+/// Makes the terminal the controlling one, owned by the user. Its group is not changed: it comes from devpts' `gid=`.
 pub(super) fn take(uid: u32, state: &mut State<'_>) -> StepResult {
     let terminal = state.take(Slot::TTY)?;
     own(&terminal, uid)?;
@@ -91,8 +91,7 @@ fn own(fd: &impl AsFd, uid: u32) -> Answer<()> {
     }
 }
 
-/// Pipes and files that were handed to us become the user's, so that `/dev/stdout` can be opened again; devices that
-/// everybody shares stay as they are.
+/// Changes the owner of inherited pipes and files on 0, 1 and 2, so that the user can open `/dev/stdout` again; not of shared devices.
 pub(super) fn own_stdio(uid: u32) {
     let null = file::device(1, 3);
     for number in 0..3 {
@@ -100,7 +99,7 @@ pub(super) fn own_stdio(uid: u32) {
         let Ok(found) = file::stat(fd) else { continue };
         let shared = found.st_mode & libc::S_IFMT == libc::S_IFCHR && found.st_rdev == null;
         if !shared && found.st_uid != uid {
-            // not ours to give: sockets and read-only file systems say so
+            // fails for sockets and on read-only file systems
             let _ = file::chown(fd, c"", Some(uid), None, libc::AT_EMPTY_PATH);
         }
     }

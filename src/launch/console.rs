@@ -1,8 +1,8 @@
 //! The foreground of `run`, `exec` and `restore`: forwards signals to the payload, reaps orphans, and copies between the
 //! caller's terminal and the container's.
 //!
-//! All signals are blocked from before the clone on and waited for here, so none is lost, and whatever ends us except
-//! SIGKILL passes through here: the caller's terminal gets its modes back.
+//! All signals are blocked since before the clone and waited for here, so that none is lost, and so that the modes of the caller's
+//! terminal are restored whatever signal ends us, except SIGKILL.
 
 use super::Child;
 use crate::error::{Context, Error, Result};

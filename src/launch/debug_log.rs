@@ -26,12 +26,12 @@ pub(super) fn after_clone(pid: i32, plan: &Plan, log: &Log) {
     log.debug(|| format!("child process in init(): pid {pid}, {} steps", plan.steps.len()));
 }
 
-/// A process of `exec` needs nothing more from us.
+/// For `exec`: everything is done but the execution.
 pub(super) fn about_to_exec(plan: &Plan, log: &Log) {
     log.debug(|| format!("setns_init: about to exec {}", plan.image));
 }
 
-/// Init sends nothing more: it waits for `start`, or its execve has closed the socket.
+/// Init is done: it waits for `start`, or its execve has closed the socket.
 pub(super) fn complete(netns: Option<&NetnsThread>, log: &Log) {
     if let Some(errno) = netns.and_then(NetnsThread::loopback_down) {
         log.warn(&format!(

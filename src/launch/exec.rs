@@ -1,7 +1,7 @@
-//! **The story** of the host half of `exec`: one more process in a container that exists.
+//! **The host half** of `exec`: one more process in an existing container.
 //!
-//! In a straight line, with one clone, like `launch`. There is one thing to undo: the process itself. It starts in the
-//! container's cgroup; from before the clone on nobody may look into it (CVE-2016-9962).
+//! One clone, as in `launch`. The only thing to undo is the process itself. It starts in the container's cgroup, and is undumpable
+//! from before the clone on (CVE-2016-9962).
 
 use super::accompany::Accompany;
 use super::init_error::EXEC;
@@ -28,7 +28,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// A process to be started in a container.
 #[derive(Debug)]
 pub struct Job<'a> {
-    /// What is remembered of the container.
+    /// The container's record.
     pub record: &'a Record,
     /// What it is planned from.
     pub request: Request<'a>,
@@ -71,8 +71,8 @@ pub fn plan(job: &Job<'_>) -> Result<Plan> {
     exec::plan(&job.request, &Facts::ask(labels, false))
 }
 
-/// Whether the process may have to be moved after the clone: on cgroup v1, and by a user's systemd, which may do what the
-/// user may not.
+/// Whether the process must be moved into its cgroups after the clone: on v1; or by the user's systemd, because the user lacks
+/// the permission.
 fn placed_late(cgroup: &Cgroup) -> bool {
     cgroup.cgroup_paths.keys().any(|key| !key.is_empty()) || cgroup.systemd_unit.as_ref().is_some_and(|unit| unit.user)
 }
@@ -95,25 +95,24 @@ pub fn launch(job: &Job<'_>, init: Held, protection: ExeProtection, log: &Log) -
     slots[place] = Some(init.into_pidfd());
     start(plan, &mut slots, job, first, protection, log).map_err(|error| {
         match slots[place].as_ref().map(|pidfd| ended(pidfd.as_fd())) {
-            // that is the reason, whatever failed: an ended pid namespace takes no more processes
+            // the reason for whatever failed: a pid namespace without its init takes no more processes
             Some(Ok(true)) => error.context("cannot exec in a stopped container"),
             Some(Ok(false) | Err(_)) | None => error,
         }
     })
 }
 
-/// The root of the container's first process. Not the path that the host had it at: the container may have put anything
-/// there.
+/// The root of the container's first process. Not opened by its path on the host, where the container may have put anything.
 fn root(init: &Held) -> Result<OwnedFd> {
     let path = format!("/proc/{}/root", init.pid);
     let what = || format!("open {path}");
     let name = CString::new(path.as_str()).map_err(|_| Error::msg(what()))?;
     let root = file::open(file::cwd(), &name, libc::O_PATH | libc::O_DIRECTORY, 0).context(what)?;
-    // its pidfd was opened before: if it has not ended by now, the pid was its own all the time
+    // we hold its pidfd: if it has not ended by now, the pid was not reused
     if ended(init.as_fd())? { Err(Error::msg("cannot exec in a stopped container")) } else { Ok(root) }
 }
 
-/// Whether the process that a pidfd means has ended.
+/// Whether the process of a pidfd has ended.
 fn ended(pidfd: BorrowedFd<'_>) -> Answer<bool> {
     wait::events([(Some(pidfd), libc::POLLIN)], 0).map(|[ready]| ready != 0)
 }
@@ -127,7 +126,7 @@ fn start(
     protection: ExeProtection,
     log: &Log,
 ) -> Result<Exec> {
-    // before we are undumpable: then our own /proc entries belong to root
+    // before we become undumpable: then our own files in /proc belong to root
     let score = oom::lend(plan.oom_score_adj)?;
     cred::set_dumpable(false).context(|| "prctl(PR_SET_DUMPABLE, 0)")?;
     let mut spawn = Spawn::prepare(plan, slots, None, log)?;
@@ -166,14 +165,13 @@ fn provide(accompany: &Accompany<'_>, job: &Job<'_>, in_cgroup: bool) -> Result<
     job.request.options.pidfd_socket.as_ref().map_or(Ok(()), |path| super::send_pidfd(path, accompany.child, b"setns"))
 }
 
-/// Whether a process may stay in our own cgroup: a rootless container has only the cgroups that its user may have.
+/// Whether the process may stay in our own cgroup: in a rootless container, if the caller lacks the permission.
 fn stays_outside(job: &Job<'_>, error: &Error) -> bool {
     job.record.rootless && job.subs.is_empty() && matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM))
 }
 
-/// Spawns the process in the container's cgroup. If that cgroup takes no processes, because the payload has delegated its
-/// controllers to cgroups below, the process goes where the first process is. Also returns whether it is in a cgroup of
-/// the container's at all.
+/// Spawns the process in the container's cgroup. If that takes no processes, because the payload has enabled controllers for cgroups
+/// below it, the process is spawned in the cgroup of the first process. Also returns whether it is in a cgroup of the container.
 fn clone_into_cgroup(spawn: &mut Spawn<'_>, job: &Job<'_>, first: i32) -> Result<(Child, bool)> {
     let mut attempt = |cgroup: Option<&OwnedFd>| {
         let child = spawn.clone3(cgroup.map(AsFd::as_fd))?;
@@ -191,8 +189,8 @@ fn clone_into_cgroup(spawn: &mut Spawn<'_>, job: &Job<'_>, first: i32) -> Result
     }
 }
 
-/// The error for a cgroup that does not take the process, worded like the write to `cgroup.procs` that it stands for, which
-/// the kernel refuses for the same reasons.
+/// The error for a cgroup that does not take the process, worded like a failed write to `cgroup.procs`, as in runc: the reasons are
+/// the same.
 fn refused(error: Error, job: &Job<'_>) -> Error {
     const PLACING: &str = "error adding pid of the process to cgroups";
     match (error.errno(), job.record.cgroup.dir(job.subs)) {
@@ -209,7 +207,7 @@ fn refused(error: Error, job: &Job<'_>) -> Error {
     }
 }
 
-/// What is wrong when a process ends before it has executed its program.
+/// The error for a process that ends before it has executed its program.
 pub fn lost(record: &Record) -> impl Fn(Option<End>) -> Error {
     |end| init_error::vanished(Mode::Exec, end, &record.cgroup)
 }

@@ -1,4 +1,4 @@
-//! Opens what the plan wants opened before the clone.
+//! Opens what the plan says is opened before the clone.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set, and most steps explain themselves")]
 
@@ -16,10 +16,10 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// The slots, filled as the plan says.
+/// Fills the slots as the plan says.
 ///
 /// # Errors
-/// What can't be opened, with its JSON path if it has one.
+/// Something can't be opened; the error names it, with its JSON path if it has one.
 pub(super) fn open(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
     let mut slots: Vec<Option<OwnedFd>> = Vec::new();
     slots.resize_with(plan.slots.into(), || None);
@@ -124,7 +124,7 @@ pub fn check_preserved(asked: &str, range: Range<u32>) -> Result<()> {
     Ok(())
 }
 
-/// Up to so many numbers are asked for one by one.
+/// So many numbers are checked one by one; beyond that, procfs is asked for the highest open one.
 const FEW: u32 = 64;
 
 /// The highest number of an open descriptor of ours, if procfs tells.

@@ -1,5 +1,4 @@
-//! Writes the id maps of a new user namespace (`user_namespaces(7)`), and creates user namespaces that stand for the id
-//! mapping of a mount.
+//! Writes the id maps of a new user namespace (`user_namespaces(7)`), and creates the user namespaces for id-mapped mounts.
 
 use crate::error::{Context, Error, Result};
 use crate::plan::{IdRange, Maps};

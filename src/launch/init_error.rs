@@ -62,12 +62,12 @@ pub(super) fn mounting(source: &CStr, target: &CStr) -> String {
     format!("error mounting {:?} to rootfs at {:?}", source.to_string_lossy(), target.to_string_lossy())
 }
 
-/// Source and target of the bind mount that a step belongs to: the steps from the clone of the tree to its attachment, and the
-/// clone that is made ahead.
+/// Source and target of the bind mount that a step belongs to: any step from the clone of the source to its attachment, and a clone
+/// in advance.
 pub(super) fn bind_at(steps: &[Step], index: usize) -> Option<(&CStr, &CStr)> {
     let source = |step: &Step| matches!(step, Step::Clone { .. } | Step::CloneInside { .. } | Step::Take { .. });
     let first = match steps.get(index)? {
-        // made ahead; the steps of its bind come later
+        // cloned in advance; the steps of its bind mount come later
         Step::CloneAhead { slot, .. } => {
             steps.iter().position(|step| matches!(step, Step::Take { slot: taken, .. } if taken == slot))?
         }
@@ -88,8 +88,8 @@ pub(super) fn bind_at(steps: &[Step], index: usize) -> Option<(&CStr, &CStr)> {
     })
 }
 
-/// Failures whose message engines and people know.
-// check: table: one arm a failure
+/// Failures with a well-known message, which engines may parse.
+// check: table: one arm for each failure
 fn known(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[Option<OwnedFd>]) -> Option<Error> {
     match (step, failure.cause) {
         (Step::Find | Step::Exec, Cause::NoProgram) => Some(program(image, false, errno)),
@@ -114,7 +114,7 @@ fn known(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[Op
             let how = hooks::how(end, hook.timeout);
             let failed =
                 hooks::failed(&hook.name, &hook.image.program, &how, &text(Slot::HOOK[1]), &text(Slot::HOOK[2]));
-            // the container was created before: what fails is the launch of the payload
+            // the container exists already: what fails is the start of the payload
             Some(if hook.late { failed.with_kind(Kind::Launch) } else { failed })
         }
         (Step::Chdir { .. }, Cause::CwdOutside) => Some(Error::msg(
@@ -263,12 +263,12 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
     }
 }
 
-/// What is wrong when the first process of a container ends before it has executed the payload.
+/// The error for a first process that ends before it has executed the payload.
 pub fn lost(cgroup: &Cgroup) -> impl Fn(Option<End>) -> Error {
     |end| vanished(Mode::Run, end, cgroup)
 }
 
-/// Init has ended without a report. The cgroup counts the processes that were killed for lack of memory.
+/// The error for an init that ended without a report. The cgroup's counter tells whether the OOM killer was at work.
 pub(super) fn vanished(mode: Mode, end: Option<End>, cgroup: &Cgroup) -> Error {
     let error = match end {
         Some(End::Killed(libc::SIGKILL)) if killed_for_memory(cgroup) => Error::msg(match mode {

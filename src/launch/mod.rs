@@ -1,5 +1,4 @@
-//! **The story** of the host half of `run` and `create`: from a loaded bundle to a container that runs, or waits for
-//! `start`.
+//! **The host half** of `run` and `create`: from a checked configuration to a container that runs, or waits for `start`.
 //!
 //! ```text
 //! run, create   plan ── prepare.rs ── spawn.rs ── start() ── accompany.rs
@@ -7,8 +6,8 @@
 //! restore       plan ── prepare.rs ── CRIU ──────────────────                   (crate::criu)
 //! ```
 //!
-//! In a straight line, with one clone. Every effect pushes its undo; success disarms them. What init does not need before
-//! it mounts (limits, record, pid file) is done while it mounts.
+//! One clone. Every effect registers its undo; success disarms them. What init does not need before it mounts (limits, record, pid
+//! file) is done while it mounts.
 
 mod accompany;
 pub mod console;
@@ -58,7 +57,7 @@ use crate::sys::{Errno, cred};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-/// Which verb starts a process. Decides the words of its errors, and when it has started.
+/// Which verb starts a process: for the wording of errors, and for when the process counts as started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Create,
@@ -66,17 +65,17 @@ enum Mode {
     Exec,
 }
 
-/// What the protection of our own executable is called in errors.
+/// The protection of our own executable, as errors name it.
 pub const PROTECTION: &str = "protect our own binary from the container";
 
-/// What a container is planned from. Planning needs nothing else: no state directory, and nothing that was begun.
+/// What a container is planned from. Planning needs neither a state directory nor anything else that has effects.
 #[derive(Debug, Clone)]
 pub struct PlanInput<'a> {
     /// The container's id.
     pub id: &'a str,
     /// The bundle's configuration.
     pub config: &'a Checked<Config>,
-    /// Which driver makes cgroups.
+    /// The cgroup driver.
     pub driver: Driver,
     /// Whether permission errors of cgroups are ignored if the bundle sets no limits.
     pub rootless: Rootless,
@@ -97,10 +96,10 @@ pub struct Job<'a> {
     pub netns_thread: Option<&'static NetnsThread>,
 }
 
-/// What is remembered of a container.
+/// A container's record.
 pub type Record = state::Record<Cgroup>;
 
-/// runc's warning about a container whose processes can't all be found again.
+/// runc's warning about a container whose processes can't all be found.
 const WARN_NO_CGROUP_NO_PIDNS: &str = "Creating a rootless container with no cgroup and no private pid namespace. \
                                        Such configuration is strongly discouraged (as it is impossible to properly \
                                        kill all container's processes).";
@@ -114,7 +113,7 @@ pub struct Launched {
     pub container: state::Container<Cgroup>,
     /// The terminal's master, for a terminal in the foreground.
     pub terminal: Option<OwnedFd>,
-    /// The notify socket of a container that runs already.
+    /// The notify socket, if the payload runs already.
     pub relay: Option<notify::Relay>,
 }
 
@@ -158,7 +157,7 @@ fn facts_for(config: &Config) -> Facts {
     let process = config.spec.process().as_ref();
     let labels = process.is_some_and(|p| p.apparmor_profile().is_some() || p.selinux_label().is_some());
     let user = config.namespaces.all.has(Namespace::User);
-    // a container that joins one of these gets the mounts' sources from the host half
+    // for a container that joins one of these the host half clones the sources of bind mounts
     let joins = config.namespaces.joined.iter().any(|joined| matches!(joined.kind, Namespace::Pid | Namespace::Mount));
     let facts = Facts::ask(labels, user || joins);
     if user || facts.unprivileged { facts } else { facts.of_trees() }
@@ -172,14 +171,14 @@ pub fn launch(job: &Job<'_>, protection: ExeProtection, log: &Log) -> Result<Lau
     let options = job.input.options;
     let netns = netns_thread(job, log)?;
     let (plan, cgroups) = prepare::planned(&job.input, log)?;
-    // init may use it for longer than we live
+    // leaked, because init may use it after we have exited
     let plan = Box::leak(Box::new(plan));
     if plan.clone_spec.undumpable {
-        // a child inherits this at the clone: whoever can see it can't look into it
+        // inherited at the clone: other processes may see the child, but not read its memory or descriptors
         cred::set_dumpable(false).context(|| "prctl(PR_SET_DUMPABLE, 0)")?;
     }
-    // a child that is a copy of us must be protected from its first instant; one that shares our memory is protected with
-    // us, while it works
+    // a child with a copy of our memory must be protected before the clone; one that shares it is protected together with us,
+    // while it mounts
     let protection = if plan.clone_spec.shares_memory { protection } else { finish(protection, log)? };
     let root = plan.root.as_ref().map(root::detached).transpose()?;
     // declared before `undo`, which borrows it
@@ -200,7 +199,7 @@ pub fn launch(job: &Job<'_>, protection: ExeProtection, log: &Log) -> Result<Lau
     if let Some(lent) = network::lend(&plan.network, child.pid, &slots)? {
         undo.push("take the network devices back", move || lent.take_back());
     }
-    // init alone must hold the lock of the status file; the others are of no more use here
+    // only init may hold the status lock; the other descriptors are not needed here any more
     for slot in [Slot::ROOT, Slot::EXEC_FIFO, Slot::STATUS_LOCK, Slot::CONSOLE, Slot::NETWORK] {
         slots[usize::from(slot.0)] = None;
     }
@@ -211,13 +210,13 @@ pub fn launch(job: &Job<'_>, protection: ExeProtection, log: &Log) -> Result<Lau
     if started.is_ok() {
         debug_log::complete(netns, log);
     }
-    // the thread may be about to send over the socket, which is closed below
+    // the thread may still send over the socket, which is closed below
     netns.filter(|_| started.is_err()).into_iter().for_each(NetnsThread::join);
     debug_log::trace(netns, child.pid, plan, log);
     let terminal = started?;
     undo.disarm();
     let Prepared { claim, record, cgroup, relay, .. } = prepared;
-    // process exit closes their descriptors, all at once
+    // process exit closes their descriptors
     std::mem::forget((socket, cgroup));
     Ok(Launched { child, container: state::Container::new(claim, record), terminal, relay })
 }
@@ -234,7 +233,7 @@ fn spawn_init(
     let mut spawn = Spawn::prepare(plan, slots, netns, log)?;
     let cgroup = prepared.cgroup.clone_into_fd();
     let child = spawn.clone3(cgroup).or_else(|error| match error.errno() {
-        // a cgroup in a threaded tree takes no process as it is; if that can be changed, there is a second try
+        // the cgroup is in a threaded subtree and invalid as it is; if it can be repaired, there is a second try
         Some(errno @ Errno::EOPNOTSUPP) => {
             prepared.cgroup.retry_after(errno, &prepared.cgroups)?;
             spawn.clone3(cgroup)
@@ -245,7 +244,7 @@ fn spawn_init(
     Ok((child, socket, plan))
 }
 
-/// Everything from the clone until the container may be announced as created or running. Returns the terminal's master.
+/// Everything from the clone until the container is created or running. Returns the terminal's master.
 fn start(
     accompany: &Accompany<'_>,
     job: &Job<'_>,
@@ -289,7 +288,7 @@ fn place_and_limit(accompany: &Accompany<'_>, prepared: &Prepared) -> Result<Opt
     if let Some(maps) = &plan.clone_spec.maps {
         idmap::write(pid, maps)?;
     }
-    // the device rules of v1 deny everything before they allow something: init must not create its devices meanwhile
+    // v1's device rules first deny everything, then allow: init must not create devices in between
     if cgroup.needs_placing() {
         cgroup.limit(cgroups)?;
     }

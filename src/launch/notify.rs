@@ -52,7 +52,7 @@ impl Relay {
     /// The kernel's answer.
     pub fn bind(state: &Path, to: PathBuf) -> Result<Self> {
         let path = directory(state).join(NAME);
-        // a killed call may have left one
+        // a killed call may have left one behind
         let _ = std::fs::remove_file(&path);
         let mask = file::umask(0);
         let socket = socket::bind_datagrams(&path);
@@ -66,11 +66,11 @@ impl Relay {
         self.socket.as_fd()
     }
 
-    /// Reads one message. Returns whether it said that the payload is ready, and was relayed.
+    /// Reads one message. Returns whether it was `READY=`, which is then relayed.
     ///
     /// # Errors
     /// The caller's socket does not take it.
-    pub fn pass(&self, pid: i32) -> Result<bool> {
+    pub fn relay_one(&self, pid: i32) -> Result<bool> {
         let mut buffer = [0; 4096];
         let length = file::read(self.fd(), &mut buffer).context(|| "read the notify socket")?;
         let text = String::from_utf8_lossy(&buffer[..length]);
@@ -90,12 +90,12 @@ impl Relay {
     /// Relays until the payload is ready, or has ended.
     ///
     /// # Errors
-    /// As [`Relay::pass`].
+    /// As [`Relay::relay_one`].
     pub fn wait(&self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
         loop {
             let watched = [(Some(self.fd()), libc::POLLIN), (Some(pidfd), libc::POLLIN)];
             let [spoken, ended] = crate::sys::wait::events(watched, -1).context(|| "poll the notify socket")?;
-            if spoken != 0 && self.pass(pid)? {
+            if spoken != 0 && self.relay_one(pid)? {
                 return Ok(());
             }
             if ended != 0 {

@@ -1,10 +1,9 @@
-//! `process.oomScoreAdj`: how ready the kernel is to kill the process when memory runs out (`/proc/PID/oom_score_adj`,
-//! proc(5)).
+//! `process.oomScoreAdj` (`/proc/PID/oom_score_adj`, proc(5)).
 //!
 //! Root writes the child's. An unprivileged caller cannot write it once the child has changed its credentials in a user
 //! namespace: so we set our own around the clone, and the child inherits it.
 //!
-//! The kernel keeps the score the same for all processes that share their memory: until its execve, a child's is ours.
+//! Processes that share memory have the same score: until its execve, such a child's score is ours, too.
 
 use crate::error::{Context, Result};
 use crate::sys::cred;
@@ -18,7 +17,7 @@ pub(super) struct Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        // the kernel refuses nobody the score that he had
+        // the kernel always accepts the score that we had before
         let _ours = std::fs::write(OWN, &self.before);
     }
 }

@@ -15,9 +15,9 @@ use std::path::Path;
 pub struct Prepared {
     /// The state directory, locked.
     pub claim: Claim,
-    /// What is remembered of the container; without its process until [`Prepared::complete`].
+    /// The container's record; without its process until [`Prepared::complete`].
     pub record: Record,
-    /// What was planned for its cgroup.
+    /// The plan of its cgroup.
     pub cgroups: CgroupPlan,
     /// The cgroup.
     pub cgroup: cgroup::CgroupSetup,
@@ -60,7 +60,7 @@ pub fn prepare(
     let _making = log.span("make the cgroup");
     let cgroup = cgroup::make(&cgroups)?;
     let (leftover, grip) = (cgroup.handle().clone(), claim.grip());
-    // if somebody has deleted the container for good, a newer one may have its cgroup
+    // if somebody has deleted the container meanwhile, a newer one may use its cgroup
     undo.push("remove the cgroup", move || {
         if grip.is_gone()? {
             leftover.remove_unused();
@@ -87,7 +87,7 @@ impl Prepared {
     }
 }
 
-/// Writes the pid file, if the caller wants one. Callers take it for success, so it comes last, or is removed again.
+/// Writes the pid file, if the caller wants one. Callers take it as a sign of success, so it is removed again after a failure.
 ///
 /// # Errors
 /// It cannot be written.

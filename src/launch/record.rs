@@ -30,7 +30,7 @@ pub fn record(input: &PlanInput<'_>, cgroup: Cgroup) -> Record {
         rootless: input.rootless == Rootless::Yes,
         namespace_paths: BTreeMap::new(),
         external_descriptors: Vec::new(),
-        // while the record has no process, nobody may be killed because of it
+        // until a process is recorded, nothing may be killed because of this record
         private_pid: true,
         root_mount: None,
         no_new_keyring: input.options.no_new_keyring,

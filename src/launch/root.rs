@@ -72,7 +72,7 @@ pub fn detach(path: &Path, id: u64) -> Result<()> {
     if mount::id_of(place.as_fd()).context(what)? != id {
         return Ok(());
     }
-    // by the kernel's path for it, which has no link that could be changed meanwhile
+    // by the path that the kernel reports, which contains no link that could be changed meanwhile
     let path = std::fs::read_link(format!("/proc/self/fd/{}", file::raw_fd(&place))).context(what)?;
     drop(place);
     let name = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::msg(what()))?;

@@ -1,12 +1,10 @@
 //! Spawns init: one clone3(2), for `run`, `create` and `exec`.
 //!
-//! clone3 creates all new namespaces at once and starts init in its cgroup (Linux 5.7), so that no move between cgroups
-//! later waits for a grace period of the kernel. Where init must start in namespaces that are joined first (exec; a pid or
-//! user namespace by path; clock offsets), an intermediate process joins them and makes the clone with `CLONE_PARENT`:
-//! init is our child all the same.
+//! clone3 creates all new namespaces at once, and starts init in its cgroup (Linux 5.7): moving it later would wait for an RCU grace
+//! period. If namespaces must be joined before the clone (exec; a pid or user namespace by path; clock offsets), an intermediate
+//! process joins them and clones with `CLONE_PARENT`, so that init is still our child.
 //!
-//! Whether init shares our memory until its execve is the plan's decision (`shares_memory`); what that means, and why it
-//! is sound, stands in `sys::spawn`.
+//! The plan decides whether init shares our memory until its execve (`shares_memory`); `sys::spawn` explains why that is sound.
 
 #![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set, and most need no hint")]
 
@@ -29,11 +27,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 /// A process that we have started: init of a container, a process of `exec`, or one that CRIU restored.
 #[derive(Debug)]
 pub struct Child {
-    /// Its pid, as the host counts.
+    /// Its pid on the host.
     pub pid: i32,
     /// Its pidfd.
     pub pidfd: OwnedFd,
-    /// CRIU restored it: it is the payload already, and never executes a program to become it.
+    /// CRIU restored it: it is the payload already, without an execve.
     pub restored: bool,
 }
 
@@ -41,7 +39,7 @@ pub struct Child {
 #[derive(Debug)]
 pub(super) struct InitSocket {
     host: OwnedFd,
-    /// Spares the last message where memory is shared.
+    /// With shared memory: the flag that replaces the last message.
     ready: Option<&'static ReadyFlag>,
 }
 
@@ -50,12 +48,12 @@ impl InitSocket {
         Self { host, ready }
     }
 
-    /// Lets init go on behind its `Await(sync)`.
+    /// Lets init continue after its `Await(sync)`.
     pub(super) fn go(&self, sync: Sync) -> Result<()> {
         if sync == Sync::Ready && self.ready.is_some_and(|ready| !ready.set()) {
             return Ok(());
         }
-        // if init is gone, the next receive says so, with the reason
+        // if init has ended, the next receive returns the reason
         match sync_socket::send_to_init(self.as_fd(), Message::Go(sync)) {
             Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
             Err(errno) => Err(errno).context(|| "send to init"),
@@ -118,10 +116,10 @@ impl<'a> Spawn<'a> {
         Ok(Self { plan, args, socket, _init_socket: init, _span: span })
     }
 
-    /// The clone. May be tried again with another cgroup if it is refused.
+    /// The clone. If it fails it may be tried again, with the same or another cgroup.
     ///
     /// # Errors
-    /// The kernel's answer, with what was to be made.
+    /// The kernel's answer, with the namespaces that were requested.
     pub(super) fn clone3(&mut self, cgroup: Option<BorrowedFd<'_>>) -> Result<Child> {
         let clone_spec = &self.plan.clone_spec;
         let mut new = clone_spec.new;
@@ -132,8 +130,8 @@ impl<'a> Spawn<'a> {
         let spawned = if clone_spec.shares_memory {
             self.args.spawn_sharing_memory(request)
         } else if clone_spec.needs_intermediate() {
-            // inside a cgroup namespace there is no way into a cgroup outside of it (nsdelegate): the intermediate process
-            // moves before it joins, and the child inherits its cgroup
+            // inside a cgroup namespace a process can't be moved into it from outside (nsdelegate): so the intermediate
+            // process moves before it joins, and the child inherits its cgroup
             let moves = cgroup.filter(|_| clone_spec.joins(Namespace::Cgroup));
             let request = if moves.is_some() { Request { cgroup: None, ..request } } else { request };
             let mut before = |pack: &InitArgs| {
@@ -158,7 +156,7 @@ impl<'a> Spawn<'a> {
     }
 }
 
-/// An error with a hint at what the kernel's refusal of a namespace or a cgroup means.
+/// An error with a hint about why the kernel may refuse a namespace or a cgroup.
 fn explained(errno: Errno) -> Error {
     let error = Error::from(errno);
     match errno {
@@ -175,7 +173,7 @@ fn explained(errno: Errno) -> Error {
 /// The error for a network namespace that the helper thread could not create.
 pub(super) fn no_network(refused: NetnsError) -> Error {
     let (syscall, what) = if refused.loopback { ("ioctl", "bring lo up") } else { ("unshare", "unshare(network)") };
-    // hints about namespaces do not fit a device in one
+    // the hint about namespaces does not apply to the loopback device
     let error = if refused.loopback { Error::from(refused.errno) } else { explained(refused.errno) };
     error.fact("syscall", syscall).context(what)
 }
@@ -188,9 +186,9 @@ pub fn start_netns_thread(traced: bool) -> Result<&'static NetnsThread> {
     NetnsThread::start(send_network, traced).context(|| "start a thread")
 }
 
-/// How the thread sends the network namespace to an init that was spawned before it was there.
+/// Sends the network namespace, or its failure, to an init that was spawned before it existed.
 fn send_network(socket: BorrowedFd<'_>, made: std::result::Result<OwnedFd, NetnsError>) {
-    // if init is gone, the host half notices
+    // if init has ended, the host half notices
     let _sent = match made {
         Ok(fd) => sync_socket::send_fd(socket, Slot::NETWORK, fd.as_fd()),
         Err(NetnsError { loopback, errno }) => {
@@ -203,7 +201,7 @@ fn send_network(socket: BorrowedFd<'_>, made: std::result::Result<OwnedFd, Netns
     };
 }
 
-/// Where init starts to run: on the CPUs of `process.execCPUAffinity.initial`, or on all that its cgroup allows.
+/// Sets the CPU affinity that init inherits: `process.execCPUAffinity.initial`, or all CPUs that its cgroup allows.
 fn set_affinity(cpus: &[u64]) -> Result<()> {
     if cpus.is_empty() {
         task::reset_affinity();
@@ -230,8 +228,8 @@ fn enter_empty_mounts() -> Answer<()> {
     mount::unmount(c".")
 }
 
-/// Joins the namespaces that must be joined before the clone, in the intermediate process. With the rights that we have on
-/// the host first; what they do not allow is tried again from inside the user namespace.
+/// Joins the namespaces that must be joined before the clone, in the intermediate process. First with our capabilities on the host;
+/// what is refused is tried again inside the user namespace.
 fn join_before_clone(clone_spec: &CloneSpec, slots: &[Option<OwnedFd>]) -> Answer<()> {
     if !clone_spec.offsets.is_empty() {
         ns::unshare(Namespace::Time.into())?;
@@ -271,7 +269,7 @@ fn write_offsets(clone_spec: &CloneSpec) -> Answer<()> {
 /// Joins the session keyring that init inherits, if the plan has the host half do so.
 ///
 /// # Errors
-/// The kernel's answer; not if the kernel has no keyrings: then there is none to hide.
+/// The kernel's answer, unless the kernel has no keyrings.
 fn join_keyring(plan: &Plan) -> Result<()> {
     match plan.keyring.as_deref().map_or(Ok(()), task::join_keyring) {
         Ok(()) | Err(Errno::ENOSYS) => Ok(()),

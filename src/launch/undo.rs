@@ -5,10 +5,10 @@ use crate::log::Log;
 
 type UndoStep<'a> = Box<dyn FnOnce() -> Result<()> + 'a>;
 
-/// What is to be undone.
+/// The undo steps of the effects so far.
 pub struct Undo<'a> {
     steps: Vec<(&'static str, UndoStep<'a>)>,
-    /// What is undone only if everything else was: it knows what is left.
+    /// Undone at the end, and only if everything else could be undone.
     last: Option<(&'static str, UndoStep<'a>)>,
     log: &'a Log,
 }
@@ -20,18 +20,18 @@ impl std::fmt::Debug for Undo<'_> {
 }
 
 impl<'a> Undo<'a> {
-    /// Nothing to undo yet.
+    /// No effects yet.
     #[must_use]
     pub fn new(log: &'a Log) -> Self {
         Self { steps: Vec::new(), last: None, log }
     }
 
-    /// Will undo this, too, before what was pushed earlier.
+    /// Adds an undo step; it runs before those pushed earlier.
     pub fn push(&mut self, what: &'static str, step: impl FnOnce() -> Result<()> + 'a) {
         self.steps.push((what, Box::new(step)));
     }
 
-    /// Will undo this after everything else, and only if all of that could be undone: the record says what is left, for
+    /// Adds an undo step that runs after all others, and only if they succeeded: otherwise the record must stay, for
     /// `delete --force`.
     pub fn push_last(&mut self, what: &'static str, step: impl FnOnce() -> Result<()> + 'a) {
         self.last = Some((what, Box::new(step)));
@@ -50,7 +50,7 @@ impl Drop for Undo<'_> {
         while let Some((what, step)) = self.steps.pop() {
             if let Err(error) = step() {
                 left = true;
-                // the caller reports the first failure; this one tells what may be left over
+                // the caller reports the original failure; this one says what may be left
                 self.log.warn(&format!("{what} after a failure: {error}"));
             }
         }

@@ -1,13 +1,12 @@
-//! The heap of a program that lives for milliseconds: one piece of memory, handed out from front to back.
+//! The heap of a program that lives for milliseconds: a bump allocator over one static area.
 //!
-//! A start makes some hundred small allocations and then leaves. A general allocator answers the first of each size
-//! with a system call or two, and each fresh page with a fault; here the piece is part of the program (`.bss`), and one
-//! `madvise(2)` brings many of its pages at once, as far as they are needed. What is freed is only taken back if it was
-//! the last piece. Whoever needs more than the piece holds (`events`, which may run for days, and big documents) goes on
-//! with the system's allocator.
+//! A start makes some hundred small allocations and then exits. A general allocator makes a system call or two for the first
+//! allocation of each size, and each new page costs a fault. Here the area is part of the program (`.bss`), and one `madvise(2)`
+//! maps many of its pages at once. Freed memory is reused only if it was allocated last. When the area is full (`events`, which may
+//! run for days, and big documents) the system's allocator takes over.
 //!
-//! In debug builds the allocator ends init when it allocates: between the clone and execve nothing may, since another
-//! thread could hold the heap's lock, and since memory costs time.
+//! In debug builds the allocator ends init if it allocates: between the clone and execve another thread could hold the lock of the
+//! system's allocator, and new pages cost time.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -20,30 +19,30 @@ const ALLOCATED: i32 = 99;
 /// More than a start with Docker's usual configuration needs.
 const SIZE: usize = 192 * 1024;
 
-/// How much is brought at once: what a start with the configuration of `runc spec` needs, and some more. `state` and
-/// `kill` need a page.
+/// How much is mapped at once: what a start with the configuration of `runc spec` needs, and some more. `state` and `kill`
+/// need one page.
 const STEP: usize = 96 * 1024;
 
-/// What comes when it is touched, and is not asked for. Pages may be larger.
+/// The part that is not mapped in advance. (Pages may be larger.)
 const FIRST: usize = 4096;
 
-/// The piece of memory, for the program to name as its `#[global_allocator]`.
+/// The area; the program's `#[global_allocator]`.
 #[allow(missing_debug_implementations, reason = "nobody prints 192 KiB")]
 #[repr(C, align(4096))]
 pub struct Arena {
     memory: UnsafeCell<[u8; SIZE]>,
-    /// Where the free bytes begin.
+    /// Offset of the first free byte.
     next: AtomicUsize,
-    /// How much of it has been asked for beyond the first page, which comes when it is touched. (All of this is zero at first,
-    /// so that the file holds nothing of it.)
+    /// How much has been mapped in advance, beyond the first page. (All fields are zero at first, so that the area takes no space in
+    /// the file.)
     ready: AtomicUsize,
 }
 
-// SAFETY: the memory is only touched through pieces, each of which has one owner.
+// SAFETY: the memory is only used through allocations, each of which has one owner.
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    /// All of it free.
+    /// An empty area.
     #[must_use]
     #[allow(clippy::new_without_default, reason = "there is one, and it is a static")]
     pub const fn new() -> Self {
@@ -79,13 +78,13 @@ impl Arena {
         }
     }
 
-    /// Brings the pages up to `end`, and some more. Where the kernel does not know how (before Linux 5.14) they come as
-    /// they are touched. Two threads may do it at once: pages that are there stay.
+    /// Maps the pages up to `end`, and some more. Before Linux 5.14 the kernel maps them when they are first used. Two threads may do
+    /// this at once: mapped pages stay.
     #[cold]
     fn populate(&self, end: usize) {
         let from = FIRST + self.ready.load(Ordering::Relaxed);
         let to = end.next_multiple_of(STEP);
-        // larger pages may begin before it: what lies there is the program's, too
+        // a larger page may begin before the area: that is the program's own data, too
         let start = (self.start() + from) & !(super::image::page() - 1);
         let length = (self.start() + to).saturating_sub(start);
         // SAFETY: the pages are the program's own data, and keep what they hold.
@@ -97,7 +96,7 @@ impl Arena {
         (self.start()..self.start() + SIZE).contains(&(memory as usize))
     }
 
-    /// Moves the end of the last piece, if it is the last one and there is room.
+    /// Resizes an allocation in place, if it is the last one and there is room.
     fn resize_last(&self, memory: *mut u8, old: usize, new: usize) -> bool {
         let (from, to) = (memory as usize - self.start() + old, memory as usize - self.start() + new);
         let moved = to <= SIZE && self.next.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok();
@@ -108,8 +107,8 @@ impl Arena {
     }
 }
 
-// SAFETY: a piece is handed out once: `next` only passes over it by an exchange that nobody else can have made, and
-// comes back only when the last piece is given back or made smaller by its owner. Everything else is the system's.
+// SAFETY: memory is handed out once: `next` moves past it by a compare-exchange, and moves back only when the owner of the last
+// allocation frees or shrinks it. Everything else is the system allocator's.
 unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         check();
@@ -124,7 +123,7 @@ unsafe impl GlobalAlloc for Arena {
         check();
         match self.take(layout) {
             Some(memory) => {
-                // SAFETY: the piece is as long as that, and the caller's alone.
+                // SAFETY: the allocation has this length, and only the caller has it.
                 unsafe { memory.write_bytes(0, layout.size()) };
                 memory
             }
@@ -152,8 +151,8 @@ unsafe impl GlobalAlloc for Arena {
         if self.resize_last(memory, layout.size(), size) || size <= layout.size() {
             return memory;
         }
-        // SAFETY: the caller promises that size, rounded up to the alignment, does not overflow; both pieces are at
-        // least as long as what is copied and do not overlap, since the old one is still handed out.
+        // SAFETY: the caller promises that size, rounded up to the alignment, does not overflow; both allocations are at least as
+        // long as what is copied, and do not overlap, since the old one is still in use.
         unsafe {
             let to = self.alloc(Layout::from_size_align_unchecked(size, layout.align()));
             if !to.is_null() {
@@ -181,7 +180,7 @@ fn check() {
 #[cfg(not(debug_assertions))]
 const fn check() {}
 
-/// From now on this thread may not touch the heap, or may again. Held in debug builds.
+/// Forbids or allows allocation in this thread; enforced in debug builds.
 #[cfg_attr(not(debug_assertions), allow(unused_variables))]
 pub fn forbid(forbidden: bool) {
     #[cfg(debug_assertions)]

@@ -1,4 +1,4 @@
-//! bpf(2), as far as the device filter of cgroup v2 needs it: load a program, attach it to a cgroup, ask which are there.
+//! bpf(2) for the device filter of cgroup v2: load a program, attach it to a cgroup, list the attached ones.
 //!
 //! May use nix and libc only. The numbers are those of `include/uapi/linux/bpf.h`.
 
@@ -15,7 +15,7 @@ const BPF_PROG_TYPE_CGROUP_DEVICE: u32 = 15;
 const BPF_CGROUP_DEVICE: u32 = 6;
 const BPF_F_ALLOW_MULTI: u32 = 2;
 const BPF_F_REPLACE: u32 = 4;
-/// No cgroup has more device programs than this: systemd's, ours, and a tool's.
+/// How many device programs of a cgroup are listed at most. (Usual are systemd's and ours.)
 const MOST_PROGRAMS: usize = 64;
 
 /// A device program in the kernel. It lives as long as this descriptor or its attachment to a cgroup.
@@ -111,7 +111,7 @@ impl Program {
             prog_name: name,
             ..Load::default()
         };
-        // the verifier breaks off when a signal is waiting, even one that nobody heeds
+        // the verifier fails with EAGAIN while a signal is pending, even an ignored one
         const TRIES: usize = 32;
         let mut answer = Err(Errno::EAGAIN);
         for _ in 0..TRIES {
@@ -123,7 +123,7 @@ impl Program {
         answer.map(|(fd, _)| Self(owned(fd)))
     }
 
-    /// Attaches the program to a cgroup beside what is there already.
+    /// Attaches the program to a cgroup, in addition to those attached already.
     ///
     /// # Errors
     /// bpf(2)'s.
@@ -131,7 +131,7 @@ impl Program {
         self.attach_with(cgroup, BPF_F_ALLOW_MULTI, None)
     }
 
-    /// Puts the program in the place of `old` on a cgroup, with no moment in which neither is in force.
+    /// Replaces `old` by this program atomically: one of them is always in force.
     ///
     /// # Errors
     /// bpf(2)'s; `ENOENT` if `old` is not attached there.
@@ -151,7 +151,7 @@ impl Program {
         bpf(BPF_PROG_ATTACH, attr).map(drop)
     }
 
-    /// Takes the program off a cgroup.
+    /// Detaches the program from a cgroup.
     ///
     /// # Errors
     /// bpf(2)'s.
@@ -169,7 +169,7 @@ impl Program {
     /// The device programs that are attached to a cgroup itself (not those of its parents).
     ///
     /// # Errors
-    /// bpf(2)'s. A program that goes away while we look is left out.
+    /// bpf(2)'s. A program that is removed meanwhile is left out.
     pub fn attached(cgroup: BorrowedFd<'_>) -> Result<Vec<Self>, Errno> {
         let mut ids = [0_u32; MOST_PROGRAMS];
         let attr = Query {

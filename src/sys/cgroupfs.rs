@@ -1,4 +1,4 @@
-//! The few calls that a cgroup tree needs: directories, one-line files, and which cgroup version a mount is.
+//! The calls for cgroup file systems: directories, small files, and the cgroup version of a mount.
 //!
 //! May use nix only. Everything opened here is close-on-exec.
 
@@ -24,7 +24,7 @@ pub enum Mounted {
     Other,
 }
 
-/// Which cgroup file system a path lies on.
+/// Which cgroup file system a path is on.
 #[must_use]
 pub fn mounted(path: &Path) -> Mounted {
     match statfs(path).map(|s| s.filesystem_type()) {
@@ -58,7 +58,7 @@ pub fn give(path: &Path, uid: u32) -> Result<(), Errno> {
     chown(path, Some(Uid::from_raw(uid)), None)
 }
 
-/// A directory as a place for `*at` calls and for `CLONE_INTO_CGROUP`, which takes `O_PATH` descriptors too.
+/// Opens a directory (`O_PATH`), for `*at` calls and for `CLONE_INTO_CGROUP`.
 ///
 /// # Errors
 /// open(2)'s.
@@ -66,17 +66,17 @@ pub fn open_dir(path: &Path) -> Result<OwnedFd, Errno> {
     openat(AT_FDCWD, path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
 }
 
-/// The file is not there: where the kernel offers none, a payload may have made a cgroup of that name.
+/// `EISDIR` becomes `ENOENT`: where the kernel has no such file, a payload may have created a cgroup of that name.
 fn no_directory(errno: Errno) -> Errno {
     if errno == Errno::EISDIR { Errno::ENOENT } else { errno }
 }
 
-/// Writes a value into a file with one write(2), which is what these files take as one change.
+/// Writes a value into a file with one write(2), because the kernel takes each write as one change.
 ///
 /// # Errors
 /// openat(2)'s and write(2)'s; the latter are the controller's own answer.
 pub fn write_at(dir: impl AsFd, file: &Path, value: &str) -> Result<(), Errno> {
-    // no O_CREAT: a file that the kernel does not offer must be ENOENT, not EPERM
+    // no O_CREAT: a file that does not exist must be ENOENT, not EPERM
     let fd = openat(dir, file, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(no_directory)?;
     loop {
         match write(&fd, value.as_bytes()) {
@@ -135,7 +135,7 @@ fn read_all(fd: &OwnedFd) -> Result<String, Errno> {
     }
 }
 
-/// A file that tells when it changes (`cgroup.events`, `memory.events`: poll(2) answers `POLLPRI`).
+/// A file that notifies of changes (`cgroup.events`, `memory.events`: `POLLPRI` of poll(2)).
 #[derive(Debug)]
 pub struct Watched(OwnedFd);
 
@@ -148,7 +148,7 @@ impl Watched {
         open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map(Self)
     }
 
-    /// Reads it anew; changes after this wake [`Watched::wait`].
+    /// Reads it again; later changes wake [`Watched::wait`].
     ///
     /// # Errors
     /// lseek(2)'s and read(2)'s; `ENODEV` once the cgroup is gone.
@@ -166,12 +166,12 @@ impl Watched {
     }
 }
 
-/// A counter that the kernel adds to: eventfd(2), for `cgroup.event_control` of v1.
+/// An eventfd(2) to which the kernel adds events of v1's `cgroup.event_control`.
 #[derive(Debug)]
 pub struct Counter(OwnedFd);
 
 impl Counter {
-    /// Makes one. Reading it never waits.
+    /// Creates one. Reading it never blocks.
     ///
     /// # Errors
     /// eventfd(2)'s.
@@ -180,7 +180,7 @@ impl Counter {
         check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }).map(|fd| Self(owned(fd)))
     }
 
-    /// How much was added since it was last taken.
+    /// The number of events since the last call.
     ///
     /// # Errors
     /// read(2)'s, `EAGAIN` excepted.
@@ -200,7 +200,7 @@ impl Counter {
     pub fn count(&self, dir: &Path, file: &str) -> Result<(), Errno> {
         let watched = open(&dir.join(file), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
         let numbers = format!("{} {}", self.0.as_raw_fd(), watched.as_raw_fd());
-        // the kernel keeps what it needs of the file itself
+        // the kernel keeps its own reference to the file
         write_file(&dir.join("cgroup.event_control"), &numbers)
     }
 }

@@ -66,7 +66,7 @@ const CAP_VERSION_3: u32 = 0x2008_0522;
 pub fn set_caps(sets: &CapSets) -> Answer<()> {
     let header = CapHeader { version: CAP_VERSION_3, pid: 0 };
     let word = |shift: u32| {
-        #[allow(clippy::cast_possible_truncation)] // the lower half is what is meant
+        #[allow(clippy::cast_possible_truncation)] // the lower half is intended
         let half = |set: u64| (set >> shift) as u32;
         CapWords {
             effective: half(sets.effective),
@@ -99,7 +99,7 @@ fn prctl(option: libc::c_int, a: usize, b: usize) -> Answer<libc::c_int> {
 }
 
 /// `prctl(PR_CAPBSET_DROP)` for every capability the kernel knows that is not in `keep`; the kernel answers `EINVAL`
-/// for the first number it does not know, which ends the walk, so that capabilities newer than this program go too.
+/// for the first number that it does not know, which ends the loop. So capabilities newer than this program are dropped, too.
 ///
 /// # Errors
 /// `EPERM`: no `CAP_SETPCAP`.
@@ -125,7 +125,7 @@ pub fn keep_caps(on: bool) -> Answer<()> {
 }
 
 /// `prctl(PR_CAP_AMBIENT)`: clears the ambient set, then raises one by one. `EINVAL` for a capability that is not
-/// both permitted and inheritable is passed over, as runc does.
+/// both permitted and inheritable is ignored, as in runc.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -148,7 +148,7 @@ pub fn no_new_privs() -> Answer<()> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop)
 }
 
-/// `prctl(PR_SET_DUMPABLE)`: whether others of our user may look into this process (`ptrace(2)`, `/proc/PID`).
+/// `prctl(PR_SET_DUMPABLE)`: whether other processes of our user may trace this one (`ptrace(2)`, `/proc/PID`).
 ///
 /// # Errors
 /// The kernel's answer.
@@ -156,7 +156,7 @@ pub fn set_dumpable(on: bool) -> Answer<()> {
     prctl(libc::PR_SET_DUMPABLE, usize::from(on), 0).map(drop)
 }
 
-/// `prctl(PR_SET_CHILD_SUBREAPER)`: orphans below us become our children.
+/// `prctl(PR_SET_CHILD_SUBREAPER)`: orphaned descendants become our children.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -173,24 +173,24 @@ pub fn is_root() -> bool {
         .all(|key| unsafe { libc::getauxval(key) == 0 })
 }
 
-/// Whether the effective user was root, of his own user namespace at least, when we were executed (as [`is_root`]).
+/// Whether the effective user was root of our user namespace when we were executed (as [`is_root`]).
 #[must_use]
 pub fn is_privileged() -> bool {
     // SAFETY: as in `is_root`.
     unsafe { libc::getauxval(libc::AT_EUID) == 0 }
 }
 
-/// Whether our program gave us rights that our caller does not have (set-user-id, file capabilities: `AT_SECURE`). Then
-/// what he says in the environment is not to be obeyed.
+/// Whether our program has more privileges than its caller (set-user-id, file capabilities: `AT_SECURE`). Then the environment must
+/// not be trusted.
 #[must_use]
 pub fn is_above_caller() -> bool {
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
-/// A number of this execution's own: the kernel's random bytes in the auxiliary vector (`AT_RANDOM`), which cost no call.
+/// A random number: the kernel's random bytes in the auxiliary vector (`AT_RANDOM`), which need no system call.
 #[must_use]
 pub fn auxv_random() -> u64 {
-    // SAFETY: the kernel gives the address of sixteen bytes on our stack, which nobody takes away.
+    // SAFETY: the kernel gives the address of sixteen bytes on our stack, which stay there.
     unsafe {
         let bytes = libc::getauxval(libc::AT_RANDOM) as *const [u8; 8];
         if bytes.is_null() { 0 } else { u64::from_ne_bytes(*bytes) }

@@ -1,4 +1,4 @@
-//! C's entry point, for a program that does without Rust's own start-up.
+//! `main` for C's start-up code, for a program without Rust's runtime start-up.
 
 #![allow(unsafe_code)]
 
@@ -6,26 +6,24 @@ use std::ffi::{CStr, OsString, c_char};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// The arguments as the kernel laid them on the stack. Rust's start-up would keep them for `std::env::args`; on musl
-/// nobody else does.
+/// The arguments, which the kernel has put on the stack. Without Rust's start-up, `std::env::args` does not have them on musl.
 static ARGUMENTS: AtomicPtr<*const c_char> = AtomicPtr::new(std::ptr::null_mut());
 
-/// What C's runtime calls before anything of ours: keeps the arguments and sees to what is inherited.
+/// Called first by `main`: keeps the arguments, and repairs inherited state (standard descriptors, SIGCHLD).
 pub fn begin(arguments: *const *const c_char) {
     ARGUMENTS.store(arguments.cast_mut(), Ordering::Relaxed);
     super::file::ensure_standard();
     super::signal::default_sigchld();
 }
 
-/// The arguments and the environment as the kernel laid them on the stack, one behind the other, before the name of the
-/// executed file (execve(2)).
+/// The arguments and the environment on the stack: one after the other, before the name of the executed file (execve(2)).
 fn strings() -> &'static mut [u8] {
     let first = ARGUMENTS.load(Ordering::Relaxed);
     if first.is_null() {
         return &mut [];
     }
-    // SAFETY: the array ends with a null pointer; the answer of getauxval is the address of a string above the others, all of
-    // which are on our stack for good, and writable.
+    // SAFETY: the array ends with a null pointer; getauxval returns the address of a string above the others. All of them stay on
+    // our stack and are writable.
     unsafe {
         let (start, end) = ((*first).cast::<u8>().cast_mut(), libc::getauxval(libc::AT_EXECFN) as usize);
         let length = end.saturating_sub(start as usize);
@@ -33,21 +31,21 @@ fn strings() -> &'static mut [u8] {
     }
 }
 
-/// Overwrites the arguments and the environment, in init: `/proc/PID/cmdline` is everybody's to read, and our caller's
-/// environment may hold secrets. Whoever reads a variable afterwards finds it empty.
+/// Overwrites the arguments and the environment, in init: everybody can read `/proc/PID/cmdline`, and the caller's environment may
+/// contain secrets. Variables are empty afterwards.
 ///
-/// Init that shares the host half's memory does so at the gate, behind its word that it is ready, which is what the host half
-/// has waited for before it ends: `create` reads neither afterwards.
+/// An init that shares the host half's memory does this at the gate, after its message that it is ready: `create` reads neither after
+/// that message.
 pub fn wipe() {
     strings().fill(0);
 }
 
-/// The arguments and the environment while they are off the stack.
+/// The arguments and the environment while they are not on the stack.
 #[derive(Debug)]
 pub struct Hidden(Vec<u8>);
 
-/// Takes the arguments and the environment off the stack for the moment of a clone: a child with a copy of our memory is visible
-/// from its first instant. We put them back ([`Hidden::show`]), the child forgets them ([`Hidden::wipe`]).
+/// Moves the arguments and the environment off the stack during a clone, because others may read a child's copy of our memory as soon as
+/// it exists. The parent restores them ([`Hidden::show`]), the child wipes them ([`Hidden::wipe`]).
 #[must_use]
 pub fn hide() -> Hidden {
     let strings = strings();
@@ -57,19 +55,19 @@ pub fn hide() -> Hidden {
 }
 
 impl Hidden {
-    /// Puts everything back.
+    /// Restores them.
     pub fn show(self) {
         strings().copy_from_slice(&self.0);
     }
 
-    /// Overwrites it, and frees nothing: for a child that may not use the heap.
+    /// Overwrites them without freeing anything, for a child that must not use the heap.
     pub fn wipe(mut self) {
         self.0.fill(0);
         std::mem::forget(self);
     }
 }
 
-/// The arguments of the program, its own name first. Empty for a program that did not come through [`begin`].
+/// The arguments of the program, with its name first. Empty if [`begin`] was not called.
 #[must_use]
 pub fn arguments() -> Vec<OsString> {
     let mut next = ARGUMENTS.load(Ordering::Relaxed).cast_const();
@@ -89,9 +87,9 @@ pub fn arguments() -> Vec<OsString> {
 
 /// Makes a function of type `fn() -> i32` the program's `main`.
 ///
-/// Rust's start-up would, beside looking at the standard descriptors, which is done here too, ignore `SIGPIPE` (which the payload would inherit),
-/// read `/proc/self/maps` and install handlers for an overflowing stack: fifteen system calls that a runtime does not
-/// need. Arguments come from [`arguments`], not from `std::env::args`; the environment is libc's own.
+/// Rust's start-up checks the standard descriptors, which is done here, too. It also ignores `SIGPIPE` (which the payload would
+/// inherit), reads `/proc/self/maps` and installs handlers for stack overflows: fifteen system calls that a runtime does not need.
+/// Arguments come from [`arguments`], not from `std::env::args`; the environment is libc's.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! entry {

@@ -1,19 +1,18 @@
-//! Keeps containers from rewriting our own executable (CVE-2019-5736 and its relatives).
+//! Keeps containers from overwriting our executable (CVE-2019-5736 and similar).
 //!
-//! A container that sees our process can keep `/proc/PID/exe` open and, when we have exited, open it again for writing.
-//! Opening that link leads to the mount through which we were executed. So before a container can see init, our process
-//! is moved onto a detached, read-only copy of that mount: the program's segments are mapped again from it, at the same
-//! addresses (it is the same page cache, so only the writable data is copied), and `PR_SET_MM_MAP` (Linux 3.18; with
-//! `CAP_SYS_ADMIN` since 5.9) makes it `/proc/PID/exe`. That costs about ten system calls and no second execve.
+//! A container that sees our process can keep `/proc/PID/exe` open and, when we have exited, open it again for writing, through the
+//! mount from which we were executed. So before a container can see init, our process is moved onto a detached, read-only clone of
+//! that mount: the program's segments are mapped again from it at the same addresses (the same page cache; only writable data is
+//! copied), and `PR_SET_MM_MAP` (Linux 3.18; with `CAP_SYS_ADMIN` since 5.9) makes it `/proc/PID/exe`. That takes about ten system
+//! calls and no second execve.
 //!
 //! Where the kernel refuses, or where the program in memory is not what its file says (a packed executable), we execute
 //! ourselves again from a sealed memory file. Not for an unprivileged caller whose runtime belongs to root: nobody in the
 //! caller's containers is root of the host.
 //!
-//! A dynamically linked build (no `crt-static`) also has the host's libraries mapped. They stay: the only way to them is
-//! `/proc/PID/map_files`, which takes `CAP_SYS_ADMIN` or `CAP_CHECKPOINT_RESTORE` over the host's user namespace, and
-//! `CAP_SYS_PTRACE` over it as well, since our processes have more rights than any container or are undumpable. A process
-//! with those rights needs no library: it may trace us.
+//! A dynamically linked build (no `crt-static`) also has the host's libraries mapped. They stay: they can only be reached through
+//! `/proc/PID/map_files`, for which a process needs `CAP_SYS_ADMIN` or `CAP_CHECKPOINT_RESTORE`, and `CAP_SYS_PTRACE`, in the host's
+//! user namespace (our processes have more capabilities than any container, or are undumpable). Such a process may trace us anyway.
 
 use super::file::{self, cwd};
 use super::image::{EXE, Image, Segment, page};
@@ -22,7 +21,7 @@ use crate::abi::mount::{ATTR_RDONLY, MountAttr};
 use std::ffi::{CStr, c_void};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// Our process, ready to be moved onto another mount of its executable.
+/// Our process before the protection; it may be possible to move it onto another mount of its executable.
 #[derive(Debug)]
 #[must_use = "nothing is protected before it is finished"]
 pub struct Movable {
@@ -40,18 +39,17 @@ pub enum ExeProtection {
         /// Our executable on it.
         binary: OwnedFd,
     },
-    /// The executable can't be written through our process: we run from the mount, or from a sealed copy, or nobody in
-    /// the container may write to it anyway.
+    /// The executable can't be written through our process: we run from the read-only mount or from a sealed copy, or no process
+    /// of a container has the permission anyway.
     Applied {
-        /// Whoever closes the last descriptor of a detached mount waits for a grace period of the kernel: to be dropped
-        /// when there is time.
+        /// Closing the last descriptor of a detached mount waits for an RCU grace period: to be dropped when there is time.
         _tree: Option<OwnedFd>,
     },
 }
 
 impl Movable {
-    /// To be called while there is one thread. Finds out whether our program can be moved, and replaces its writable part by
-    /// an anonymous copy.
+    /// Finds out whether our process can be moved, and replaces its writable data by an anonymous copy. Must be called while there is
+    /// one thread.
     pub fn prepare() -> Self {
         let mut size = 0_u32;
         // SAFETY: the kernel stores the size of its structure there; a kernel without `PR_SET_MM_MAP` answers EINVAL.
@@ -60,12 +58,12 @@ impl Movable {
         Self { movable: check(asked).is_ok() && fits() && detach_data().is_ok() }
     }
 
-    /// Opens the executable on a read-only mount. Where we can't be moved, executes ourselves again from a sealed copy; so
-    /// this comes before anything that a second start could not do again.
+    /// Opens the executable on a read-only mount. If our process can't be moved, executes ourselves again from a sealed copy; so this
+    /// must come before anything that can't be done twice.
     ///
     /// # Errors
-    /// The kernel's answer when both ways fail. `ENOEXEC`: we were started through a dynamic loader, so a second execution
-    /// would be the loader's.
+    /// The kernel's answer if both ways fail. `ENOEXEC`: we were started by calling the dynamic loader, so a second execution would
+    /// execute the loader.
     pub fn open_protection(self) -> Answer<ExeProtection> {
         match if self.movable { view() } else { Err(Errno::EINVAL) } {
             Ok(view) => Ok(view),
@@ -80,9 +78,8 @@ impl ExeProtection {
     /// Nothing (more) to do.
     const NONE: Self = Self::Applied { _tree: None };
 
-    /// Makes our executable unwritable through our process. Does nothing the second time. Other threads, and a child that
-    /// shares our memory, may run meanwhile: each page is replaced by the same page. To be called before a process of a
-    /// container can see us.
+    /// Moves our process onto the read-only mount, if that has not been done. Other threads, and a child that shares our memory, may
+    /// run meanwhile: each page is replaced by the same page. To be called before a process of a container can see us.
     ///
     /// # Errors
     /// The kernel's answer.
@@ -94,8 +91,8 @@ impl ExeProtection {
     }
 }
 
-/// Whether nobody in a container of ours may write to our executable: only root may, and we are not root and cannot give
-/// root's id to anybody.
+/// Whether no process of our containers can write to our executable: only root may, and we are not root, so our containers have no
+/// process of the host's root.
 fn out_of_reach() -> bool {
     let writable = libc::S_IWGRP | libc::S_IWOTH;
     !cred::is_privileged()
@@ -122,13 +119,13 @@ fn writable() -> impl Iterator<Item = Segment> {
     Image::own().segments(libc::PT_LOAD).filter(|segment| segment.has(libc::PF_W))
 }
 
-/// Whether we know where our program is mapped, and its code, which runs while the data is copied, is not writable.
+/// Whether we know where our program is mapped, and its code is not in a writable segment: it runs while that is copied.
 fn fits() -> bool {
     constant().any(|segment| segment.has(libc::PF_X)) && !writable().any(|segment| segment.has(libc::PF_X))
 }
 
 fn detach_data() -> Answer<()> {
-    // writable segments are adjacent: one copy serves them all
+    // adjacent writable segments are copied together
     let mut joined: Option<(usize, usize)> = None;
     for (start, length) in writable().map(|segment| segment.span()) {
         joined = match joined {
@@ -150,7 +147,7 @@ fn detach_data() -> Answer<()> {
     Image::own().segments(libc::PT_GNU_RELRO).try_for_each(|constants| protect_relro(&constants))
 }
 
-/// Opens for reading what an `O_PATH` descriptor names.
+/// Opens an `O_PATH` descriptor for reading.
 fn reopen(fd: BorrowedFd<'_>) -> Answer<OwnedFd> {
     let mut path = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
     let mut number = fd.as_raw_fd();
@@ -171,8 +168,8 @@ fn reopen(fd: BorrowedFd<'_>) -> Answer<OwnedFd> {
     file::open(cwd(), path, libc::O_RDONLY, 0)
 }
 
-/// Unmaps the clean pages of our program (`MADV_DONTNEED`), for a process that will wait for long. What is needed again comes
-/// back from the page cache.
+/// Unmaps the read-only pages of our program (`MADV_DONTNEED`), for a process that will wait for long. What is needed again is mapped
+/// from the page cache.
 pub fn drop_clean_text() {
     for (start, length) in constant().map(|segment| segment.span()) {
         // SAFETY: the mapping is read-only and of a file: its pages are read again, and are the same.
@@ -256,8 +253,8 @@ fn become_exe(binary: BorrowedFd<'_>) -> Answer<()> {
     };
     // SAFETY: environ is set by libc before main and holds at least its terminator; sbrk(0) only asks.
     let (first, brk) = unsafe { (*sealed::environ, if cfg!(target_env = "gnu") { libc::sbrk(0) as usize } else { 0 }) };
-    // musl would ask the kernel; it does without a brk heap and uses mappings. A program at a random address may have its
-    // heap below itself, which kernels before 5.16 refuse: both libraries do without one
+    // musl's sbrk would make a system call; musl works without a brk heap. A program at a random address may have its heap below
+    // itself, which kernels before 5.16 refuse; both C libraries work without one
     let end = Image::own().segments(libc::PT_LOAD).map(|segment| segment.start + segment.length).max();
     let brk = brk.max(end.unwrap_or_default().next_multiple_of(page())) as u64;
     // argv and envp stay where they are on the stack, for /proc/PID/cmdline

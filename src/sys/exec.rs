@@ -9,12 +9,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 /// Longest string that [`Strings::append`] takes.
 const SPARE: usize = 4200;
 
-/// Strings and the null-terminated array of pointers to them, as `execve(2)` wants it.
+/// Strings and the null-terminated array of pointers to them, for `execve(2)`.
 pub struct Strings {
     /// Never changed: the pointers point into them.
     strings: Vec<CString>,
     pointers: Vec<*const c_char>,
-    /// Room for one string that is known only after the clone.
+    /// Space for one string that is known only after the clone.
     spare: Vec<u8>,
 }
 
@@ -45,7 +45,7 @@ impl Strings {
         self.pointers.as_ptr()
     }
 
-    /// Appends one string, made of parts; allocates nothing. Once only, and only if there is room.
+    /// Appends one string, made of parts, without allocating. Works once, if space was reserved.
     pub fn append(&mut self, parts: &[&[u8]]) {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         if !self.spare.is_empty() || length >= self.spare.capacity() {
@@ -89,7 +89,7 @@ pub fn run(
     const CLONE_PIDFD: usize = 0x1000;
     file::may_execute(path)?;
     let mut pidfd: i32 = -1;
-    // carries the errno of an execve that fails. A filter may refuse a pipe: then the status alone says that it failed
+    // for the errno of a failed execve. A seccomp filter may refuse the pipe: then only the exit status tells
     let said = nix::unistd::pipe2(OFlag::O_CLOEXEC).ok();
     // not clone3(2): most seccomp profiles deny it, because filters can't see its flags, and a startContainer hook is
     // started under the container's profile

@@ -23,15 +23,15 @@ pub fn cwd() -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(libc::AT_FDCWD) }
 }
 
-/// A standard descriptor (0, 1 or 2), or one that the caller was given by number.
+/// A descriptor by number: 0, 1, 2, or one that the caller was given.
 #[must_use]
 pub fn given(number: RawFd) -> BorrowedFd<'static> {
     // SAFETY: the number is not negative (asserted); a descriptor that isn't open answers EBADF in every call.
     unsafe { BorrowedFd::borrow_raw(number.max(0)) }
 }
 
-/// Makes sure that 0, 1 and 2 are open, so that no file of ours ever gets one of these numbers: a closed one becomes
-/// `/dev/null`. One call where nothing is wrong.
+/// Makes sure that 0, 1 and 2 are open, so that no file of ours gets one of these numbers: a closed one becomes `/dev/null`. One
+/// system call if all are open.
 pub fn ensure_standard() {
     let mut set = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
     if !matches!(wait::poll(&mut set, 0), Ok(1..)) {
@@ -65,8 +65,7 @@ pub const RESOLVE_BENEATH: u64 = 0x08;
 /// `RESOLVE_IN_ROOT`: the directory is `/`, also for absolute links and `..`.
 pub const RESOLVE_IN_ROOT: u64 = 0x10;
 
-/// `openat2(2)` (Linux 5.6), close-on-exec. `EAGAIN` means that a rename elsewhere raced with `..`: it is tried again
-/// a bounded number of times.
+/// `openat2(2)` (Linux 5.6), close-on-exec. Retries `EAGAIN` (a rename elsewhere raced with `..`) a limited number of times.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -94,7 +93,7 @@ pub fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve:
     }
 }
 
-/// Opens a path as seen from `root` as `/`: no link leads out of it, and links of `/proc` are refused.
+/// Opens a path with `root` as `/`: no link leads out of it, and magic links of procfs are refused.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -115,8 +114,8 @@ pub fn open(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32) -> Answer<O
     nix::fcntl::openat(dir, path, flags_of(flags), Mode::from_bits_retain(mode))
 }
 
-/// Reads a regular file, or one that the kernel writes in one piece (`single_open` in its source), with two calls where `std::fs::read` makes four: a read that comes short is the last one. `usual` is
-/// the room that most such files fit in.
+/// Reads a regular file, or one that the kernel generates in one piece (`single_open` in its source): a short read is the last one,
+/// so two system calls are enough, where `std::fs::read` makes four. `usual` is a size that most such files fit in.
 ///
 /// # Errors
 /// When it cannot be opened or read.
@@ -279,7 +278,7 @@ pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Answer<usize> {
     }
 }
 
-/// `write(2)` in one call, as pseudo-file systems want it; a short write is `EIO`.
+/// `write(2)` in one call, for pseudo file systems; a short write is `EIO`.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -313,7 +312,7 @@ pub fn reserve(from: BorrowedFd<'_>, to: RawFd) -> Answer<()> {
     check(unsafe { libc::dup3(from.as_raw_fd(), to, libc::O_CLOEXEC) }).map(drop)
 }
 
-/// `fcntl(F_SETFL)`: takes `O_NONBLOCK`, which the descriptor was opened with, away.
+/// `fcntl(F_SETFL)`: removes `O_NONBLOCK`, with which the descriptor was opened.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -321,7 +320,7 @@ pub fn block(fd: BorrowedFd<'_>) -> Answer<()> {
     fcntl(fd, FcntlArg::F_SETFL(OFlag::empty())).map(drop)
 }
 
-/// `fcntl(F_DUPFD_CLOEXEC)` from `lowest` on: a copy out of the way of the numbers below it.
+/// `fcntl(F_DUPFD_CLOEXEC)`: a copy with a number of at least `lowest`.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -345,7 +344,7 @@ pub fn rewind(fd: BorrowedFd<'_>) -> Answer<()> {
     nix::unistd::lseek(fd, 0, Whence::SeekSet).map(drop)
 }
 
-/// `ftruncate(2)` to nothing, and back to the start.
+/// `ftruncate(2)` to 0, and `lseek(2)` to the start.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -354,7 +353,7 @@ pub fn truncate(fd: BorrowedFd<'_>) -> Answer<()> {
     rewind(fd)
 }
 
-/// `fcntl(F_SETFL)`: takes `O_NONBLOCK` off a file that was opened with it.
+/// `fcntl(F_SETFL)`: removes `O_NONBLOCK`, with which the file was opened.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -379,7 +378,7 @@ pub fn chdir(path: &CStr) -> Answer<()> {
     nix::unistd::chdir(path)
 }
 
-/// Whether the working directory lies below the root: `getcwd(2)` puts `(unreachable)` before one that does not.
+/// Whether the working directory is below the root: `getcwd(2)` prepends `(unreachable)` to others.
 ///
 /// # Errors
 /// The kernel's answer: `ENOENT` where it has been removed.

@@ -1,7 +1,7 @@
-//! Where our program lies in memory: its segments, and each thread's storage.
+//! The layout of our program in memory: its segments, and thread-local storage.
 //!
-//! As this tree builds it, the program is one static file at the addresses that its headers name. Built with other flags
-//! it lies elsewhere (`relocation-model=pie`), or a dynamic loader brings libraries along (no `crt-static`).
+//! By default the program is static and mapped at the addresses in its headers. With other flags it is mapped elsewhere
+//! (`relocation-model=pie`), or a dynamic loader also maps libraries (no `crt-static`).
 
 use super::{Answer, Errno};
 use std::ffi::{CStr, c_void};
@@ -14,7 +14,7 @@ pub(super) const EXE: &CStr = c"/proc/self/exe";
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Image {
     headers: &'static [libc::Elf64_Phdr],
-    /// What is to be added to an address of the headers; none if that can't be found out.
+    /// What must be added to an address of the headers; `None` if it is unknown.
     base: Option<usize>,
 }
 
@@ -23,13 +23,13 @@ pub(super) struct Image {
 pub(super) struct Segment {
     /// `PF_R`, `PF_W`, `PF_X`.
     pub(super) flags: u32,
-    /// Where it begins.
+    /// Its address.
     pub(super) start: usize,
-    /// How much of it comes from the file.
+    /// Its length in the file.
     pub(super) filled: usize,
-    /// How much of it there is.
+    /// Its length in memory.
     pub(super) length: usize,
-    /// Where it begins in the file.
+    /// Its offset in the file.
     pub(super) offset: usize,
 }
 
@@ -64,7 +64,7 @@ impl Image {
         Self { headers, base: base(at, headers) }
     }
 
-    /// The segments of a type (`PT_LOAD`, `PT_GNU_RELRO`); none if nobody knows where they are.
+    /// The segments of a type (`PT_LOAD`, `PT_GNU_RELRO`); none if the base is unknown.
     pub(super) fn segments(self, kind: u32) -> impl Iterator<Item = Segment> {
         let headers = self.headers.iter().filter(move |header| header.p_type == kind);
         headers.filter_map(move |header| {
@@ -78,8 +78,8 @@ impl Image {
         })
     }
 
-    /// Whether a file is the one that our program came from, by its headers. It is not where something stands between the
-    /// kernel and us: a dynamic loader that was called by its name, a packer.
+    /// Whether our program was loaded from this file, by comparing headers. It was not if we were started through a dynamic loader or
+    /// a packer.
     ///
     /// # Errors
     /// The file can't be read.
@@ -98,14 +98,14 @@ impl Image {
         Ok(read == wanted && behind_elf_header(&bytes) && bytes[size_of::<libc::Elf64_Ehdr>()..wanted] == *ours)
     }
 
-    /// Whether the program was linked to be brought in by a dynamic loader.
+    /// Whether the program is dynamically linked.
     pub(super) fn is_dynamic(self) -> bool {
         self.headers.iter().any(|header| header.p_type == libc::PT_INTERP)
     }
 }
 
-/// How far from its linked address the program is, whose headers are at `at`. GNU ld leaves a static program's headers
-/// without the segment that names their address; they follow the ELF header, with which the first segment begins.
+/// The difference between the program's address and the one it was linked for; its headers are at `at`. GNU ld omits PT_PHDR in static
+/// programs: there the headers follow the ELF header, with which the first segment begins.
 fn base(at: usize, headers: &[libc::Elf64_Phdr]) -> Option<usize> {
     const BEFORE: usize = size_of::<libc::Elf64_Ehdr>();
     if let Some(own) = headers.iter().find(|header| header.p_type == libc::PT_PHDR) {
@@ -127,25 +127,25 @@ fn behind_elf_header(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\x7fELF") && bytes.get(OFFSET..OFFSET + follows.len()) == Some(&follows)
 }
 
-/// What each thread is given of the thread-local storage of one object: the program or a library.
+/// The thread-local storage of one object: the program or a library.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Storage {
     /// Its initial values.
     pub(super) image: *const u8,
-    /// How many bytes of those there are; zeros follow.
+    /// Length of the initial values; the rest is zero.
     pub(super) filled: usize,
     /// Its size.
     pub(super) length: usize,
     /// Its alignment.
     pub(super) align: usize,
-    /// Where the calling thread has it.
+    /// Its address in the calling thread.
     pub(super) own: usize,
 }
 
-/// Shows the thread-local storage of the program and of each library. Takes the C library's lock on the list of these.
+/// Calls `look` with the thread-local storage of the program and of each library. Takes the C library's lock on the list of libraries.
 ///
 /// # Errors
-/// The first refusal of `look`.
+/// The first error of `look`.
 pub(super) fn storages(look: &mut dyn FnMut(Storage) -> Answer<()>) -> Answer<()> {
     struct Seen<'a> {
         look: &'a mut dyn FnMut(Storage) -> Answer<()>,
@@ -161,7 +161,7 @@ pub(super) fn storages(look: &mut dyn FnMut(Storage) -> Answer<()>) -> Answer<()
         // SAFETY: it says itself how many headers it has.
         let headers = unsafe { std::slice::from_raw_parts(object.dlpi_phdr, usize::from(object.dlpi_phnum)) };
         let storage = headers.iter().find(|header| header.p_type == libc::PT_TLS && header.p_memsz != 0);
-        // a library that this thread has never used has no place in it yet
+        // a library that this thread has never used has no storage yet
         if let Some(header) = storage.filter(|_| !object.dlpi_tls_data.is_null()) {
             seen.answer = (seen.look)(Storage {
                 image: (object.dlpi_addr as usize).wrapping_add(header.p_vaddr as usize) as *const u8,

@@ -1,6 +1,6 @@
-//! rtnetlink(7), as far as network devices are moved: links are found, moved, brought up; addresses are read and given.
+//! rtnetlink(7) for moving network devices: find, move and bring up links; read and add addresses.
 //!
-//! Called by the host half alone: this allocates.
+//! For the host half only: this allocates.
 
 #![allow(clippy::undocumented_unsafe_blocks, reason = "see # Safety of `sys`")]
 
@@ -24,23 +24,23 @@ const NLM_F_CREATE: u16 = 0x400;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFA_FLAGS: u16 = 8;
-/// `IFA_ADDRESS`, `IFA_LOCAL`, `IFA_BROADCAST`, `IFA_RT_PRIORITY`: what an address is, wherever it is.
+/// The attributes that are copied: `IFA_ADDRESS`, `IFA_LOCAL`, `IFA_BROADCAST`, `IFA_RT_PRIORITY`.
 const KEPT: [u16; 4] = [1, 2, 4, 9];
 
 const IFA_F_PERMANENT: u32 = 0x80;
 /// `IFA_F_NODAD`, `IFA_F_NOPREFIXROUTE`, `IFA_F_MCAUTOJOIN`: address flags that an administrator set (kept), not derived by the kernel.
-const WILL: u32 = 0x02 | 0x200 | 0x400;
+const KEPT_FLAGS: u32 = 0x02 | 0x200 | 0x400;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 
 /// Bytes of `struct nlmsghdr` and of `struct ifinfomsg`; `struct ifaddrmsg` has half of it.
 const HEADER: usize = 16;
-/// Enough for any message of the kernel's: a dump comes in parts.
+/// Enough for any message of the kernel; a dump has several.
 const ROOM: usize = 32 * 1024;
 
 /// A network device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
-    /// Its number in its namespace.
+    /// Its index in its namespace.
     pub index: u32,
     /// Whether it is up.
     pub up: bool,
@@ -52,7 +52,7 @@ pub struct Address {
     family: u8,
     prefix: u8,
     flags: u32,
-    /// As they came: type and value.
+    /// Type and value, as received.
     attributes: Vec<(u16, Vec<u8>)>,
 }
 
@@ -88,7 +88,7 @@ fn half(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
-/// Cuts one message or attribute, whose length stands in it, off the front.
+/// Takes one message or attribute of this length off the front, with its padding.
 fn cut<'a>(bytes: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     let whole = bytes.get(..length)?;
     *bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -99,14 +99,13 @@ fn attributes(mut bytes: &[u8]) -> Vec<(u16, Vec<u8>)> {
     let mut list = Vec::new();
     while let Some(length) = half(bytes, 0).map(usize::from).filter(|length| *length >= 4) {
         let Some(whole) = cut(&mut bytes, length) else { break };
-        // two bits say how the value is to be read
+        // two bits are flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER)
         list.push((half(whole, 2).unwrap_or_default() & 0x3fff, whole[4..].to_vec()));
     }
     list
 }
 
-/// The address in a message of the kernel's, if it is one that goes along: for good, and valid everywhere
-/// (config-linux.md, Network Devices).
+/// The address in a message, if it moves with the device: permanent and of global scope (config-linux.md, Network Devices).
 fn lasting(message: &[u8], index: u32) -> Option<Address> {
     if word(message, 4)? != index || message[3] != RT_SCOPE_UNIVERSE {
         return None;
@@ -115,7 +114,7 @@ fn lasting(message: &[u8], index: u32) -> Option<Address> {
     let long = all.iter().find(|(kind, _)| *kind == IFA_FLAGS).and_then(|(_, value)| word(value, 0));
     let flags = long.unwrap_or(u32::from(message[2]));
     let kept = all.into_iter().filter(|(kind, _)| KEPT.contains(kind)).collect();
-    let address = Address { family: message[0], prefix: message[1], flags: flags & WILL, attributes: kept };
+    let address = Address { family: message[0], prefix: message[1], flags: flags & KEPT_FLAGS, attributes: kept };
     (flags & IFA_F_PERMANENT != 0).then_some(address)
 }
 
@@ -155,10 +154,10 @@ impl Netlink {
         self.ask(RTM_NEWLINK, NLM_F_ACK, &info(index, up, up), |_| None)
     }
 
-    /// Moves a device into a network namespace, where it has a name. The kernel takes it down and its addresses away.
+    /// Moves a device into a network namespace and names it there. The kernel takes it down and removes its addresses.
     ///
     /// # Errors
-    /// `EEXIST`: the name is another's there. `EINVAL`: it can't be moved (`lo`).
+    /// `EEXIST`: another device has the name there. `EINVAL`: it can't be moved (`lo`).
     pub fn move_to(&mut self, index: u32, namespace: BorrowedFd<'_>, name: &str) -> Answer<()> {
         let mut body = info(index, 0, 0);
         attribute(&mut body, IFLA_IFNAME, &terminated(name));
@@ -166,12 +165,12 @@ impl Netlink {
         self.ask(RTM_NEWLINK, NLM_F_ACK, &body, |_| None)
     }
 
-    /// The addresses of a device that go along with it: permanent ones of global scope, of any family.
+    /// The addresses of a device that move with it: permanent ones of global scope, of any family.
     ///
     /// # Errors
     /// The kernel's answer.
     pub fn lasting_addresses(&mut self, index: u32) -> Answer<Vec<Address>> {
-        // all addresses of the namespace: what changes meanwhile makes the kernel say that the list may be wrong
+        // a dump of all addresses; if they change meanwhile the kernel marks it as inconsistent, and it is repeated
         const TRIES: usize = 10;
         for _ in 0..TRIES {
             let mut list = Vec::new();
@@ -202,7 +201,7 @@ impl Netlink {
         self.ask(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, &body, |_| None)
     }
 
-    /// Sends a request and reads until the kernel has said all: an acknowledgement, or the end of a dump.
+    /// Sends a request and reads to the end of the answer: an acknowledgement, or the end of a dump.
     fn ask(&mut self, kind: u16, flags: u16, body: &[u8], mut each: impl FnMut(&[u8]) -> Option<()>) -> Answer<()> {
         self.sequence += 1;
         let mut message = Vec::with_capacity(HEADER + body.len());

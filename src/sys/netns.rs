@@ -1,5 +1,5 @@
-//! A helper thread that creates the network namespace while the host half prepares everything else: creating one takes the
-//! kernel longer than all of that. Init is spawned meanwhile, starts without it, and joins it when it needs it.
+//! A helper thread that creates the network namespace while the host half prepares everything else, because that takes the kernel
+//! longer than all the rest. Init is spawned meanwhile, starts without it, and joins it when it needs it.
 //!
 //! ```text
 //!   thread   unshare(CLONE_NEWNET) ── lo up ── SIOCGSKNS ─┬─ before the clone: init inherits the descriptor
@@ -14,7 +14,7 @@ use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
-/// What failed.
+/// Why there is no network namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NetnsError {
     /// The namespace was created, but its loopback device could not be brought up.
@@ -23,7 +23,7 @@ pub struct NetnsError {
     pub errno: Errno,
 }
 
-/// The namespace.
+/// The namespace, or why there is none.
 pub type NetnsResult = Result<OwnedFd, NetnsError>;
 
 /// How the namespace is sent to an init that was spawned before it existed.
@@ -66,9 +66,8 @@ impl NetnsThread {
         Ok(thread)
     }
 
-    /// Makes sure that the thread runs. The kernel may have queued it behind us although another CPU is idle (some
-    /// schedulers pack threads on purpose, to let CPUs sleep): if it has not started by now, we wait until it runs, and it
-    /// moves to another CPU.
+    /// Makes sure that the thread runs. The scheduler may have queued it on our CPU although another is idle: if it has not started by
+    /// now, we wait until it runs, and it moves to another CPU.
     pub fn wait_until_running(&self) {
         self.running.wait();
     }

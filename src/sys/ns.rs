@@ -1,4 +1,4 @@
-//! Namespaces: joining, leaving, naming.
+//! Namespaces: join, unshare, identify; host and domain name.
 
 #![allow(clippy::undocumented_unsafe_blocks, reason = "see # Safety of `sys`")]
 
@@ -13,8 +13,7 @@ fn flags(kinds: Namespaces) -> Answer<CloneFlags> {
     i32::try_from(kinds.0).map(CloneFlags::from_bits_retain).map_err(|_| Errno::EINVAL)
 }
 
-/// `setns(2)`: joins the namespace that a descriptor stands for. `EINVAL`: it is of another type, or (user, time) the
-/// caller has threads.
+/// `setns(2)`: joins the namespace of a descriptor. `EINVAL`: it is of another type, or (user, time) the caller has threads.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -22,7 +21,7 @@ pub fn join(ns: BorrowedFd<'_>, kinds: Namespaces) -> Answer<()> {
     nix::sched::setns(ns, flags(kinds)?)
 }
 
-/// `unshare(2)`: leaves namespaces for new ones.
+/// `unshare(2)`: creates and enters new namespaces.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -30,7 +29,7 @@ pub fn unshare(kinds: Namespaces) -> Answer<()> {
     nix::sched::unshare(flags(kinds)?)
 }
 
-/// `ioctl(NS_GET_NSTYPE)` (Linux 4.11): which kind of namespace a descriptor stands for; `None` for something else.
+/// `ioctl(NS_GET_NSTYPE)` (Linux 4.11): the kind of namespace of a descriptor; `None` if it is something else.
 #[must_use]
 pub fn kind(ns: BorrowedFd<'_>) -> Option<Namespace> {
     const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
@@ -39,15 +38,15 @@ pub fn kind(ns: BorrowedFd<'_>) -> Option<Namespace> {
     Namespace::ALL.into_iter().find(|kind| kind.flag() == flag)
 }
 
-/// Whether we live in a user namespace other than the machine's first, whose inode is fixed (`PROC_USER_INIT_INO`).
+/// Whether we are in a user namespace other than the initial one, whose inode number is fixed (`PROC_USER_INIT_INO`).
 #[must_use]
 pub fn in_user_namespace() -> bool {
     const FIRST: u64 = 0xEFFF_FFFD;
     file::stat_at(file::cwd(), c"/proc/self/ns/user", 0).is_ok_and(|ns| ns.st_ino != FIRST)
 }
 
-/// Whether the mount namespace that we live in belongs to the user namespace that we live in (`NS_GET_USERNS`, Linux
-/// 4.9): only then root of the latter may clone what is mounted in the former.
+/// Whether our mount namespace belongs to our user namespace (`NS_GET_USERNS`, Linux 4.9): only then root of the user namespace may
+/// clone mounts of it.
 #[must_use]
 pub fn owns_mounts() -> bool {
     const NS_GET_USERNS: libc::Ioctl = 0xb701;

@@ -1,5 +1,5 @@
-//! Files that a caller names: documents that are read, and files that are written for him. Both may be anything: a device,
-//! a FIFO, a link that somebody else laid there.
+//! Files that a caller names: documents to read, and files to write. Both may be anything: a device, a FIFO, a link that somebody
+//! else has created.
 
 use super::{Errno, cred, file};
 use std::ffi::CString;
@@ -9,26 +9,26 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// The most that a document may hold.
+/// The maximum size of a document.
 pub const MOST: usize = 64 << 20;
-/// As many links as the kernel follows (`path_resolution(7)`).
+/// How many links the kernel follows at most (`path_resolution(7)`).
 const LINKS: usize = 40;
 /// `PROC_SUPER_MAGIC` of `statfs(2)`.
 const PROC: i64 = 0x9fa0;
 
-/// Reads a document to its end: a file, or what comes through a FIFO. `usual` is the room that most documents fit in.
+/// Reads a document to its end: a file or a FIFO. `usual` is a size that most documents fit in.
 ///
 /// # Errors
-/// When it cannot be read, is a device or a socket, or holds more than [`MOST`].
+/// It cannot be read, is a device or a socket, or is larger than [`MOST`].
 pub fn document(path: &Path, usual: usize) -> Result<Vec<u8>> {
     match file::open_path(path, libc::O_RDONLY | libc::O_NOCTTY, 0) {
-        // a socket has a name and cannot be opened by it
+        // a socket in the file system cannot be opened
         Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Err(Error::other("is a socket, not a document")),
         opened => rest(opened?, usual),
     }
 }
 
-/// Reads a log that another program has written, as far as it is there: never waits.
+/// Reads a log that another program writes, as far as it exists; never blocks.
 ///
 /// # Errors
 /// As [`document`].
@@ -36,7 +36,7 @@ pub fn written(path: &Path) -> Result<Vec<u8>> {
     rest(file::open_path(path, libc::O_RDONLY | libc::O_NOCTTY | libc::O_NONBLOCK, 0)?, 4096)
 }
 
-/// Reads what is left of a document that is open.
+/// Reads the rest of an open document.
 ///
 /// # Errors
 /// As [`document`].
@@ -61,7 +61,7 @@ pub fn rest(mut from: impl Read + AsFd, usual: usize) -> Result<Vec<u8>> {
             ));
         }
         if length == bytes.len() {
-            // whatever is this long is worth a look: a device has no end
+            // so long a document may be a device, which has no end
             let kind = file::stat(from.as_fd())?.st_mode & libc::S_IFMT;
             if matches!(kind, libc::S_IFCHR | libc::S_IFBLK) {
                 return Err(Error::other("is a device, not a document"));
@@ -71,24 +71,24 @@ pub fn rest(mut from: impl Read + AsFd, usual: usize) -> Result<Vec<u8>> {
     }
 }
 
-/// What is done with what stands in a file already.
+/// What happens to the previous contents of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Before {
-    /// It stays, and what is written follows it.
+    /// They stay; new output is appended.
     Stays,
-    /// It is dropped.
+    /// They are removed.
     Goes,
 }
 
-/// Opens a file to be written for the caller, which is made if it is missing.
+/// Opens a file to write for the caller; creates it if it is missing.
 ///
-/// In a directory where everybody may make files (sticky and writable by all, as `/tmp`) neither a link nor a file of
-/// somebody else is taken, unless it is the directory's owner's; nor a file of ours under a second name, which he could have
-/// given it. The kernel does the same where `fs.protected_symlinks`, `protected_regular`, `protected_fifos` and
-/// `protected_hardlinks` are on (`proc_sys_fs(5)`). Elsewhere links are followed. Nobody waits for the reader of a FIFO.
+/// In a directory where everybody may create files (sticky and world-writable, as `/tmp`) it refuses a link or a file that belongs to
+/// somebody else than the directory's owner or us, and a file of ours with a second hard link, which somebody else could have
+/// created. The kernel does the same with `fs.protected_symlinks`, `protected_regular`, `protected_fifos` and `protected_hardlinks`
+/// (`proc_sys_fs(5)`). Elsewhere links are followed. Does not wait for the reader of a FIFO.
 ///
 /// # Errors
-/// The kernel's answer, or why the file is not taken.
+/// The kernel's answer, or the reason for the refusal.
 pub fn output(path: &Path, before: Before, mode: u32) -> Result<File> {
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_NONBLOCK | libc::O_NOCTTY;
     let flags = if before == Before::Stays { flags | libc::O_APPEND } else { flags };
@@ -104,14 +104,14 @@ pub fn output(path: &Path, before: Before, mode: u32) -> Result<File> {
         }
         match follow(&path)? {
             Some(target) => path = target,
-            // one of procfs leads to an open file, not to a name
+            // a magic link of procfs leads to an open file, not to a path
             None => return ready(file::open_path(&path, flags, mode).map_err(unread)?, before),
         }
     }
     Err(Errno::ELOOP.into())
 }
 
-/// A FIFO without a reader answers `ENXIO`, a socket too.
+/// `ENXIO` means a FIFO without a reader, or a socket.
 fn unread(error: Error) -> Error {
     if error.raw_os_error() == Some(libc::ENXIO) {
         Error::other("is a FIFO that nobody reads, or a socket")
@@ -120,7 +120,7 @@ fn unread(error: Error) -> Error {
     }
 }
 
-/// Where the link at a path leads, if it may be followed; nothing for one that the kernel makes up.
+/// The target of the link at a path, if it may be followed; `None` for a magic link of procfs.
 fn follow(path: &Path) -> Result<Option<PathBuf>> {
     let (above, name) = (above(path), path.file_name().ok_or(Errno::ELOOP)?);
     let dir = file::open_path(above, libc::O_PATH | libc::O_DIRECTORY, 0)?;
@@ -128,7 +128,7 @@ fn follow(path: &Path) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     let name = CString::new(name.as_bytes())?;
-    // the very link that is judged is read
+    // opened, so that the link that is checked is the one that is read
     let link = file::open(dir.as_fd(), &name, libc::O_PATH | libc::O_NOFOLLOW, 0)?;
     let (link_is, dir_is) = (file::stat(link.as_fd())?, file::stat(dir.as_fd())?);
     foreign(&link_is, &dir_is, "link")?;
@@ -137,12 +137,12 @@ fn follow(path: &Path) -> Result<Option<PathBuf>> {
     Ok(Some(above.join(PathBuf::from(std::ffi::OsString::from_vec(target.to_vec())))))
 }
 
-/// The directory that a path lies in.
+/// The parent directory of a path.
 fn above(path: &Path) -> &Path {
     path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
-/// Whether an open file may be written to. One of ours that has one name, which most are, may be anywhere.
+/// Checks whether an open file may be written to. A file of ours with one name, which is the usual case, may be anywhere.
 fn judge(path: &Path, opened: &File) -> Result<()> {
     let found = file::stat(opened.as_fd())?;
     if found.st_uid == cred::euid() && found.st_nlink <= 1 {
@@ -165,13 +165,13 @@ fn foreign(found: &libc::stat, dir: &libc::stat, what: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether everybody may make files in a directory, and only their owners may remove them.
+/// Whether everybody may create files in a directory, and only their owners may remove them.
 fn is_shared(dir: &libc::stat) -> bool {
     let both = libc::S_ISVTX | libc::S_IWOTH;
     dir.st_mode & both == both
 }
 
-/// What is there is dropped only now that the file has been judged; and writes wait again, as for any other program.
+/// Truncates the file, now that it has been checked, and makes writes blocking.
 fn ready(opened: File, before: Before) -> Result<File> {
     let regular = file::stat(opened.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFREG;
     if regular && before == Before::Goes {

@@ -1,4 +1,4 @@
-//! Facts about a process, and a hold on it that survives the reuse of its number: `/proc/PID/stat` and pidfds.
+//! `/proc/PID/stat` and pidfds, which identify a process even if its pid is reused.
 
 use super::file::open_path;
 use super::wait::Until;
@@ -11,25 +11,25 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Of `include/linux/sched.h`: forked, and has not executed a program.
+/// `include/linux/sched.h`: forked, and has not executed a program.
 const PF_FORKNOEXEC: u64 = 0x40;
 
-/// What `/proc/PID/stat` says of a process (proc_pid_stat(5)).
+/// Fields of `/proc/PID/stat` (proc_pid_stat(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
-    /// Field 3: one letter; `Z` and `X` are dead.
+    /// Field 3: a letter; `Z` and `X` mean that it has ended.
     pub state: char,
-    /// Whether it has executed a program since it was cloned: field 9 without `PF_FORKNOEXEC`. The kernel says so before
-    /// execve closes a descriptor.
+    /// Whether it has executed a program since the clone: field 9 without `PF_FORKNOEXEC`. The kernel clears the flag before execve
+    /// closes descriptors.
     pub executed: bool,
-    /// Field 22: when it was started, in clock ticks since boot. With the number it names one process for ever.
+    /// Field 22: its start time, in clock ticks since boot. Pid and start time identify a process uniquely.
     pub start: u64,
-    /// Field 52, of one that has ended: how, as wait(2) says it. 0 for those who may not trace the process.
+    /// Field 52, of a process that has ended: its status as of wait(2). 0 for readers who may not trace it.
     pub status: Option<i32>,
 }
 
 impl Stat {
-    /// Whether there is still something that runs: a zombie has only its exit status left.
+    /// Whether it still runs, and is not a zombie.
     #[must_use]
     pub fn alive(self) -> bool {
         !matches!(self.state, 'Z' | 'X' | 'x')
@@ -39,7 +39,7 @@ impl Stat {
 /// Reads `/proc/PID/stat`; `None` when there is no such process.
 ///
 /// # Errors
-/// What open(2) or read(2) say, but for ENOENT and ESRCH.
+/// open(2)'s or read(2)'s, except ENOENT and ESRCH.
 pub fn stat(pid: Pid) -> Result<Option<Stat>, Errno> {
     let mut name = [0_u8; 32];
     let mut text = [0_u8; 1024];
@@ -67,14 +67,14 @@ fn stat_path(pid: Pid, name: &mut [u8]) -> Result<&Path, Errno> {
     Ok(Path::new(OsStr::from_bytes(name.get(..used).unwrap_or_default())))
 }
 
-/// Field 2 is the program's name in parentheses and may itself hold any of `) (` and spaces: count from the last `)`.
+/// Field 2 is the program's name in parentheses, which may contain `)` and spaces: fields are counted from the last `)`.
 fn parse_stat(text: &[u8]) -> Option<Stat> {
     let behind = text.iter().rposition(|byte| *byte == b')')?;
-    // the last field, the status, is followed by a newline
+    // the last field is followed by a newline
     let mut fields = text.get(behind + 2..)?.trim_ascii_end().split(|byte| *byte == b' ');
     let state = char::from(*fields.next()?.first()?);
     let number = |field: Option<&[u8]>| std::str::from_utf8(field?).ok()?.parse::<u64>().ok();
-    // the state is field 3 and consumed: five stand before the flags, and twelve between them and the start time
+    // after field 3, the state: skip five to the flags (9), and twelve to the start time (22)
     let flags = number(fields.nth(5))?;
     let start = number(fields.nth(12))?;
     let status = matches!(state, 'Z' | 'X').then(|| number(fields.nth(29))).flatten();
@@ -82,7 +82,7 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     Some(Stat { state, executed: flags & PF_FORKNOEXEC == 0, start, status })
 }
 
-/// `pidfd_open(pid, 0)`: a descriptor that means this process and no later one of its number. Linux 5.3.
+/// `pidfd_open(2)` (Linux 5.3): a descriptor for this process, not for a later one with the same pid.
 ///
 /// # Errors
 /// ESRCH when there is no such process; a zombie can still be opened.
@@ -91,14 +91,14 @@ pub fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
     unsafe { call(libc::SYS_pidfd_open, [pid.as_raw().cast_unsigned() as usize, 0, 0, 0, 0]) }.map(owned)
 }
 
-/// `PIDFD_GET_INFO` with `PIDFD_INFO_EXIT` (Linux 6.15): how a process ended that was reaped, as wait(2) says it. `None` when
-/// it was not, and on older kernels.
+/// `PIDFD_GET_INFO` with `PIDFD_INFO_EXIT` (Linux 6.15): the status, as of wait(2), of a process that has been reaped. `None` if it
+/// has not, and on older kernels.
 #[must_use]
 pub fn pidfd_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
-    /// `_IOWR(0xFF, 11, struct pidfd_info)`, the structure as it was at first: 64 bytes.
+    /// `_IOWR(0xFF, 11, struct pidfd_info)` with the first version of the structure: 64 bytes.
     const PIDFD_GET_INFO: libc::c_ulong = 0xC040_FF0B;
     const PIDFD_INFO_EXIT: u64 = 1 << 3;
-    /// `struct pidfd_info`: a mask, a cgroup's number, eleven ids, and the status.
+    /// `struct pidfd_info`: a mask, a cgroup id, eleven ids, and the status.
     #[repr(C)]
     #[derive(Default)]
     struct Info {
@@ -113,10 +113,10 @@ pub fn pidfd_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
     (answer == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.status)
 }
 
-/// Waits until the process has ended, reaped or not; says whether it did in that time.
+/// Waits until the process has ended, reaped or not. Returns whether it did within the time.
 ///
 /// # Errors
-/// What poll(2) says, but for EINTR.
+/// poll(2)'s, except EINTR.
 pub fn pidfd_wait(pidfd: BorrowedFd<'_>, within: Duration) -> Result<bool, Errno> {
     super::wait::first([(pidfd, Until::Readable)], within).map(|ended| ended.is_some())
 }

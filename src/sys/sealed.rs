@@ -1,5 +1,4 @@
-//! A sealed copy of our binary in memory: what we execute where our process can't be moved onto a read-only view of the file
-//! (`sys::exe`).
+//! Executes a sealed copy of our binary in memory, where our process can't be moved onto a read-only mount of it (`sys::exe`).
 
 use super::exec::Strings;
 use super::file::{self, cwd};
@@ -14,7 +13,7 @@ unsafe extern "C" {
     pub(super) static environ: *const *const libc::c_char;
 }
 
-/// Executes the copy in our place, with the same arguments. Comes back if we are such a copy already.
+/// Executes the copy with the same arguments. Returns if we are such a copy already.
 ///
 /// # Errors
 /// The kernel's answer. `EACCES`: memory files may not be executed (`vm.memfd_noexec` is 2).
@@ -23,7 +22,7 @@ unsafe extern "C" {
 pub(super) fn execute_copy() -> Answer<()> {
     const SEALS: libc::c_int = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
     let binary = file::open(cwd(), EXE, libc::O_RDONLY, 0)?;
-    // SAFETY: plain numbers; other files than memory files answer EINVAL, which is -1: all bits.
+    // SAFETY: plain numbers. For other files than memory files the answer is an error.
     let seals = check(unsafe { libc::fcntl(binary.as_raw_fd(), libc::F_GET_SEALS) });
     if seals.is_ok_and(|seals| seals & SEALS == SEALS) {
         return Ok(());
@@ -52,8 +51,8 @@ pub(super) fn execute_copy() -> Answer<()> {
     Err(Errno::ENOEXEC)
 }
 
-/// A memory file that may be sealed and executed. Since Linux 6.3 one has to say so: `vm.memfd_noexec` makes files without
-/// a word of it not executable. Kernels before that do not know the word.
+/// A memory file that may be sealed and executed. Since Linux 6.3 `MFD_EXEC` is needed where `vm.memfd_noexec` is set; older kernels
+/// do not know that flag.
 fn memory() -> Answer<OwnedFd> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: the name is static.

@@ -1,12 +1,12 @@
-//! Signals: masks, dispositions, waiting, and children's ends.
+//! Signals: masks, dispositions, waiting; and how children ended.
 
 #![allow(clippy::undocumented_unsafe_blocks, reason = "see # Safety of `sys`")]
 
 use super::{Answer, Errno, call, owned};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-/// A signal mask, as the kernel has it: a C library's functions leave out the signals that it keeps for itself, but who
-/// sends us one of these means the payload.
+/// The kernel's signal mask. (A C library's functions leave out the signals that it reserves; but we must forward those to the payload,
+/// too.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mask(u64);
 
@@ -20,8 +20,7 @@ impl Mask {
     }
 }
 
-/// Lets children's ends be heard: a caller that ignores `SIGCHLD` hands that on, and the kernel then reaps children
-/// without a word.
+/// Resets `SIGCHLD`: if our caller ignores it, so do we, and the kernel would reap our children without telling us.
 pub fn default_sigchld() {
     // SAFETY: sets a disposition to the default; no handler is involved.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
@@ -55,8 +54,8 @@ fn set_mask(mask: &Mask) -> Answer<()> {
     unsafe { call(libc::SYS_rt_sigprocmask, [how, mask.address(), 0, Mask::SIZE, 0]) }.map(drop)
 }
 
-/// Installs handlers that exit on the signals that ask for it. The first process of a pid namespace needs them: the kernel does not
-/// apply default actions to it. execve(2) resets them.
+/// Installs handlers that exit on SIGTERM and similar signals, because the kernel does not apply default actions to the first process of
+/// a pid namespace. execve(2) resets them.
 pub fn exit_on_term_signals() {
     extern "C" fn leave(signal: libc::c_int) {
         super::task::exit_now(128 + signal);
@@ -68,9 +67,8 @@ pub fn exit_on_term_signals() {
     }
 }
 
-/// The usual effect of every standard signal (signal(7)), and none blocked, whatever our caller ignores (conmon SIGPIPE, nohup SIGHUP) or
-/// blocks: for the payload and for hooks. execve would hand both on. Of real-time signals nobody's usual effect is known: those
-/// that a caller ignores stay ignored.
+/// Resets every standard signal to its default (signal(7)) and unblocks all signals, for the payload and for hooks: execve would keep
+/// what our caller ignores (conmon SIGPIPE, nohup SIGHUP) or blocks. Real-time signals that the caller ignores stay ignored.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -79,16 +77,16 @@ pub fn default_all() -> Answer<()> {
     const DEFAULT: [u64; 5] = [0; 5];
     const STANDARD: usize = 31;
     for number in (1..=STANDARD).filter(|number| ![libc::SIGKILL as usize, libc::SIGSTOP as usize].contains(number)) {
-        // SAFETY: the structure lives through the call, and no handler is set. A filter may refuse it, to the payload too.
+        // SAFETY: the structure lives through the call, and no handler is set. A seccomp filter may refuse the call.
         let _kept = unsafe { call(libc::SYS_rt_sigaction, [number, DEFAULT.as_ptr() as usize, 0, Mask::SIZE, 0]) };
     }
     set_mask(&Mask::NONE)
 }
 
-/// `rt_sigtimedwait(2)` for any blocked signal, without an end.
+/// `rt_sigtimedwait(2)` for any blocked signal, without a time limit.
 ///
 /// # Errors
-/// The kernel's answer; an interruption is waited through.
+/// The kernel's answer, except `EINTR`.
 pub fn wait_any() -> Answer<i32> {
     loop {
         match unsafe { call(libc::SYS_rt_sigtimedwait, [Mask::ALL.address(), 0, 0, Mask::SIZE, 0]) } {
@@ -131,14 +129,14 @@ pub fn next(fd: BorrowedFd<'_>) -> Answer<Option<i32>> {
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It left with a status.
+    /// It exited with a status.
     Exited(i32),
     /// A signal killed it.
     Killed(i32),
 }
 
 impl End {
-    /// The exit status that a shell, and runc, shows: the status, or 128 plus the signal.
+    /// The exit status that shells and runc use: the status, or 128 plus the signal.
     #[must_use]
     pub fn status(self) -> i32 {
         match self {
@@ -147,7 +145,7 @@ impl End {
         }
     }
 
-    /// What a status of wait(2) means.
+    /// From a status of wait(2).
     #[must_use]
     pub fn from_raw(status: i32) -> Self {
         if libc::WIFSIGNALED(status) {
@@ -158,8 +156,8 @@ impl End {
     }
 }
 
-/// `waitpid(2)`: reaps a child (or any, with -1), also one whose end raises no signal. `None` only if `block` is false and
-/// none has ended.
+/// `waitpid(2)` with `__WALL`: reaps a child (or any, with -1), also one that sends no signal. `None` only if `block` is false and none
+/// has ended.
 ///
 /// # Errors
 /// `ECHILD`: there is no such child.
@@ -186,7 +184,7 @@ pub fn ended(pidfd: BorrowedFd<'_>) -> Answer<Option<End>> {
     let how = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
     let (fd, how) = (pidfd.as_raw_fd().cast_unsigned() as usize, how.cast_unsigned() as usize);
     unsafe { call(libc::SYS_waitid, [P_PIDFD, fd, info.as_mut_ptr() as usize, how, 0]) }?;
-    // SAFETY: the call has filled it, or left the zeros that say that nobody has ended; the status is of a SIGCHLD.
+    // SAFETY: the call has filled it, or left zeros, which mean that none has ended; the fields are those of SIGCHLD.
     let (code, status, pid) = unsafe {
         let info = info.assume_init();
         (info.si_code, info.si_status(), info.si_pid())
@@ -194,7 +192,7 @@ pub fn ended(pidfd: BorrowedFd<'_>) -> Answer<Option<End>> {
     Ok((pid != 0).then_some(if code == libc::CLD_EXITED { End::Exited(status) } else { End::Killed(status) }))
 }
 
-/// `pidfd_send_signal(2)` (Linux 5.1): as kill(2), and 0 only asks.
+/// `pidfd_send_signal(2)` (Linux 5.1): as kill(2); signal 0 only checks.
 ///
 /// # Errors
 /// `ESRCH`: it has been reaped. `EINVAL`: there is no such signal. `EPERM`.

@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// `socketpair(2)` of `SOCK_SEQPACKET`: messages keep their borders, and an end that is closed reads as empty.
+/// `socketpair(2)` of `SOCK_SEQPACKET`: message boundaries are kept, and a closed end reads as an empty message.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -19,10 +19,10 @@ pub fn pair() -> Answer<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
 }
 
-/// `getsockopt(SO_PEERPIDFD)` (Linux 6.5): a descriptor that means the process which made this pair or is connected.
+/// `getsockopt(SO_PEERPIDFD)` (Linux 6.5): a pidfd of the process that created this pair, or that is connected.
 ///
 /// # Errors
-/// `ESRCH`: it is gone.
+/// `ESRCH`: it has been reaped.
 pub fn peer(socket: BorrowedFd<'_>) -> Answer<OwnedFd> {
     const SO_PEERPIDFD: i32 = 77;
     let (mut pidfd, mut size) = (-1, size_of::<RawFd>() as libc::socklen_t);
@@ -36,8 +36,8 @@ fn socket(kind: SockType) -> Answer<OwnedFd> {
     nix::sys::socket::socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)
 }
 
-/// The address of a path. A path that is too long for an address (107 bytes) leads through a descriptor below `/proc/self/fd`
-/// (proc(5)), which must stay open until the address has been used: of the socket itself if it `exists`, else of its directory.
+/// The address for a path. A path that is too long for an address (107 bytes) is addressed through a descriptor in `/proc/self/fd`, which
+/// must stay open until the address has been used: of the socket itself if it `exists`, otherwise of its directory.
 fn address(path: &Path, exists: bool) -> Answer<(UnixAddr, Option<OwnedFd>)> {
     let (opened, name) = match (UnixAddr::new(path), path.parent(), path.file_name()) {
         (Err(Errno::ENAMETOOLONG), _, _) if exists => (path, None),
@@ -57,12 +57,12 @@ fn connect(path: &Path, kind: SockType) -> Answer<OwnedFd> {
         None => address(path, true)?,
     };
     let socket = socket(kind)?;
-    // a listener that takes no connections any more would block us for ever (SO_SNDTIMEO, socket(7)); this limits later sends, too
+    // a listener that accepts no connections would block us for ever (SO_SNDTIMEO, socket(7)); this limits later sends, too
     setsockopt(&socket, SendTimeout, &TimeVal::seconds(10))?;
     loop {
         match nix::sys::socket::connect(socket.as_raw_fd(), &address) {
             Ok(()) => return Ok(socket),
-            // a Unix socket does not go on connecting after an interruption
+            // an interrupted connect of a Unix socket has not connected: try again
             Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => return Err(Errno::ETIMEDOUT),
             Err(errno) => return Err(errno),
@@ -97,7 +97,7 @@ pub fn bind_datagrams(path: &Path) -> Answer<OwnedFd> {
     Ok(socket)
 }
 
-/// Room for the control message that carries one descriptor, aligned as `cmsghdr` wants it.
+/// Space for a control message with one descriptor, aligned like `cmsghdr`.
 #[repr(C, align(8))]
 struct Control([u8; 24]);
 

@@ -1,5 +1,4 @@
-//! Spawns processes and threads that begin in a function of ours. Everything that knows of shared memory (`CLONE_VM`)
-//! stands here.
+//! Spawns processes and threads that start in a function of ours. Everything about shared memory (`CLONE_VM`) is in this module.
 //!
 //! # Who shares the host half's memory
 //!
@@ -69,7 +68,7 @@ const INIT_STACK: usize = 1024 * 1024;
 /// A child process.
 #[derive(Debug)]
 pub struct Process {
-    /// Its number, as the host counts.
+    /// Its pid on the host.
     pub pid: i32,
     /// Its pidfd.
     pub pidfd: OwnedFd,

@@ -1,4 +1,4 @@
-//! What belongs to a process besides its credentials: limits, scheduling, personality, keyring, memory policy, seccomp.
+//! Attributes of a process besides its credentials: limits, scheduling, personality, keyring, memory policy, seccomp.
 
 use super::{Answer, Errno, call, check};
 use std::ffi::CStr;
@@ -25,7 +25,7 @@ fn wait_while(word: &AtomicU32, value: u32) {
     let _woken = unsafe { call(libc::SYS_futex, [word.as_ptr() as usize, operation, value as usize, 0, 0]) };
 }
 
-/// `futex(FUTEX_WAKE)`: wakes all who wait for a change of the word.
+/// `futex(FUTEX_WAKE)`: wakes all threads that wait on the word.
 fn wake(word: &AtomicU32) {
     let operation = (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG).cast_unsigned() as usize;
     // SAFETY: the word lives through the call.
