@@ -39,10 +39,7 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
         // in the background until the payload ends; errors are ignored, the caller may not listen
         std::thread::spawn(move || relay.wait(pid, pidfd.as_fd()));
     }
-    let status = attend(&launched, run.keep, log);
-    // skips the destructors: the end of our process closes the descriptors and frees the memory
-    std::mem::forget(launched);
-    status
+    attend(&launched, run.keep, log)
 }
 
 /// The foreground: waits for the end of the payload, removes the container and returns the exit status.

@@ -10,17 +10,13 @@ use crate::sys::{Answer, Errno};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-const ENOTDIR: i32 = Errno::ENOTDIR as i32;
-const EINVAL: i32 = Errno::EINVAL as i32;
-const ENOENT: i32 = Errno::ENOENT as i32;
-
 /// A mount in which nothing can be done; the flags of `mount(2)` have the same numbers.
 const SEALED: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
 
 /// Opens a path of the finished root; none if it does not exist. Whatever else keeps us from it is an error: a path that is
 /// there must not stay open to the container because we could not reach it.
-fn existing(path: &CStr, flags: i32) -> Answer<Option<OwnedFd>> {
-    match file::open(cwd(), path, libc::O_PATH | flags, 0) {
+fn existing(path: &CStr) -> Answer<Option<OwnedFd>> {
+    match file::open(cwd(), path, libc::O_PATH, 0) {
         Ok(there) => Ok(Some(there)),
         Err(Errno::ENOENT) => Ok(None),
         Err(errno) => Err(errno),
@@ -30,7 +26,7 @@ fn existing(path: &CStr, flags: i32) -> Answer<Option<OwnedFd>> {
 /// Makes a path read-only, with everything mounted below it.
 pub(super) fn readonly_path(path: &CStr) -> StepResult {
     let attr = MountAttr { set: ATTR_RDONLY, ..MountAttr::default() };
-    let Some(place) = existing(path, 0)? else { return Ok(()) };
+    let Some(place) = existing(path)? else { return Ok(()) };
     put_on(sys::clone_tree_with(place.as_fd(), c"", &attr, true)?, place)
 }
 
@@ -41,34 +37,31 @@ fn put_on(tree: OwnedFd, place: OwnedFd) -> StepResult {
     Ok(())
 }
 
-/// Covers a path. A directory refuses to be covered by a file, and the reverse (`ENOTDIR`, in some kernels `EINVAL`): what
-/// the plan expects is tried first. Each try looks the path up once.
-pub(super) fn mask(state: &mut State<'_>, path: &CStr, options: &CStr, file: bool) -> StepResult {
-    let mismatch = |errno: i32| errno == ENOTDIR || errno == EINVAL;
-    for file in [file, !file] {
-        match if file { mask_file(state, path) } else { mask_directory(state, path, options) } {
-            Err(StepError { cause: Cause::Kernel, errno, .. }) if mismatch(errno) => {}
-            Err(StepError { cause: Cause::Kernel, errno: ENOENT, .. }) => return Ok(()),
+/// Covers a path. Most are files or do not exist; the kernel refuses to bind a file over a directory (`ENOTDIR`).
+pub(super) fn mask(state: &mut State<'_>, path: &CStr, options: &CStr) -> StepResult {
+    if state.own_null {
+        match bind_own_null(state, path) {
+            Err(StepError { cause: Cause::Kernel, errno, .. }) if errno == Errno::ENOTDIR as i32 => {}
+            Err(StepError { cause: Cause::Kernel, errno, .. }) if errno == Errno::ENOENT as i32 => return Ok(()),
             answer => return answer,
         }
     }
-    Err(Errno::ENOTDIR.into())
+    let Some(place) = existing(path)? else { return Ok(()) };
+    if file::stat(place.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR {
+        return mask_directory(state, place, options);
+    }
+    put_on(null(state)?, place)
 }
 
-/// Covers a file with the container's `/dev/null`. Nobody can have exchanged the node that we made in a `/dev` of our own: it is
-/// named from there, whatever is mounted on `/dev` by now.
-fn mask_file(state: &mut State<'_>, path: &CStr) -> StepResult {
-    if state.own_null {
-        if !state.in_dev {
-            // a hook of the container's may have been at it since
-            is_null(state.get(Slot::DEV)?)?;
-            state.fchdir_to_dev()?;
-        }
-        return Ok(sys::filesystem(c"null", path, c"", MS_BIND, c"")?);
+/// Binds the node that we made in a `/dev` of our own over a path, in one look-up. Nobody can have exchanged it: it is named from
+/// that directory, whatever is mounted on `/dev` by now.
+fn bind_own_null(state: &mut State<'_>, path: &CStr) -> StepResult {
+    if !state.in_dev {
+        // a hook of the container's may have been at it since
+        is_null(state.get(Slot::DEV)?)?;
+        state.fchdir_to_dev()?;
     }
-    let Some(place) = existing(path, 0)? else { return Ok(()) };
-    let null = null(state)?;
-    put_on(null, place)
+    Ok(sys::filesystem(c"null", path, c"", MS_BIND, c"")?)
 }
 
 /// The container's `/dev/null`, after a look at what it is: an image may bring something else under that name, or nothing
@@ -104,9 +97,7 @@ pub(super) fn cover(path: &CStr, options: &CStr) -> Answer<()> {
 }
 
 /// Covers a directory with an empty, read-only file system. All directories share one: the first gets it, the others get clones.
-/// Closing a clone that is attached nowhere waits for an RCU grace period, so the directory is opened before one is made.
-fn mask_directory(state: &mut State<'_>, path: &CStr, options: &CStr) -> StepResult {
-    let Some(place) = existing(path, libc::O_DIRECTORY)? else { return Ok(()) };
+fn mask_directory(state: &mut State<'_>, place: OwnedFd, options: &CStr) -> StepResult {
     if let Ok(cover) = state.get(Slot::COVER) {
         return put_on(sys::clone_tree(cover, c"", false, true)?, place);
     }

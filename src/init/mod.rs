@@ -30,7 +30,6 @@ use crate::plan::image::Image;
 use crate::plan::step::{COVER, Slot, Step, Sync};
 use crate::sync_socket::{self, Cause, Failure, Message};
 use crate::sys::marks::Marks;
-use crate::sys::task::ReadyFlag;
 use crate::sys::{self, Errno, cred, entry, exe, exec, file, net, ns, signal, task};
 use device::Node;
 use filesystem::{Cgroup, Fs};
@@ -90,8 +89,6 @@ struct State<'a> {
     network: Network,
     /// A message to go on that arrived before we waited for it.
     heard: Option<Sync>,
-    /// If we share the host half's memory: the flag that replaces its last message.
-    ready: Option<&'static ReadyFlag>,
     /// If the mount namespace was created from the root alone: the propagation of mounts that are cloned from the host.
     propagation: u64,
 }
@@ -159,8 +156,6 @@ pub struct InitArgs {
     pub socket: OwnedFd,
     /// The numbers of the sync socket and of what is in the slots, in ascending order: all that stays open.
     pub inherited: &'static [RawFd],
-    /// If we share the host half's memory: the flag that replaces its last message.
-    pub ready: Option<&'static ReadyFlag>,
     /// Where the time of each step is recorded, for `--trace`.
     pub marks: Option<&'static Marks>,
 }
@@ -181,7 +176,6 @@ pub fn run(args: &mut InitArgs) -> ! {
         in_dev: false,
         own_null: false,
         heard: None,
-        ready: args.ready,
         propagation: 0,
     };
     let mut gate = false;
@@ -285,7 +279,7 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
             filesystem::cgroup2(state, &Cgroup { target, flags, data, own, bind, attrs })?;
         }
         Step::ReadonlyPath { path } => masked_paths::readonly_path(path)?,
-        Step::Mask { path, cover, file } => masked_paths::mask(state, path, cover.as_deref().unwrap_or(COVER), *file)?,
+        Step::Mask { path, cover } => masked_paths::mask(state, path, cover.as_deref().unwrap_or(COVER))?,
         Step::Remount { target, flags, data } => mount::remount(state, target, *flags, data)?,
         Step::Clone { source, recursive, fallback } => {
             state.put(Slot::TREE, tree::clone_of_host(source, fallback.as_deref(), *recursive)?);
@@ -351,9 +345,6 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
 
 /// Waits for the host half's message to go on after `sync`; any other message is an error.
 fn meet(sync: Sync, state: &mut State<'_>) -> StepResult {
-    if sync == Sync::Ready && state.ready.is_some_and(ReadyFlag::is_set) {
-        return Ok(());
-    }
     while matches!(state.network, Network::Expected) && state.heard.is_none() {
         listen(state)?;
     }

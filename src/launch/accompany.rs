@@ -222,7 +222,7 @@ mod tests {
         let record: Record = serde_json::from_value(record).unwrap();
         let (plan, pid, log) = (plan(steps), Pid::this(), Log::stderr());
         let child = Child { pid: pid.as_raw(), pidfd: proc::pidfd_open(pid).unwrap(), restored: false };
-        let socket = InitSocket::new(host, None);
+        let socket = InitSocket::new(host);
         let accompany =
             Accompany { mode, plan: &plan, child: &child, socket: &socket, slots: &[], foreground: true, log: &log };
         let answer = accompany.answer_init(&record, ExeProtection::Applied { _tree: None });

@@ -215,9 +215,7 @@ pub fn launch(job: &Job<'_>, protection: ExeProtection, log: &Log) -> Result<Lau
     debug_log::trace(netns, child.pid, plan, log);
     let terminal = started?;
     undo.disarm();
-    let Prepared { claim, record, cgroup, relay, .. } = prepared;
-    // process exit closes their descriptors
-    std::mem::forget((socket, cgroup));
+    let Prepared { claim, record, relay, .. } = prepared;
     Ok(Launched { child, container: state::Container::new(claim, record), terminal, relay })
 }
 

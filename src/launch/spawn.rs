@@ -19,7 +19,6 @@ use crate::plan::{CloneSpec, Plan};
 use crate::sync_socket::{self, Cause, Failure, Message};
 use crate::sys::netns::{NetnsError, NetnsThread};
 use crate::sys::spawn::{ChildArgs, Request, for_child};
-use crate::sys::task::ReadyFlag;
 use crate::sys::{Answer, Errno, file, mount, ns, signal, socket, task};
 use crate::trace::{Span, Trace};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -37,22 +36,15 @@ pub struct Child {
 
 /// The host half's end of the sync socket.
 #[derive(Debug)]
-pub(super) struct InitSocket {
-    host: OwnedFd,
-    /// With shared memory: the flag that replaces the last message.
-    ready: Option<&'static ReadyFlag>,
-}
+pub(super) struct InitSocket(OwnedFd);
 
 impl InitSocket {
-    pub(super) const fn new(host: OwnedFd, ready: Option<&'static ReadyFlag>) -> Self {
-        Self { host, ready }
+    pub(super) const fn new(host: OwnedFd) -> Self {
+        Self(host)
     }
 
     /// Lets init continue after its `Await(sync)`.
     pub(super) fn go(&self, sync: Sync) -> Result<()> {
-        if sync == Sync::Ready && self.ready.is_some_and(|ready| !ready.set()) {
-            return Ok(());
-        }
         // if init has ended, the next receive returns the reason
         match sync_socket::send_to_init(self.as_fd(), Message::Go(sync)) {
             Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
@@ -68,7 +60,7 @@ impl InitSocket {
 
 impl AsFd for InitSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.host.as_fd()
+        self.0.as_fd()
     }
 }
 
@@ -101,7 +93,6 @@ impl<'a> Spawn<'a> {
                 if plan.clone_spec.shares_memory { netns.request_over(host.as_fd()) } else { Some(netns.wait()) };
             slots[usize::from(Slot::NETWORK.0)] = made.transpose().map_err(no_network)?;
         }
-        let ready = plan.clone_spec.shares_memory.then(|| &*Box::leak(Box::<ReadyFlag>::default()));
         let marks = log.trace().map(Trace::marks);
         let image = plan.image.part();
         let plan: &'static Plan = plan;
@@ -109,10 +100,10 @@ impl<'a> Spawn<'a> {
         inherited.sort_unstable();
         let slots: Vec<_> = slots.iter().map(|slot| slot.as_ref().map(|fd| for_child(fd.as_fd()))).collect();
         let (slots, inherited, socket) = (slots.leak(), inherited.leak(), for_child(init.as_fd()));
-        let args = ChildArgs::new(InitArgs { plan, image, slots, inherited, socket, ready, marks }, init::run);
+        let args = ChildArgs::new(InitArgs { plan, image, slots, inherited, socket, marks }, init::run);
         join_keyring(plan)?;
         set_affinity(&plan.clone_spec.affinity)?;
-        let socket = InitSocket::new(host, ready);
+        let socket = InitSocket::new(host);
         Ok(Self { plan, args, socket, _init_socket: init, _span: span })
     }
 

@@ -9,19 +9,6 @@ use oci_spec::runtime::Linux;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// Masked paths that are usually files: the file form is tried first, which saves a stat.
-const FILES: [&[u8]; 9] = [
-    b"/proc/interrupts",
-    b"/proc/kcore",
-    b"/proc/keys",
-    b"/proc/latency_stats",
-    b"/proc/sched_debug",
-    b"/proc/sysrq-trigger",
-    b"/proc/timer_list",
-    b"/proc/timer_stats",
-    b"/proc/config.gz",
-];
-
 /// The steps of `linux.readonlyPaths` and `linux.maskedPaths`.
 ///
 /// # Errors
@@ -47,8 +34,7 @@ pub(super) fn paths(linux: &Linux, notes: &mut Vec<String>) -> Result<Vec<Step>>
         if !seen.insert(path.clone()) {
             continue;
         }
-        let file = FILES.contains(&path.to_bytes());
-        steps.push(Step::Mask { path, cover: cover.clone(), file });
+        steps.push(Step::Mask { path, cover: cover.clone() });
     }
     Ok(steps)
 }

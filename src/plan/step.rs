@@ -348,8 +348,6 @@ pub enum Step {
         path: Str,
         /// Options of the tmpfs that covers a directory, if there are more than the usual ones.
         cover: Option<Str>,
-        /// It is most likely a file: which kind of cover is tried first. If it is the other kind, the kernel says so (`ENOTDIR`).
-        file: bool,
     },
     // -- terminal
     /// Opens a terminal in the devpts that is mounted on the container's `/dev/pts`; fills `PTY` and `TTY`; gives it a size.

@@ -22,7 +22,7 @@
 //! - **The arguments of init** ([`ChildArgs`]) are leaked, and from the clone on only init touches them. Test:
 //!   `tests::arguments_are_one_childs`.
 //! - **The plan** is read by both and changed by nobody: it is a `&'static Plan` from before the clone on.
-//! - **Flags and time marks** between the halves (`task::ReadyFlag`, `marks::Marks`, [`super::netns`]) are atomics.
+//! - **Flags and time marks** between the halves (`marks::Marks`, [`super::netns`]) are atomics.
 //! - **argv and envp of the process** are overwritten by init when it waits for `start`, behind its message that it is
 //!   ready; the host half (`create`) does not read them after that message ([`super::entry::wipe`]).
 //! - **The mappings of the program** are replaced by the host half, each page by the same page, while init runs

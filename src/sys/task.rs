@@ -58,28 +58,6 @@ impl Latch {
     }
 }
 
-/// One-shot flag from the host half to an init that shares its memory. If init looked before it was set, init waits at the
-/// socket instead, and the host half has to send a message.
-#[derive(Debug, Default)]
-pub struct ReadyFlag(AtomicU32);
-
-impl ReadyFlag {
-    const SET: u32 = 1;
-    const WAITED_FOR: u32 = 2;
-
-    /// Sets it. Returns whether the other side waits at the socket already, and needs a message.
-    #[must_use]
-    pub fn set(&self) -> bool {
-        self.0.swap(Self::SET, Ordering::AcqRel) == Self::WAITED_FOR
-    }
-
-    /// Whether it is set; if not, the other side will send a message instead.
-    #[must_use]
-    pub fn is_set(&self) -> bool {
-        self.0.compare_exchange(0, Self::WAITED_FOR, Ordering::AcqRel, Ordering::Acquire) == Err(Self::SET)
-    }
-}
-
 /// `struct sched_attr` of `sched_setattr(2)`, first version.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
