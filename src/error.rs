@@ -27,7 +27,7 @@ pub enum Kind {
     NotFound,
     /// The id is in use.
     Exists,
-    /// A record that was read and is none.
+    /// The record of a container is damaged.
     Broken,
     /// The container has no process to act on.
     NotRunning,
@@ -157,7 +157,7 @@ impl From<std::io::Error> for Error {
     }
 }
 
-/// The text of an errno in Go's words: engines match on them.
+/// The text of an errno, as in Go: engines match on it.
 #[must_use]
 pub fn reason(errno: Errno) -> String {
     text(errno as i32).to_owned()

@@ -1,4 +1,4 @@
-//! What this machine and this caller can do: asked when needed, a literal in tests.
+//! Features of this machine and privileges of the caller: queried when needed, constants in tests.
 
 use crate::error::{Context, Result};
 use crate::sys::file::{self, cwd};
@@ -7,7 +7,7 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Security modules that give labels.
+/// Security modules with labels for processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Lsm {
     /// AppArmor is on.
@@ -21,27 +21,26 @@ pub struct Lsm {
 pub struct Facts {
     /// Real and effective user and group ids are all 0 in this user namespace.
     pub root: bool,
-    /// The effective user is not root, not even of a user namespace: what needs privileges is done in the container's user
-    /// namespace.
+    /// The effective user is not root of our user namespace: privileged actions are done in the container's user namespace.
     pub unprivileged: bool,
-    /// The parent may not clone mounts, because its mount namespace belongs to another user namespace, so init does; asked only
-    /// for bundles with a user namespace.
+    /// The host half may not clone mounts, because its mount namespace belongs to another user namespace; so init does. Queried
+    /// only with `clones`.
     pub foreign_mounts: bool,
-    /// The caller lives in a user namespace other than the machine's first; asked as the one before. There the kernel mounts a
-    /// procfs only beside one that is whole (`mount_too_revealing`).
+    /// We are in a user namespace other than the initial one, where the kernel mounts a procfs only if a complete one is visible
+    /// (`mount_too_revealing`). Queried only with `clones`.
     pub nested: bool,
-    /// A mount namespace can be made of one tree, and entered (Linux 7.0).
+    /// A mount namespace can be created from one mount (`OPEN_TREE_NAMESPACE`, Linux 7.0).
     pub namespaces_of_trees: bool,
-    /// Where whole instances of proc and sysfs are mounted outside of the root, the deepest first; asked only for a root
-    /// that is not pivoted, which leaves them in the mount namespace.
+    /// Where complete instances of proc and sysfs are mounted outside the root, the deepest first. Queried only for
+    /// `--no-pivot`, which leaves them in the mount namespace.
     pub instances: Vec<CString>,
     /// Security modules.
     pub lsm: Lsm,
 }
 
 impl Facts {
-    /// Asks the kernel. Security modules are looked for only if the bundle names a label (`labels`), mounts only if they would be
-    /// cloned by the parent: for a user namespace, or a namespace that is joined (`clones`).
+    /// Queries the kernel. `labels`: the bundle has labels, so security modules matter. `clones`: the host half would clone
+    /// mounts, for a user namespace or a joined namespace.
     #[must_use]
     pub fn ask(labels: bool, clones: bool) -> Self {
         let unprivileged = !cred::is_privileged();
@@ -56,19 +55,19 @@ impl Facts {
         }
     }
 
-    /// Asks what only the creation of a container needs: whether its mount namespace can be made from its root alone.
+    /// Queries what only the creation of a container needs: whether its mount namespace can be created from the root alone.
     #[must_use]
     pub fn of_trees(self) -> Self {
         Self { namespaces_of_trees: kernel::makes_namespaces_of_trees(), ..self }
     }
 
-    /// Asks what only a root without `pivot_root(2)` needs.
+    /// Queries what only `--no-pivot` needs.
     ///
     /// # Errors
-    /// There is no procfs to read it from.
+    /// `/proc/self/mountinfo` cannot be read.
     pub fn of_instances(self, root: &Path) -> Result<Self> {
         let text = std::fs::read("/proc/self/mountinfo").context(|| "read /proc/self/mountinfo")?;
-        // a root that can't be found fails where it is opened
+        // a root that does not exist fails later, when it is opened
         let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
         Ok(Self { instances: instances(&text, &root), ..self })
     }

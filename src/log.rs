@@ -78,13 +78,13 @@ impl Log {
         }
     }
 
-    /// Records that something was ignored, or is not as it should be.
+    /// Records a warning.
     pub fn warn(&self, message: &str) {
         self.record("warning", message, &[], None);
     }
 
-    /// Records why the call fails. Called once, last. With a log file the plain text also goes to standard error, where conmon
-    /// and people look.
+    /// Records why the call fails. Called once, last. With a log file the plain text also goes to standard error, for conmon
+    /// and people.
     pub fn error(&self, error: &Error) {
         let text = error.to_string();
         self.record("error", &text, error.facts(), error.hint());

@@ -53,7 +53,7 @@ fn log_of(global: &Global) -> Result<Log> {
     }
 }
 
-/// Engines pass no flags of ours, so the environment may name the trace; not if we have more rights than the caller.
+/// `--trace`, or `$ONGGI_TRACE` for engines, which pass no such flag; not if we have more privileges than the caller.
 fn trace_of(global: &Global) -> Option<PathBuf> {
     let asked = || std::env::var_os("ONGGI_TRACE").filter(|path| !path.is_empty()).map(PathBuf::from);
     global.trace.clone().or_else(|| asked().filter(|_| !sys::is_above_caller()))

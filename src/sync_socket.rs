@@ -3,12 +3,12 @@
 //! ```text
 //!   byte 0     1       2..4        4..8     8..12
 //!   kind       what    step        errno    detail
-//!   Reached    sync    –           –        –          init: has come to this point
+//!   Reached    sync    –           –        –          init: has reached this point
 //!   Go         sync    –           –        –          host: go on from this point
 //!   Failed     cause   index       errno    status…    init: a step failed; init exits
-//!   Handed     slot    –           –        –          init: sends the descriptor beside this message
+//!   Fd         slot    –           –        –          init: a descriptor comes with this message
 //!
-//! The thread that creates the network namespace sends it to init: Handed, or Failed if there is none.
+//! The thread that creates the network namespace sends it to init: Fd, or Failed if there is none.
 //! ```
 //!
 //! Init sends plain messages with `write` and waits with `read`, which no sensible seccomp profile forbids. The end of the
@@ -18,7 +18,7 @@ use crate::plan::step::{Slot, Sync};
 use crate::sys::{Answer, Errno, file, socket};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-/// Exit status of an init whose program execve refuses, as with runc: init has written why to the payload's standard error.
+/// Exit status of an init whose program execve refuses, as in runc. Init has written the reason to the payload's standard error.
 pub const REFUSED: i32 = 255;
 
 /// Why a step failed.
@@ -92,7 +92,7 @@ pub struct Failure {
 /// A message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message {
-    /// Init has come to this point.
+    /// Init has reached this point.
     Reached(Sync),
     /// The host half lets init go on from this point.
     Go(Sync),
@@ -106,7 +106,7 @@ pub enum Message {
 pub const SIZE: usize = 12;
 
 impl Message {
-    /// The message as bytes.
+    /// Encodes the message.
     #[must_use]
     pub fn encode(self) -> [u8; SIZE] {
         let mut bytes = [0; SIZE];
@@ -127,7 +127,7 @@ impl Message {
         bytes
     }
 
-    /// The message in bytes that came.
+    /// Decodes a message.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; SIZE] = bytes.try_into().ok()?;

@@ -1,4 +1,4 @@
-//! `--trace FILE`: where the time of a call goes, as Chrome's trace events (the JSON that Perfetto and chrome://tracing open).
+//! `--trace FILE`: records where the time of a call goes, as Chrome trace events (JSON for Perfetto and chrome://tracing).
 //!
 //! The host half gathers spans, init marks the moment at which each step begins (`sys::marks`), and the file is written when
 //! the call ends. Times are microseconds from the call's `main`. Off, a span is one branch.
@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// A trace that is being taken.
+/// A trace that is being recorded.
 #[derive(Debug)]
 pub struct Trace {
     path: PathBuf,
@@ -22,7 +22,7 @@ pub struct Trace {
     init: RefCell<Init>,
 }
 
-/// What was done from when to when, in nanoseconds.
+/// A span: name, start and end in nanoseconds.
 #[derive(Debug)]
 struct Lap {
     name: &'static str,
@@ -30,7 +30,7 @@ struct Lap {
     to: u64,
 }
 
-/// The child half: its number, its steps, and when it was heard to have become the payload or to wait.
+/// The child half: its pid, its steps, and when it became the payload or began to wait.
 #[derive(Debug, Default)]
 struct Init {
     pid: i32,
@@ -48,7 +48,7 @@ pub struct Span<'a> {
 }
 
 impl<'a> Span<'a> {
-    /// Begins.
+    /// Starts a span.
     pub fn begin(trace: Option<&'a Trace>, name: &'static str) -> Self {
         Self { trace, name, from: if trace.is_some() { now() } else { 0 } }
     }
@@ -63,12 +63,12 @@ impl Drop for Span<'_> {
 }
 
 impl Trace {
-    /// Begins a trace that goes to a file.
+    /// Starts a trace.
     ///
     /// # Errors
     /// No memory to share.
     pub fn begin(path: &Path) -> Result<Self> {
-        // init may mark a step after our end
+        // leaked, because init may mark a step after we have exited
         let marks = Marks::leak().context(|| "mmap of a page for --trace")?;
         let path = std::path::absolute(path).context(|| "find the current directory")?;
         Ok(Self {
@@ -81,17 +81,17 @@ impl Trace {
         })
     }
 
-    /// Where init marks its steps.
+    /// The page in which init marks its steps.
     pub const fn marks(&self) -> &'static Marks {
         self.marks
     }
 
-    /// What another thread of the host half did.
+    /// Adds spans of another thread of the host half.
     pub fn beside(&self, laps: impl Iterator<Item = (&'static str, u64, u64)>) {
         self.beside.borrow_mut().extend(laps.map(|(name, from, to)| Lap { name, from, to }));
     }
 
-    /// Names the steps that were marked. Said when the child has become the payload, waits at the gate, or has failed.
+    /// Names the marked steps. Called when the child has become the payload, waits at the gate, or has failed.
     pub fn steps(&self, pid: i32, names: impl Iterator<Item = String>) {
         let heard = now();
         *self.init.borrow_mut() = Init { pid, steps: names.collect(), heard };
@@ -116,7 +116,7 @@ impl Trace {
             json!({ "name": name, "cat": kind, "ph": "X", "pid": pid, "tid": tid, "ts": start, "dur": length })
         };
         let named = |what: &str, (pid, tid): (i32, i32), name: &str| json!({ "name": what, "ph": "M", "pid": pid, "tid": tid, "args": { "name": name } });
-        // the second thread's own number is not known here; trace events only need another one
+        // the second thread's tid is not known here; trace events only need a different number
         let (first, second, child) = ((host, host), (host, host + 1), (init.pid, init.pid));
         let mut events = vec![named("process_name", first, "host half"), named("thread_name", first, "main")];
         events.extend(self.spans.borrow().iter().map(|lap| event(lap.name, "phase", first, lap.from, lap.to)));
@@ -130,7 +130,7 @@ impl Trace {
         }
         let began = |step| self.marks.began(step);
         for (step, name) in init.steps.iter().enumerate() {
-            // a step that has not begun when the trace ends is one behind the gate
+            // steps after the gate have not begun when the trace ends
             if let Some(from) = began(step) {
                 events.push(event(name, "step", child, from, began(step + 1).unwrap_or(init.heard)));
             }
@@ -139,7 +139,7 @@ impl Trace {
     }
 }
 
-/// Microseconds, as trace events count.
+/// Microseconds, the unit of trace events.
 #[allow(
     clippy::cast_precision_loss,
     reason = "a call lasts less than the 104 days that an f64 holds to the nanosecond"

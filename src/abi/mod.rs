@@ -1,4 +1,4 @@
-//! The kernel's words: flags, structures and name tables. No calls; may use only `core`.
+//! The kernel's constants: flags, structures and name tables. No calls; may use only `core`.
 
 pub mod errno;
 pub mod mount;

@@ -1,4 +1,4 @@
-//! Mount flags: `mount(2)`'s `MS_*`, `mount_setattr(2)`'s `MOUNT_ATTR_*`, and the option strings that stand for them
+//! Mount flags: `mount(2)`'s `MS_*`, `mount_setattr(2)`'s `MOUNT_ATTR_*`, and the option strings that mean them
 //! (config.md, Linux mount options; `mount(8)`).
 
 /// Read-only.
@@ -11,7 +11,7 @@ pub const MS_NODEV: u64 = 4;
 pub const MS_NOEXEC: u64 = 8;
 /// Writes are synchronous.
 pub const MS_SYNCHRONOUS: u64 = 16;
-/// Changes the flags of a mount that is there.
+/// Changes the flags of an existing mount.
 pub const MS_REMOUNT: u64 = 32;
 /// Mandatory locks (no effect since Linux 5.15).
 pub const MS_MANDLOCK: u64 = 64;
@@ -23,13 +23,13 @@ pub const MS_NOSYMFOLLOW: u64 = 256;
 pub const MS_NOATIME: u64 = 1024;
 /// Access times of directories are not kept.
 pub const MS_NODIRATIME: u64 = 2048;
-/// Makes a tree visible at a second place.
+/// Bind mount.
 pub const MS_BIND: u64 = 4096;
-/// The whole tree below.
+/// Recursive: the mount and all mounts below it.
 pub const MS_REC: u64 = 16384;
 /// Fewer kernel messages.
 pub const MS_SILENT: u64 = 32768;
-/// Propagation: can't be bound.
+/// Propagation: none, and can't be bind mounted.
 pub const MS_UNBINDABLE: u64 = 1 << 17;
 /// Propagation: none.
 pub const MS_PRIVATE: u64 = 1 << 18;
@@ -91,7 +91,7 @@ impl MountAttr {
     }
 }
 
-/// What an option string stands for.
+/// The meaning of an option string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
     /// A `mount(2)` flag is set.
@@ -104,13 +104,13 @@ pub enum Meaning {
     Propagation(u64),
     /// A recursive attribute (`mount_setattr(2)` with `AT_RECURSIVE`): set, clear.
     Recursive(u64, u64),
-    /// The directory below is copied into the new tmpfs (runc's own).
+    /// The covered directory is copied into the new tmpfs (runc's extension).
     CopyUp,
     /// Ids are mapped; with `true` in the whole tree.
     IdMap(bool),
 }
 
-/// Every option string, sorted by name. What is not in it goes to the file system as it is.
+/// Every option string, sorted by name. Others are passed to the file system unchanged.
 pub const OPTIONS: &[(&str, Meaning)] = &[
     ("acl", Meaning::Set(1 << 16)),
     ("async", Meaning::Clear(MS_SYNCHRONOUS)),

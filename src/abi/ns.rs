@@ -52,7 +52,7 @@ impl Namespace {
         }
     }
 
-    /// Its `CLONE_NEW*` flag, which `NS_GET_NSTYPE` answers with.
+    /// Its `CLONE_NEW*` flag, which `NS_GET_NSTYPE` returns.
     #[must_use]
     pub fn flag(self) -> u64 {
         match self {

@@ -1,20 +1,20 @@
 //! Help, completions and manual pages: clap's, made from the tables.
 //!
-//! Only built when somebody reads it: the whole command tree costs clap 0.1 ms, which no start of a container should pay.
+//! Built only when it is printed: clap needs 0.1 ms for the whole command tree, which no start of a container should pay.
 
 use super::table::{self, Flag, Group, Takes, Verb, flags_of};
 use clap::{Arg, ArgAction, Command};
 use clap_complete::Shell;
 use std::fmt::Write;
 
-/// Below the name, runc's layout of a help text: scripts look for lines of it.
+/// The layout of a help text, below the name: runc's, because scripts look for its lines.
 const LAYOUT: &str = "USAGE:\n   {usage}\n\n{before-help}{all-args}{after-help}";
 /// The same with the verbs in groups, which clap does not know.
 const LAYOUT_OF_ALL: &str = "USAGE:\n   {usage}\n\nCOMMANDS:\n{before-help}OPTIONS:\n{options}{after-help}";
-/// The most columns of a help text; fewer on a narrow terminal.
+/// The maximum width of a help text; less on a narrow terminal.
 const COLUMNS: usize = 80;
 
-/// What concerns every verb.
+/// Notes for every verb.
 const NOTES: &[(&str, &str)] = &[
     (
         "EXIT STATUS",
@@ -39,7 +39,7 @@ config.json             the configuration, in the bundle",
     ),
 ];
 
-/// The help text of a verb, or of the whole.
+/// The help text of a verb, or the general one.
 #[must_use]
 pub(crate) fn text(name: &str, topic: Option<&'static Verb>) -> String {
     let base = base(name);

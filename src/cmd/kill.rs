@@ -19,8 +19,8 @@ pub(super) fn run(global: &Global, id: &str, signal: Option<&str>, all: bool, lo
     }
 }
 
-/// Signals the container. SIGKILL kills all its processes: in a pid namespace of its own the kernel does that when the first process
-/// dies; without one the whole cgroup is killed, even if the first process has ended already.
+/// Signals the container. SIGKILL kills all its processes: in a pid namespace of its own the kernel does that when the first
+/// process dies; without one the whole cgroup is killed, even if the first process has ended already.
 pub(super) fn send(container: &Container, signal: i32, log: &Log) -> Result<()> {
     let cgroup = &container.record.cgroup;
     if signal == libc::SIGKILL && !container.record.private_pid {

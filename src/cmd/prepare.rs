@@ -115,8 +115,8 @@ impl Prepared {
     }
 }
 
-/// Prepares `create` or `run`. The order matters: the caller's descriptors are checked before we open anything that could get one of
-/// their numbers, and the protection of our executable comes before the bundle (see [`protect`]).
+/// Prepares `create` or `run`. The order matters: the caller's descriptors are checked before we open anything that could get
+/// one of their numbers, and the protection of our executable comes before the bundle (see [`protect`]).
 pub(super) fn container(
     global: &Global,
     create: &cli::Create,

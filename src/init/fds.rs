@@ -15,11 +15,11 @@ pub(super) fn close_inherited(preserve: u32, state: &State<'_>) -> StepResult {
     Ok(close::close_range(from, u32::MAX)?)
 }
 
-/// Closes everything except the sync socket and the slots in `keep`. Other slots become empty; their descriptors are closed with the
-/// ranges, not one by one.
+/// Closes everything except the sync socket and the slots in `keep`. Other slots become empty; their descriptors are closed
+/// with the ranges, not one by one.
 pub(super) fn close_others(preserve: u32, keep: &[Slot], state: &mut State<'_>) -> StepResult {
     for (index, slot) in state.slots.iter_mut().enumerate() {
-        if !keep.iter().any(|kept| usize::from(kept.0) == index) {
+        if !keep.iter().any(|kept| kept.index() == index) {
             std::mem::forget(slot.take());
         }
     }

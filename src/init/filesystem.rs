@@ -149,9 +149,9 @@ pub(super) struct Cgroup<'a> {
     pub(super) attrs: &'a [(MountAttr, bool)],
 }
 
-/// Mounts cgroup2 if the container has a cgroup namespace. Otherwise, or if the kernel refuses because the cgroup namespace does not
-/// belong to this user namespace, binds the host's mount, or the part of it that a cgroup namespace would show. If the container
-/// has no cgroup, an empty file system covers the mount point, because a writable hierarchy may be mounted below it
+/// Mounts cgroup2 if the container has a cgroup namespace. Otherwise, or if the kernel refuses because the cgroup namespace
+/// does not belong to this user namespace, binds the host's mount, or the part of it that a cgroup namespace would show. If the
+/// container has no cgroup, an empty file system covers the mount point, because a writable hierarchy may be mounted below it
 /// (CVE-2023-25809).
 pub(super) fn cgroup2(state: &mut State<'_>, cgroup: &Cgroup<'_>) -> StepResult {
     let flags = cgroup.flags;

@@ -61,9 +61,9 @@ impl From<Cause> for StepError {
 
 type StepResult = Result<(), StepError>;
 
-/// Leaves a descriptor open until the next [`Step::CloseFds`], which closes many in one call: the plan has one after the last mount,
-/// before any path of the image is resolved. A high number is closed at once, so that a bundle with many mounts does not reach
-/// the limit of open files.
+/// Leaves a descriptor open until the next [`Step::CloseFds`], which closes many in one call: the plan has one after the last
+/// mount, before any path of the image is resolved. A high number is closed at once, so that a bundle with many mounts does not
+/// reach the limit of open files.
 fn leak_until_exec<T: AsFd>(fd: T) {
     const HIGHEST: i32 = 48;
     if file::raw_fd(&fd) < HIGHEST {
@@ -122,19 +122,19 @@ impl State<'_> {
 
     /// The descriptor in a slot; `EBADF` if the slot is empty (a mistake in the plan).
     fn get(&self, slot: Slot) -> Result<BorrowedFd<'_>, Errno> {
-        self.slots.get(usize::from(slot.0)).and_then(Option::as_ref).map(AsFd::as_fd).ok_or(Errno::EBADF)
+        self.slots.get(slot.index()).and_then(Option::as_ref).map(AsFd::as_fd).ok_or(Errno::EBADF)
     }
 
     /// Puts a descriptor into a slot; closes the previous one.
     fn put(&mut self, slot: Slot, fd: OwnedFd) {
-        if let Some(place) = self.slots.get_mut(usize::from(slot.0)) {
-            *place = Some(fd);
+        if let Some(entry) = self.slots.get_mut(slot.index()) {
+            *entry = Some(fd);
         }
     }
 
     /// Takes a descriptor out of a slot.
     fn take(&mut self, slot: Slot) -> Result<OwnedFd, Errno> {
-        self.slots.get_mut(usize::from(slot.0)).and_then(Option::take).ok_or(Errno::EBADF)
+        self.slots.get_mut(slot.index()).and_then(Option::take).ok_or(Errno::EBADF)
     }
 
     /// The container's root, before and after the pivot.
@@ -164,8 +164,8 @@ pub struct InitArgs {
 pub fn run(args: &mut InitArgs) -> ! {
     sys::alloc::forbid(true);
     // for `exec` the host half still waits, and reports if execve fails
-    let joins = args.slots[usize::from(Slot::INIT.0)].is_some();
-    let expected = args.plan.clone_spec.network_ahead && args.slots[usize::from(Slot::NETWORK.0)].is_none();
+    let joins = args.slots[Slot::INIT.index()].is_some();
+    let expected = args.plan.clone_spec.network_ahead && args.slots[Slot::NETWORK.index()].is_none();
     let mut state = State {
         network: if expected { Network::Expected } else { Network::Settled },
         slots: args.slots,
@@ -211,8 +211,8 @@ fn report(state: &State<'_>, failure: Failure, gate: bool) -> ! {
     task::exit_now(FAILED)
 }
 
-/// execve refuses the program although it was found (another architecture, a missing interpreter). Writes a message to the payload's
-/// standard error, so that it appears in the container's log.
+/// execve refuses the program although it was found (another architecture, a missing interpreter). Writes a message to the
+/// payload's standard error, so that it appears in the container's log.
 fn refuse(image: &Image, errno: i32) -> ! {
     const STDERR: RawFd = 2;
     let path = image.chosen.and_then(|chosen| image.candidates.get(chosen)).map_or(c"", |path| path);

@@ -54,9 +54,9 @@ pub(super) fn map_ids(state: &State<'_>, mapped: Mapped, by_host: bool) -> StepR
     Ok(sync_socket::wait_for_go(state.socket, Sync::IdMapped)?)
 }
 
-/// Sets attributes like a remount. In a user namespace some flags of the source may be locked: those that the configuration does not
-/// clear by name (`must_clear`) are kept. In a clone made by the host half (`host`) the kernel does not lock them, so its flags are
-/// read first.
+/// Sets attributes like a remount. In a user namespace some flags of the source may be locked: those that the configuration
+/// does not clear by name (`must_clear`) are kept. In a clone made by the host half (`host`) the kernel does not lock them, so
+/// its flags are read first.
 pub(super) fn keep_locked(tree: BorrowedFd<'_>, attr: &MountAttr, must_clear: u64, host: bool) -> StepResult {
     const LOCKABLE: u64 = ATTR_RDONLY | ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
     let mut attr = *attr;

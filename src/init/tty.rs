@@ -91,7 +91,8 @@ fn own(fd: &impl AsFd, uid: u32) -> Answer<()> {
     }
 }
 
-/// Changes the owner of inherited pipes and files on 0, 1 and 2, so that the user can open `/dev/stdout` again; not of shared devices.
+/// Changes the owner of inherited pipes and files on 0, 1 and 2, so that the user can open `/dev/stdout` again; not of shared
+/// devices.
 pub(super) fn own_stdio(uid: u32) {
     let null = file::device(1, 3);
     for number in 0..3 {

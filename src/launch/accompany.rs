@@ -147,7 +147,7 @@ impl Accompany<'_> {
     /// Fills the standard input of the hooks in the container, for which pids are those of the container.
     fn fill_hooks(&self, record: &Record) -> Result<()> {
         for slot in [Slot::HOOK[0], Slot::HOOK_START] {
-            if let Some(stdin) = self.slots.get(usize::from(slot.0)).and_then(Option::as_ref) {
+            if let Some(stdin) = self.slots.get(slot.index()).and_then(Option::as_ref) {
                 let pid = inner_pid(record.init_process_pid)?;
                 hooks::fill(stdin.as_fd(), &document(record, "created", pid))?;
             }

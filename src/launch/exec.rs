@@ -88,13 +88,13 @@ pub fn launch(job: &Job<'_>, init: Held, protection: ExeProtection, log: &Log) -
     plan.notes.iter().for_each(|note| log.warn(note));
     plan.details.iter().for_each(|detail| log.debug(|| detail.clone()));
     let mut slots = fds::open(plan)?;
-    let (first, place) = (init.pid.as_raw(), usize::from(Slot::INIT.0));
+    let (first, at) = (init.pid.as_raw(), Slot::INIT.index());
     if plan.steps.iter().any(|step| matches!(step, Step::EnterRoot)) {
-        slots[usize::from(Slot::ROOT.0)] = Some(root(&init)?);
+        slots[Slot::ROOT.index()] = Some(root(&init)?);
     }
-    slots[place] = Some(init.into_pidfd());
+    slots[at] = Some(init.into_pidfd());
     start(plan, &mut slots, job, first, protection, log).map_err(|error| {
-        match slots[place].as_ref().map(|pidfd| ended(pidfd.as_fd())) {
+        match slots[at].as_ref().map(|pidfd| ended(pidfd.as_fd())) {
             // the reason for whatever failed: a pid namespace without its init takes no more processes
             Some(Ok(true)) => error.context("cannot exec in a stopped container"),
             Some(Ok(false) | Err(_)) | None => error,
@@ -170,8 +170,9 @@ fn stays_outside(job: &Job<'_>, error: &Error) -> bool {
     job.record.rootless && job.subs.is_empty() && matches!(error.errno(), Some(Errno::EACCES | Errno::EPERM))
 }
 
-/// Spawns the process in the container's cgroup. If that takes no processes, because the payload has enabled controllers for cgroups
-/// below it, the process is spawned in the cgroup of the first process. Also returns whether it is in a cgroup of the container.
+/// Spawns the process in the container's cgroup. If that takes no processes, because the payload has enabled controllers for
+/// cgroups below it, the process is spawned in the cgroup of the first process. Also returns whether it is in a cgroup of the
+/// container.
 fn clone_into_cgroup(spawn: &mut Spawn<'_>, job: &Job<'_>, first: i32) -> Result<(Child, bool)> {
     let mut attempt = |cgroup: Option<&OwnedFd>| {
         let child = spawn.clone3(cgroup.map(AsFd::as_fd))?;

@@ -40,8 +40,8 @@ pub(super) fn make(dir: &Dir, slots: &mut [Option<OwnedFd>]) -> Result<()> {
     file::mknod(cwd(), &name, libc::S_IFIFO | 0o622, 0).context(|| format!("mkfifo {}", path.display()))?;
     // open for writing, too: then a read waits for a writer, instead of returning 0 when there is none
     let fifo = file::open(cwd(), &name, libc::O_RDWR, 0).context(|| format!("open {}", path.display()))?;
-    slots[usize::from(Slot::EXEC_FIFO.0)] = Some(fifo);
-    slots[usize::from(Slot::STATUS_LOCK.0)] = Some(dir.make_gate()?.into());
+    slots[Slot::EXEC_FIFO.index()] = Some(fifo);
+    slots[Slot::STATUS_LOCK.index()] = Some(dir.make_status_lock()?.into());
     Ok(())
 }
 

@@ -27,9 +27,9 @@ pub(super) fn open(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
         match open {
             Open::HookFiles => {
                 for (slot, fd) in Slot::HOOK.into_iter().zip(Files::new()?.into_inner()) {
-                    slots[usize::from(slot.0)] = Some(fd);
+                    slots[slot.index()] = Some(fd);
                 }
-                slots[usize::from(Slot::HOOK_START.0)] = Some(file::memfd(c"hook").context(|| "memfd_create")?);
+                slots[Slot::HOOK_START.index()] = Some(file::memfd(c"hook").context(|| "memfd_create")?);
             }
             open => {
                 let opened = one(open, &slots).map_err(|error| {
@@ -40,7 +40,7 @@ pub(super) fn open(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
                         None => error,
                     }
                 });
-                slots[usize::from(slot.0)] = Some(opened?);
+                slots[slot.index()] = Some(opened?);
             }
         }
     }

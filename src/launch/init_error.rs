@@ -105,11 +105,7 @@ fn known(step: &Step, failure: Failure, errno: Errno, image: &Image, slots: &[Op
                 }
             };
             let text = |slot: Slot| {
-                slots
-                    .get(usize::from(slot.0))
-                    .and_then(Option::as_ref)
-                    .map(|fd| hooks::output(fd.as_fd()))
-                    .unwrap_or_default()
+                slots.get(slot.index()).and_then(Option::as_ref).map(|fd| hooks::output(fd.as_fd())).unwrap_or_default()
             };
             let how = hooks::how(end, hook.timeout);
             let failed =

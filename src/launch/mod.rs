@@ -201,7 +201,7 @@ pub fn launch(job: &Job<'_>, protection: ExeProtection, log: &Log) -> Result<Lau
     }
     // only init may hold the status lock; the other descriptors are not needed here any more
     for slot in [Slot::ROOT, Slot::EXEC_FIFO, Slot::STATUS_LOCK, Slot::CONSOLE, Slot::NETWORK] {
-        slots[usize::from(slot.0)] = None;
+        slots[slot.index()] = None;
     }
     let mode = if options.waits() { Mode::Create } else { Mode::Run };
     let foreground = options.foreground();

@@ -40,7 +40,7 @@ pub(super) fn lend(network: &Network, pid: i32, slots: &[Option<OwnedFd>]) -> Re
     let host = open("/proc/thread-self/ns/net")?;
     let container = match network.joined {
         Some(slot) => {
-            let joined = slots.get(usize::from(slot.0)).and_then(Option::as_ref);
+            let joined = slots.get(slot.index()).and_then(Option::as_ref);
             let joined =
                 joined.ok_or_else(|| Error::msg("internal error: the network namespace to join is not open"))?;
             joined.try_clone().context(|| "fcntl(F_DUPFD_CLOEXEC)")?

@@ -52,7 +52,7 @@ impl Detached {
         private.context(|| format!("make the mounts of {name} private")).inspect_err(|_| {
             let _the_first_failure_counts = mount::unmount_here(&self.path);
         })?;
-        slots[usize::from(Slot::ROOT.0)] = Some(self.tree);
+        slots[Slot::ROOT.index()] = Some(self.tree);
         let (path, id) = (PathBuf::from(OsString::from_vec(self.path.into_bytes())), self.id);
         Ok(move || detach(&path, id))
     }

@@ -1,8 +1,8 @@
 //! Spawns init: one clone3(2), for `run`, `create` and `exec`.
 //!
-//! clone3 creates all new namespaces at once, and starts init in its cgroup (Linux 5.7): moving it later would wait for an RCU grace
-//! period. If namespaces must be joined before the clone (exec; a pid or user namespace by path; clock offsets), an intermediate
-//! process joins them and clones with `CLONE_PARENT`, so that init is still our child.
+//! clone3 creates all new namespaces at once, and starts init in its cgroup (Linux 5.7): moving it later would wait for an RCU
+//! grace period. If namespaces must be joined before the clone (exec; a pid or user namespace by path; clock offsets), an
+//! intermediate process joins them and clones with `CLONE_PARENT`, so that init is still our child.
 //!
 //! The plan decides whether init shares our memory until its execve (`shares_memory`); `sys::spawn` explains why that is sound.
 
@@ -91,7 +91,7 @@ impl<'a> Spawn<'a> {
         if let Some(netns) = netns {
             let made =
                 if plan.clone_spec.shares_memory { netns.request_over(host.as_fd()) } else { Some(netns.wait()) };
-            slots[usize::from(Slot::NETWORK.0)] = made.transpose().map_err(no_network)?;
+            slots[Slot::NETWORK.index()] = made.transpose().map_err(no_network)?;
         }
         let marks = log.trace().map(Trace::marks);
         let image = plan.image.part();
@@ -245,7 +245,7 @@ fn join_before_clone(clone_spec: &CloneSpec, slots: &[Option<OwnedFd>]) -> Answe
     if clone_spec.join_in_intermediate.is_empty() {
         return Ok(());
     }
-    let process = slots.get(usize::from(Slot::INIT.0)).and_then(Option::as_ref).ok_or(Errno::EBADF)?;
+    let process = slots.get(Slot::INIT.index()).and_then(Option::as_ref).ok_or(Errno::EBADF)?;
     ns::join(process.as_fd(), clone_spec.join_in_intermediate)
 }
 

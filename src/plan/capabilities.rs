@@ -1,4 +1,4 @@
-//! Capabilities: the names of the spec as the kernel's bits.
+//! Capabilities: the spec's names as the kernel's bits. (Their sets are read and set by `sys::cred`: ARCHITECTURE.md, Libraries.)
 
 use caps::Capability as Cap;
 use oci_spec::runtime::{Capabilities, Capability};

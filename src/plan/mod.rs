@@ -113,9 +113,9 @@ pub struct CloneSpec {
     pub network_ahead: bool,
     /// The child shares the memory of the host half until its execve, instead of getting a copy.
     pub shares_memory: bool,
-    /// The child is undumpable from the clone on (`PR_SET_DUMPABLE`, proc(5)): only a process with `CAP_SYS_PTRACE` over it can open
-    /// its `/proc/PID/{fd,root,cwd,exe,mem,environ,map_files}`. The child of an unprivileged caller must be dumpable until the id
-    /// maps are written, because `/proc/PID/uid_map` would belong to root otherwise; it becomes undumpable after
+    /// The child is undumpable from the clone on (`PR_SET_DUMPABLE`, proc(5)): only a process with `CAP_SYS_PTRACE` over it can
+    /// open its `/proc/PID/{fd,root,cwd,exe,mem,environ,map_files}`. The child of an unprivileged caller must be dumpable until
+    /// the id maps are written, because `/proc/PID/uid_map` would belong to root otherwise; it becomes undumpable after
     /// `Await(Mapped)`, and until then no other process is in its user namespace.
     pub undumpable: bool,
 }

@@ -42,4 +42,10 @@ impl Slot {
     pub const COVER: Self = Self(18);
     /// The first number that a plan may assign.
     pub const FREE: u16 = 19;
+
+    /// Its index in the table.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0.into()
+    }
 }

@@ -170,8 +170,9 @@ pub enum Step {
         /// It is made with `fsmount(2)`, since more is to be done with it than `mount(2)` can do.
         detached: Option<Box<Detached>>,
     },
-    /// Mounts cgroup2. Without a cgroup namespace of its `own`, or where the kernel refuses (`EPERM`, `EBUSY`: not our user namespace's),
-    /// `bind` is bound instead; where that does not exist (a rootless container without a cgroup), an empty tmpfs is the cover.
+    /// Mounts cgroup2. Without a cgroup namespace of its `own`, or where the kernel refuses (`EPERM`, `EBUSY`: not our user
+    /// namespace's), `bind` is bound instead; where that does not exist (a rootless container without a cgroup), an empty tmpfs
+    /// is the cover.
     MountCgroup {
         /// Where, inside the root.
         target: Str,

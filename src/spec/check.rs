@@ -1,8 +1,8 @@
-//! What the spec demands beyond the types, and what its parts demand of each other. Pure: what only the machine can tell
-//! (a missing path, a missing feature) is found by the plan or by the step that needs it.
+//! Validation: the spec's rules beyond the types of values, and between values. Pure: what depends on the machine (a missing
+//! path, a missing feature) is found by the plan, or by the step that needs it.
 //!
-//! Every rule that needs nothing but the document stands in this room, once. What a check has learned it hands on in
-//! [`Config`], and a plan can be made from nothing else.
+//! Every rule that only depends on the document is checked in this directory, once. The results are in [`Config`], and a plan
+//! can be made from nothing else.
 
 use super::mount::{self, MountEntry};
 use super::namespaces::{self, Maps, NamespaceSet, TimeOffset};
@@ -14,7 +14,7 @@ use oci_spec::runtime::{Hook, Hooks, Linux, LinuxSchedulerPolicy, Process, Spec,
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-/// Something that has passed its check: only this module can make one, and nobody can change what is in it.
+/// Something that has passed its check. Only this module can construct one, and it is immutable.
 ///
 /// ```
 /// use onggi::plan::{self, Checked, Config};
@@ -49,18 +49,18 @@ impl<T> Deref for Checked<T> {
     }
 }
 
-/// A bundle's configuration, with what its check has learned.
+/// A bundle's configuration, with the results of its check.
 #[derive(Debug)]
 pub struct Config {
     /// The document.
     pub spec: Box<Spec>,
-    /// Its bytes, as they were read.
+    /// Its original bytes.
     pub bytes: Vec<u8>,
     /// Warnings of the check, for the log.
     pub notes: Vec<String>,
     /// The bundle; absolute.
     pub bundle: PathBuf,
-    /// Where the root file system lies: `root.path`, relative to the bundle.
+    /// The root file system: `root.path`, made absolute.
     pub rootfs: PathBuf,
     /// `mounts`.
     pub mounts: Vec<MountEntry>,
@@ -78,10 +78,10 @@ pub struct Config {
 
 /// Checks the configuration of the bundle in the directory `bundle`.
 ///
-/// `for_start`: whether a process is to run; the spec lets `create` do without one.
+/// `for_start`: a process is required. (The spec lets `create` do without one.)
 ///
 /// # Errors
-/// The first mistake, in runc's words where callers know these, else with its JSON path.
+/// The first mistake: in runc's words where callers may know them, otherwise with its JSON path.
 pub fn check(loaded: Loaded<Spec>, bundle: &Path, for_start: bool) -> Result<Checked<Config>> {
     let Loaded { spec, bytes, .. } = loaded;
     let rootfs = rootfs(&spec, bundle)?;
@@ -154,7 +154,7 @@ fn process(process: &Process) -> Result<()> {
     ids(process.user())?;
     let mut seen = Vec::new();
     for (at, limit) in process.rlimits().iter().flatten().enumerate() {
-        // the spec demands the error, and runc, crun and youki apply both instead
+        // an error by the spec, although runc, crun and youki accept it and apply both
         if seen.contains(&limit.typ()) {
             return Err(Error::spec(format!("process.rlimits[{at}].type"), format!("duplicate {}", limit.typ())));
         }
@@ -164,7 +164,7 @@ fn process(process: &Process) -> Result<()> {
             return Err(Error::spec(format!("process.rlimits[{at}].soft"), message));
         }
     }
-    // execve cannot carry a zero byte, and cutting at it would change the meaning
+    // a C string can't have a zero byte, and truncation would change the meaning
     let words = process.args().iter().flatten().map(|word| ("args", word));
     for (list, word) in words.chain(process.env().iter().flatten().map(|word| ("env", word))) {
         if word.contains('\0') {
@@ -174,7 +174,7 @@ fn process(process: &Process) -> Result<()> {
     Ok(())
 }
 
-/// The highest number is no id: `setresuid(2)` takes it for "leave it as it is", and the process would stay root.
+/// The highest number is not an id: for `setresuid(2)` it means "unchanged", and the process would stay root.
 fn ids(user: &User) -> Result<()> {
     let groups = user.additional_gids().iter().flatten().map(|gid| ("additionalGids", *gid));
     match [("uid", user.uid()), ("gid", user.gid())].into_iter().chain(groups).find(|(_, id)| *id == u32::MAX) {
@@ -203,7 +203,7 @@ fn hooks(hooks: &Hooks) -> Result<()> {
     Ok(())
 }
 
-/// Checks a hook, which may come from a configuration or from a container's record; answers its timeout in seconds.
+/// Checks a hook, of a configuration or of a container's record. Returns its timeout in seconds.
 ///
 /// # Errors
 /// A path that is not absolute, or a timeout that is not positive.
@@ -213,12 +213,12 @@ pub fn check_hook(hook: &Hook, at: &str) -> Result<Option<u32>> {
     }
     match hook.timeout() {
         Some(seconds) if seconds <= 0 => Err(Error::spec(format!("{at}.timeout"), "must be greater than zero")),
-        // one of more than a century is none
+        // a timeout of more than a century counts as none
         timeout => Ok(timeout.and_then(|seconds| u32::try_from(seconds).ok())),
     }
 }
 
-/// What we do not do is refused: a container without it is not the one that was asked for.
+/// Refuses settings that we do not support: the container would not be the one that was asked for.
 fn supported(linux: &Linux) -> Result<()> {
     if linux.intel_rdt().is_some() {
         let text = "intelRdt is specified in config, but Intel RDT is not supported or enabled";
@@ -235,7 +235,7 @@ fn supported(linux: &Linux) -> Result<()> {
     }
 }
 
-/// The kernel gives deadlines only to those who may run anywhere.
+/// Checks a deadline policy: the kernel accepts it only without a restricted CPU affinity.
 fn deadline(spec: &Spec, linux: &Linux) -> Result<()> {
     let scheduler = spec.process().as_ref().and_then(|process| process.scheduler().as_ref());
     let cpu = linux.resources().as_ref().and_then(|resources| resources.cpu().as_ref());
@@ -246,7 +246,7 @@ fn deadline(spec: &Spec, linux: &Linux) -> Result<()> {
     Ok(())
 }
 
-/// Without a UTS namespace the names would be the host's.
+/// Checks host and domain name: without a UTS namespace they would change the host's.
 fn names(spec: &Spec, namespaces: &NamespaceSet) -> Result<()> {
     for (name, what) in [(spec.hostname(), "hostname"), (spec.domainname(), "domainname")] {
         if !namespaces.all.has(Namespace::Uts) && name.as_ref().is_some_and(|name| !name.is_empty()) {
@@ -256,7 +256,7 @@ fn names(spec: &Spec, namespaces: &NamespaceSet) -> Result<()> {
     Ok(())
 }
 
-/// Without a mount namespace the paths would be restricted for the host.
+/// Checks masked and read-only paths: without a mount namespace they would affect the host.
 fn restricted_paths(linux: &Linux, namespaces: &NamespaceSet) -> Result<()> {
     for (list, at) in [(linux.masked_paths(), "linux.maskedPaths"), (linux.readonly_paths(), "linux.readonlyPaths")] {
         if !namespaces.all.has(Namespace::Mount) && list.as_ref().is_some_and(|list| !list.is_empty()) {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 /// `config.json`.
 pub(super) fn config(value: &mut Value, notes: &mut Vec<String>) -> Result<()> {
     without_nulls(value);
-    // the sections of other systems do not concern a Linux container
+    // sections for other operating systems are ignored
     if let Some(root) = value.as_object_mut() {
         root.retain(|key, _| !matches!(key.as_str(), "windows" | "solaris" | "vm" | "zos" | "freebsd"));
     }

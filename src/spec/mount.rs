@@ -23,7 +23,7 @@ pub struct MountOptions {
     pub propagation: Option<u64>,
     /// Attributes of the whole tree (`rro` and the like).
     pub recursive: MountAttr,
-    /// `tmpcopyup`: a new tmpfs is filled with what lies below it.
+    /// `tmpcopyup`: a new tmpfs gets a copy of the covered directory.
     pub copy_up: bool,
     /// `idmap` or `ridmap` (`true`), and the mapping behind the option's `=`.
     pub idmap: Option<(bool, Option<String>)>,
@@ -49,7 +49,7 @@ pub struct MountEntry {
 /// What a mount entry asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MountKind {
-    /// Something that exists is made visible at a second place.
+    /// A bind mount.
     Bind,
     /// The attributes of a bind mount are changed.
     RemountBind,
@@ -75,7 +75,7 @@ impl MountEntry {
         }
     }
 
-    /// Whether it makes something visible at a second place, and is not a new file system.
+    /// Whether it is a bind mount, not a new file system.
     #[must_use]
     pub fn is_bind(&self) -> bool {
         self.options.set & MS_BIND != 0
@@ -107,7 +107,7 @@ fn in_proc(target: &str, typ: &str) -> bool {
     target == "/proc" || PROC_COVERS.contains(&target) || (pseudo && target.starts_with("/proc/"))
 }
 
-/// A path without `.`, `..` and doubled slashes; no file is looked at, and `..` does not lead out of the top.
+/// A path without `.`, `..` and doubled slashes. Purely textual; `..` does not go above the top.
 #[must_use]
 pub fn clean(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
@@ -121,7 +121,7 @@ pub fn clean(path: &Path) -> PathBuf {
     clean
 }
 
-/// The same, as seen from the container's `/`.
+/// The same, as an absolute path in the container.
 #[must_use]
 pub fn clean_in_root(path: &Path) -> String {
     Path::new("/").join(clean(path)).to_string_lossy().into_owned()

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 pub struct NamespaceSet {
     /// All that are listed.
     pub all: Namespaces,
-    /// Those that are made for the container.
+    /// Those that are created for the container.
     pub new: Namespaces,
     /// Those that exist already, in the order of the list.
     pub joined: Vec<JoinedNamespace>,
@@ -116,7 +116,7 @@ pub fn namespaces(linux: Option<&Linux>) -> Result<NamespaceSet> {
     Ok(set)
 }
 
-/// The most ranges that the kernel takes for a map (`user_namespaces(7)`: 340 since Linux 4.15).
+/// The maximum number of ranges in a map (`user_namespaces(7)`: 340 since Linux 4.15).
 pub const MOST_RANGES: usize = 340;
 
 /// The error for a map of more ranges.

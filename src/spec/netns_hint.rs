@@ -1,8 +1,8 @@
 //! A guess, from a `config.json` that is not parsed yet, whether the container gets a new network namespace.
 
-/// Whether the text seems to ask for a new network namespace, and for no user namespace. If so, making that namespace,
-/// which takes long, can begin before the text is parsed. A guess: it searches for the spec's keys and does not follow
-/// the document's structure. A wrong guess costs time only.
+/// Whether the text seems to ask for a new network namespace, and for no user namespace. If so, the creation of that namespace,
+/// which takes long, can start before the text is parsed. This is a guess: it searches for the spec's keys and ignores the
+/// structure of the document. A wrong guess only costs time.
 ///
 /// One pass over the text, which may be anything and not only JSON.
 pub fn looks_for_network(text: &[u8]) -> bool {
@@ -19,7 +19,7 @@ pub fn looks_for_network(text: &[u8]) -> bool {
                 Some(b"network") if !network => {
                     close = next(text, at, close, 1, |window| window == b"}");
                     ahead = next(text, at, ahead, 6, |window| window == b"\"path\"");
-                    // whether the innermost object around the place names a path
+                    // whether the innermost object around this position has a path
                     network = path.is_none_or(|path| path < open) && ahead + 6 > close;
                 }
                 Some(_) | None => {}
@@ -30,12 +30,12 @@ pub fn looks_for_network(text: &[u8]) -> bool {
     network
 }
 
-/// The first place from `at` on where a window is found, or the end; `known` is the answer for an earlier place.
+/// The first position from `at` on where a window is found, or the end; `known` is the result for an earlier position.
 fn next(text: &[u8], at: usize, known: usize, size: usize, found: impl Fn(&[u8]) -> bool) -> usize {
     if known > at { known } else { text[at..].windows(size).position(found).map_or(text.len(), |ahead| at + ahead) }
 }
 
-/// The string that is the value of a key whose end this is.
+/// The string value of a key; the text begins after the key.
 fn string_behind(text: &[u8]) -> Option<&[u8]> {
     let text = text.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start().strip_prefix(b"\"")?;
     text.iter().position(|byte| *byte == b'"').map(|end| &text[..end])

@@ -1,4 +1,4 @@
-//! Where in a JSON text a position lies: its path, `linux.seccomp.syscalls[3].action`. Pure.
+//! Finds the JSON path of a position in a text: `linux.seccomp.syscalls[3].action`. Pure.
 //!
 //! A parser that tracks the path in every type it reads would be half a megabyte of code; this finds it afterwards.
 
@@ -43,7 +43,7 @@ pub(super) fn path_at(text: &[u8], end: usize) -> String {
     })
 }
 
-/// The inside of a string whose first quote has been read, escapes as they are, and what stands behind it.
+/// The contents of a string after its first quote (escapes are kept), and the text after it.
 fn string(text: &[u8]) -> (&[u8], &[u8]) {
     let mut escaped = false;
     for (at, byte) in text.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The document that the verb `spec` writes to start from: field by field what runc writes. Pure.
+//! The template that the verb `spec` writes: the same as runc's. Pure.
 
 use super::VERSION;
 use serde::Serialize;
@@ -120,8 +120,8 @@ const READONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "
 
 /// The text of a `config.json` that starts a shell in `rootfs`.
 ///
-/// `rootless`: the user and group that become root inside, for a caller without privileges. `unified`: whether the
-/// machine has cgroup v2 only; a cgroup namespace is asked for there.
+/// `rootless`: for an unprivileged caller, the user and group that become root inside. `unified`: the machine has cgroup v2
+/// only; then there is a cgroup namespace.
 #[must_use]
 pub fn template(rootless: Option<(u32, u32)>, unified: bool) -> String {
     let map = |host| [IdMapping { container: 0, host, size: 1 }];
@@ -154,7 +154,7 @@ pub fn template(rootless: Option<(u32, u32)>, unified: bool) -> String {
     let mut text = Vec::new();
     let mut pretty =
         serde_json::Serializer::with_formatter(&mut text, serde_json::ser::PrettyFormatter::with_indent(b"\t"));
-    // a Vec takes everything and these types hold nothing that JSON cannot say
+    // writing to a Vec does not fail, and all values have a JSON form
     let _infallible = template.serialize(&mut pretty);
     String::from_utf8_lossy(&text).into_owned()
 }
@@ -169,11 +169,11 @@ fn mounts(rootless: bool) -> Vec<Mount> {
     let mut pts =
         mount("/dev/pts", "devpts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]);
     if !rootless {
-        // the group of terminals has no mapping in a user namespace of one id
+        // the tty group is not mapped in a user namespace with one id
         pts.options.push("gid=5");
     }
     let sys = if rootless {
-        // a user without the network namespace may not mount sysfs
+        // sysfs can be mounted only with a network namespace of the user namespace
         mount("/sys", "none", "/sys", &["rbind", "nosuid", "noexec", "nodev", "ro"])
     } else {
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"])

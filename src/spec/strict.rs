@@ -1,8 +1,7 @@
-//! JSON as the schema means it: an object is an object, a word is a word. serde's derived types also read a list as the
-//! members of a struct in their order, and an object with one key as a word: a `"linux": []` would be a container without
-//! namespaces.
+//! Strict JSON types. serde's derived types also accept a list for a struct (its members in order) and an object with one key
+//! for an enum: `"linux": []` would be a container without namespaces.
 //!
-//! The document is still read once: this stands between its reader and the types, and changes what these ask for.
+//! The document is still parsed once: this deserializer wraps serde_json's, and changes what the types request from it.
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
@@ -13,17 +12,17 @@ use std::fmt;
 /// Parses a document.
 ///
 /// # Errors
-/// When it is no JSON, or holds a value that does not fit.
+/// It is not JSON, or a value does not fit its type.
 pub(super) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<Box<T>> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = Box::new(T::deserialize(Strict(&mut reader))?);
     reader.end().map(|()| value)
 }
 
-/// A reader, a visitor, or what a visitor is given, with everything below it.
+/// Wraps a deserializer, a visitor or an access, with everything below it.
 struct Strict<T>(T);
 
-/// Asks for what holds nothing else.
+/// Forwards a request for a scalar unchanged.
 macro_rules! plain {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -32,7 +31,7 @@ macro_rules! plain {
     )*};
 }
 
-/// Asks for what holds something else.
+/// Forwards a request for a nested value, with a strict visitor.
 macro_rules! nested {
     ($($method:ident($($name:ident: $kind:ty),*))*) => {$(
         fn $method<V: Visitor<'de>>(self, $($name: $kind,)* visitor: V) -> Result<V::Value, D::Error> {
@@ -159,7 +158,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Strict<S> {
     }
 }
 
-/// One word of several, each of them nothing but a word.
+/// Reads a unit variant of an enum: a string.
 struct Word<V>(V);
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for Word<V> {

@@ -1,9 +1,9 @@
-//! Documents by table: a mistake each in one that works, and what is said of it. Words compared with runc.
+//! Documents by table: each has one mistake, and the expected message. Texts were compared with runc's.
 
 use super::*;
 use serde_json::{Value, json};
 
-/// The template, changed at one place; `null` takes the value out.
+/// The template with changes; `null` removes the value.
 fn changed(changes: &[(&str, Value)]) -> Value {
     let mut document: Value = serde_json::from_str(&template(None, true)).unwrap();
     for (pointer, value) in changes {
@@ -20,7 +20,7 @@ fn changed(changes: &[(&str, Value)]) -> Value {
     document
 }
 
-/// What is said of a document: the notes, or the error.
+/// The notes of a document, or its error.
 fn verdict(document: &Value) -> std::result::Result<Vec<String>, String> {
     checked(document).map(|(_, notes)| notes).map_err(|error| error.to_string())
 }

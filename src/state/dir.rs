@@ -16,19 +16,19 @@ use std::time::{Duration, Instant};
 
 /// The file with the record and the bundle's configuration.
 pub(super) const RECORD: &str = "state.json";
-/// The file that init keeps locked until it becomes the payload.
+/// The file that init keeps locked until it executes the payload.
 const GATE: &str = "gate";
 
-/// The lock on this byte of the record says that the call which makes the container is still at work.
+/// A lock on this byte of the record: the call that creates the container is still running.
 const MAKER: i64 = 0;
-/// The lock on this byte says that somebody deletes the container.
+/// A lock on this byte of the record: a call is deleting the container.
 const DELETER: i64 = 1;
-/// The bit of the record's mode (`S_ISVTX`, which means nothing for a file) that says that somebody deletes the container
-/// while it is being made.
+/// The bit of the record's mode (`S_ISVTX`, which has no effect on files) that marks a container as deleted while it is being
+/// created.
 const DELETED: u32 = 0o1000;
 
-/// A directory that was made by this call. As long as this process lives and the claim is not released, the lock on its
-/// record says that the container is being made. The lock is the process's own: init does not inherit it.
+/// A directory that this call has created. Until the claim is released, or this process ends, the lock on its record says that the
+/// container is being created. The lock belongs to this process: init does not inherit it.
 #[derive(Debug)]
 pub struct Claim {
     /// The directory.
@@ -36,15 +36,15 @@ pub struct Claim {
     file: Rc<File>,
 }
 
-/// The record of a container that is being made: what is known at first is written, the rest follows.
+/// The record of a container that is being created: the first part is written, the rest follows.
 #[derive(Debug)]
 pub struct Announced {
     path: PathBuf,
     file: Rc<File>,
 }
 
-/// The open record of a container: knows it by its inode, whatever is at its path by now, and may hold the lock of who
-/// deletes it.
+/// The open record of a container. It identifies the container by inode, whatever is at its path by now, and may hold the lock for
+/// deletion.
 #[derive(Debug, Clone)]
 pub struct Grip {
     path: PathBuf,
@@ -76,16 +76,16 @@ impl Dir {
         self.path.join(GATE)
     }
 
-    /// The path of the file with the record.
+    /// The path of the record.
     #[must_use]
     pub fn record(&self) -> PathBuf {
         self.path.join(RECORD)
     }
 
-    /// Whether the call that makes the container is still at work. Not to be asked by that call itself.
+    /// Whether the call that creates the container is still running. (Not for that call itself.)
     ///
     /// # Errors
-    /// When the record is there and cannot be looked at.
+    /// The record exists and its lock cannot be queried.
     pub fn claimed(&self) -> Result<bool> {
         let path = self.record();
         match open_path(&path, libc::O_RDONLY, 0) {
@@ -95,12 +95,12 @@ impl Dir {
         }
     }
 
-    /// Makes the gate and locks it. The open file is for init alone: whoever keeps a copy keeps the container in
-    /// status created.
+    /// Creates the gate and locks it. Only init may keep the open file: as long as any process has it open, the container's
+    /// status is created.
     ///
     /// # Errors
-    /// When it cannot be made.
-    pub fn make_gate(&self) -> Result<File> {
+    /// It cannot be created.
+    pub fn make_status_lock(&self) -> Result<File> {
         let path = self.gate();
         let open = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
         let gate = open.context(|| format!("open {}", path.display()))?;
@@ -108,11 +108,11 @@ impl Dir {
         Ok(gate)
     }
 
-    /// Removes the directory. The record goes first: with it the container is gone for everybody who asks. Whoever
-    /// removes holds the lock of the record ([`Grip::lock`]), or there is no record.
+    /// Removes the directory. The record is removed first: without it the container does not exist for others. The caller holds the
+    /// record's lock ([`Grip::lock`]), or there is no record.
     ///
     /// # Errors
-    /// When it cannot be removed; that it is gone already is none.
+    /// It cannot be removed. (Not if it no longer exists.)
     pub fn remove(&self) -> Result<()> {
         let what = || format!("remove {}", self.path.display());
         let record = self.record();
@@ -123,24 +123,23 @@ impl Dir {
             Ok(()) | Err(_) => {}
         }
         match std::fs::remove_dir(&self.path) {
-            // the gate of a container that was created, a notify socket, or what a killed call has left
+            // the gate of a created container, a notify socket, or what a killed call has left
             Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => self.remove_rest(),
             Err(error) if !gone(&error) => Err(error).context(what),
             Ok(()) | Err(_) => Ok(()),
         }
     }
 
-    /// Removes a directory without a record: the rest of a container.
+    /// Removes a directory without a record, which a killed call has left.
     ///
     /// # Errors
-    /// When it cannot be removed; that it is gone already, or that it has a record by now, is none.
+    /// It cannot be removed. (Not if it no longer exists, or has a record by now.)
     pub fn remove_rest(&self) -> Result<()> {
         self.clear().context(|| format!("remove {}", self.path.display()))
     }
 
-    /// Removes what is left in a directory without a record, and the directory. Without a record nobody holds a lock:
-    /// somebody else may remove it too, and make it anew. So it is done in the directory that was opened, and not if a
-    /// record has come into it.
+    /// Removes what is left in a directory without a record, and the directory. Without a record there is no lock: another call may
+    /// remove the directory, too, and create it again. So this works on the opened directory, and stops if it has a record.
     fn clear(&self) -> std::io::Result<()> {
         let opened = match open_path(&self.path, libc::O_RDONLY | libc::O_DIRECTORY, 0) {
             Err(error) if gone(&error) => return Ok(()),
@@ -168,8 +167,8 @@ impl Dir {
         }
     }
 
-    /// The name of the user who made the container, or `#` and his id. `users` is the text of `/etc/passwd`: a static program
-    /// has no name service.
+    /// The name of the user who created the container, or `#` and the uid. `users` is the text of `/etc/passwd`, because a static
+    /// program has no name service.
     #[must_use]
     pub fn owner(&self, users: &[u8]) -> String {
         let Ok(meta) = std::fs::metadata(&self.path) else { return String::new() };
@@ -180,7 +179,7 @@ impl Dir {
 }
 
 impl Claim {
-    /// Makes the record, empty, in a directory that was just made, and locks it.
+    /// Creates an empty record in a directory that was just created, and locks it.
     pub(super) fn new(dir: Dir) -> std::io::Result<Self> {
         let file = open_path(&dir.record(), libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW, 0o600)?;
         if let Err(errno) = lock::hold(&file, MAKER) {
@@ -200,32 +199,32 @@ impl Claim {
     /// Writes the first record: what `delete --force` needs if we are killed.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// It cannot be written.
     pub fn announce<C: Serialize>(&self, record: &Record<C>) -> Result<Announced> {
         let mut announced = Announced { path: self.dir.record(), file: Rc::clone(&self.file) };
         announced.append(record, b"")?;
         Ok(announced)
     }
 
-    /// The open record, by which the container is known.
+    /// The open record, which identifies the container.
     #[must_use]
     pub fn grip(&self) -> Grip {
         Grip { path: self.dir.record(), file: Rc::clone(&self.file) }
     }
 
-    /// Takes the directory away again, unless somebody who deletes the container does so.
+    /// Returns a function that removes the directory, unless another call is deleting the container.
     ///
     /// # Errors
-    /// When it cannot be removed.
+    /// It cannot be removed.
     pub fn undo(&self) -> impl FnOnce() -> Result<()> + use<> {
         let (grip, dir) = (self.grip(), self.dir.again());
         move || if grip.lock()? { dir.remove() } else { Ok(()) }
     }
 
-    /// The container is made: it is not being created any more.
+    /// Releases the claim: the container is created.
     pub(super) fn release(self) -> (Dir, Grip) {
         let grip = self.grip();
-        // it cannot fail, and the lock goes with us at the latest
+        // it cannot fail, and the lock ends with our process anyway
         let _released = lock::release(&self.file, MAKER);
         (self.dir, grip)
     }
@@ -236,15 +235,15 @@ impl Grip {
         Self { path, file: Rc::new(file) }
     }
 
-    /// Takes the lock of who deletes the container, and waits for it. `false`: somebody else deletes it, or has done so.
+    /// Waits for the lock for deletion. Returns `false` if another call is deleting the container, or has deleted it.
     ///
     /// # Errors
-    /// The kernel's answer; somebody holds the lock for longer than any deletion takes.
+    /// The kernel's answer; another call holds the lock for longer than any deletion takes.
     pub fn lock(&self) -> Result<bool> {
         self.lock_unless(DELETED)
     }
 
-    /// The same, for who waits until all others who delete the container have come to their end. `false`: it is gone.
+    /// The same, but also waits for other calls that are deleting the container. Returns `false` if it no longer exists.
     ///
     /// # Errors
     /// As [`Grip::lock`].
@@ -278,8 +277,8 @@ impl Grip {
         }
     }
 
-    /// Tells the call that makes the container, if it is at work, that the container is being deleted: it takes back what
-    /// it makes. What it has recorded before it learns of that can be read from now on.
+    /// Marks the container as deleted, for the call that creates it: that call will see the mark and undo its effects. What it
+    /// recorded before can be read after this returns.
     ///
     /// # Errors
     /// The kernel's answer.
@@ -288,7 +287,7 @@ impl Grip {
         self.file.set_permissions(mode).context(|| format!("chmod {}", self.path.display()))
     }
 
-    /// Whether the call that makes the container is still at work.
+    /// Whether the call that creates the container is still running.
     ///
     /// # Errors
     /// The kernel's answer.
@@ -296,7 +295,7 @@ impl Grip {
         lock::is_held(&self.file, MAKER).context(|| format!("look at the lock of {}", self.path.display()))
     }
 
-    /// Whether somebody has removed the record: what is at the container's paths by now may be another container's.
+    /// Whether the record was removed: then the container's paths may belong to a newer container.
     ///
     /// # Errors
     /// The kernel's answer.
@@ -305,7 +304,7 @@ impl Grip {
         Ok(meta.nlink() == 0)
     }
 
-    /// What the record says now.
+    /// The current contents of the record.
     pub(super) fn text(&self) -> Result<Vec<u8>> {
         let mut text = Vec::new();
         let mut file: &File = &self.file;
@@ -316,13 +315,12 @@ impl Grip {
 }
 
 impl Announced {
-    /// Writes the record of a container that is there, and its configuration as it was read: later changes of the bundle
-    /// must not change the container. A reader takes a record that is not yet written whole for none. Behind the write it
-    /// is asked whether somebody deletes the container: whoever does so marks it first and reads the record then, so one
-    /// of the two knows of the other.
+    /// Writes the complete record, and the configuration as it was read, so that later changes of the bundle do not affect the
+    /// container. Readers ignore a partly written record. After the write it checks whether the container is being deleted:
+    /// `delete` sets the mark first and then reads the record, so one of the two calls always sees the other.
     ///
     /// # Errors
-    /// When it cannot be written; when somebody deletes the container.
+    /// It cannot be written; the container is being deleted.
     pub fn complete<C: Serialize>(mut self, record: &Record<C>, config: &[u8]) -> Result<()> {
         self.append(record, config)?;
         let meta = self.file.metadata().context(|| format!("stat {}", self.path.display()))?;
@@ -332,7 +330,7 @@ impl Announced {
         Ok(())
     }
 
-    /// A record is one line: JSON has no raw line ends but between its tokens, and there we put none.
+    /// Appends the record as one line (compact JSON has no newlines), then the configuration.
     fn append<C: Serialize>(&mut self, record: &Record<C>, config: &[u8]) -> Result<()> {
         let what = || format!("write {}", self.path.display());
         let mut text = serde_json::to_vec(record).map_err(|error| Error::msg(error.to_string()).context(what()))?;
@@ -344,7 +342,7 @@ impl Announced {
     }
 }
 
-/// The latest record of a file that has come whole, and the configuration behind the second.
+/// The latest complete record of a file, and the configuration, which follows the second one.
 pub(super) fn split(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let line = |text: &[u8]| text.iter().position(|byte| *byte == b'\n');
     let first = line(text)?;
@@ -352,7 +350,7 @@ pub(super) fn split(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some(line(rest).map_or((&text[..first], &[][..]), |second| (&rest[..second], &rest[second + 1..])))
 }
 
-/// The name of a user in the text of `/etc/passwd`, where the full names of others may be written in any encoding.
+/// The name of a user in the text of `/etc/passwd`, which may contain other encodings than UTF-8.
 pub(super) fn user_name(users: &[u8], uid: u32) -> Option<&[u8]> {
     users.split(|byte| *byte == b'\n').find_map(|line| {
         let mut fields = line.split(|byte| *byte == b':');
@@ -361,10 +359,10 @@ pub(super) fn user_name(users: &[u8], uid: u32) -> Option<&[u8]> {
     })
 }
 
-/// Whether somebody holds a lock on the file. Asking takes a shared lock for a moment, which no other asker minds.
+/// Whether a process holds the lock of the file. Tries a shared lock, so that concurrent callers do not disturb each other.
 ///
 /// # Errors
-/// When the file is there and cannot be looked at.
+/// The file exists and cannot be opened or locked.
 pub(super) fn held(path: &Path) -> Result<bool> {
     let what = || format!("look at the lock of {}", path.display());
     match open_path(path, libc::O_RDONLY, 0) {
@@ -378,23 +376,22 @@ pub(super) fn held(path: &Path) -> Result<bool> {
     }
 }
 
-/// Whether the error says that the file is not there.
+/// Whether the error means that the file does not exist.
 pub(super) fn gone(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
-/// Writes a file beside its place and moves it there, so that nobody ever reads half of it (also the pid file, whose
-/// readers take the whole content for a number). `mode` is cut by the umask.
+/// Writes a file under a temporary name and renames it, so that nobody can read a part of it. `mode` is subject to the umask.
 ///
 /// # Errors
-/// When it cannot be written or moved.
+/// It cannot be written or renamed.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let name = path.file_name().ok_or_else(|| Error::msg(format!("{} is no file", path.display())))?;
     let mut hidden = OsString::from(".");
     hidden.push(name);
     hidden.push(format!(".{:x}", cred::auxv_random()));
     let beside = path.with_file_name(hidden);
-    // a new file, never one or a link that somebody else laid there
+    // a new file, never an existing one or a link that somebody else has created
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
     let open = || open_path(&beside, flags, mode);
     let written = open().and_then(|mut file| file.write_all(bytes)).and_then(|()| std::fs::rename(&beside, path));

@@ -1,16 +1,15 @@
-//! Where containers are remembered: one directory each below the root, made by whoever creates the container first and
-//! removed last.
+//! The stored state of containers: a directory for each of them below the root, which is created first and removed last.
 //!
-//! What is stored is what cannot be seen (`record.rs`); what can be seen, the status, is never stored but asked of the
-//! kernel each time. A pid is believed only with its start time. Depends on `sys` and the error type.
+//! The record (`record.rs`) holds what can't be found out otherwise. The status is never stored: it is computed from kernel
+//! facts each time. A pid only counts together with its start time. Depends on `sys` and the error type.
 //!
 //! ```text
-//! ROOT/ID/              0711   its mkdir decides which of two creates wins
-//!        state.json     0600   a line when the claim is made, a line when the container is there: the record; then what
-//!                              config.json of the bundle said. The first file in and the first out. A lock on its
-//!                              first byte says that the create still runs, one on its second that somebody deletes the
-//!                              container; the sticky bit tells the create so
-//!        gate           0600   held locked by init until its execve: created, not yet running
+//! ROOT/ID/              0711   mkdir decides which of two concurrent `create` wins
+//!        state.json     0600   the record: a line when the id is claimed, and a line when the container is created; then
+//!                              config.json of the bundle. The first file that is created and the first that is removed.
+//!                              A lock on its first byte: `create` still runs. A lock on its second byte: the container is
+//!                              being deleted; the sticky bit tells a running `create` so
+//!        gate           0600   locked by init until its execve: the container is created and not running yet
 //! ```
 
 use crate::error::{Context, Error, Result};
@@ -34,19 +33,19 @@ use dir::held;
 pub struct Container<C> {
     /// The directory.
     pub dir: Dir,
-    /// What is remembered.
+    /// The record.
     pub record: Record<C>,
-    /// The bundle's configuration, as it was when the container was made.
+    /// The bundle's configuration when the container was created.
     pub config: Vec<u8>,
-    /// The open record, where this call made the container or deletes it.
+    /// The open record, if this call creates or deletes the container.
     pub grip: Option<Grip>,
 }
 
 impl<C: DeserializeOwned> Container<C> {
-    /// The container that a record describes now; `None` if it is not written yet.
+    /// Reads the container from its record; `None` if that is not written yet.
     ///
     /// # Errors
-    /// `Kind::Broken` when it is broken; the kernel's answer when it cannot be read.
+    /// `Kind::Broken`: it is damaged. The kernel's answer: it cannot be read.
     pub fn read(dir: &Dir, grip: &Grip) -> Result<Option<Self>> {
         let container = root::parse(dir.again(), grip.text()?)?;
         Ok(container.map(|container| Self { grip: Some(grip.clone()), ..container }))
@@ -54,17 +53,17 @@ impl<C: DeserializeOwned> Container<C> {
 }
 
 impl<C> Container<C> {
-    /// One that was just made, whose maker knows its configuration.
+    /// A container that this call has just created.
     #[must_use]
     pub fn new(claim: Claim, record: Record<C>) -> Self {
         let (dir, grip) = claim.release();
         Self { dir, record, config: Vec::new(), grip: Some(grip) }
     }
 
-    /// The first process, as long as it is the one of the record and has not ended.
+    /// The first process of the record; `None` if it has ended.
     ///
     /// # Errors
-    /// When the process cannot be looked at.
+    /// `/proc/PID/stat` cannot be read.
     pub fn init(&self) -> Result<Option<Pid>> {
         let pid = Pid::from_raw(self.record.init_process_pid);
         if pid.as_raw() <= 0 {
@@ -74,10 +73,10 @@ impl<C> Container<C> {
         Ok(stat.filter(|stat| stat.alive() && stat.start == self.record.init_process_start).map(|_| pid))
     }
 
-    /// A hold on the first process: signals through it meet no later process of the same number.
+    /// The first process with a pidfd, through which signals can't reach a later process of the same pid.
     ///
     /// # Errors
-    /// When the process cannot be looked at.
+    /// `/proc/PID/stat` cannot be read, or no pidfd be opened.
     pub fn hold(&self) -> Result<Option<Held>> {
         let pid = Pid::from_raw(self.record.init_process_pid);
         if pid.as_raw() <= 0 {
@@ -88,19 +87,19 @@ impl<C> Container<C> {
             Err(Errno::ESRCH) => return Ok(None),
             Err(errno) => return Err(Error::from(errno).context(format!("pidfd_open {pid}"))),
         };
-        // looked at after it is held: what matches now is what the descriptor means
+        // checked after the pidfd is open: if the start time matches now, the pidfd is of that process
         Ok(self.init()?.map(|pid| Held { pid, pidfd }))
     }
 
-    /// The status, from what the kernel says now. `frozen` asks the container's cgroup.
+    /// The status, from current kernel facts. `frozen` queries the container's cgroup.
     ///
     /// # Errors
-    /// When the process or the cgroup cannot be looked at.
+    /// The process or the cgroup cannot be queried.
     pub fn status(&self, frozen: impl FnOnce() -> Result<bool>) -> Result<Status> {
         self.status_of(|| self.dir.claimed(), frozen)
     }
 
-    /// The status, for who knows how to ask whether it is being made.
+    /// The status, with another way to query whether the container is being created.
     ///
     /// # Errors
     /// As [`Container::status`], and those of `claimed`.
@@ -112,7 +111,7 @@ impl<C> Container<C> {
         if self.record.init_process_pid != 0 && self.init()?.is_none() {
             return Ok(Status::Stopped);
         }
-        // the record is there before init is done: whoever waits for `running` must not meet half a container
+        // the record is complete before init is: a caller that waits for `running` must not see an unfinished container
         if claimed()? {
             return Ok(Status::Creating);
         }
@@ -126,10 +125,10 @@ impl<C> Container<C> {
     }
 }
 
-/// A process and a descriptor that means it.
+/// A process with its pidfd.
 #[derive(Debug)]
 pub struct Held {
-    /// Its number.
+    /// Its pid.
     pub pid: Pid,
     pidfd: OwnedFd,
 }
@@ -141,13 +140,13 @@ impl AsFd for Held {
 }
 
 impl Held {
-    /// The descriptor.
+    /// The pidfd.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
 
-    /// The descriptor alone.
+    /// The pidfd alone.
     #[must_use]
     pub fn into_pidfd(self) -> OwnedFd {
         self.pidfd
@@ -161,7 +160,7 @@ impl Held {
         signal::send(self.pidfd.as_fd(), signal)
     }
 
-    /// Waits for its end; says whether it came in that time.
+    /// Waits for its end. Returns whether it ended within the time.
     ///
     /// # Errors
     /// As `proc::pidfd_wait`.

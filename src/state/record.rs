@@ -1,4 +1,4 @@
-//! What is remembered of a container, what is shown of it, and its status. Pure.
+//! The record of a container, the document that is printed, and the status. Pure.
 
 use oci_spec::runtime::Hook;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-/// The record: `state.json`. The keys are runc's where runc has them. `C` is the cgroup side's part.
+/// The record: `state.json`. Keys are runc's where runc has them. `C` is the part of `cgroup`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record<C> {
     /// The version of the spec that the configuration names.
@@ -14,11 +14,11 @@ pub struct Record<C> {
     pub oci_version: String,
     /// The id.
     pub id: String,
-    /// The first process as the host counts; 0 until there is one.
+    /// Pid of the first process on the host; 0 until there is one.
     pub init_process_pid: i32,
-    /// When it was started, in clock ticks since boot; without it the number means nothing.
+    /// Its start time, in clock ticks since boot. Both together identify the process.
     pub init_process_start: u64,
-    /// When the container was made: RFC 3339 with nanoseconds.
+    /// When the container was created: RFC 3339 with nanoseconds.
     pub created: String,
     /// The bundle, absolute.
     pub bundle: PathBuf,
@@ -27,25 +27,25 @@ pub struct Record<C> {
     /// The annotations of the configuration.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// Whether it was made without privileges.
+    /// Whether it was created without privileges.
     #[serde(default)]
     pub rootless: bool,
     /// The namespaces by clone flag without `CLONE_`: `NEWNS` → `/proc/PID/ns/mnt`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub namespace_paths: BTreeMap<String, PathBuf>,
-    /// What descriptors 0 to 2 of the first process were: a checkpoint needs them.
+    /// What descriptors 0 to 2 of the first process were, for checkpoints.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub external_descriptors: Vec<String>,
-    /// Whether it has a pid namespace of its own: the kernel then kills everything in it with the first process.
+    /// Whether it has a pid namespace of its own: then the kernel kills all its processes when the first one ends.
     #[serde(default)]
     pub private_pid: bool,
-    /// The number of the mount that its root is, where that was mounted in the mount namespace of the caller.
+    /// The mount id of its root, if that is mounted in the caller's mount namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_mount: Option<u64>,
     /// Whether its processes keep the session keyring of their caller.
     #[serde(default)]
     pub no_new_keyring: bool,
-    /// What the cgroup side needs to act on the container again; its keys stand among ours, as runc has them.
+    /// What `cgroup` needs to act on the container later; its keys are at the same level, as in runc.
     #[serde(flatten)]
     pub cgroup: C,
     /// Hooks that `start` runs.
@@ -56,13 +56,13 @@ pub struct Record<C> {
     pub poststop: Vec<Hook>,
 }
 
-/// What a container is doing.
+/// The status of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// It is being made.
+    /// It is being created.
     Creating,
-    /// It is made and waits for `start`.
+    /// It is created and waits for `start`.
     Created,
     /// The payload runs.
     Running,
@@ -84,7 +84,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// The state document as `state` and `list` show it: runc's keys in runc's order.
+/// The state document that `state` and `list` print: runc's keys in runc's order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Document<'a> {
@@ -98,16 +98,16 @@ pub struct Document<'a> {
     /// The bundle.
     pub bundle: &'a str,
     rootfs: &'a str,
-    /// When it was made.
+    /// When it was created.
     pub created: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     annotations: &'a BTreeMap<String, String>,
-    /// Who made it; only lists say so.
+    /// Who created it; printed by `list` only.
     pub owner: String,
 }
 
 impl<C> Record<C> {
-    /// The document that is shown.
+    /// The document to print.
     #[must_use]
     pub fn document(&self, status: Status, owner: String) -> Document<'_> {
         Document {
@@ -115,7 +115,7 @@ impl<C> Record<C> {
             id: &self.id,
             pid: if status == Status::Stopped { 0 } else { self.init_process_pid },
             status,
-            // a path that is no text cannot be in a record: JSON has no form for it
+            // a path in the record is always UTF-8, because it came from JSON
             bundle: self.bundle.to_str().unwrap_or_default(),
             rootfs: self.rootfs.to_str().unwrap_or_default(),
             created: &self.created,

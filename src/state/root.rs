@@ -1,4 +1,4 @@
-//! The directory with all containers: where it is, who is in it, and how an id is taken.
+//! The directory of all containers: its path, its entries, and how an id is claimed.
 
 use super::Container;
 use super::dir::{Claim, Dir, Grip, gone, split};
@@ -14,22 +14,21 @@ use std::path::{Path, PathBuf};
 /// Most records and configurations are smaller.
 const USUAL: usize = 16 * 1024;
 
-/// The directory with all containers.
+/// The directory of all containers.
 #[derive(Debug)]
 pub struct Root {
     pub(super) path: PathBuf,
-    /// Whether somebody named it; a default one need not be there.
+    /// Whether it was given with `--root`; the default one need not exist.
     pub(super) named: bool,
-    /// Whether it lies below the user's runtime directory, where it must be kept from being tidied up.
+    /// Whether it is in the user's runtime directory, where it must be protected from clean-up.
     pub(super) sticky: bool,
 }
 
 impl Root {
-    /// The root that was named, or the default: `/run/onggi`, and below `$XDG_RUNTIME_DIR` for everybody but the
-    /// machine's own root.
+    /// The given root, or the default: `/run/onggi` for root of the machine, otherwise in `$XDG_RUNTIME_DIR`.
     ///
     /// # Errors
-    /// When a relative path was named and there is no current directory.
+    /// The given path is relative and there is no current directory.
     pub fn find(named: Option<&Path>) -> Result<Self> {
         match named {
             Some(path) => {
@@ -59,12 +58,12 @@ impl Root {
         &self.path
     }
 
-    /// Makes the directory of a new container and its record. Of two that ask at once, one gets it.
+    /// Creates the directory of a new container and its record. Of two concurrent calls one succeeds.
     ///
     /// # Errors
-    /// `Kind::Exists` when the id is taken; when the id is none; when the directory cannot be made.
+    /// `Kind::Exists`: the id is in use. The id is invalid; the directory cannot be created.
     pub fn claim(&self, id: &str) -> Result<Claim> {
-        /// How often somebody may remove the directory before there is a record in it.
+        /// How often other calls may remove the directory before it has a record.
         const TRIES: u32 = 100;
         check_id(id)?;
         let path = self.path.join(id);
@@ -72,12 +71,12 @@ impl Root {
             self.make_one(id, &path)?;
             match Claim::new(Dir { path: path.clone() }) {
                 Ok(claim) => return Ok(claim),
-                // somebody deletes what he takes for the rest of a container
+                // another call took it for what a killed call has left, and deleted it
                 Err(error) if gone(&error) => {}
-                // and somebody else was faster than we to make it anew
+                // and yet another call has created it again
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(self.taken(id)),
                 Err(error) => {
-                    // not if anything is in it: then it is not ours
+                    // fails if it is not empty: then it is not ours
                     let _keeps_its_error = std::fs::remove_dir(&path);
                     return Err(Error::from(error).context(format!("make {}/state.json", path.display())));
                 }
@@ -86,7 +85,7 @@ impl Root {
         Err(Error::msg("somebody deletes the container again and again").context(format!("mkdir {}", path.display())))
     }
 
-    /// Makes the directory of a container, and the root if it is not there.
+    /// Creates the directory of a container, and the root if it does not exist.
     fn make_one(&self, id: &str, path: &Path) -> Result<()> {
         let make = || DirBuilder::new().mode(0o711).create(path);
         let made = match make() {
@@ -103,12 +102,12 @@ impl Root {
         }
     }
 
-    /// Makes the root itself, 0700, and what lies above it.
+    /// Creates the root, 0700, and its parents.
     fn make(&self) -> Result<()> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.path);
         made.context(|| format!("mkdir {}", self.path.display()))?;
         if self.sticky {
-            // systemd-tmpfiles leaves sticky files of a runtime directory alone
+            // systemd-tmpfiles does not remove sticky files from a runtime directory
             let mode = PermissionsExt::from_mode(0o1700);
             std::fs::set_permissions(&self.path, mode).context(|| format!("chmod {}", self.path.display()))?;
         }
@@ -118,7 +117,7 @@ impl Root {
     /// The directory of a container, whatever is in it.
     ///
     /// # Errors
-    /// `Kind::NotFound` when there is none; when the id is none.
+    /// `Kind::NotFound`: there is none. The id is invalid.
     pub fn dir(&self, id: &str) -> Result<Dir> {
         check_id(id)?;
         let path = self.path.join(id);
@@ -130,16 +129,15 @@ impl Root {
         }
     }
 
-    /// A container and its record.
+    /// A container with its record.
     ///
     /// # Errors
-    /// `Kind::NotFound` when there is none or it has no record yet; when the id is none; when the record cannot be read,
-    /// or is broken.
+    /// `Kind::NotFound`: there is none, or it has no record yet. The id is invalid; the record cannot be read, or is damaged.
     pub fn open<C: DeserializeOwned>(&self, id: &str) -> Result<Container<C>> {
         self.look(id).map(|(container, _)| container)
     }
 
-    /// A container and its open record: who asks for the status too opens nothing twice.
+    /// A container and its open record, by which the status can be queried without opening it again.
     ///
     /// # Errors
     /// As [`Root::open`].
@@ -156,15 +154,15 @@ impl Root {
             Err(error) if gone(&error) => return Err(self.absent(id)),
             Err(error) => return Err(Error::from(error).context(format!("open {}", path.display()))),
         };
-        // the first record is being written this moment
+        // the first record is just being written
         let container = parse(dir, text)?.ok_or_else(|| self.absent(id))?;
         Ok((container, Grip::new(path, file)))
     }
 
-    /// A container for who deletes it: nobody else does so meanwhile, and no other container takes its place.
+    /// Locks a container for deletion: no other call deletes it meanwhile, and no newer container has its id.
     ///
     /// # Errors
-    /// `Kind::NotFound` when there is none; when the id is none; when the record cannot be opened, locked or read.
+    /// `Kind::NotFound`: there is none. The id is invalid; the record cannot be opened, locked or read.
     pub fn take(&self, id: &str) -> Result<Taken> {
         check_id(id)?;
         loop {
@@ -176,14 +174,14 @@ impl Root {
                 Err(error) => return Err(Error::from(error).context(format!("open {}", path.display()))),
             };
             let grip = Grip::new(path, file);
-            // else it was deleted while we waited: there may be a new one
+            // otherwise it was deleted while we waited, and there may be a new one
             if grip.lock_to_delete()? {
                 return Ok(Taken::Recorded(dir, grip));
             }
         }
     }
 
-    /// The error for an id that is there already. Its hint must not end a container that runs.
+    /// The error for an id that is in use. Its hint must not make users kill a running container.
     fn taken(&self, id: &str) -> Error {
         let root = self.path.display();
         Error::new(Kind::Exists, "container with given ID already exists")
@@ -191,7 +189,7 @@ impl Root {
             .with_hint(format!("choose another id, or delete that container first: onggi --root {root} delete {id}"))
     }
 
-    /// The error for an id that is not there. Engines look for its text; the hint is for people.
+    /// The error for an unknown id. Engines parse its text; the hint is for people.
     #[must_use]
     pub fn absent(&self, id: &str) -> Error {
         let root = self.path.display();
@@ -200,10 +198,10 @@ impl Root {
             .with_hint(format!("there is no {id} in {root}: was it made with another --root?"))
     }
 
-    /// The ids below the root, in order; some may be gone by the time they are opened.
+    /// The ids below the root, sorted; some may be deleted before they are opened.
     ///
     /// # Errors
-    /// When the root cannot be read, and when it is not there though somebody named it.
+    /// The root cannot be read, or was given and does not exist.
     pub fn ids(&self) -> Result<Vec<String>> {
         let entries = match std::fs::read_dir(&self.path) {
             Ok(entries) => entries,
@@ -221,19 +219,19 @@ impl Root {
     }
 }
 
-/// A container that nobody else deletes.
+/// A container that is locked for deletion.
 #[derive(Debug)]
 pub enum Taken {
-    /// A directory without a record: the rest of one that a killed call made or deleted.
+    /// A directory without a record, which a killed call has left.
     Bare(Dir),
-    /// A directory with a record, whatever it says.
+    /// A directory with a record, which may be damaged.
     Recorded(Dir, Grip),
 }
 
-/// The container that a record describes; `None` if it is not written yet.
+/// Parses the record of a container; `None` if it is not written yet.
 ///
 /// # Errors
-/// When it is broken.
+/// It is damaged.
 pub(super) fn parse<C: DeserializeOwned>(dir: Dir, mut text: Vec<u8>) -> Result<Option<Container<C>>> {
     let Some((record, config)) = split(&text) else { return Ok(None) };
     let broken = |error: serde_json::Error| {
@@ -248,7 +246,7 @@ pub(super) fn parse<C: DeserializeOwned>(dir: Dir, mut text: Vec<u8>) -> Result<
 /// Checks an id: it becomes the name of a directory and of a cgroup.
 ///
 /// # Errors
-/// When it is empty or holds anything but letters, digits and `_+-.`.
+/// It is empty, or has other characters than letters, digits and `_+-.`.
 pub fn check_id(id: &str) -> Result<()> {
     if id.is_empty() {
         return Err(Error::msg("container id cannot be empty"));
@@ -260,8 +258,8 @@ pub fn check_id(id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Whether the caller's containers belong below his runtime directory. The machine's root keeps `/run`; root of a user
-/// namespace does too when he came there as root (`USER`), for he may then have the host's `/run`.
+/// Whether the caller's containers belong into the user's runtime directory. Not for root of the machine; and not for root of a
+/// user namespace that was root before (`USER`), who may have the host's `/run`.
 pub(super) fn is_user(root: bool, in_user_namespace: impl FnOnce() -> bool, user: Option<&OsStr>) -> bool {
     !root || (in_user_namespace() && user != Some(OsStr::new("root")))
 }

@@ -173,7 +173,7 @@ fn the_status_follows_the_process_the_gate_and_the_cgroup() {
     let status = |frozen: bool| open(root).and_then(|container| container.status(|| Ok(frozen))).unwrap();
     let (mut child, pid) = sleeper();
     let start = proc::stat(pid).unwrap().unwrap().start;
-    let gate = claim.dir.make_gate().unwrap();
+    let gate = claim.dir.make_status_lock().unwrap();
     claim.announce(&record("web", pid.as_raw(), start)).unwrap();
     drop(claim);
     assert_eq!(status(false), Status::Created);

@@ -33,8 +33,8 @@ pub struct Arena {
     memory: UnsafeCell<[u8; SIZE]>,
     /// Offset of the first free byte.
     next: AtomicUsize,
-    /// How much has been mapped in advance, beyond the first page. (All fields are zero at first, so that the area takes no space in
-    /// the file.)
+    /// How much has been mapped in advance, beyond the first page. (All fields are zero at first, so that the area takes no
+    /// space in the file.)
     ready: AtomicUsize,
 }
 
@@ -78,8 +78,8 @@ impl Arena {
         }
     }
 
-    /// Maps the pages up to `end`, and some more. Before Linux 5.14 the kernel maps them when they are first used. Two threads may do
-    /// this at once: mapped pages stay.
+    /// Maps the pages up to `end`, and some more. Before Linux 5.14 the kernel maps them when they are first used. Two threads
+    /// may do this at once: mapped pages stay.
     #[cold]
     fn populate(&self, end: usize) {
         let from = FIRST + self.ready.load(Ordering::Relaxed);

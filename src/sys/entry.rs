@@ -34,8 +34,8 @@ fn strings() -> &'static mut [u8] {
 /// Overwrites the arguments and the environment, in init: everybody can read `/proc/PID/cmdline`, and the caller's environment may
 /// contain secrets. Variables are empty afterwards.
 ///
-/// An init that shares the host half's memory does this at the gate, after its message that it is ready: `create` reads neither after
-/// that message.
+/// An init that shares the host half's memory does this at the gate, after its message that it is ready: `create` reads neither
+/// after that message.
 pub fn wipe() {
     strings().fill(0);
 }
@@ -44,8 +44,8 @@ pub fn wipe() {
 #[derive(Debug)]
 pub struct Hidden(Vec<u8>);
 
-/// Moves the arguments and the environment off the stack during a clone, because others may read a child's copy of our memory as soon as
-/// it exists. The parent restores them ([`Hidden::show`]), the child wipes them ([`Hidden::wipe`]).
+/// Moves the arguments and the environment off the stack during a clone, because others may read a child's copy of our memory
+/// as soon as it exists. The parent restores them ([`Hidden::show`]), the child wipes them ([`Hidden::wipe`]).
 #[must_use]
 pub fn hide() -> Hidden {
     let strings = strings();

@@ -11,8 +11,9 @@
 //! caller's containers is root of the host.
 //!
 //! A dynamically linked build (no `crt-static`) also has the host's libraries mapped. They stay: they can only be reached through
-//! `/proc/PID/map_files`, for which a process needs `CAP_SYS_ADMIN` or `CAP_CHECKPOINT_RESTORE`, and `CAP_SYS_PTRACE`, in the host's
-//! user namespace (our processes have more capabilities than any container, or are undumpable). Such a process may trace us anyway.
+//! `/proc/PID/map_files`, for which a process needs `CAP_SYS_ADMIN` or `CAP_CHECKPOINT_RESTORE`, and `CAP_SYS_PTRACE`, in the
+//! host's user namespace (our processes have more capabilities than any container, or are undumpable). Such a process may trace
+//! us anyway.
 
 use super::file::{self, cwd};
 use super::image::{EXE, Image, Segment, page};
@@ -48,8 +49,8 @@ pub enum ExeProtection {
 }
 
 impl Movable {
-    /// Finds out whether our process can be moved, and replaces its writable data by an anonymous copy. Must be called while there is
-    /// one thread.
+    /// Finds out whether our process can be moved, and replaces its writable data by an anonymous copy. Must be called while
+    /// there is one thread.
     pub fn prepare() -> Self {
         let mut size = 0_u32;
         // SAFETY: the kernel stores the size of its structure there; a kernel without `PR_SET_MM_MAP` answers EINVAL.
@@ -58,8 +59,8 @@ impl Movable {
         Self { movable: check(asked).is_ok() && fits() && detach_data().is_ok() }
     }
 
-    /// Opens the executable on a read-only mount. If our process can't be moved, executes ourselves again from a sealed copy; so this
-    /// must come before anything that can't be done twice.
+    /// Opens the executable on a read-only mount. If our process can't be moved, executes ourselves again from a sealed copy;
+    /// so this must come before anything that can't be done twice.
     ///
     /// # Errors
     /// The kernel's answer if both ways fail. `ENOEXEC`: we were started by calling the dynamic loader, so a second execution would
@@ -78,8 +79,9 @@ impl ExeProtection {
     /// Nothing (more) to do.
     const NONE: Self = Self::Applied { _tree: None };
 
-    /// Moves our process onto the read-only mount, if that has not been done. Other threads, and a child that shares our memory, may
-    /// run meanwhile: each page is replaced by the same page. To be called before a process of a container can see us.
+    /// Moves our process onto the read-only mount, if that has not been done. Other threads, and a child that shares our
+    /// memory, may run meanwhile: each page is replaced by the same page. To be called before a process of a container can see
+    /// us.
     ///
     /// # Errors
     /// The kernel's answer.
@@ -168,8 +170,8 @@ fn reopen(fd: BorrowedFd<'_>) -> Answer<OwnedFd> {
     file::open(cwd(), path, libc::O_RDONLY, 0)
 }
 
-/// Unmaps the read-only pages of our program (`MADV_DONTNEED`), for a process that will wait for long. What is needed again is mapped
-/// from the page cache.
+/// Unmaps the read-only pages of our program (`MADV_DONTNEED`), for a process that will wait for long. What is needed again is
+/// mapped from the page cache.
 pub fn drop_clean_text() {
     for (start, length) in constant().map(|segment| segment.span()) {
         // SAFETY: the mapping is read-only and of a file: its pages are read again, and are the same.

@@ -78,8 +78,8 @@ impl Image {
         })
     }
 
-    /// Whether our program was loaded from this file, by comparing headers. It was not if we were started through a dynamic loader or
-    /// a packer.
+    /// Whether our program was loaded from this file, by comparing headers. It was not if we were started through a dynamic
+    /// loader or a packer.
     ///
     /// # Errors
     /// The file can't be read.
@@ -104,8 +104,8 @@ impl Image {
     }
 }
 
-/// The difference between the program's address and the one it was linked for; its headers are at `at`. GNU ld omits PT_PHDR in static
-/// programs: there the headers follow the ELF header, with which the first segment begins.
+/// The difference between the program's address and the one it was linked for; its headers are at `at`. GNU ld omits PT_PHDR in
+/// static programs: there the headers follow the ELF header, with which the first segment begins.
 fn base(at: usize, headers: &[libc::Elf64_Phdr]) -> Option<usize> {
     const BEFORE: usize = size_of::<libc::Elf64_Ehdr>();
     if let Some(own) = headers.iter().find(|header| header.p_type == libc::PT_PHDR) {
@@ -142,7 +142,8 @@ pub(super) struct Storage {
     pub(super) own: usize,
 }
 
-/// Calls `look` with the thread-local storage of the program and of each library. Takes the C library's lock on the list of libraries.
+/// Calls `look` with the thread-local storage of the program and of each library. Takes the C library's lock on the list of
+/// libraries.
 ///
 /// # Errors
 /// The first error of `look`.

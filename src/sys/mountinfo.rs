@@ -1,11 +1,11 @@
-//! `mountinfo` (proc(5)) taken apart. Pure: whoever reads the file hands its text over.
+//! Parses the text of `mountinfo` (proc(5)). Pure. Paths need not be UTF-8.
 
-/// A mount, as far as it is asked for.
+/// The fields of a mount that we use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// What of the file system is to be seen there.
+    /// The root of the mount within the file system.
     pub root: Vec<u8>,
-    /// Where.
+    /// The mount point.
     pub at: Vec<u8>,
     /// The file system's type.
     pub kind: &'a [u8],
@@ -19,7 +19,7 @@ pub fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
 }
 
 fn line(line: &[u8]) -> Option<Line<'_>> {
-    // optional fields stand before the separator, as many as there are
+    // any number of optional fields come before the separator
     let separator = line.windows(3).position(|window| window == b" - ")?;
     let mut right = line.get(separator + 3..)?.split(|byte| *byte == b' ');
     let (kind, _, options) = (right.next()?, right.next(), right.next()?);
@@ -27,7 +27,7 @@ fn line(line: &[u8]) -> Option<Line<'_>> {
     Some(Line { root: unescape(left.next()?), at: unescape(left.next()?), kind, options })
 }
 
-/// Undoes the octal escapes of blank, tab, newline and backslash.
+/// Decodes the octal escapes of blank, tab, newline and backslash.
 fn unescape(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;

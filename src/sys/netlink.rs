@@ -28,7 +28,8 @@ const IFA_FLAGS: u16 = 8;
 const KEPT: [u16; 4] = [1, 2, 4, 9];
 
 const IFA_F_PERMANENT: u32 = 0x80;
-/// `IFA_F_NODAD`, `IFA_F_NOPREFIXROUTE`, `IFA_F_MCAUTOJOIN`: address flags that an administrator set (kept), not derived by the kernel.
+/// `IFA_F_NODAD`, `IFA_F_NOPREFIXROUTE`, `IFA_F_MCAUTOJOIN`: address flags that an administrator set (kept), not derived by the
+/// kernel.
 const KEPT_FLAGS: u32 = 0x02 | 0x200 | 0x400;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 

@@ -66,8 +66,8 @@ impl NetnsThread {
         Ok(thread)
     }
 
-    /// Makes sure that the thread runs. The scheduler may have queued it on our CPU although another is idle: if it has not started by
-    /// now, we wait until it runs, and it moves to another CPU.
+    /// Makes sure that the thread runs. The scheduler may have queued it on our CPU although another is idle: if it has not
+    /// started by now, we wait until it runs, and it moves to another CPU.
     pub fn wait_until_running(&self) {
         self.running.wait();
     }

@@ -82,10 +82,10 @@ pub enum Before {
 
 /// Opens a file to write for the caller; creates it if it is missing.
 ///
-/// In a directory where everybody may create files (sticky and world-writable, as `/tmp`) it refuses a link or a file that belongs to
-/// somebody else than the directory's owner or us, and a file of ours with a second hard link, which somebody else could have
-/// created. The kernel does the same with `fs.protected_symlinks`, `protected_regular`, `protected_fifos` and `protected_hardlinks`
-/// (`proc_sys_fs(5)`). Elsewhere links are followed. Does not wait for the reader of a FIFO.
+/// In a directory where everybody may create files (sticky and world-writable, as `/tmp`) it refuses a link or a file that
+/// belongs to somebody else than the directory's owner or us, and a file of ours with a second hard link, which somebody else
+/// could have created. The kernel does the same with `fs.protected_symlinks`, `protected_regular`, `protected_fifos` and
+/// `protected_hardlinks` (`proc_sys_fs(5)`). Elsewhere links are followed. Does not wait for the reader of a FIFO.
 ///
 /// # Errors
 /// The kernel's answer, or the reason for the refusal.

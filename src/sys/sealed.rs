@@ -51,8 +51,8 @@ pub(super) fn execute_copy() -> Answer<()> {
     Err(Errno::ENOEXEC)
 }
 
-/// A memory file that may be sealed and executed. Since Linux 6.3 `MFD_EXEC` is needed where `vm.memfd_noexec` is set; older kernels
-/// do not know that flag.
+/// A memory file that may be sealed and executed. Since Linux 6.3 `MFD_EXEC` is needed where `vm.memfd_noexec` is set; older
+/// kernels do not know that flag.
 fn memory() -> Answer<OwnedFd> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: the name is static.

@@ -5,8 +5,8 @@
 use super::{Answer, Errno, call, owned};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
-/// The kernel's signal mask. (A C library's functions leave out the signals that it reserves; but we must forward those to the payload,
-/// too.)
+/// The kernel's signal mask. (A C library's functions leave out the signals that it reserves; but we must forward those to the
+/// payload, too.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mask(u64);
 
@@ -54,8 +54,8 @@ fn set_mask(mask: &Mask) -> Answer<()> {
     unsafe { call(libc::SYS_rt_sigprocmask, [how, mask.address(), 0, Mask::SIZE, 0]) }.map(drop)
 }
 
-/// Installs handlers that exit on SIGTERM and similar signals, because the kernel does not apply default actions to the first process of
-/// a pid namespace. execve(2) resets them.
+/// Installs handlers that exit on SIGTERM and similar signals, because the kernel does not apply default actions to the first
+/// process of a pid namespace. execve(2) resets them.
 pub fn exit_on_term_signals() {
     extern "C" fn leave(signal: libc::c_int) {
         super::task::exit_now(128 + signal);
@@ -67,8 +67,9 @@ pub fn exit_on_term_signals() {
     }
 }
 
-/// Resets every standard signal to its default (signal(7)) and unblocks all signals, for the payload and for hooks: execve would keep
-/// what our caller ignores (conmon SIGPIPE, nohup SIGHUP) or blocks. Real-time signals that the caller ignores stay ignored.
+/// Resets every standard signal to its default (signal(7)) and unblocks all signals, for the payload and for hooks: execve
+/// would keep what our caller ignores (conmon SIGPIPE, nohup SIGHUP) or blocks. Real-time signals that the caller ignores stay
+/// ignored.
 ///
 /// # Errors
 /// The kernel's answer.
@@ -156,8 +157,8 @@ impl End {
     }
 }
 
-/// `waitpid(2)` with `__WALL`: reaps a child (or any, with -1), also one that sends no signal. `None` only if `block` is false and none
-/// has ended.
+/// `waitpid(2)` with `__WALL`: reaps a child (or any, with -1), also one that sends no signal. `None` only if `block` is false
+/// and none has ended.
 ///
 /// # Errors
 /// `ECHILD`: there is no such child.

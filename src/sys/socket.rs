@@ -36,8 +36,9 @@ fn socket(kind: SockType) -> Answer<OwnedFd> {
     nix::sys::socket::socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)
 }
 
-/// The address for a path. A path that is too long for an address (107 bytes) is addressed through a descriptor in `/proc/self/fd`, which
-/// must stay open until the address has been used: of the socket itself if it `exists`, otherwise of its directory.
+/// The address for a path. A path that is too long for an address (107 bytes) is addressed through a descriptor in
+/// `/proc/self/fd`, which must stay open until the address has been used: of the socket itself if it `exists`, otherwise of its
+/// directory.
 fn address(path: &Path, exists: bool) -> Answer<(UnixAddr, Option<OwnedFd>)> {
     let (opened, name) = match (UnixAddr::new(path), path.parent(), path.file_name()) {
         (Err(Errno::ENAMETOOLONG), _, _) if exists => (path, None),

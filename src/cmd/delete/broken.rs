@@ -1,5 +1,5 @@
-//! A container whose record was read and is none: a disk that was full, a machine that lost power. What the kernel knows
-//! of it is enough: the cgroup of its id, and who waits at its gate.
+//! Deletes a container whose record can be read but is damaged (a full disk, a loss of power), by what the kernel knows of it: the
+//! cgroup of its id, and a process that has its gate open.
 
 use crate::cgroup::{self, Cgroup};
 use crate::cli::Global;
@@ -10,18 +10,19 @@ use crate::plan::cgroup::{CgroupRequest, plan, wants_own};
 use crate::state::Dir;
 use crate::sys::{Errno, proc, signal};
 use nix::unistd::Pid;
+use procfs::process::all_processes;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a process may take to die of SIGKILL.
+/// How long a killed process may take to end.
 const MOST: Duration = Duration::from_secs(5);
 
 /// Deletes it.
 ///
 /// # Errors
-/// What is left, and where.
+/// Something can't be removed; the error says what and where.
 pub(super) fn delete(global: &Global, id: &str, dir: &Dir, why: &Error, log: &Log) -> Result<()> {
     let cgroup = usual(global, id)?;
     end_waiting(&dir.gate())?;
@@ -43,7 +44,7 @@ pub(super) fn delete(global: &Global, id: &str, dir: &Dir, why: &Error, log: &Lo
     dir.remove().context(|| "unable to remove container state dir")
 }
 
-/// The cgroup of a container whose bundle names none.
+/// The cgroup of a container whose bundle has no `cgroupsPath`.
 fn usual(global: &Global, id: &str) -> Result<Cgroup> {
     let wanted = CgroupRequest {
         resources: None,
@@ -58,7 +59,7 @@ fn usual(global: &Global, id: &str) -> Result<Cgroup> {
     Ok(Cgroup::planned(&plan(&wanted, &facts, &mut Vec::new())?))
 }
 
-/// Whether a process is in our mount namespace. One that has ended is nowhere.
+/// Whether a process is in our mount namespace. `false` if it has ended.
 fn at_home(pid: i32) -> Result<bool> {
     let namespace = |who: &str| std::fs::read_link(format!("/proc/{who}/ns/mnt"));
     let own = namespace("self").context(|| "read /proc/self/ns/mnt")?;
@@ -73,26 +74,23 @@ fn is_gone(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::ENOENT | Errno::ESRCH))
 }
 
-/// Ends the processes that have the gate open: an init that waits for `start`.
+/// Kills the processes that have the gate open: an init that waits for `start`.
 fn end_waiting(gate: &Path) -> Result<()> {
     let wanted = match std::fs::metadata(gate) {
         Ok(meta) => (meta.dev(), meta.ino()),
         Err(error) if is_gone(&error) => return Ok(()),
         Err(error) => return Err(error).context(|| format!("stat {}", gate.display())),
     };
-    for entry in std::fs::read_dir("/proc").context(|| "read /proc")? {
-        let name = entry.context(|| "read /proc")?.file_name();
-        let Some(pid) =
-            name.to_str().and_then(|name| name.parse().ok()).filter(|pid| *pid != nix::unistd::getpid().as_raw())
-        else {
-            continue;
+    let processes = all_processes().map_err(|error| Error::msg(error.to_string()).context("list the processes"))?;
+    // a process that has ended, or whose descriptors we may not read, is not init of this container
+    for process in processes.flatten().filter(|process| process.pid != nix::unistd::getpid().as_raw()) {
+        let Ok(mut open) = process.fd() else { continue };
+        let is_gate = |fd: i32| {
+            let file = std::fs::metadata(format!("/proc/{}/fd/{fd}", process.pid));
+            file.is_ok_and(|file| (file.dev(), file.ino()) == wanted)
         };
-        // processes that go, and those that we may not look into, are none of ours
-        let Ok(open) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
-        let waits =
-            open.flatten().any(|fd| std::fs::metadata(fd.path()).is_ok_and(|meta| (meta.dev(), meta.ino()) == wanted));
-        if waits {
-            end(pid)?;
+        if open.any(|fd| fd.is_ok_and(|fd| is_gate(fd.fd))) {
+            end(process.pid)?;
         }
     }
     Ok(())

@@ -48,8 +48,8 @@ impl Profile<'_> {
         verdict(action, self.seccomp.default_errno_ret(), || format!("{}.defaultErrnoRet", self.path))
     }
 
-    /// The verdict on calls newer than the profile: `ENOSYS`, so that a C library that tries such a call falls back to an older one.
-    /// As in runc, and only if the default verdict is to refuse.
+    /// The verdict on calls newer than the profile: `ENOSYS`, so that a C library that tries such a call falls back to an older
+    /// one. As in runc, and only if the default verdict is to refuse.
     pub(super) fn newer(&self) -> Option<u32> {
         match self.seccomp.default_action() {
             Action::ScmpActAllow | Action::ScmpActLog | Action::ScmpActTrace => None,
