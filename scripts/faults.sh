@@ -4,9 +4,10 @@
 #   sweep    each system call of each verb fails once, and the runtime is killed there once: whole bundles and verbs
 #   pairs    what the runtime does about a failed launch fails in turn
 #   races    each verb stands still at each system call while somebody else deletes the container, or replaces it
+#   hangs    something does not answer: hooks, sockets, file systems, frozen and stopped processes
 #   hammer   sixteen callers of one id for 60 s, and 1000 containers alive, made and deleted 32 at once
 #
-# Without names all parts run, which takes hours. --quick: a sample of each in less than two minutes, another one each day. Everything happens in
+# Without names all parts run, which takes hours. --quick: a sample of each in some two minutes, another one each day. Everything happens in
 # mount and pid namespaces of its own, below cgroups of its own. RUNTIME: by default the debug build of this tree. `scripts/faults/*.py --help`
 # explains more. Last line: `N injected, N clean, N failed`; status 1 if any failed.
 set -uo pipefail
@@ -19,13 +20,13 @@ while [ $# -gt 0 ]; do
     case $1 in
     --quick) quick=1 ;;
     --view) view=$2 && shift ;;
-    sweep | pairs | races | hammer) parts+=("$1") ;;
-    -*) sed -n 2,12p "$0" && exit 2 ;;
+    sweep | pairs | races | hangs | hammer) parts+=("$1") ;;
+    -*) sed -n 2,13p "$0" && exit 2 ;;
     *) runtime=$1 ;;
     esac
     shift
 done
-[ ${#parts[@]} -gt 0 ] || parts=(sweep pairs races hammer)
+[ ${#parts[@]} -gt 0 ] || parts=(sweep pairs races hangs hammer)
 if [ -z "$runtime" ]; then
     . scripts/toolchain.sh
     runtime=$(cargo build --message-format json 2>/dev/null | sed -n 's/.*"executable":"\([^"]*\/onggi\)".*/\1/p' | tail -n 1)
@@ -40,7 +41,7 @@ fault() {
     local program=$1 line
     shift
     echo "== $program $*"
-    python3 "scripts/faults/$program" "$runtime" --view "$view" "$@" 2>&1 | tee "$log"
+    python3 "scripts/faults/$program" "$runtime" --view "$view" "$@" 2>&1 | tee "$log" | sed 's/^\([0-9]* injected\)/# \1/'
     line=$(grep -E '^[0-9]+ injected, [0-9]+ clean, [0-9]+ failed$' "$log" | tail -n 1)
     [ -n "$line" ] || line="1 injected, 0 clean, 1 failed" # it broke down
     read -r one _ two _ three _ <<<"$line"
@@ -56,6 +57,8 @@ for part in "${parts[@]}"; do
     pairs1) fault sweep.py --pairs --verbs run --bundles spec --sample 16 --offset $day ;;
     races) fault sweep.py --races --verbs run,run-detached,create,start,exec,kill,delete,delete-force --bundles spec,hooks ;;
     races1) fault sweep.py --races --verbs run-detached,delete-force --bundles spec --sample 48 --offset $day ;;
+    hangs) fault hangs.py ;;
+    hangs1) fault hangs.py hook_inside stopped ;;
     hammer) fault hammer.py --seconds 60 --alive 1000 ;;
     hammer1) fault hammer.py --seconds 10 --alive 50 ;;
     esac

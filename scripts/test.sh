@@ -2,11 +2,11 @@
 # test.sh: everything that must pass before a change is done. As root on Debian or Ubuntu with a Rust toolchain.
 #
 # Installs what the tests need, then runs scripts/check.sh, `cargo test` (unit, golden, seccomp and integration tests) in the cgroup mode
-# of this machine, and the integration tests in a private view with only cgroup2 mounted; then other builds, fuzzing, other projects' suites
-# (scripts/conformance.sh) and real engines (scripts/engines.sh). In parallel with these the whole integration suite runs in User Mode Linux
-# (scripts/lab.sh), which has all controllers of cgroup v2, and then the cgroup tests in every cgroup layout (scripts/cgroups.sh). Prints the
-# closing line and the duration of every part. Fails if a test failed, was ignored, or could run in none of these layouts
-# (scripts/check/ran.py).
+# of this machine, and the integration tests in a private view with only cgroup2 mounted; then injected faults (scripts/faults.sh), other
+# builds, fuzzing, other projects' suites (scripts/conformance.sh) and real engines (scripts/engines.sh). In parallel with these the whole
+# integration suite runs in User Mode Linux (scripts/lab.sh), which has all controllers of cgroup v2, and then the cgroup tests in every
+# cgroup layout (scripts/cgroups.sh). Prints the closing line and the duration of every part. Fails if a test failed, was ignored, or could
+# run in none of these layouts (scripts/check/ran.py).
 #
 #   --quick   only scripts/check.sh and `cargo test`: three minutes where everything is built
 set -uo pipefail
@@ -54,7 +54,7 @@ judge() {
         *"test result: "*) [[ $line == *"; 0 ignored;"* ]] || status=1 ;;
         esac
         ran=1
-    done < <(grep -E '^(test result: |check: |[0-9]+ passed|[0-9]+ builds, |[0-9]+ runs, )' "$log")
+    done < <(grep -E '^(test result: |check: |[0-9]+ passed|[0-9]+ builds, |[0-9]+ runs, |[0-9]+ injected, )' "$log")
     [ $ran = 1 ] || { closing+=("$name: nothing ran"); status=1; }
     [ "$status" = 0 ] || { closing+=("$name: FAILED"); failed=1; }
     closing+=("$name: $took s")
@@ -85,6 +85,8 @@ else
     part "integration, cgroup v2 view" env ONGGI_CGROUP=v2 cargo test --test integration
 fi
 
+# a system call that fails or is the last one, callers that meet, something that does not answer: a sample
+part faults scripts/faults.sh --quick
 part "start path" scripts/bench.sh guard --rounds 30 --only onggi,floor
 # in the background, since User Mode Linux uses only one processor: the whole suite on its kernel, which has all controllers of cgroup v2, then
 # the cgroup tests in every world (systemd, cgroup v1)

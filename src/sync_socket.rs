@@ -34,6 +34,10 @@ pub enum Cause {
     HookKilled,
     /// A hook ran into its timeout.
     HookTimeout,
+    /// A hook's program could not be executed.
+    HookRefused,
+    /// Init could not wait for `start`.
+    Gate,
     /// The working directory lies outside the root.
     CwdOutside,
     /// The mount point is not an ordinary directory.
@@ -56,12 +60,14 @@ pub enum Cause {
     NoLoopback,
 }
 
-const CAUSES: [Cause; 15] = [
+const CAUSES: [Cause; 17] = [
     Cause::Kernel,
     Cause::NoProgram,
     Cause::HookExited,
     Cause::HookKilled,
     Cause::HookTimeout,
+    Cause::HookRefused,
+    Cause::Gate,
     Cause::CwdOutside,
     Cause::NotOrdinary,
     Cause::NotProcfs,

@@ -65,6 +65,25 @@ fn callers_of_one_id_leave_nothing() {
     assert!(launched > 0, "nobody could launch anything");
 }
 
+/// `delete --force` beside a `create` that is about to succeed: the create succeeds, and then its container is deleted.
+#[test]
+fn delete_by_force_lets_a_create_come_to_its_end() {
+    if peer_differs(&["runc", "crun"], "knows no container that is being created") {
+        return;
+    }
+    let bundle = Bundle::new("almost").sees(&["pause"]);
+    let waits = bundle.path("go").display().to_string();
+    let bundle = bundle.hook("createRuntime", &["wait-file", &waits], &[]);
+    let create = bundle.launch("create", &[]).start();
+    until("the record", || (bundle.verb(&["state", &bundle.id]).code == 0).then_some(()));
+    let delete = bundle.runtime().args(["delete", "--force", &bundle.id]).start();
+    std::thread::sleep(Duration::from_millis(200));
+    std::fs::write(&waits, "").unwrap();
+    create.finish().ok();
+    delete.finish().ok();
+    bundle.nothing_left();
+}
+
 /// The record of a running container is cut off: a full disk, a machine without power.
 #[test]
 fn a_broken_record_hides_no_processes() {
@@ -264,4 +283,82 @@ fn a_socket_that_nobody_serves_has_a_limit() {
     bundle.launch("create", &["--pidfd-socket", &path]).finish().fails(1, "timed out");
     assert!(begun.elapsed() < crate::support::limit(40), "{:?}", begun.elapsed());
     bundle.nothing_left();
+}
+
+/// What a long `create` waits for: `state` shows it, the log tells it after ten seconds, SIGTERM ends it and leaves nothing.
+#[test]
+fn a_create_that_waits_says_what_for() {
+    if peer_differs(&["runc", "crun"], "waits in silence") {
+        return;
+    }
+    for (kind, phase, signal) in
+        [("createRuntime", "hook", Signal::SIGTERM), ("createContainer", "init", Signal::SIGINT)]
+    {
+        let bundle = Bundle::new("waits").sees(&["pause"]);
+        let never = bundle.path("never").display().to_string();
+        let bundle = bundle.hook(kind, &["wait-file", &never], &[]);
+        let create = bundle.launch("create", &[]).start();
+        let shown = until("what is waited for", || {
+            let state = bundle.verb(&["state", &bundle.id]);
+            let state = (state.code == 0).then(|| state.json())?;
+            state["phase"].is_string().then_some(state)
+        });
+        assert_eq!((&shown["status"], &shown["phase"]), (&"creating".into(), &phase.into()), "{shown}");
+        let hook = format!("{kind} hook #0");
+        assert!(shown["step"].as_str().unwrap().contains(&hook), "{shown}");
+        if phase == "hook" {
+            std::thread::sleep(Duration::from_secs(10));
+        }
+        create.kill(signal as i32);
+        let ended = create.finish().fails(1, &format!("{signal} while waiting for {phase}: "));
+        let logged = format!("10 s of waiting for {phase}: ");
+        assert_eq!(ended.stderr.contains(&logged), phase == "hook", "{ended}");
+        for phrase in [&hook[..], ": process ", "sleeps (S", "its cgroup is not frozen"] {
+            assert!(ended.stderr.contains(phrase), "{phrase}: {ended}");
+        }
+        bundle.nothing_left();
+    }
+}
+
+/// The same for `start`, which may be tried only once: the container is there afterwards.
+#[test]
+fn a_start_that_waits_says_what_for() {
+    if peer_differs(&["runc", "crun"], "waits in silence") {
+        return;
+    }
+    let bundle = Bundle::new("start-waits").sees(&["pause"]);
+    let mut bundle = bundle.hook("startContainer", &["wait-file", "/never"], &[]);
+    bundle.config["hooks"]["startContainer"][0]["path"] = json!(crate::support::payload::INSIDE);
+    bundle.create().ok();
+    let start = bundle.runtime().args(["start", &bundle.id]).start();
+    std::thread::sleep(Duration::from_millis(1500));
+    start.kill(libc::SIGTERM);
+    start.finish().fails(1, "SIGTERM while waiting for start: startContainer hooks");
+    bundle.runtime().args(["delete", "--force", &bundle.id]).finish().ok();
+    bundle.nothing_left();
+}
+
+/// The program of a `startContainer` hook is missing, not the container's own: engines would take that for status 127.
+#[test]
+fn a_missing_hook_is_not_taken_for_a_missing_program() {
+    if peer_differs(&["runc", "crun"], "words of their own") {
+        return;
+    }
+    let mut bundle = Bundle::new("no-hook").sees(&["pause"]).hook("startContainer", &[], &[]);
+    bundle.config["hooks"]["startContainer"][0]["path"] = json!("/no/such/hook");
+    bundle.create().ok();
+    let start = bundle.runtime().args(["start", &bundle.id]).finish();
+    start.fails(1, "error running startContainer hook: fork/exec /no/such/hook: no such file or directory");
+    bundle.runtime().args(["delete", "--force", &bundle.id]).finish().ok();
+    bundle.nothing_left();
+}
+
+/// A caller that may open few files: with the cgroups of many hierarchies among the mounts, too.
+#[test]
+fn twenty_descriptors_are_enough() {
+    let cgroups = json!({
+        "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid", "noexec", "nodev", "ro"],
+    });
+    let bundle = Bundle::new("few").sees(&["true"]).set("/mounts/-", cgroups);
+    bundle.launch("run", &[]).with(|command| process::with_descriptors(command, 20)).finish().ok();
 }

@@ -26,14 +26,14 @@ CALLERS, AT_ONCE, LONGEST = 16, 32, 60
 class Crowd:
     """Calls of many threads, counted; children that nobody else waits for are reaped at the end alone."""
 
-    def __init__(self, world, runtime):
-        self.world, self.rt = world, runtime
+    def __init__(self, world):
+        self.world = world
         self.calls, self.failed, self.said = 0, [], collections.Counter()
 
     def call(self, label, *argv):
         path = f"{self.world.w}/said-{label}"
         with open(path, "w+b") as said:
-            child = subprocess.Popen([self.rt, "--root", self.world.root, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
+            child = subprocess.Popen([*self.world.base, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
             try:
                 status = child.wait(LONGEST)
             except subprocess.TimeoutExpired:
@@ -106,7 +106,7 @@ def alive(crowd, bundle, count):
                 crowd.judge(f"{what[0]} {id}", status and f"status {status}")
         print(f"# {what[0]} of {count}, {AT_ONCE} at once: {time.time() - begun:.1f} s")
         if what == ["start"]:
-            listed = subprocess.run([crowd.rt, "--root", crowd.world.root, "list", "-q"], capture_output=True, text=True)
+            listed = subprocess.run([*crowd.world.base, "list", "-q"], capture_output=True, text=True)
             crowd.judge("list", len(listed.stdout.split()) != count and f"{len(listed.stdout.split())} of {count}")
     for id in ids:
         subprocess.run(["rm", "-r", f"{crowd.world.w}/b-{id}"], check=True)
@@ -115,10 +115,9 @@ def alive(crowd, bundle, count):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("runtime")
+    faults.arguments(p)
     p.add_argument("--seconds", type=int, default=60)
     p.add_argument("--alive", type=int, default=0)
-    p.add_argument("--view", choices=("native", "v2"), default="native")
     args = p.parse_args()
     args.bundles = "spec"
     faults.enter()
@@ -131,7 +130,7 @@ def main():
             to.write(f.read().replace('"echo ran-ok; exec sleep 10000"', '"exec sleep 10000"'))
         os.makedirs(world.root, mode=0o700)
         world.remember()
-        crowd = Crowd(world, world.rt)
+        crowd = Crowd(world)
         hammer(crowd, bundle, args.seconds)
         if args.alive:
             alive(crowd, bundle, args.alive)

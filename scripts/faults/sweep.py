@@ -12,6 +12,7 @@ and one in which its process is killed as it enters the call. A case fails if on
   stuck        `delete --force ID` fails with something else than "does not exist"
   leak         after `delete --force` there is a process, a cgroup, a mount, a state directory or a file too many
   taken        the same id cannot be created and deleted again
+  changed      it succeeded, and the process sees other mounts, rights, limits or cgroups than without the fault
   lost         a call on a running container failed and the container is not running any more, or half changed
 
 CASE: TASK:CALL:N:ERRNO or TASK:CALL:N:KILL, as a line FAILED shows it. --pairs: the failure is the execve of the payload (or
@@ -30,7 +31,7 @@ import sys
 import time
 
 import world as faults
-from errnos import ERRNOS, INTERRUPTIBLE, MUSL, NEVER
+from errnos import ERRNOS, INTERRUPTIBLE, MUSL, NEVER, UNFAILING
 from verbs import OPS, Delete, Kill, Start
 
 
@@ -59,6 +60,8 @@ class Sweep:
                 calls.append((f[1], w.nr.get(int(f[2]), f[2]), int(f[3])))
         if not points and (result["status"] != ("exit", 0) or (why := op.good(result))):
             raise SystemExit(f"baseline {type(op).__name__}: {result['status']} {result['err']} {why if result['status'] == ('exit', 0) else ''}")
+        if not points:
+            op.seen = op.view()
         if not op.keeps:
             w.call("delete", "--force", "c")
         if left := [] if op.keeps else w.leftovers():
@@ -78,7 +81,7 @@ class Sweep:
         else:
             self.injected += 1
         task, name, occ, what = points[-1]
-        result["killed"] = what == "KILL" and task.startswith("p")
+        result["killed"], result["fault"] = what == "KILL" and task.startswith("p"), (task, name, what)
         kind, number = result["status"]
         problems, err = [], result["err"]
         shown = err
@@ -95,6 +98,8 @@ class Sweep:
                 problems.append("lie: " + why)
             elif op.during and result["late"][0]:
                 shown = result["late"][2]
+            elif what != "KILL" and op.seen and not op.refused(result) and (why := self.changed(op, [p[1] for p in points])):
+                problems.append("changed: " + why)
             elif result["hits"] >= len(points):
                 self.tolerated.append((label, w.output()[-80:].strip(), err.strip()[-200:]))
         elif kind == "exit":
@@ -106,7 +111,7 @@ class Sweep:
         if shown.strip() and (kind == "exit" and (number or op.during)) and not any(r in shown.lower() for r in reasons) and result["hits"]:
             self.vague.append((label, shown.strip()[-300:]))
         if kind == "exit" and number and op.makes and not isinstance(op, Start):
-            if (left := w.leftovers(0.3)) and not always and not (len(points) > 1 and "after a failure" in err):
+            if (left := w.leftovers(0.3)) and not always and not (len(points) > 1 and "level=warning" in err):
                 problems.append("left: " + "; ".join(left))
         if not op.keeps or problems:
             rc, _, derr = w.call("delete", "--force", "c")
@@ -126,9 +131,18 @@ class Sweep:
         if problems:
             self.failed.append(label)
             print(f"FAILED {label} | {' | '.join(problems)} | stderr: {shown.strip()[-300:]!r}", flush=True)
-        else:
+        elif result["hits"] >= len(points):
             self.clean += 1
         return result
+
+    def changed(self, op, names):
+        """What the process sees that it does not see without the fault."""
+        now = op.view()
+        lost, new = sorted(op.seen - now), sorted(now - op.seen)
+        if "rt_sigaction" in names:
+            # only a seccomp profile refuses that, and it refuses it to the payload as well
+            lost, new = ([line for line in lines if not line.startswith("SigIgn")] for lines in (lost, new))
+        return f"the process sees {new[:3] or 'nothing new'} instead of {lost[:3] or 'nothing'} ({len(lost)})" if lost or new else None
 
     def cases(self, calls):
         seen_exec, begun = False, self.args.first or any(t != "0" for t, _, _ in calls[:1])
@@ -140,7 +154,9 @@ class Sweep:
             begun = begun or name not in ("mmap", "brk", "mprotect", "execve", "prctl", "prlimit64", "readlink", "readlinkat", "getrandom")
             if not begun:
                 continue
-            if name not in ERRNOS:
+            if name in UNFAILING:
+                pass
+            elif name not in ERRNOS:
                 if self.args.v:
                     print(f"# no errno for {name}")
                 yield task, name, occ, "ENOMEM"
@@ -245,7 +261,7 @@ class Sweep:
         seen = set()
         first_of = {(t, n): o for t, n, o, _ in reversed(list(self.cases(calls)))}
         for t, n, o in calls:
-            if (t, n) in seen or first_of.get((t, n)) != o:
+            if n in UNFAILING or (t, n) in seen or first_of.get((t, n)) != o:
                 continue
             seen.add((t, n))
             if not self.sampled(len(seen)):
@@ -289,16 +305,17 @@ def inject(world, args):
         print(f"VAGUE {label} | {text!r}")
     for label, _, err in sweep.tolerated if args.tolerated else []:
         print(f"TOLERATED {label}" + (f" | {err!r}" if err else ""))
+    if sweep.missed:
+        print(f"# {sweep.missed} calls that a first run made were not made again")
     print(f"{sweep.injected} injected, {sweep.clean} clean, {len(sweep.failed)} failed")
     return 1 if sweep.failed else 0
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("runtime")
+    faults.arguments(p)
     p.add_argument("--verbs", default=",".join(OPS))
     p.add_argument("--bundles", default="spec,docker,userns,hooks,tty")
-    p.add_argument("--view", choices=("native", "v2"), default="native", help="v2: nothing but cgroup2 is mounted")
     p.add_argument("--only", action="append", metavar="CASE")
     p.add_argument("--pairs", action="store_true")
     p.add_argument("--first", metavar="CASE")

@@ -7,11 +7,28 @@ import shutil
 import subprocess
 import time
 
+from world import VIEW, view
+
 
 class Op:
     """A verb under test. `keeps`: the container outlives the call, and is used for many."""
     keeps, wait_all, makes = False, False, False
-    during = None
+    during, seen = None, None
+
+    def view(self):
+        """What the process sees of its confinement; nothing for a verb that starts none."""
+        path = self.sees()
+        end = time.time() + 3
+        while path and time.time() < end:
+            text = open(path, errors="replace").read()
+            if "view-end" in text:
+                return view(text)
+            time.sleep(0.002)
+        return set()
+
+    def sees(self):
+        """Where the process tells that."""
+        return self.world.out if self.makes and not self.world.terminal else None
 
     def __init__(self, world, bundle):
         self.world, self.bundle = world, world.bundles[bundle]
@@ -30,7 +47,7 @@ class Op:
         if getattr(self, "have", False):
             return
         with open(w.w + "/long", "wb") as o:
-            rc = subprocess.run([w.rt, "--root", w.root, "create", *w.console(), "-b", self.bundle + "/long", "c"], stdin=subprocess.DEVNULL, stdout=o, stderr=o)
+            rc = subprocess.run([*w.base, "create", *w.console(), "-b", self.bundle + "/long", "c"], stdin=subprocess.DEVNULL, stdout=o, stderr=o)
         if rc.returncode:
             raise SystemExit("setup: create: " + open(w.w + "/long").read())
         rc, _, err = w.call("start", "c")
@@ -61,17 +78,30 @@ class Op:
     def created(self):
         w = self.world
         with open(w.w + "/long", "wb") as o:
-            rc = subprocess.run([w.rt, "--root", w.root, "create", *w.console(), "-b", self.bundle + "/long", "c"], stdin=subprocess.DEVNULL, stdout=o, stderr=o)
+            rc = subprocess.run([*w.base, "create", *w.console(), "-b", self.bundle + "/long", "c"], stdin=subprocess.DEVNULL, stdout=o, stderr=o)
         if rc.returncode:
             raise SystemExit("setup: create: " + open(w.w + "/long").read())
 
     def spoke(self, path):
         if self.world.terminal:
             return True
-        for _ in range(2000):
+        end = time.time() + 3
+        while time.time() < end:
             if "ran-ok" in open(path, errors="replace").read():
                 return True
             time.sleep(0.001)
+        return False
+
+    def refused(self, result):
+        """Whether execve refused the payload's program: the container's own end, which its standard error tells, and no error of the verb."""
+        task, name, what = result.get("fault", ("0", "", ""))
+        if not (task.startswith("p") and name == "execve" and what != "KILL"):
+            return False
+        end = time.time() + 3
+        while time.time() < end:
+            if re.search(r"^exec \S+: \w", open(self.world.err, errors="replace").read(), re.M) and self.world.status() == "stopped":
+                return True
+            time.sleep(0.01)
         return False
 
 
@@ -99,7 +129,7 @@ class RunDetached(Run):
 
     def good(self, result):
         there = self.pid_file()
-        if not self.spoke(self.world.out):
+        if not self.refused(result) and not self.spoke(self.world.out):
             return "the payload did not run"
         return None if there else "no pid file"
 
@@ -121,6 +151,8 @@ class Create(Op):
             # killed as it had said that it was ready: created, and stopped since
             return None if s == "stopped" and result["killed"] else f"status {s} after create"
         rc, _, err = self.world.call("start", "c")
+        if rc and result["killed"] and self.world.status() == "stopped":
+            return None  # it was still dying when its status was asked for
         if rc:
             return f"start after create: {rc} {err.strip()[-300:]}"
         return None if self.bundle.endswith("tty") or self.spoke(self.world.out) else "the payload did not run"
@@ -142,11 +174,14 @@ class Gate(Op):
             return "start hangs"
         if rc:
             return None if err.strip() else "start is mute"
-        return None if self.spoke(self.world.out) else "start said 0, the payload did not run"
+        return None if self.refused(result) or self.spoke(self.world.out) else "start said 0, the payload did not run"
 
 
 class Start(Op):
     makes = True
+
+    def sees(self):
+        return None if self.world.terminal else self.world.w + "/long"
 
     def ready(self):
         self.created()
@@ -165,11 +200,14 @@ class Start(Op):
 class Exec(Op):
     keeps = True
 
+    def sees(self):
+        return self.world.out if type(self) in (Exec, ExecDetached) else None
+
     def ready(self):
         self.running()
 
     def argv(self):
-        return ["exec", "c", "/bin/echo", "exec-ok"]
+        return ["exec", "c", "/bin/sh", "-c", "echo exec-ok ran-ok; " + VIEW]
 
     def good(self, result):
         return self.still_running() if "exec-ok" in self.world.output() else "the process did not run"
@@ -180,7 +218,7 @@ class Exec(Op):
 
 class ExecDetached(Exec):
     def argv(self):
-        return ["exec", "-d", "--pid-file", self.world.w + "/pidfile", "c", "/bin/echo", "exec-ok"]
+        return ["exec", "-d", "--pid-file", self.world.w + "/pidfile", "c", "/bin/sh", "-c", "echo exec-ok ran-ok; " + VIEW]
 
     def tidy(self):
         for name in os.listdir(self.world.w):

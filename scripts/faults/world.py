@@ -27,14 +27,41 @@ def enter():
     os.execvp("unshare", [*unshare, sys.executable, "-B", os.path.abspath(sys.argv[0]), *sys.argv[1:]])
 
 
+def arguments(parser):
+    """Those of every program here."""
+    parser.add_argument("runtime")
+    parser.add_argument("--view", choices=("native", "v2"), default="native", help="v2: nothing but cgroup2 is mounted")
+    parser.add_argument("--flag", action="append", default=[], help="a flag before the verb of each call: --flag=--cgroup-manager=disabled for a crun that knows no hybrid cgroups")
+
+
+# a process tells what it sees of its confinement
+VIEW = "cat /proc/self/mountinfo /proc/self/status /proc/self/limits /proc/self/cgroup; echo view-end"
+STATUS = "Umask Uid Gid Groups NoNewPrivs Seccomp Seccomp_filters SigBlk SigIgn CapInh CapPrm CapEff CapBnd CapAmb Cpus_allowed Mems_allowed".split()
+
+
+def view(text):
+    """What VIEW has told, without what differs from one start to the next: numbers of mounts and processes."""
+    seen = set()
+    for line in text[text.find("ran-ok"):].partition("view-end")[0].splitlines():
+        f = line.split()
+        if len(f) > 8 and "-" in f and f[0].isdigit():
+            tags = [tag.split(":")[0] for tag in f[6:f.index("-")]]
+            seen.add(" ".join(["mount", *f[3:6], *tags, *f[f.index("-"):]]))
+        elif f and (f[0].rstrip(":") in STATUS or f[0] == "Max" or re.match(r"\d+:[^ ]*:/", f[0])):
+            seen.add(" ".join(f))
+    return seen
+
+
 class World:
     """Where it all happens: a private mount and pid namespace, a tmpfs, cgroups of our own."""
 
     def __init__(self, args):
-        self.args, self.rt = args, shutil.which(args.runtime) or os.path.abspath(args.runtime)
+        self.args, self.rt = args, os.path.abspath(shutil.which(args.runtime) or args.runtime)
         subprocess.run(["mount", "-t", "tmpfs", "sweep", "/mnt"], check=True)
         self.w = "/mnt"
         self.root, self.tracer = self.w + "/root", self.w + "/inject"
+        # what every call of the runtime begins with
+        self.base = [self.rt, *args.flag, "--root", self.root]
         self.parent = "faults-" + os.environ["ONGGI_FAULTS"]
         subprocess.run(["gcc", "-O2", "-w", "-o", self.tracer, os.path.join(HERE, "inject.c")], check=True)
         self.nr = numbers()
@@ -101,7 +128,7 @@ class World:
         c["process"]["terminal"] = name == "tty"
         c["process"].pop("consoleSize", None)
         c["linux"]["cgroupsPath"] = f"/{self.parent}/c"
-        for kind, argv in (("short", ["/bin/echo", "ran-ok"]), ("long", ["/bin/sh", "-c", "echo ran-ok; exec sleep 10000"])):
+        for kind, argv in (("short", ["/bin/sh", "-c", f"echo ran-ok; {VIEW}"]), ("long", ["/bin/sh", "-c", f"echo ran-ok; {VIEW}; exec sleep 10000"])):
             c["process"]["args"] = argv
             os.makedirs(f"{d}/{kind}", exist_ok=True)
             c["root"]["path"] = d + "/rootfs"
@@ -137,8 +164,9 @@ class World:
 
     def reap(self):
         try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] in self.mine:
+                    self.ended[ended[0]] = ended[1]
         except ChildProcessError:
             pass
 
@@ -167,7 +195,7 @@ class World:
     def call(self, *argv, timeout=10):
         """An untraced call of the runtime. stdout goes where the containers' goes."""
         with open(self.w + "/co", "wb") as o, open(self.w + "/ce", "wb") as e:
-            child = subprocess.Popen([self.rt, "--root", self.root, *argv], stdin=subprocess.DEVNULL, stdout=o, stderr=e)
+            child = subprocess.Popen([*self.base, *argv], stdin=subprocess.DEVNULL, stdout=o, stderr=e)
             rc = self.wait(child, timeout)
         return rc, open(self.w + "/co", errors="replace").read(), open(self.w + "/ce", errors="replace").read()
 
@@ -177,7 +205,7 @@ class World:
             cmd += ["-p", f"{task}:{self.by_name[name]}:{occ}:{'k' if what == 'KILL' else 'd' + what[4:] if what.startswith('WAIT') else getattr(errno, what)}"]
         for name, what, text in always:
             cmd += ["-u", f"{self.by_name[name]}:{getattr(errno, what)}:{text}"]
-        cmd += ["-l"] * log + ["-w"] * wait_all + ["--", self.rt, "--root", self.root, *argv]
+        cmd += ["-l"] * log + ["-w"] * wait_all + ["--", *self.base, *argv]
         for name in (self.log, self.log + ".go"):
             if os.path.exists(name):
                 os.unlink(name)

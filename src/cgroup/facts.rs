@@ -3,7 +3,7 @@
 use super::members::unified;
 use crate::error::{Context, Result};
 use crate::plan::cgroup::{CgroupFacts, Hierarchy, Tree};
-use crate::sys::cgroupfs::{Mounted, mounted, read_file};
+use crate::sys::cgroupfs::{AT_FDCWD, Mounted, mounted, read_line_at};
 use crate::sys::{file, mountinfo};
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
@@ -31,7 +31,8 @@ pub fn facts(wants_own: bool) -> Result<CgroupFacts> {
     let mountinfo = table.and_then(|table| needed(BufReader::new(table), &own)).context(|| format!("read {MOUNTS}"))?;
     let mut facts = legacy(&mountinfo, &own);
     if let CgroupFacts::Legacy { unified: Some(tree), .. } = &mut facts {
-        let list = read_file(&tree.root.join("cgroup.controllers")).context(|| "read the controllers of cgroup2")?;
+        let list = read_line_at(AT_FDCWD, &tree.root.join("cgroup.controllers"))
+            .context(|| "read the controllers of cgroup2")?;
         tree.controllers = list.split_whitespace().map(str::to_owned).collect();
     }
     Ok(facts)

@@ -50,11 +50,26 @@ pub struct CgroupSetup {
     bus: Option<RefCell<Bus>>,
 }
 
+/// A cgroup that could not be made.
+#[derive(Debug)]
+pub struct NotMade {
+    /// Why.
+    pub error: Error,
+    /// Whether all that had been made before could be removed.
+    pub left: Result<()>,
+}
+
+impl std::fmt::Display for NotMade {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
 /// Creates the container's cgroup in every hierarchy of the plan. On failure removes what it has created.
 ///
 /// # Errors
 /// A directory can't be created, or the cgroup exists and has processes or is frozen.
-pub fn make(plan: &CgroupPlan) -> Result<CgroupSetup> {
+pub fn make(plan: &CgroupPlan) -> std::result::Result<CgroupSetup, NotMade> {
     let mut setup = CgroupSetup {
         handle: Cgroup::default(),
         dir: None,
@@ -66,8 +81,8 @@ pub fn make(plan: &CgroupPlan) -> Result<CgroupSetup> {
     match setup.fill(plan) {
         Ok(()) => Ok(setup),
         Err(error) => {
-            setup.undo();
-            Err(error)
+            let left = setup.undo();
+            Err(NotMade { error, left })
         }
     }
 }
@@ -241,13 +256,18 @@ impl CgroupSetup {
         &self.handle
     }
 
-    /// Removes the directories that were created, as far as possible. No processes may be left in them.
-    pub fn undo(&mut self) {
+    /// Removes what was made, as far as possible. The processes in it must be gone.
+    ///
+    /// # Errors
+    /// The first of them that could not be removed.
+    pub fn undo(&mut self) -> Result<()> {
         self.dir = None;
+        let mut left = Ok(());
         for path in self.made.drain(..).rev() {
-            // it stays if somebody uses it by now
-            let _ = remove::empty(&path);
+            let removed = remove::empty(&path).context(|| format!("remove cgroup {}", path.display()));
+            left = left.and(removed.map(drop));
         }
+        left
     }
 }
 

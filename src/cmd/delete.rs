@@ -7,6 +7,7 @@
 use super::{Container, kill};
 use crate::cli::Global;
 use crate::error::{Context, Error, Kind, Result};
+use crate::launch::patience::Told;
 use crate::launch::{self, hooks};
 use crate::log::Log;
 use crate::state::{Dir, Grip, Root, Status, Taken};
@@ -18,6 +19,9 @@ mod broken;
 
 /// How long the first process may take to die of SIGKILL.
 const MOST: Duration = Duration::from_secs(5);
+/// How long a call that creates the container may still take before it is told to give up. It is usually done in some
+/// milliseconds; then it has succeeded for its caller, and the container is deleted like any other.
+const COMPLETION: Duration = Duration::from_secs(1);
 /// How long a call that makes the container may take to give it up. It may stand still for ever: in a hook, or stopped.
 /// It takes back what it makes also after that, as soon as it goes on.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -81,7 +85,8 @@ fn check(id: &str, status: Status, force: bool) -> Result<()> {
 
 /// Ends the container and the call that makes it, if there is one. Answers what is recorded by then.
 fn ended(mut container: Option<Container>, dir: &Dir, grip: &Grip, log: &Log) -> Result<Option<Container>> {
-    let making = grip.claimed()?;
+    let was_made = grip.claimed()?;
+    let making = was_made && !completed(grip)?;
     if making {
         grip.mark()?;
     }
@@ -89,7 +94,7 @@ fn ended(mut container: Option<Container>, dir: &Dir, grip: &Grip, log: &Log) ->
     loop {
         // asked first: what was recorded before the call ended is read behind it
         let goes_on = making && grip.claimed()? && Instant::now() < end;
-        if making {
+        if was_made {
             container = Container::read(dir, grip)?.or(container);
         }
         if let Some(container) = &container {
@@ -101,6 +106,19 @@ fn ended(mut container: Option<Container>, dir: &Dir, grip: &Grip, log: &Log) ->
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
     }
+}
+
+/// Whether the call that creates the container comes to its end by itself.
+fn completed(grip: &Grip) -> Result<bool> {
+    let (end, mut pause) = (Instant::now() + COMPLETION, Duration::from_micros(200));
+    while grip.claimed()? {
+        if Instant::now() >= end {
+            return Ok(false);
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(5));
+    }
+    Ok(true)
 }
 
 /// Kills the container and waits for the end of its first process.
@@ -167,7 +185,8 @@ fn demolish(container: &Container, force: Option<&Root>, log: &Log) -> Result<()
         launch::root::detach(&record.rootfs, id).context(|| "unable to remove container's mounts")?;
     }
     container.dir.remove().context(|| "unable to remove container state dir")?;
-    hooks::poststop(&record.poststop, &launch::document(record, "stopped", 0), log);
+    let told = Told { log, dir: None, record };
+    hooks::poststop(&record.poststop, &launch::document(record, "stopped", 0), told);
     Ok(())
 }
 

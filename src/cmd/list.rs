@@ -7,48 +7,51 @@ use crate::log::Log;
 use crate::state::{Document, Grip, Root, Status};
 use std::fmt::Write;
 
-/// Prints them. Skips a container that is deleted meanwhile, and warns about a record that cannot be read.
+/// Shows them. A container that is gone by the time it is looked at is none; one whose record cannot be read gets a
+/// warning, so that one broken record does not hide the others. Each is written down and forgotten before the next one is
+/// looked at: with thousands of them, fresh memory would cost more than the kernel's answers.
 pub(super) fn run(global: &Global, format: std::result::Result<Format, String>, quiet: bool, log: &Log) -> Result<u8> {
     let root = Root::find(global.root.as_deref())?;
-    let mut containers: Vec<(Container, Status)> = Vec::new();
+    // once, for all of them
+    let users = std::fs::read("/etc/passwd").unwrap_or_default();
+    let (mut ids, mut rows, mut objects) = (String::new(), Vec::new(), Vec::new());
     for id in root.ids()? {
-        match look(&root, &id) {
-            Ok(found) => containers.push(found),
-            Err(error) if error.kind() == Kind::NotFound => {}
-            Err(error) => log.warn(&format!("load container {id}: {error}")),
+        let (container, grip, status) = match look(&root, &id) {
+            Ok(found) => found,
+            Err(error) if error.kind() == Kind::NotFound => continue,
+            Err(error) => {
+                log.warn(&format!("load container {id}: {error}"));
+                continue;
+            }
+        };
+        let document = container.record.document(status, grip.owner(&users));
+        match format {
+            _ if quiet => ids += &(id + "\n"),
+            Ok(Format::Json) => objects.push(super::json(&document)?),
+            Ok(Format::Table) | Err(_) => rows.push(row(&document)),
         }
     }
-    // read once for all containers
-    let users = std::fs::read("/etc/passwd").unwrap_or_default();
-    let documents: Vec<Document<'_>> = containers
-        .iter()
-        .map(|(container, status)| container.record.document(*status, container.dir.owner(&users)))
-        .collect();
-    if quiet {
-        let ids = documents.iter().fold(String::new(), |text, document| text + document.id + "\n");
-        return super::print(&ids).map(|()| 0);
-    }
     let text = match format {
-        Ok(Format::Table) => table(&documents),
-        // as Go prints an empty list
-        Ok(Format::Json) if documents.is_empty() => "null\n".to_owned(),
-        Ok(Format::Json) => super::json(&documents)? + "\n",
+        _ if quiet => ids,
+        Ok(Format::Table) => table(&rows),
+        // what Go makes of an empty list
+        Ok(Format::Json) if objects.is_empty() => "null\n".to_owned(),
+        Ok(Format::Json) => format!("[{}]\n", objects.join(",")),
         Err(_) => return Err(Error::msg("invalid format option")),
     };
     super::print(&text).map(|()| 0)
 }
 
-/// A container and its status.
-fn look(root: &Root, id: &str) -> Result<(Container, Status)> {
+/// A container and what it is doing.
+fn look(root: &Root, id: &str) -> Result<(Container, Grip, Status)> {
     let (container, grip): (Container, Grip) = root.look(id)?;
     let status = container.status_of(|| grip.claimed(), || container.record.cgroup.frozen())?;
-    Ok((container, status))
+    Ok((container, grip, status))
 }
 
 /// Columns at least 12 wide, three blanks between them.
-fn table(documents: &[Document<'_>]) -> String {
+fn table(rows: &[[String; 6]]) -> String {
     let head = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
-    let rows: Vec<[String; 6]> = documents.iter().map(row).collect();
     let mut text = String::new();
     let width = |column: usize| {
         let widest =
@@ -56,7 +59,7 @@ fn table(documents: &[Document<'_>]) -> String {
         (widest.unwrap_or(0) + 3).max(12)
     };
     let widths: Vec<usize> = (0..5).map(width).collect();
-    for [cells @ .., last] in [&head].into_iter().chain(&rows) {
+    for [cells @ .., last] in [&head].into_iter().chain(rows) {
         for (cell, width) in cells.iter().zip(&widths) {
             let _infallible = write!(text, "{cell:width$}");
         }

@@ -3,6 +3,7 @@
 use super::prepare::{self, Purpose};
 use crate::cli::{self, Global};
 use crate::error::{Context, Result};
+use crate::launch::patience::Told;
 use crate::launch::{self, Launched, console, hooks};
 use crate::log::Log;
 use crate::sys::{cred, signal};
@@ -22,7 +23,10 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
     let relay = launched.relay.take();
     let pid = launched.child.pid;
     let ready = poststart(&launched, log).and_then(|()| match &relay {
-        Some(relay) if !foreground => relay.wait(pid, launched.child.pidfd.as_fd()),
+        Some(relay) if !foreground => {
+            let told = Told { log, dir: None, record: &launched.container.record };
+            relay.wait(pid, launched.child.pidfd.as_fd(), Some(told))
+        }
         Some(_) | None => Ok(()),
     });
     if let Err(error) = ready {
@@ -37,7 +41,7 @@ pub(super) fn run(global: &Global, run: &cli::Run, log: &Log) -> Result<u8> {
     if let Some(relay) = relay {
         let pidfd = launched.child.pidfd.try_clone()?;
         // in the background until the payload ends; errors are ignored, the caller may not listen
-        std::thread::spawn(move || relay.wait(pid, pidfd.as_fd()));
+        std::thread::spawn(move || relay.wait(pid, pidfd.as_fd(), None));
     }
     attend(&launched, run.keep, log)
 }
@@ -60,7 +64,7 @@ pub(super) fn attend(launched: &Launched, keep: bool, log: &Log) -> Result<u8> {
 fn poststart(launched: &Launched, log: &Log) -> Result<()> {
     let record = &launched.container.record;
     let document = launch::document(record, "running", record.init_process_pid);
-    hooks::poststart(&record.poststart, &document, log)
+    hooks::poststart(&record.poststart, &document, Told { log, dir: None, record })
 }
 
 /// Ends a container whose `poststart` hook failed, or whose caller cannot be told that it is ready.

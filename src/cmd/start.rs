@@ -3,6 +3,7 @@
 use crate::cli::Global;
 use crate::error::{Error, Kind, Result};
 use crate::launch::notify::{self, Relay};
+use crate::launch::patience::Told;
 use crate::launch::{self, exec_fifo, hooks};
 use crate::log::Log;
 use crate::state::{Root, Status};
@@ -62,10 +63,11 @@ pub(super) fn run(global: &Global, id: &str, log: &Log) -> Result<u8> {
         .transpose()?;
     let record = &container.record;
     let init = container.hold()?.ok_or_else(stopped)?;
-    exec_fifo::open(&container.dir, &loaded.spec)?;
+    let told = Told { log, dir: None, record };
+    exec_fifo::open(&container.dir, &loaded.spec, told)?;
     exec_fifo::executed(record, &init)?;
     let document = launch::document(record, "running", record.init_process_pid);
-    if let Err(error) = hooks::poststart(&record.poststart, &document, log) {
+    if let Err(error) = hooks::poststart(&record.poststart, &document, told) {
         // runtime-spec 1.3: the container must be stopped
         if let Some(held) = container.hold()? {
             let _ = held.signal(libc::SIGKILL);
@@ -73,7 +75,7 @@ pub(super) fn run(global: &Global, id: &str, log: &Log) -> Result<u8> {
         return Err(error);
     }
     if let Some(relay) = relay {
-        relay.wait(init.pid.as_raw(), init.fd())?;
+        relay.wait(init.pid.as_raw(), init.fd(), Some(told))?;
     }
     Ok(0)
 }

@@ -8,6 +8,7 @@ use super::rpc::{CgroupRoot, InheritFd, Notification, Options, Pair, Request, ki
 use super::service::{self, Service};
 use super::{CriuRequest, DESCRIPTORS, dump, external, report};
 use crate::error::{Context, Error, Result};
+use crate::launch::patience::Told;
 use crate::launch::prepare::{self, Prepared};
 use crate::launch::{self, Child, Job, Launched, PlanInput, Undo, hooks, notify};
 use crate::log::Log;
@@ -68,7 +69,7 @@ pub fn restore(job: &Job<'_>, asked: &CriuRequest, log: &Log) -> Result<Launched
     let restored = response.restore.ok_or_else(|| Error::msg("criu does not say what it restored"))?;
     let pid = Pid::from_raw(restored.pid);
     let pidfd = proc::pidfd_open(pid).context(|| format!("pidfd_open {pid}"))?;
-    child = Child { pid: restored.pid, pidfd, restored: true };
+    child = Child { pid: restored.pid, pidfd, restored: true, progress: None };
     undo.push("end the restored process", || launch::end(&child));
     service.finish()?;
     prepare::write_pid_file(job.input.options.pid_file.as_deref(), child.pid)?;
@@ -238,7 +239,8 @@ impl Notifications<'_> {
         match notification.script.as_deref().unwrap_or_default() {
             "setup-namespaces" => {
                 let document = launch::document(&self.prepared.record, "creating", pid);
-                hooks::run(&self.plan.hooks.runtime, &document, self.log)
+                let told = Told { log: self.log, dir: Some(&self.prepared.claim.dir), record: &self.prepared.record };
+                hooks::run(&self.plan.hooks.runtime, &document, told)
             }
             // the processes are restored, and do not run yet
             "post-restore" => self.prepared.complete(pid, self.plan, &config(self.job, pid)?),

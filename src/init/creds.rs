@@ -140,18 +140,20 @@ pub(super) fn home(uid: u32, image: &mut Image) {
 /// Opens a regular file of the container without blocking (on a FIFO's writer, or the holder of a lease). Its type is checked
 /// first, because opening a device has effects.
 fn regular(path: &CStr) -> Answer<OwnedFd> {
-    let is_regular = |fd: BorrowedFd<'_>| Ok(file::stat(fd)?.st_mode & libc::S_IFMT == libc::S_IFREG);
+    let is_regular = |stat: &libc::stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG;
     let open = |flags| match file::openat2(cwd(), path, flags, 0, file::RESOLVE_NO_MAGICLINKS) {
         // a seccomp profile older than openat2; no descriptor is open by which a magic link could lead out
         Err(Errno::EPERM | Errno::ENOSYS) => file::open(cwd(), path, flags, 0),
         answer => answer,
     };
     let looked_at = open(libc::O_PATH)?;
-    if !is_regular(looked_at.as_fd())? || file::fs_magic(looked_at.as_fd())? == super::proc::MAGIC {
+    let expected = file::stat(looked_at.as_fd())?;
+    if !is_regular(&expected) || file::fs_magic(looked_at.as_fd())? == super::proc::MAGIC {
         return Err(Errno::EINVAL);
     }
     let opened = open(libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY)?;
-    if is_regular(opened.as_fd())? && file::same(opened.as_fd(), looked_at.as_fd())? {
+    let found = file::stat(opened.as_fd())?;
+    if is_regular(&found) && (found.st_dev, found.st_ino) == (expected.st_dev, expected.st_ino) {
         Ok(opened)
     } else {
         Err(Errno::EINVAL)

@@ -6,7 +6,7 @@ use crate::plan::image::Image;
 use crate::plan::step::{HookStep, Slot};
 use crate::sync_socket::Cause;
 use crate::sys::signal::End;
-use crate::sys::{exec, file};
+use crate::sys::{Errno, exec, file, wait};
 use std::os::fd::BorrowedFd;
 
 /// Runs one hook and waits for it.
@@ -18,15 +18,21 @@ pub(super) fn run(hook: &HookStep, payload: &Image, state: &mut State<'_>) -> St
         file::truncate(state.get(output)?)?;
     }
     let files = [state.get(stdin)?, state.get(stdout)?, state.get(stderr)?];
-    let limit = hook.timeout.map(|seconds| u64::from(seconds) * 1000);
+    let limit = hook.timeout.map_or(-1, |seconds| i32::try_from(u64::from(seconds) * 1000).unwrap_or(i32::MAX));
+    let mut wait = |pidfd: BorrowedFd<'_>, _pid| {
+        let [ended] = wait::events([(Some(pidfd), libc::POLLIN)], limit)?;
+        Ok(ended != 0)
+    };
     let image = &hook.image;
     // as in runc, the working directory of createContainer hooks is the container's root, whose path they may not know
     if !hook.late {
         file::fchdir(state.root()?)?;
     }
-    let Some(path) = image.candidates.first() else { return Err(crate::sys::Errno::ENOENT.into()) };
+    let Some(path) = image.candidates.first() else { return Err(Errno::ENOENT.into()) };
     let env = if hook.inherits { &payload.envp } else { &image.envp };
-    match exec::run(path, &image.argv, env, files, limit, state.umask)? {
+    let ended = exec::run(path, &image.argv, env, files, state.umask, &mut wait);
+    let refused = |errno: Errno| super::StepError { cause: Cause::HookRefused, errno: errno as i32, detail: 0 };
+    match ended.map_err(refused)? {
         None => Err(Cause::HookTimeout.into()),
         Some(End::Exited(0)) => Ok(()),
         Some(End::Exited(status)) => Err(super::StepError { cause: Cause::HookExited, errno: 0, detail: status }),

@@ -29,12 +29,13 @@ use crate::plan::Plan;
 use crate::plan::image::Image;
 use crate::plan::step::{COVER, Slot, Step, Sync};
 use crate::sync_socket::{self, Cause, Failure, Message};
-use crate::sys::marks::Marks;
+use crate::sys::marks::{Marks, Progress};
 use crate::sys::{self, Errno, cred, entry, exe, exec, file, net, ns, signal, task};
 use device::Node;
 use filesystem::{Cgroup, Fs};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// Status of an init that could not become the payload.
 pub const FAILED: i32 = 1;
@@ -61,17 +62,27 @@ impl From<Cause> for StepError {
 
 type StepResult = Result<(), StepError>;
 
-/// Leaves a descriptor open until the next [`Step::CloseFds`], which closes many in one call: the plan has one after the last
-/// mount, before any path of the image is resolved. A high number is closed at once, so that a bundle with many mounts does not
-/// reach the limit of open files.
+/// Leaves a descriptor to the next [`Step::CloseFds`], which closes many in one call. The plan has one behind the last mount, before
+/// any path of the image is looked up. Bundles with many mounts, and callers with few descriptors to give, would run into
+/// the limit of open files that way: numbers from [`LEAK_BELOW`] on are closed at once.
 fn leak_until_exec<T: AsFd>(fd: T) {
-    const HIGHEST: i32 = 48;
-    if file::raw_fd(&fd) < HIGHEST {
+    if file::raw_fd(&fd) < LEAK_BELOW.load(Ordering::Relaxed) {
         std::mem::forget(fd);
     }
 }
 
-/// What a step leaves for later ones: descriptors, and answers of the kernel.
+/// Written before the clone, by the host half.
+static LEAK_BELOW: AtomicI32 = AtomicI32::new(0);
+
+/// Says how many descriptors init may have open. Some numbers are left for what its steps need at the same time.
+pub fn limit_descriptors(most: u64) {
+    const HIGHEST: u64 = 48;
+    const NEEDED: u64 = 10;
+    let below = most.saturating_sub(NEEDED).min(HIGHEST);
+    LEAK_BELOW.store(i32::try_from(below).unwrap_or_default(), Ordering::Relaxed);
+}
+
+/// What one step leaves to those after it: descriptors, and what the kernel answered.
 struct State<'a> {
     slots: &'a mut [Option<OwnedFd>],
     /// The numbers of the sync socket and of what was in the slots at the clone, in ascending order.
@@ -158,6 +169,8 @@ pub struct InitArgs {
     pub inherited: &'static [RawFd],
     /// Where the time of each step is recorded, for `--trace`.
     pub marks: Option<&'static Marks>,
+    /// The step that init is at.
+    pub progress: &'static Progress,
 }
 
 /// Executes all steps and then the payload.
@@ -180,18 +193,20 @@ pub fn run(args: &mut InitArgs) -> ! {
     };
     let mut gate = false;
     for (index, step) in args.plan.steps.iter().enumerate() {
+        args.progress.at(index);
         if let Some(marks) = args.marks {
             marks.mark(index);
         }
         state.in_dev &= matches!(step, Step::Mount { new_dir: true, .. } | Step::Mask { .. });
+        // a failed wait for `start` too is what `start` must know: nobody else listens any more
+        gate |= matches!(step, Step::Gate);
         if let Err(error) = perform(step, &mut args.image, &mut state) {
             if !joins && matches!(step, Step::Exec) && matches!(error.cause, Cause::Kernel) {
-                refuse(&args.image, error.errno);
+                refused(&args.image, error.errno);
             }
             let step = u16::try_from(index).unwrap_or(u16::MAX);
             report(&state, Failure { step, cause: error.cause, errno: error.errno, detail: error.detail }, gate);
         }
-        gate |= matches!(step, Step::Gate);
     }
     task::exit_now(FAILED)
 }
@@ -211,9 +226,9 @@ fn report(state: &State<'_>, failure: Failure, gate: bool) -> ! {
     task::exit_now(FAILED)
 }
 
-/// execve refuses the program although it was found (another architecture, a missing interpreter). Writes a message to the
-/// payload's standard error, so that it appears in the container's log.
-fn refuse(image: &Image, errno: i32) -> ! {
+/// The program was found and execve refuses it: another architecture, an interpreter that is missing. The message goes to the
+/// payload's standard error, so that it is in the container's log. Returns if it cannot be written there.
+fn refused(image: &Image, errno: i32) {
     const STDERR: RawFd = 2;
     let path = image.chosen.and_then(|chosen| image.candidates.get(chosen)).map_or(c"", |path| path);
     let mut line = [0; 4352];
@@ -224,9 +239,9 @@ fn refuse(image: &Image, errno: i32) -> ! {
             length += part.len();
         }
     }
-    // nothing can be done if standard error is closed
-    let _ = file::write(file::given(STDERR), &line[..length]);
-    task::exit_now(sync_socket::REFUSED)
+    if file::write(file::given(STDERR), &line[..length]).is_ok() {
+        task::exit_now(sync_socket::REFUSED);
+    }
 }
 
 // check: table: one line for each step: its system call or its function
@@ -388,10 +403,12 @@ fn gate(state: &State<'_>) -> StepResult {
     let mut byte = [0];
     exe::drop_clean_text();
     entry::wipe();
-    match file::read(state.get(Slot::EXEC_FIFO)?, &mut byte)? {
-        1 => Ok(()),
-        _ => Err(Errno::EPIPE.into()),
-    }
+    let errno = match file::read(state.get(Slot::EXEC_FIFO)?, &mut byte) {
+        Ok(1) => return Ok(()),
+        Ok(_) => Errno::EPIPE,
+        Err(errno) => errno,
+    };
+    Err(StepError { cause: Cause::Gate, errno: errno as i32, detail: 0 })
 }
 
 /// Finds the first candidate that may be executed. If there is none, a file that exists but may not be executed determines the
@@ -422,13 +439,16 @@ fn executable(path: &CStr) -> Result<(), Errno> {
 /// Executes the chosen candidate; or, if [`Step::Find`] was not planned, the first one that execve accepts.
 fn execute(image: &mut Image) -> StepResult {
     let all = 0..image.candidates.len();
+    let mut refused = Errno::ENOENT;
     for index in image.chosen.map_or(all, |chosen| chosen..chosen + 1) {
         let Some(path) = image.candidates.get(index) else { break };
-        let errno = exec::exec(path, &image.argv, &image.envp);
+        refused = exec::exec(path, &image.argv, &image.envp);
         if image.chosen.is_some() || executable(path).is_ok() {
             image.chosen = Some(index);
-            return Err(errno.into());
+            return Err(refused.into());
         }
     }
-    find(image)
+    find(image)?;
+    // one can be executed now that could not be looked at a moment ago
+    Err(refused.into())
 }

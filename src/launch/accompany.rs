@@ -1,12 +1,14 @@
 //! The host half beside a running init: answers what init asks until the payload runs, or until init waits for `start`.
 //! The same for `run`, `create` and `exec`.
 
+use super::patience::{self, Told};
 use super::spawn::{Child, InitSocket, reap};
 use super::{Mode, Record, document, fds, hooks, init_error, inner_pid, send_listener};
 use crate::error::{Context, Error, Result};
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::step::{Slot, Step, Sync};
+use crate::state::{Awaited, Dir};
 use crate::sync_socket::{self, Message};
 use crate::sys::exe::ExeProtection;
 use crate::sys::signal::End;
@@ -23,6 +25,8 @@ pub(super) struct Accompany<'a> {
     pub(super) slots: &'a [Option<OwnedFd>],
     /// Our caller waits for the payload's end, and then learns how it ended.
     pub(super) foreground: bool,
+    /// The directory of a container that is being created.
+    pub(super) dir: Option<&'a Dir>,
     pub(super) log: &'a Log,
 }
 
@@ -69,6 +73,7 @@ impl Accompany<'_> {
         }
         drop(protection);
         loop {
+            self.wait(record)?;
             let message = match self.socket.receive()? {
                 Some(message) => message,
                 None => return self.at_end_of_stream(record).map(|()| terminal),
@@ -101,6 +106,26 @@ impl Accompany<'_> {
         }
     }
 
+    /// Waits until init says something, or ends.
+    fn wait(&self, record: &Record) -> Result<()> {
+        let said = [(Some(self.socket.as_fd()), libc::POLLIN), (None, 0)];
+        patience::until(said, None, self.told(record), &|| (self.awaited(), self.child.pid)).map(drop)
+    }
+
+    fn told<'b>(&'b self, record: &'b Record) -> Told<'b> {
+        Told { log: self.log, dir: self.dir, record }
+    }
+
+    /// The step that init is at.
+    fn awaited(&self) -> Awaited {
+        let index = self.child.progress.and_then(|progress| progress.of(self.child.pid).ok());
+        let step = index.and_then(|index| Some((index, self.plan.steps.get(index)?)));
+        let step = step.map_or("a step that cannot be read".to_owned(), |(index, step)| {
+            format!("step {}/{}: {step}", index + 1, self.plan.steps.len())
+        });
+        Awaited { phase: "init".to_owned(), step }
+    }
+
     /// The end of the stream: the payload runs, or init is gone.
     ///
     /// In the foreground the caller learns later how the payload ended. Else we ask the kernel.
@@ -126,7 +151,7 @@ impl Accompany<'_> {
             Sync::RootMounted => {
                 // runtime.md, Lifecycle, steps 2 and 3: the environment is there
                 let document = document(record, "created", record.init_process_pid);
-                hooks::run(&self.plan.hooks.runtime, &document, self.log)?;
+                hooks::run(&self.plan.hooks.runtime, &document, self.told(record))?;
                 self.fill_hooks(record)?;
             }
             Sync::Limited => self.set_limits()?,
@@ -221,10 +246,18 @@ mod tests {
         });
         let record: Record = serde_json::from_value(record).unwrap();
         let (plan, pid, log) = (plan(steps), Pid::this(), Log::stderr());
-        let child = Child { pid: pid.as_raw(), pidfd: proc::pidfd_open(pid).unwrap(), restored: false };
+        let child = Child { pid: pid.as_raw(), pidfd: proc::pidfd_open(pid).unwrap(), restored: false, progress: None };
         let socket = InitSocket::new(host);
-        let accompany =
-            Accompany { mode, plan: &plan, child: &child, socket: &socket, slots: &[], foreground: true, log: &log };
+        let accompany = Accompany {
+            mode,
+            plan: &plan,
+            child: &child,
+            socket: &socket,
+            slots: &[],
+            foreground: true,
+            dir: None,
+            log: &log,
+        };
         let answer = accompany.answer_init(&record, ExeProtection::Applied { _tree: None });
         drop(socket);
         let mut answers = Vec::new();

@@ -137,7 +137,7 @@ fn start(
     let mut undo = Undo::new(log);
     undo.push("end the process", || end(&child));
     let (socket, foreground) = (&socket, job.request.options.foreground());
-    let accompany = Accompany { mode: Mode::Exec, plan, child: &child, socket, slots, foreground, log };
+    let accompany = Accompany { mode: Mode::Exec, plan, child: &child, socket, slots, foreground, dir: None, log };
     let started = log.span("accompany");
     let terminal = provide(&accompany, job, in_cgroup)
         .map_err(|error| error.context(EXEC))

@@ -5,10 +5,11 @@
 //! exited. If a step after the exec fifo fails, init writes its failure report, and the output of a hook, into the locked
 //! file, where `start` reads them.
 
+use super::patience::{self, Told};
 use super::{Mode, Record, hooks, init_error};
 use crate::error::{Context, Error, Kind, Result, reason};
 use crate::plan::step::Slot;
-use crate::state::{Dir, Held};
+use crate::state::{Awaited, Dir, Held};
 use crate::sync_socket::{self, Cause, Message, SIZE};
 use crate::sys::file::{self, cwd};
 use crate::sys::signal::End;
@@ -17,7 +18,7 @@ use oci_spec::runtime::Spec;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,7 @@ pub(super) fn make(dir: &Dir, slots: &mut [Option<OwnedFd>]) -> Result<()> {
 ///
 /// # Errors
 /// Another call was faster, init has exited, or a step after the exec fifo failed.
-pub fn open(dir: &Dir, spec: &Spec) -> Result<()> {
+pub fn open(dir: &Dir, spec: &Spec, told: Told<'_>) -> Result<()> {
     let path = fifo(dir.path());
     let opened = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&path);
     let mut fifo = match opened {
@@ -67,6 +68,12 @@ pub fn open(dir: &Dir, spec: &Spec) -> Result<()> {
         Err(error) => return Err(Error::from(error).context(format!("remove {}", path.display()))),
     }
     fifo.write_all(&[0]).context(|| format!("write {}", path.display()))?;
+    // init closes the fifo and the lock in the same instant, and only the fifo can be polled: its last reader is gone
+    let awaited = || {
+        let step = "startContainer hooks, and the execution of the payload".to_owned();
+        (Awaited { phase: "start".to_owned(), step }, told.record.init_process_pid)
+    };
+    patience::until([(Some(fifo.as_fd()), 0), (None, 0)], None, told, &awaited)?;
     lock.lock_shared().context(|| "wait for the payload")?;
     late_failure(&mut lock, spec)
 }
@@ -119,10 +126,21 @@ fn late_failure(lock: &mut File, spec: &Spec) -> Result<()> {
     };
     let (stdout, stderr) = (piece(), piece());
     let errno = Errno::from_raw(failure.errno);
+    let list = spec.hooks().as_ref().and_then(|h| h.start_container().clone()).unwrap_or_default();
     let end = match failure.cause {
         Cause::HookExited => Some(End::Exited(failure.detail)),
         Cause::HookKilled => Some(End::Killed(failure.detail)),
         Cause::HookTimeout => None,
+        Cause::Gate => {
+            let text = format!("error during container init: wait for start: {}", reason(errno));
+            return Err(Error::new(Kind::Launch, text).fact("phase", "start"));
+        }
+        Cause::HookRefused => {
+            let programs: Vec<_> = list.iter().map(|hook| hook.path().to_string_lossy()).collect();
+            let text =
+                format!("error running startContainer hook: fork/exec {}: {}", programs.join(" or "), reason(errno));
+            return Err(Error::new(Kind::Launch, text).fact("phase", "start"));
+        }
         Cause::Kernel
         | Cause::NoProgram
         | Cause::CwdOutside
@@ -139,7 +157,6 @@ fn late_failure(lock: &mut File, spec: &Spec) -> Result<()> {
             return Err(Error::new(Kind::Launch, format!("exec {program}: {}", reason(errno))).fact("phase", "start"));
         }
     };
-    let list = spec.hooks().as_ref().and_then(|h| h.start_container().clone()).unwrap_or_default();
     let timeout = list.iter().find_map(|hook| u32::try_from(hook.timeout()?).ok());
     let how = hooks::how(end, timeout);
     Err(hooks::failed("startContainer hook", "", &how, &stdout, &stderr).with_kind(Kind::Launch).fact("phase", "start"))

@@ -1,11 +1,12 @@
 //! Runs the hooks of the host, and makes the state document that every hook reads.
 
+use super::patience::{self, Told};
 use crate::error::{Context, Error, Kind, Result};
-use crate::log::Log;
 use crate::plan::hooks::{Planned, host};
+use crate::state::Awaited;
 use crate::sys::exec::Strings;
 use crate::sys::signal::End;
-use crate::sys::{exec, file};
+use crate::sys::{Errno, exec, file};
 use oci_spec::runtime::Hook;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// The state document of the spec (runtime.md, State), as hooks get it.
 #[derive(Debug, Serialize)]
@@ -139,19 +141,19 @@ pub(super) fn how(end: Option<End>, timeout: Option<u32>) -> String {
 ///
 /// # Errors
 /// Which hook failed, how, and what it wrote.
-pub fn run(hooks: &[Planned], document: &StateDocument<'_>, log: &Log) -> Result<()> {
+pub fn run(hooks: &[Planned], document: &StateDocument<'_>, told: Told<'_>) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
     let files = Files::new()?;
     for hook in hooks {
-        log.debug(|| format!("run {} {}", hook.name, hook.image));
-        one(hook, &files, document)?;
+        told.log.debug(|| format!("run {} {}", hook.name, hook.image));
+        one(hook, &files, document, told)?;
     }
     Ok(())
 }
 
-fn one(hook: &Planned, files: &Files, document: &StateDocument<'_>) -> Result<()> {
+fn one(hook: &Planned, files: &Files, document: &StateDocument<'_>, told: Told<'_>) -> Result<()> {
     let [stdin, stdout, stderr] = files.borrow();
     fill(stdin, document)?;
     for output in [stdout, stderr] {
@@ -159,11 +161,22 @@ fn one(hook: &Planned, files: &Files, document: &StateDocument<'_>) -> Result<()
     }
     let image = &hook.image;
     let Some(path) = image.candidates.first() else { return Err(Error::msg("a hook without a program")) };
-    let limit = hook.timeout.map(|seconds| u64::from(seconds) * 1000);
+    let limit = hook.timeout.map(|seconds| Duration::from_secs(seconds.into()));
     let own = hook.inherits.then(environment);
     let envp = own.as_ref().unwrap_or(&image.envp);
-    let end = exec::run(path, &image.argv, envp, [stdin, stdout, stderr], limit, None).map_err(|errno| {
-        Error::from(errno).context(format!("error running {}: fork/exec {}", hook.name, image.program))
+    let awaited = || Awaited { phase: "hook".to_owned(), step: format!("{} {}", hook.name, image.program) };
+    let mut broken_off = None;
+    let mut wait = |pidfd: BorrowedFd<'_>, pid| {
+        let ended = [(Some(pidfd), libc::POLLIN), (None, 0)];
+        patience::until(ended, limit, told, &|| (awaited(), pid)).map(|[ended, _]| ended != 0).map_err(|error| {
+            broken_off = Some(error);
+            Errno::EINTR
+        })
+    };
+    let end = exec::run(path, &image.argv, envp, [stdin, stdout, stderr], None, &mut wait).map_err(|errno| {
+        broken_off.take().unwrap_or_else(|| {
+            Error::from(errno).context(format!("error running {}: fork/exec {}", hook.name, image.program))
+        })
     })?;
     if end == Some(End::Exited(0)) {
         return Ok(());
@@ -184,18 +197,19 @@ fn environment() -> Strings {
 ///
 /// # Errors
 /// As [`run`]; then the caller must end the container (runtime-spec 1.3).
-pub fn poststart(hooks: &[Hook], document: &StateDocument<'_>, log: &Log) -> Result<()> {
-    run(&host("poststart", Some(hooks))?, document, log)
+pub fn poststart(hooks: &[Hook], document: &StateDocument<'_>, told: Told<'_>) -> Result<()> {
+    run(&host("poststart", Some(hooks))?, document, told)
 }
 
 /// Runs all `poststop` hooks, whatever fails; failures are warnings (runtime.md, Lifecycle, step 13).
-pub fn poststop(hooks: &[Hook], document: &StateDocument<'_>, log: &Log) {
+pub fn poststop(hooks: &[Hook], document: &StateDocument<'_>, told: Told<'_>) {
+    let log = told.log;
     let planned = match host("poststop", Some(hooks)) {
         Ok(planned) => planned,
         Err(error) => return log.warn(&error.to_string()),
     };
     for hook in planned {
-        if let Err(error) = run(std::slice::from_ref(&hook), document, log) {
+        if let Err(error) = run(std::slice::from_ref(&hook), document, told) {
             log.warn(&error.with_kind(Kind::Other).to_string());
         }
     }

@@ -221,7 +221,9 @@ fn cause(cause: Cause) -> Option<&'static str> {
         | Cause::NoProgram
         | Cause::HookExited
         | Cause::HookKilled
-        | Cause::HookTimeout => None,
+        | Cause::HookTimeout
+        | Cause::HookRefused
+        | Cause::Gate => None,
     }
 }
 

@@ -21,6 +21,7 @@ mod init_error;
 mod network;
 pub mod notify;
 mod oom;
+pub mod patience;
 pub mod prepare;
 mod record;
 pub mod root;
@@ -205,7 +206,9 @@ pub fn launch(job: &Job<'_>, protection: ExeProtection, log: &Log) -> Result<Lau
     }
     let mode = if options.waits() { Mode::Create } else { Mode::Run };
     let foreground = options.foreground();
-    let accompany = Accompany { mode, plan, child: &child, socket: &socket, slots: &slots, foreground, log };
+    let dir = prepared.claim.dir.again();
+    let accompany =
+        Accompany { mode, plan, child: &child, socket: &socket, slots: &slots, foreground, dir: Some(&dir), log };
     let started = start(&accompany, job, &mut prepared, protection, &mut undo);
     if started.is_ok() {
         debug_log::complete(netns, log);

@@ -4,8 +4,10 @@
 //! `/run/notify/notify.sock`. Only lines with `READY=` are relayed, followed by `MAINPID=` with the payload's pid on the
 //! host, and a barrier, which shows that the caller has read both before we exit.
 
+use super::patience::{self, Told};
 use crate::error::{Context, Result};
 use crate::plan::request::StartOptions;
+use crate::state::Awaited;
 use crate::sys::{file, socket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -87,14 +89,21 @@ impl Relay {
         Ok(true)
     }
 
-    /// Relays until the payload is ready, or has ended.
+    /// Relays until the payload is ready, or has ended. `told` is none for a wait beside other things.
     ///
     /// # Errors
     /// As [`Relay::relay_one`].
-    pub fn wait(&self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
+    pub fn wait(&self, pid: i32, pidfd: BorrowedFd<'_>, told: Option<Told<'_>>) -> Result<()> {
+        let awaited = || Awaited {
+            phase: "notify".to_owned(),
+            step: "READY=1 from the payload (NOTIFY_SOCKET is set)".to_owned(),
+        };
         loop {
             let watched = [(Some(self.fd()), libc::POLLIN), (Some(pidfd), libc::POLLIN)];
-            let [spoken, ended] = crate::sys::wait::events(watched, -1).context(|| "poll the notify socket")?;
+            let [spoken, ended] = match told {
+                Some(told) => patience::until(watched, None, told, &|| (awaited(), pid))?,
+                None => crate::sys::wait::events(watched, -1).context(|| "poll the notify socket")?,
+            };
             if spoken != 0 && self.relay_one(pid)? {
                 return Ok(());
             }

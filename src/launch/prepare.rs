@@ -58,7 +58,14 @@ pub fn prepare(
     let announced = claim.announce(&record)?;
     drop(claiming);
     let _making = log.span("make the cgroup");
-    let cgroup = cgroup::make(&cgroups)?;
+    let cgroup = match cgroup::make(&cgroups) {
+        Ok(cgroup) => cgroup,
+        Err(cgroup::NotMade { error, left }) => {
+            // with something left the record stays, which knows of it
+            undo.push("remove the cgroup", move || left);
+            return Err(error);
+        }
+    };
     let (leftover, grip) = (cgroup.handle().clone(), claim.grip());
     // if somebody has deleted the container meanwhile, a newer one may use its cgroup
     undo.push("remove the cgroup", move || {

@@ -17,9 +17,10 @@ use crate::log::Log;
 use crate::plan::step::{Slot, Sync};
 use crate::plan::{CloneSpec, Plan};
 use crate::sync_socket::{self, Cause, Failure, Message};
+use crate::sys::marks::Progress;
 use crate::sys::netns::{NetnsError, NetnsThread};
 use crate::sys::spawn::{ChildArgs, Request, for_child};
-use crate::sys::{Answer, Errno, file, mount, ns, signal, socket, task};
+use crate::sys::{Answer, Errno, file, mount, ns, signal, socket, task, wait};
 use crate::trace::{Span, Trace};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -32,6 +33,8 @@ pub struct Child {
     pub pidfd: OwnedFd,
     /// CRIU restored it: it is the payload already, without an execve.
     pub restored: bool,
+    /// Which step it is at, if it is an init of ours.
+    pub progress: Option<&'static Progress>,
 }
 
 /// The host half's end of the sync socket.
@@ -68,6 +71,7 @@ impl AsFd for InitSocket {
 pub(super) struct Spawn<'a> {
     plan: &'static Plan,
     args: ChildArgs<InitArgs>,
+    progress: &'static Progress,
     socket: InitSocket,
     _init_socket: OwnedFd,
     _span: Span<'a>,
@@ -100,11 +104,13 @@ impl<'a> Spawn<'a> {
         inherited.sort_unstable();
         let slots: Vec<_> = slots.iter().map(|slot| slot.as_ref().map(|fd| for_child(fd.as_fd()))).collect();
         let (slots, inherited, socket) = (slots.leak(), inherited.leak(), for_child(init.as_fd()));
-        let args = ChildArgs::new(InitArgs { plan, image, slots, inherited, socket, marks }, init::run);
+        init::limit_descriptors(task::open_files().unwrap_or_default());
+        let progress: &'static Progress = Box::leak(Box::default());
+        let args = ChildArgs::new(InitArgs { plan, image, slots, inherited, socket, marks, progress }, init::run);
         join_keyring(plan)?;
         set_affinity(&plan.clone_spec.affinity)?;
         let socket = InitSocket::new(host);
-        Ok(Self { plan, args, socket, _init_socket: init, _span: span })
+        Ok(Self { plan, args, progress, socket, _init_socket: init, _span: span })
     }
 
     /// The clone. If it fails it may be tried again, with the same or another cgroup.
@@ -137,7 +143,7 @@ impl<'a> Spawn<'a> {
         let child = spawned.map_err(|errno| {
             explained(errno).fact("syscall", "clone3").context(format!("clone3({})", clone_spec.new))
         })?;
-        Ok(Child { pid: child.pid, pidfd: child.pidfd, restored: false })
+        Ok(Child { pid: child.pid, pidfd: child.pidfd, restored: false, progress: Some(self.progress) })
     }
 
     /// Closes init's end of the socket in the host half, so that the end of the stream means that init has closed it.
@@ -177,19 +183,27 @@ pub fn start_netns_thread(traced: bool) -> Result<&'static NetnsThread> {
     NetnsThread::start(send_network, traced).context(|| "start a thread")
 }
 
-/// Sends the network namespace, or its failure, to an init that was spawned before it existed.
+/// How the thread sends the network namespace to an init that was spawned before it was there.
 fn send_network(socket: BorrowedFd<'_>, made: std::result::Result<OwnedFd, NetnsError>) {
-    // if init has ended, the host half notices
-    let _sent = match made {
-        Ok(fd) => sync_socket::send_fd(socket, Slot::NETWORK, fd.as_fd()),
+    let failure = |cause, errno: Errno| {
+        let failure = Failure { step: 0, cause, errno: errno as i32, detail: 0 };
+        sync_socket::send_to_init(socket, Message::Failed(failure))
+    };
+    // if init is gone, the host half notices
+    let lost = |sent: &Answer<()>| !matches!(sent, Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET));
+    let sent = match made {
+        Ok(fd) => match sync_socket::send_fd(socket, Slot::NETWORK, fd.as_fd()) {
+            Err(errno) if lost(&Err(errno)) => failure(Cause::NoNetwork, errno),
+            sent => sent,
+        },
         Err(NetnsError { loopback, errno }) => {
-            let cause = if loopback { Cause::NoLoopback } else { Cause::NoNetwork };
-            sync_socket::send_to_init(
-                socket,
-                Message::Failed(Failure { step: 0, cause, errno: errno as i32, detail: 0 }),
-            )
+            failure(if loopback { Cause::NoLoopback } else { Cause::NoNetwork }, errno)
         }
     };
+    if lost(&sent) {
+        // both halves wait for a message: let both meet the end of the stream
+        socket::shut(socket);
+    }
 }
 
 /// Sets the CPU affinity that init inherits: `process.execCPUAffinity.initial`, or all CPUs that its cgroup allows.
@@ -271,10 +285,19 @@ fn join_keyring(plan: &Plan) -> Result<()> {
 }
 
 /// Kills a child, in whatever state it is, and reaps it.
+///
+/// # Errors
+/// The kernel's answer; it does not end within some seconds: a frozen process of cgroup v1, or one that waits for a device.
 pub fn end(child: &Child) -> Result<()> {
+    const MOST: i32 = 2_000;
     match signal::send(child.pidfd.as_fd(), libc::SIGKILL) {
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => return Err(errno).context(|| format!("kill {}", child.pid)),
+    }
+    let [ended] = wait::events([(Some(child.pidfd.as_fd()), libc::POLLIN)], MOST).context(|| "wait for init")?;
+    if ended == 0 {
+        return Err(Error::msg(format!("process {} was killed and does not end", child.pid))
+            .with_hint("its cgroup may be frozen, or it waits for a device or a network file system"));
     }
     reap(child).map(drop)
 }
@@ -288,5 +311,23 @@ pub fn reap(child: &Child) -> Result<Option<signal::End>> {
         Ok(end) => Ok(end.map(|(_, end)| end)),
         Err(Errno::ECHILD) => Ok(None),
         Err(errno) => Err(errno).context(|| format!("wait for {}", child.pid)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Init waits for the network namespace, and the message with it cannot be sent: neither half waits for ever.
+    #[test]
+    fn a_namespace_that_cannot_be_sent_ends_the_stream() {
+        let (host, init) = socket::pair().unwrap();
+        let flags = nix::fcntl::fcntl(&host, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK));
+        assert!(flags.is_ok());
+        while sync_socket::send_to_init(host.as_fd(), Message::Go(Sync::Mapped)).is_ok() {}
+        send_network(host.as_fd(), Ok(file::open(file::cwd(), c"/", libc::O_PATH, 0).unwrap()));
+        let said = std::iter::from_fn(|| sync_socket::receive(init.as_fd()).unwrap());
+        assert!(said.map(|(message, _)| message).all(|message| message == Message::Go(Sync::Mapped)));
+        assert!(sync_socket::receive(host.as_fd()).unwrap().is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! The directory of one container, and the files in it.
 
-use super::Record;
+use super::{Awaited, Record};
 use crate::error::{Context, Error, Result};
 use crate::sys::file::open_path;
 use crate::sys::{cred, lock};
@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 pub(super) const RECORD: &str = "state.json";
 /// The file that init keeps locked until it executes the payload.
 const GATE: &str = "gate";
+
+/// What the call that creates the container waits for.
+const WAITING: &str = "waiting.json";
 
 /// A lock on this byte of the record: the call that creates the container is still running.
 const MAKER: i64 = 0;
@@ -66,7 +69,7 @@ impl Dir {
 
     /// The same directory.
     #[must_use]
-    pub(super) fn again(&self) -> Self {
+    pub fn again(&self) -> Self {
         Self { path: self.path.clone() }
     }
 
@@ -80,6 +83,26 @@ impl Dir {
     #[must_use]
     pub fn record(&self) -> PathBuf {
         self.path.join(RECORD)
+    }
+
+    /// Writes down what the creation of the container waits for.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn show_awaited(&self, awaited: &Awaited) -> Result<()> {
+        let bytes = serde_json::to_vec(awaited).map_err(|error| Error::msg(error.to_string()))?;
+        replace(&self.path.join(WAITING), &bytes, 0o600)
+    }
+
+    /// The wait is over.
+    pub fn hide_awaited(&self) {
+        let _may_be_gone = std::fs::remove_file(self.path.join(WAITING));
+    }
+
+    /// What the creation of the container waits for, if it has said so.
+    #[must_use]
+    pub fn awaited(&self) -> Option<Awaited> {
+        serde_json::from_slice(&std::fs::read(self.path.join(WAITING)).ok()?).ok()
     }
 
     /// Whether the call that creates the container is still running. (Not for that call itself.)
@@ -165,16 +188,6 @@ impl Dir {
             Err(error) if gone(&error) || self.record().exists() => Ok(()),
             removed => removed,
         }
-    }
-
-    /// The name of the user who created the container, or `#` and the uid. `users` is the text of `/etc/passwd`, because a static
-    /// program has no name service.
-    #[must_use]
-    pub fn owner(&self, users: &[u8]) -> String {
-        let Ok(meta) = std::fs::metadata(&self.path) else { return String::new() };
-        let uid = meta.uid();
-        let name = user_name(users, uid).map(|name| String::from_utf8_lossy(name).into_owned());
-        name.unwrap_or_else(|| format!("#{uid}"))
     }
 }
 
@@ -293,6 +306,16 @@ impl Grip {
     /// The kernel's answer.
     pub fn claimed(&self) -> Result<bool> {
         lock::is_held(&self.file, MAKER).context(|| format!("look at the lock of {}", self.path.display()))
+    }
+
+    /// The name of the user who made the container, or `#` and his id. `users` is the text of `/etc/passwd`: a static program
+    /// has no name service.
+    #[must_use]
+    pub fn owner(&self, users: &[u8]) -> String {
+        let Ok(meta) = self.file.metadata() else { return String::new() };
+        let uid = meta.uid();
+        let name = user_name(users, uid).map(|name| String::from_utf8_lossy(name).into_owned());
+        name.unwrap_or_else(|| format!("#{uid}"))
     }
 
     /// Whether the record was removed: then the container's paths may belong to a newer container.

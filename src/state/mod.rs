@@ -9,6 +9,7 @@
 //!                              config.json of the bundle. The first file that is created and the first that is removed.
 //!                              A lock on its first byte: `create` still runs. A lock on its second byte: the container is
 //!                              being deleted; the sticky bit tells a running `create` so
+//!        waiting.json   0600   what a running `create` has been waiting for, for more than half a second
 //!        gate           0600   locked by init until its execve: the container is created and not running yet
 //! ```
 
@@ -23,7 +24,7 @@ mod record;
 mod root;
 
 pub use dir::{Announced, Claim, Dir, Grip, replace};
-pub use record::{Document, Record, Status};
+pub use record::{Awaited, Document, Record, Status};
 pub use root::{Root, Taken, check_id};
 
 use dir::held;

@@ -56,6 +56,15 @@ pub struct Record<C> {
     pub poststop: Vec<Hook>,
 }
 
+/// What a call waits for that creates a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Awaited {
+    /// The part of the creation: `init`, `hook`.
+    pub phase: String,
+    /// What is done in it: a step of the plan, a hook and its program.
+    pub step: String,
+}
+
 /// The status of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -104,6 +113,9 @@ pub struct Document<'a> {
     annotations: &'a BTreeMap<String, String>,
     /// Who created it; printed by `list` only.
     pub owner: String,
+    /// What its creation waits for; only `state` says so.
+    #[serde(flatten)]
+    pub awaited: Option<Awaited>,
 }
 
 impl<C> Record<C> {
@@ -121,6 +133,7 @@ impl<C> Record<C> {
             created: &self.created,
             annotations: &self.annotations,
             owner,
+            awaited: None,
         }
     }
 }

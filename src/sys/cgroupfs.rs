@@ -102,7 +102,12 @@ pub fn write_file(path: &Path, value: &str) -> Result<(), Errno> {
 pub fn read_line_at(dir: impl AsFd, file: &Path) -> Result<String, Errno> {
     let fd = openat(dir, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     let mut buffer = [0_u8; 4096];
-    let n = read(&fd, &mut buffer).map_err(no_directory)?;
+    let n = loop {
+        match read(&fd, &mut buffer) {
+            Err(Errno::EINTR) => {}
+            answer => break answer.map_err(no_directory)?,
+        }
+    };
     String::from_utf8(buffer.get(..n).unwrap_or_default().to_vec()).map_err(|_| Errno::EILSEQ)
 }
 

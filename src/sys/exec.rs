@@ -1,7 +1,7 @@
 //! `execve(2)` with pointer arrays that are prepared before the clone, and running a program as a child.
 
 use super::signal::{self, End};
-use super::{Answer, Errno, call, close, file, task, wait};
+use super::{Answer, Errno, call, close, file, task};
 use nix::fcntl::OFlag;
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -74,7 +74,8 @@ pub fn exec(path: &CStr, argv: &Strings, envp: &Strings) -> Errno {
 }
 
 /// Runs a program with `files` as its descriptors 0, 1 and 2 and nothing else open, and with `umask` if it is not to have
-/// ours, and waits for its end. After `limit` milliseconds it is killed, and the result is `None`.
+/// ours, and waits for its end with `wait`, which gets its pidfd and its pid. If that says `false`, or fails, the program is
+/// killed; after `false` the result is `None`.
 ///
 /// # Errors
 /// The file does not exist or cannot be executed, or there can be no more processes.
@@ -83,8 +84,8 @@ pub fn run(
     argv: &Strings,
     envp: &Strings,
     files: [BorrowedFd<'_>; 3],
-    limit: Option<u64>,
     umask: Option<u32>,
+    wait: &mut dyn FnMut(BorrowedFd<'_>, i32) -> Answer<bool>,
 ) -> Answer<Option<End>> {
     const CLONE_PIDFD: usize = 0x1000;
     file::may_execute(path)?;
@@ -107,13 +108,12 @@ pub fn run(
     // SAFETY: the kernel has just stored the number of a new descriptor there.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     let pid = i32::try_from(pid).map_err(|_| Errno::ESRCH)?;
-    let limit = limit.map_or(-1, |limit| i32::try_from(limit).unwrap_or(i32::MAX));
     let from = said.map(|(from, _)| from);
-    let [ended] = wait::events([(Some(pidfd.as_fd()), libc::POLLIN)], limit)?;
-    if ended == 0 {
+    let ended = wait(pidfd.as_fd(), pid);
+    if ended != Ok(true) {
         signal::send(pidfd.as_fd(), libc::SIGKILL)?;
         signal::reap(pid, true)?;
-        return Ok(None);
+        return ended.map(|_| None);
     }
     let end = signal::reap(pid, true)?.map(|(_, end)| end);
     let mut word = [0; size_of::<i32>()];

@@ -416,15 +416,6 @@ pub fn entries(dir: BorrowedFd<'_>, buffer: &mut [u8]) -> Answer<usize> {
     }
 }
 
-/// Whether two descriptors are one file, by device and inode.
-///
-/// # Errors
-/// The kernel's answer.
-pub fn same(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> Answer<bool> {
-    let (a, b) = (stat(a)?, stat(b)?);
-    Ok(a.st_dev == b.st_dev && a.st_ino == b.st_ino)
-}
-
 /// The descriptor's number, for messages and for `/proc/self/fd`.
 pub fn raw_fd(fd: &impl AsFd) -> RawFd {
     fd.as_fd().as_raw_fd()

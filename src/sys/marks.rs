@@ -1,7 +1,33 @@
-//! Moments that init leaves for the host half, in a page that both see: `--trace`.
+//! What init leaves for the host half: which step it is at, and with `--trace` when each step began.
 
 use super::{Answer, Errno};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// The number of the step that init is at. Init has it at the same address as the host half, in the same memory or in a copy
+/// of it: so the host half reads it from init's memory, and only when it wants to know.
+#[derive(Debug, Default)]
+pub struct Progress(AtomicU32);
+
+impl Progress {
+    /// Init comes to a step.
+    pub fn at(&self, step: usize) {
+        self.0.store(u32::try_from(step).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// The step that a process is at, which has this value at the same address as we.
+    ///
+    /// # Errors
+    /// `process_vm_readv(2)`'s: the process has ended, has executed a program, or may not be looked into.
+    pub fn of(&'static self, pid: i32) -> Answer<usize> {
+        let mut step = 0_u32;
+        let length = size_of::<u32>();
+        let here = libc::iovec { iov_base: (&raw mut step).cast(), iov_len: length };
+        let there = libc::iovec { iov_base: self.0.as_ptr().cast(), iov_len: length };
+        // SAFETY: the one buffer is ours and has that length; the other is only read, in the process's own memory.
+        let read = unsafe { libc::process_vm_readv(pid, &raw const here, 1, &raw const there, 1, 0) };
+        if usize::try_from(read) == Ok(length) { Ok(step as usize) } else { Err(Errno::last()) }
+    }
+}
 
 /// Nanoseconds of `CLOCK_MONOTONIC`, which both halves read alike.
 #[must_use]

@@ -58,6 +58,30 @@ pub fn stat(pid: Pid) -> Result<Option<Stat>, Errno> {
     Ok(parse_stat(text.get(..length).unwrap_or_default()))
 }
 
+/// What a process is doing, for people: its state (proc_pid_stat(5)), and where in the kernel it waits if that may be known
+/// (`/proc/PID/wchan`).
+#[must_use]
+pub fn doing(pid: i32) -> String {
+    let state = match stat(Pid::from_raw(pid)) {
+        Ok(Some(stat)) => stat.state,
+        Ok(None) => return "is gone".to_owned(),
+        Err(errno) => return format!("cannot be looked at ({errno})"),
+    };
+    let channel = std::fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap_or_default();
+    let meaning = match state {
+        'R' => "runs",
+        'S' => "sleeps",
+        'D' => "waits and cannot be interrupted",
+        'T' | 't' => "is stopped by a signal or a tracer",
+        'Z' | 'X' => "has ended",
+        _ => "is in an unknown state",
+    };
+    match channel.trim() {
+        "" | "0" => format!("{meaning} ({state})"),
+        channel => format!("{meaning} ({state}, in {channel})"),
+    }
+}
+
 /// `/proc/PID/stat`, without an allocation.
 fn stat_path(pid: Pid, name: &mut [u8]) -> Result<&Path, Errno> {
     let room = name.len();

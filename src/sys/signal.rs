@@ -3,7 +3,7 @@
 #![allow(clippy::undocumented_unsafe_blocks, reason = "see # Safety of `sys`")]
 
 use super::{Answer, Errno, call, owned};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// The kernel's signal mask. (A C library's functions leave out the signals that it reserves; but we must forward those to the
 /// payload, too.)
@@ -98,14 +98,67 @@ pub fn wait_any() -> Answer<i32> {
     }
 }
 
+/// SIGTERM and SIGINT as something that can be polled for. Blocked as long as this lives, in this thread.
+#[derive(Debug)]
+pub struct Ending {
+    fd: OwnedFd,
+    before: Mask,
+}
+
+impl Ending {
+    /// Blocks them.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn watch() -> Answer<Self> {
+        let mask = Mask(1 << (libc::SIGTERM - 1) | 1 << (libc::SIGINT - 1));
+        let mut before = Mask::NONE;
+        let how = libc::SIG_BLOCK.cast_unsigned() as usize;
+        // SAFETY: both masks live through the call, and their size is the kernel's.
+        let at = &raw mut before.0 as usize;
+        unsafe { call(libc::SYS_rt_sigprocmask, [how, mask.address(), at, Mask::SIZE, 0]) }?;
+        match descriptor_of(&mask) {
+            Ok(fd) => Ok(Self { fd, before }),
+            Err(errno) => {
+                let _as_it_was = set_mask(&before);
+                Err(errno)
+            }
+        }
+    }
+
+    /// The name of the one that came, if one came.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn caught(&self) -> Answer<Option<&'static str>> {
+        Ok(next(self.fd.as_fd())?.map(|signal| if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" }))
+    }
+}
+
+impl AsFd for Ending {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _as_it_was = set_mask(&self.before);
+    }
+}
+
 /// `signalfd(2)` for every blocked signal, non-blocking.
 ///
 /// # Errors
 /// The kernel's answer.
 pub fn descriptor() -> Answer<OwnedFd> {
+    descriptor_of(&Mask::ALL)
+}
+
+fn descriptor_of(mask: &Mask) -> Answer<OwnedFd> {
     let flags = (libc::SFD_CLOEXEC | libc::SFD_NONBLOCK).cast_unsigned() as usize;
     let new = (-1_i32).cast_unsigned() as usize;
-    unsafe { call(libc::SYS_signalfd4, [new, Mask::ALL.address(), Mask::SIZE, flags, 0]) }.map(owned)
+    unsafe { call(libc::SYS_signalfd4, [new, mask.address(), Mask::SIZE, flags, 0]) }.map(owned)
 }
 
 /// The next signal from a `signalfd(2)`, if there is one.

@@ -104,6 +104,12 @@ struct Control([u8; 24]);
 
 const RIGHTS: usize = 20; // CMSG_LEN(sizeof(int)) on 64-bit Linux
 
+/// `shutdown(2)` in both directions: whoever reads at either end meets the end of the stream.
+pub fn shut(socket: BorrowedFd<'_>) {
+    // SAFETY: no pointers. It fails only if there is no other end any more.
+    let _no_other_end = unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) };
+}
+
 /// `sendmsg(2)` of bytes, with a descriptor if one is given (`SCM_RIGHTS`); never raises `SIGPIPE`.
 ///
 /// # Errors

@@ -18,6 +18,18 @@ pub fn set_limit(pid: i32, resource: u32, soft: u64, hard: u64) -> Answer<()> {
     .map(drop)
 }
 
+/// How many descriptors we may have open: `prlimit(2)`.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn open_files() -> Answer<u64> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    let which = libc::RLIMIT_NOFILE as usize;
+    // SAFETY: limit lives through the call; nothing is set.
+    unsafe { call(libc::SYS_prlimit64, [0, which, 0, &raw mut limit as usize, 0]) }?;
+    Ok(limit.rlim_cur)
+}
+
 /// `futex(FUTEX_WAIT)`: sleeps while the word is `value`. May return early.
 fn wait_while(word: &AtomicU32, value: u32) {
     let operation = (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG).cast_unsigned() as usize;
@@ -201,7 +213,8 @@ pub fn exit_now(status: i32) -> ! {
     trap()
 }
 
-/// Ends the process by `SIGILL`: for a process that cannot report its failure in any other way.
+/// Ends the process by `SIGILL`: for a process that cannot report its failure in any other way. (The first process of a pid
+/// namespace survives that while it is traced, and executes the instruction for ever.)
 pub fn trap() -> ! {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the instruction raises an exception and does nothing else.

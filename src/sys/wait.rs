@@ -15,8 +15,8 @@ pub(super) fn poll(set: &mut [libc::pollfd], timeout: i32) -> Answer<usize> {
     check(answer).map(|count| usize::try_from(count).unwrap_or_default())
 }
 
-/// A time in milliseconds, rounded up: a wait of half a millisecond must not spin.
-pub(super) fn milliseconds(time: Duration) -> i32 {
+/// A time in milliseconds for poll(2), rounded up: a wait of half a millisecond must not spin.
+pub fn milliseconds(time: Duration) -> i32 {
     i32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
 }
 

@@ -122,7 +122,7 @@ impl Drop for Bench {
         }
         let _ = self.handle().remove();
         let _ = std::fs::remove_dir_all(&self.scratch);
-        self.made.undo();
+        self.made.undo().unwrap();
         for path in self.handle().cgroup_paths.values() {
             let _ = path.parent().map(std::fs::remove_dir);
         }
