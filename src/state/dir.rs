@@ -169,11 +169,15 @@ impl Dir {
             opened => opened?,
         };
         let inside = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
-        for entry in std::fs::read_dir(&inside)? {
-            let entry = entry?;
-            if entry.file_name() == RECORD {
-                return Ok(());
-            }
+        // listed before the record is looked for: a new container of the same id creates its record first, so what is listed is not
+        // its own if there is no record afterwards
+        let entries = std::fs::read_dir(&inside)?.collect::<std::io::Result<Vec<_>>>()?;
+        match std::fs::symlink_metadata(inside.join(RECORD)) {
+            Err(error) if gone(&error) => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Ok(()),
+        }
+        for entry in entries {
             let removed = if entry.file_type()?.is_dir() {
                 std::fs::remove_dir_all(entry.path())
             } else {

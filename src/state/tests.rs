@@ -383,3 +383,18 @@ fn a_record_that_cannot_be_read_is_an_error() {
     std::fs::create_dir(path.with_file_name("gate")).unwrap();
     assert!(!root.dir("web").unwrap().claimed().unwrap());
 }
+
+/// A call that deletes what it takes for the rest of a container meets a newer container of the same id.
+#[test]
+fn the_rest_of_a_container_is_not_taken_from_a_newer_one() {
+    let path = std::env::temp_dir().join(format!("onggi-rest-{}", std::process::id()));
+    std::fs::create_dir(&path).unwrap();
+    let names: Vec<String> = (0..20).map(|n| format!("file-{n}")).chain(["state.json".to_owned()]).collect();
+    for name in &names {
+        std::fs::write(path.join(name), "").unwrap();
+    }
+    Dir { path: path.clone() }.remove_rest().unwrap();
+    let left = std::fs::read_dir(&path).unwrap().count();
+    std::fs::remove_dir_all(&path).unwrap();
+    assert_eq!(left, names.len());
+}
