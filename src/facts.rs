@@ -3,9 +3,11 @@
 use crate::error::{Context, Result};
 use crate::sys::file::{self, cwd};
 use crate::sys::{cred, kernel, mountinfo, ns};
+use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Security modules with labels for processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,6 +36,8 @@ pub struct Facts {
     /// Where complete instances of proc and sysfs are mounted outside the root, the deepest first. Queried only for
     /// `--no-pivot`, which leaves them in the mount namespace.
     pub instances: Vec<CString>,
+    /// What these paths of the host say, which are symbolic links; asked only for sources of mounts with `copy-symlink`.
+    pub links: BTreeMap<PathBuf, Vec<u8>>,
     /// Security modules.
     pub lsm: Lsm,
 }
@@ -51,6 +55,7 @@ impl Facts {
             nested: clones && ns::in_user_namespace(),
             namespaces_of_trees: false,
             instances: Vec::new(),
+            links: BTreeMap::new(),
             lsm: if labels { lsm() } else { Lsm::default() },
         }
     }
@@ -59,6 +64,14 @@ impl Facts {
     #[must_use]
     pub fn of_trees(self) -> Self {
         Self { namespaces_of_trees: kernel::makes_namespaces_of_trees(), ..self }
+    }
+
+    /// Asks which of these paths are symbolic links, and what they say. A path below `root` is resolved inside it, as links of
+    /// the image must lead nowhere else.
+    #[must_use]
+    pub fn of_links(self, paths: impl Iterator<Item = PathBuf>, root: &Path) -> Self {
+        let links = paths.filter_map(|path| Some((path.clone(), link(&path, root)?))).collect();
+        Self { links, ..self }
     }
 
     /// Queries what only `--no-pivot` needs.
@@ -92,10 +105,25 @@ fn instances(mountinfo: &[u8], root: &Path) -> Vec<CString> {
     found
 }
 
+/// What a symbolic link says; nothing if the path is none, or can't be read: the mount of it will tell.
+fn link(path: &Path, root: &Path) -> Option<Vec<u8>> {
+    let c_path = |path: &Path| CString::new(path.as_os_str().as_bytes()).ok();
+    let flags = libc::O_PATH | libc::O_NOFOLLOW;
+    let opened = match path.strip_prefix(root) {
+        Ok(inside) => {
+            let root = file::open(cwd(), &c_path(root)?, libc::O_PATH | libc::O_DIRECTORY, 0).ok()?;
+            file::open_in(root.as_fd(), &c_path(inside)?, flags, 0).ok()?
+        }
+        Err(_) => file::open(cwd(), &c_path(path)?, flags, 0).ok()?,
+    };
+    let mut buffer = vec![0; libc::PATH_MAX as usize];
+    file::readlink(opened.as_fd(), c"", &mut buffer).ok().map(<[u8]>::to_vec)
+}
+
 fn lsm() -> Lsm {
     let mut answer = [0u8; 1];
     let apparmor = file::open(cwd(), c"/sys/module/apparmor/parameters/enabled", libc::O_RDONLY, 0)
-        .and_then(|file| file::read(std::os::fd::AsFd::as_fd(&file), &mut answer))
+        .and_then(|file| file::read(file.as_fd(), &mut answer))
         .is_ok_and(|_| answer == *b"Y");
     let selinux = file::stat_at(cwd(), c"/sys/fs/selinux/enforce", 0).is_ok();
     Lsm { apparmor, selinux }

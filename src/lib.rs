@@ -23,6 +23,7 @@
 //!     options: &plan::request::StartOptions::default(),
 //!     notify: None,
 //!     cgroups: &plan::mounts::CgroupTree::Unified(None),
+//!     delegate: None,
 //!     placed_late: false,
 //! };
 //! let machine = Facts { root: true, ..Facts::default() };

@@ -80,7 +80,7 @@ const CAUSES: [Cause; 17] = [
     Cause::NoLoopback,
 ];
 
-const SYNCS: [Sync; 5] = [Sync::Mapped, Sync::RootMounted, Sync::Limited, Sync::IdMapped, Sync::Ready];
+const SYNCS: [Sync; 6] = [Sync::Mapped, Sync::RootMounted, Sync::Limited, Sync::Delegated, Sync::IdMapped, Sync::Ready];
 
 /// How a step failed; the host half makes the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,7 @@
 
 mod support;
 
+mod annotations;
 mod attacks;
 mod binary;
 mod binds;
@@ -32,7 +33,9 @@ mod idmap;
 mod inputs;
 mod lifecycle;
 mod masked_paths;
+mod mount_links;
 mod mounts;
+mod mounts_verb;
 mod namespaces;
 mod network;
 mod no_mount_namespace;

@@ -91,6 +91,17 @@ impl MountAttr {
     }
 }
 
+/// What a bind mount does about a symbolic link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// `copy-symlink`: a source that is a link is made again in the container, and nothing is mounted.
+    Copy,
+    /// `src-nofollow`: a source that is a link is bound itself.
+    Source,
+    /// `dest-nofollow`: a destination that is a link is covered itself.
+    Target,
+}
+
 /// The meaning of an option string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meaning {
@@ -98,7 +109,7 @@ pub enum Meaning {
     Set(u64),
     /// A `mount(2)` flag is cleared.
     Clear(u64),
-    /// Nothing (`defaults`, `loud`).
+    /// Nothing: `defaults`, and crun's `rsync` and the like, which no mount attribute stands for.
     Nothing,
     /// Propagation, for the mount or with `MS_REC` for the tree.
     Propagation(u64),
@@ -108,6 +119,8 @@ pub enum Meaning {
     CopyUp,
     /// Ids are mapped; with `true` in the whole tree.
     IdMap(bool),
+    /// What is done about a symbolic link at an end of a bind mount (crun's own).
+    Link(Link),
 }
 
 /// Every option string, sorted by name. Others are passed to the file system unchanged.
@@ -116,7 +129,9 @@ pub const OPTIONS: &[(&str, Meaning)] = &[
     ("async", Meaning::Clear(MS_SYNCHRONOUS)),
     ("atime", Meaning::Clear(MS_NOATIME)),
     ("bind", Meaning::Set(MS_BIND)),
+    ("copy-symlink", Meaning::Link(Link::Copy)),
     ("defaults", Meaning::Nothing),
+    ("dest-nofollow", Meaning::Link(Link::Target)),
     ("dev", Meaning::Clear(MS_NODEV)),
     ("diratime", Meaning::Clear(MS_NODIRATIME)),
     ("dirsync", Meaning::Set(MS_DIRSYNC)),
@@ -139,18 +154,22 @@ pub const OPTIONS: &[(&str, Meaning)] = &[
     ("nosuid", Meaning::Set(MS_NOSUID)),
     ("nosymfollow", Meaning::Set(MS_NOSYMFOLLOW)),
     ("private", Meaning::Propagation(MS_PRIVATE)),
+    ("rasync", Meaning::Nothing),
     ("ratime", Meaning::Recursive(0, ATTR_NOATIME)),
     ("rbind", Meaning::Set(MS_BIND | MS_REC)),
     ("rdev", Meaning::Recursive(0, ATTR_NODEV)),
     ("rdiratime", Meaning::Recursive(0, ATTR_NODIRATIME)),
+    ("rdirsync", Meaning::Nothing),
     ("relatime", Meaning::Set(MS_RELATIME)),
     ("remount", Meaning::Set(MS_REMOUNT)),
     ("rexec", Meaning::Recursive(0, ATTR_NOEXEC)),
     ("ridmap", Meaning::IdMap(true)),
+    ("rmand", Meaning::Nothing),
     ("rnoatime", Meaning::Recursive(ATTR_NOATIME, 0)),
     ("rnodev", Meaning::Recursive(ATTR_NODEV, 0)),
     ("rnodiratime", Meaning::Recursive(ATTR_NODIRATIME, 0)),
     ("rnoexec", Meaning::Recursive(ATTR_NOEXEC, 0)),
+    ("rnomand", Meaning::Nothing),
     ("rnorelatime", Meaning::Recursive(0, ATTR_RELATIME)),
     ("rnostrictatime", Meaning::Recursive(0, ATTR_STRICTATIME)),
     ("rnosuid", Meaning::Recursive(ATTR_NOSUID, 0)),
@@ -165,11 +184,13 @@ pub const OPTIONS: &[(&str, Meaning)] = &[
     ("rstrictatime", Meaning::Recursive(ATTR_STRICTATIME, 0)),
     ("rsuid", Meaning::Recursive(0, ATTR_NOSUID)),
     ("rsymfollow", Meaning::Recursive(0, ATTR_NOSYMFOLLOW)),
+    ("rsync", Meaning::Nothing),
     ("runbindable", Meaning::Propagation(MS_UNBINDABLE | MS_REC)),
     ("rw", Meaning::Clear(MS_RDONLY)),
     ("shared", Meaning::Propagation(MS_SHARED)),
     ("silent", Meaning::Set(MS_SILENT)),
     ("slave", Meaning::Propagation(MS_SLAVE)),
+    ("src-nofollow", Meaning::Link(Link::Source)),
     ("strictatime", Meaning::Set(MS_STRICTATIME)),
     ("suid", Meaning::Clear(MS_NOSUID)),
     ("symfollow", Meaning::Clear(MS_NOSYMFOLLOW)),

@@ -1,10 +1,11 @@
 //! The container's cgroup as the record stores it for later commands. May use sys and error.
 
+use super::delegate::delegate;
 use super::members;
 use crate::error::{Context, Error, Kind, Result};
-use crate::plan::cgroup::{CgroupPlan, Driver};
+use crate::plan::cgroup::{CgroupPlan, Driver, Inner};
 use crate::sys::Errno;
-use crate::sys::cgroupfs::{open_dir, write_file};
+use crate::sys::cgroupfs::{make_dir, open_dir, write_file};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -138,6 +139,25 @@ impl Cgroup {
     /// `subs` lead outside the container's cgroup.
     pub fn dir(&self, subs: &[SubCgroup]) -> Result<Option<PathBuf>> {
         self.unified().map(|path| join_sub(path, "", subs)).transpose()
+    }
+
+    /// Makes a cgroup below it, gives it to its owner, and moves a process there. Nothing without a cgroup2 tree.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub fn move_below(&self, pid: i32, inner: &Inner) -> Result<()> {
+        let Some(own) = self.unified() else { return Ok(()) };
+        let mut path = own.to_owned();
+        for name in &inner.path {
+            path.push(name);
+            match make_dir(&path) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(errno).context(|| format!("make cgroup {}", path.display())),
+            }
+        }
+        inner.owner.map_or(Ok(()), |owner| delegate(&path, owner))?;
+        write_file(&path.join("cgroup.procs"), &pid.to_string())
+            .context(|| format!("move process {pid} to cgroup {}", path.display()))
     }
 
     fn check(&self, subs: &[SubCgroup]) -> Result<()> {

@@ -176,6 +176,7 @@ impl CgroupSetup {
             (Some(bus), Some(unit)) => {
                 bus.borrow_mut().start(&unit.name, &unit.properties, pid)?;
                 self.verify(pid)?;
+                plan.subgroup.as_ref().map_or(Ok(()), |inner| self.handle.move_below(pid, inner))?;
                 for (key, path) in self.handle.by_hand() {
                     tree::make(key, path, plan, &mut Vec::new())?;
                 }
@@ -238,7 +239,8 @@ impl CgroupSetup {
         let writer = limit::LimitWriter { handle: &self.handle, dir };
         writer.check_memory(plan.memory_check)?;
         writer.write_all(&plan.writes)?;
-        if let (Some(owner), Some(path)) = (plan.owner, self.handle.unified()) {
+        // a scope with a cgroup below it for the container stays systemd's
+        if let (Some(owner), Some(path), None) = (plan.owner, self.handle.unified(), &plan.subgroup) {
             delegate::delegate(path, owner)?;
         }
         writer.filter_devices(&plan.devices, plan.rootless, self.reused)

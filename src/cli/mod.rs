@@ -122,6 +122,15 @@ pub struct Exec {
     pub ignore_paused: bool,
 }
 
+/// What `mounts` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// `mounts add`.
+    Add,
+    /// `mounts remove`.
+    Remove,
+}
+
 /// How a list is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
@@ -267,6 +276,17 @@ pub enum Command {
         signal: Option<String>,
         /// `--all`.
         all: bool,
+        /// `--regex`.
+        regex: bool,
+    },
+    /// Add or remove mounts.
+    Mounts {
+        /// Which of the two.
+        change: Change,
+        /// The container.
+        id: String,
+        /// The document.
+        file: PathBuf,
     },
     /// Remove it.
     Delete {
@@ -274,6 +294,8 @@ pub enum Command {
         id: String,
         /// `--force`.
         force: bool,
+        /// `--regex`.
+        regex: bool,
     },
     /// List containers.
     List {

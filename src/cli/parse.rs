@@ -3,7 +3,7 @@
 use super::help;
 use super::table::{self, Arity, Verb};
 use super::words::{self, Mistake, Until, Words};
-use super::{Call, Checkpoint, Command, Create, Criu, Exec, Format, Global, Misuse, Restore, Run, Update};
+use super::{Call, Change, Checkpoint, Command, Create, Criu, Exec, Format, Global, Misuse, Restore, Run, Update};
 use crate::error::{Error, Kind};
 use crate::log::Form;
 use crate::plan::cgroup::Driver;
@@ -128,8 +128,22 @@ fn read_verb(verb: &'static Verb, words: &Words) -> Result<Command, Error> {
         }),
         "exec" => Command::Exec(read_exec(id, rest.collect::<Result<_, _>>()?, words)?),
         "state" => Command::State { id },
-        "kill" => Command::Kill { id, signal: rest.next().transpose()?, all: words.on("all") },
-        "delete" => Command::Delete { id, force: words.on("force") },
+        "kill" => {
+            Command::Kill { id, signal: rest.next().transpose()?, all: words.on("all"), regex: words.on("regex") }
+        }
+        "delete" => Command::Delete { id, force: words.on("force"), regex: words.on("regex") },
+        "mounts" => {
+            let change = match id.as_str() {
+                "add" => Change::Add,
+                "remove" => Change::Remove,
+                other => {
+                    let text = format!("mounts: unknown command \"{other}\"");
+                    return Err(Error::new(Kind::Usage, text).with_hint("one of add, remove"));
+                }
+            };
+            let container = rest.next().transpose()?.unwrap_or_default();
+            Command::Mounts { change, id: container, file: words.rest.get(2).map(PathBuf::from).unwrap_or_default() }
+        }
         "list" => Command::List { format: read_format(words), quiet: words.on("quiet") },
         "ps" => Command::Ps { id, format: read_format(words), args: rest.collect::<Result<_, _>>()? },
         "pause" => Command::Pause { id },

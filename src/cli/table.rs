@@ -181,6 +181,8 @@ const EXEC: &[Flag] = &[
     switch("ignore-paused", None, "allow exec in a paused container"),
 ];
 
+const REGEX: Flag = switch("regex", Some('r'), "ID is a regular expression (POSIX, extended) for many");
+
 const FORMAT: Flag = text("format", Some('f'), "FORMAT", "table or json (default: table)");
 
 const UPDATE: &[Flag] = &[
@@ -272,6 +274,8 @@ pub(crate) const WORDS: &[(&str, &str)] = &[
     ("SIGNAL", "name, with or without SIG, or number (default: SIGTERM)"),
     ("COMMAND", "program to run; left out with --process"),
     ("ARGUMENT", "its arguments"),
+    ("add|remove", "what is done"),
+    ("FILE", "mounts as JSON"),
     ("PS-OPTION", "options for the host's ps (default: -ef)"),
     ("SHELL", "bash, zsh or fish"),
 ];
@@ -318,8 +322,11 @@ container could not be created. With --detach 0 or 1.",
         ..plain(Group::Life, "state", "show the state of a container as JSON")
     },
     Verb {
-        flags: &[&[switch("all", Some('a'), ""), HELP]],
-        examples: &[("ask the container to end", "kill web TERM"), ("end it at once", "kill web KILL")],
+        flags: &[&[switch("all", Some('a'), ""), REGEX, HELP]],
+        examples: &[
+            ("ask the container to end", "kill web TERM"),
+            ("end all whose ids begin with web-", "kill --regex ^web- KILL"),
+        ],
         ..verb(
             Group::Life,
             "kill",
@@ -329,12 +336,34 @@ container could not be created. With --detach 0 or 1.",
         )
     },
     Verb {
-        flags: &[&[switch("force", Some('f'), "kill it first; no error if it does not exist"), HELP]],
+        flags: &[&[switch("force", Some('f'), "kill it first; no error if it does not exist"), REGEX, HELP]],
         examples: &[
             ("remove a container that has stopped", "delete web"),
             ("kill and remove it, whatever its state", "delete --force web"),
         ],
         ..plain(Group::Life, "delete", "remove a stopped container")
+    },
+    Verb {
+        notes: &[
+            STATUS,
+            (
+                "FILE",
+                "A list of mounts as in config.json, or an object with such a list as
+\"mounts\". All are added or removed, or none. Bind mounts and tmpfs can be
+added; to remove one, only its destination is needed, without links in it.",
+            ),
+        ],
+        examples: &[
+            ("mount more in a container that runs", "mounts add web more.json"),
+            ("and take it off again", "mounts remove web more.json"),
+        ],
+        ..verb(
+            Group::Inside,
+            "mounts",
+            "add|remove ID FILE",
+            Arity::Exactly(3),
+            "add or remove mounts of a running container",
+        )
     },
     Verb {
         stops: true,

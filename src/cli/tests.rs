@@ -151,7 +151,7 @@ fn containerds_calls() {
         ..Exec::default()
     };
     assert_eq!(command("exec --process /p --detach --pid-file /f web"), Command::Exec(exec));
-    let kill = Command::Kill { id: "web".into(), signal: Some("9".into()), all: true };
+    let kill = Command::Kill { id: "web".into(), signal: Some("9".into()), all: true, regex: false };
     assert_eq!(command("kill --all web 9"), kill);
     let Command::Restore(restore) =
         command("restore --image-path /i --work-path /w --detach -no-subreaper --bundle /b web")
@@ -177,7 +177,7 @@ fn flags_stand_before_and_behind_the_id_but_never_in_a_payload() {
     for line in ["run -d -b /b x", "run -detach --bundle=/b x", "run x -d -b /b", "run -d=1 x -bundle /b"] {
         assert_eq!(command(line), Command::Run(run.clone()), "{line}");
     }
-    assert_eq!(command("delete x --force"), Command::Delete { id: "x".into(), force: true });
+    assert_eq!(command("delete x --force"), Command::Delete { id: "x".into(), force: true, regex: false });
     let exec = Exec {
         id: "x".into(),
         args: vec!["ls".into(), "-e".into(), "--".into(), "-t".into()],
@@ -188,7 +188,10 @@ fn flags_stand_before_and_behind_the_id_but_never_in_a_payload() {
     assert_eq!(command("exec -t -- x ls -e -- -t"), Command::Exec(exec));
     let ps = Command::Ps { id: "x".into(), format: Ok(Format::Json), args: vec!["-f".into(), "pid".into()] };
     assert_eq!(command("ps -f json x -f pid"), ps);
-    assert_eq!(command("kill x -9"), Command::Kill { id: "x".into(), signal: Some("-9".into()), all: false });
+    assert_eq!(
+        command("kill x -9"),
+        Command::Kill { id: "x".into(), signal: Some("-9".into()), all: false, regex: false }
+    );
 }
 
 #[test]

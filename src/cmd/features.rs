@@ -1,9 +1,9 @@
 //! `features`: what this build supports, for engines that ask. The lists come from the tables that parse the configuration, so
 //! that the two cannot differ.
 
-use crate::abi::mount::{Meaning, OPTIONS};
+use crate::abi::mount::OPTIONS;
 use crate::error::{Error, Result};
-use crate::spec::VERSION;
+use crate::spec::{VERSION, annotation};
 use oci_spec::runtime::{
     Apparmor, Arch, Capability, Cgroup, Features, IDMap, IntelRdt, LinuxFeature, LinuxNamespaceType,
     LinuxSeccompAction, MemoryPolicy, MountExtensions, NetDevices, Seccomp, Selinux,
@@ -46,6 +46,8 @@ fn features() -> Features {
             "bundle",
             "org.systemd.property.",
             "org.criu.config",
+            // a prefix, as that of systemd
+            "run.oci.",
         ])));
     features
 }
@@ -54,10 +56,9 @@ fn names(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// Every mount option, except those of id mappings, which are listed as an extension.
+/// Every option that a mount may have.
 fn mount_options() -> Vec<String> {
-    let known = OPTIONS.iter().filter(|(_, meaning)| !matches!(meaning, Meaning::IdMap(_)));
-    known.map(|(name, _)| (*name).to_owned()).collect()
+    OPTIONS.iter().map(|(name, _)| (*name).to_owned()).collect()
 }
 
 fn linux() -> LinuxFeature {
@@ -163,10 +164,9 @@ const ARCHS: &[Arch] =
     &[Arch::ScmpArchAarch64, Arch::ScmpArchArm, Arch::ScmpArchX32, Arch::ScmpArchX86, Arch::ScmpArchX86_64];
 
 fn annotations() -> HashMap<String, String> {
-    HashMap::from([
-        ("onggi.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-        ("org.opencontainers.runc.checkpoint.enabled".to_owned(), "true".to_owned()),
-    ])
+    let own = [("onggi.version", env!("CARGO_PKG_VERSION")), ("org.opencontainers.runc.checkpoint.enabled", "true")];
+    let known = annotation::KNOWN.into_iter().map(|key| (key, "true"));
+    own.into_iter().chain(known).map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -186,10 +186,11 @@ mod tests {
         assert_eq!(list("/linux/namespaces"), ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"]);
         let options = list("/mountOptions");
         assert!(options.is_sorted());
-        for option in ["rro", "rbind", "tmpcopyup", "nosymfollow", "lazytime", "silent", "runbindable"] {
+        for option in
+            ["rro", "rbind", "tmpcopyup", "nosymfollow", "lazytime", "silent", "runbindable", "idmap", "copy-symlink"]
+        {
             assert!(options.iter().any(|known| known == option), "{option}");
         }
-        assert!(!options.iter().any(|known| known == "idmap"));
         let capabilities = list("/linux/capabilities");
         assert_eq!(capabilities.len(), 41);
         assert_eq!((capabilities[0].as_str(), capabilities[40].as_str()), ("CAP_CHOWN", "CAP_CHECKPOINT_RESTORE"));

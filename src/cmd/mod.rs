@@ -8,6 +8,7 @@ mod exec;
 mod features;
 mod kill;
 mod list;
+mod mounts;
 mod pause;
 mod plan;
 mod prepare;
@@ -25,6 +26,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::log::Log;
 use crate::spec::Loaded;
 use crate::state::{Root, Status};
+use crate::sys::regex::Regex;
 use crate::sys::{Errno, signal};
 use oci_spec::runtime::Spec;
 
@@ -53,9 +55,14 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
             exec::run(&global, &exec, log).map_err(|error| error.context("exec failed").with_kind(Kind::Launch))
         }
         Command::State { id } => state::run(&global, &id),
-        Command::Kill { id, signal, all } => kill::run(&global, &id, signal.as_deref(), all, log),
-        Command::Delete { id, force } => delete::run(&global, &id, force, log),
+        Command::Kill { id, signal, all, regex } => {
+            each(&global, &id, regex, log, |id| kill::run(&global, id, signal.as_deref(), all || regex, log))
+        }
+        Command::Delete { id, force, regex } => {
+            each(&global, &id, regex, log, |id| delete::run(&global, id, force, log))
+        }
         Command::List { format, quiet } => list::run(&global, format, quiet, log),
+        Command::Mounts { change, id, file } => mounts::run(&global, change, &id, &file, log),
         Command::Ps { id, format, args } => ps::run(&global, &id, format, &args),
         Command::Pause { id } => pause::pause(&global, &id),
         Command::Resume { id } => pause::resume(&global, &id),
@@ -67,6 +74,28 @@ pub fn run(call: Call, log: &Log) -> Result<u8> {
         Command::Restore(restore) => criu::restore(&global, &restore, log).map_err(not_launched),
         Command::Plan { bundle, id } => plan::run(&global, &bundle, id.as_deref().unwrap_or("ID"), log),
     }
+}
+
+/// Acts on a container, or with `regex` on each whose id matches the expression. Of several, one that fails does not keep the
+/// others from being acted on.
+fn each(global: &Global, id: &str, regex: bool, log: &Log, act: impl Fn(&str) -> Result<u8>) -> Result<u8> {
+    if !regex {
+        return act(id);
+    }
+    let pattern = Regex::new(id).map_err(|why| Error::msg(format!("invalid regular expression {id:?}: {why}")))?;
+    let mut failed = Vec::new();
+    for id in Root::find(global.root.as_deref())?.ids()?.into_iter().filter(|id| pattern.matches(id)) {
+        match act(&id) {
+            Ok(_) => {}
+            // it was deleted meanwhile
+            Err(error) if error.kind() == Kind::NotFound => {}
+            Err(error) => {
+                log.warn(&format!("{id}: {error}"));
+                failed.push(id);
+            }
+        }
+    }
+    if failed.is_empty() { Ok(0) } else { Err(Error::msg(format!("failed for: {}", failed.join(", ")))) }
 }
 
 /// Blocks SIGXFSZ in verbs with effects, so that a limit on file sizes is an error, after which nothing is left, and does not kill
@@ -85,6 +114,7 @@ fn undisturbed(command: &Command) -> Result<()> {
         | Command::Kill { .. }
         | Command::List { .. }
         | Command::Ps { .. }
+        | Command::Mounts { .. }
         | Command::Pause { .. }
         | Command::Resume { .. }
         | Command::Events { .. }

@@ -39,6 +39,23 @@ pub(super) fn link(state: &State<'_>, at: Slot, path: &CStr, target: &CStr) -> S
     }
 }
 
+/// Makes a symbolic link; the same one may be there.
+pub(super) fn copy_link(state: &State<'_>, path: &CStr, target: &CStr) -> StepResult {
+    below_root(state, path, |dir, name| match file::symlink(target, dir, name) {
+        Err(Errno::EEXIST) => {
+            let mut buffer = [0; libc::PATH_MAX as usize];
+            match file::readlink(dir, name, &mut buffer) {
+                Ok(says) if says == target.to_bytes() => Ok(()),
+                // `EINVAL`: it is no link
+                Ok(_) | Err(Errno::EINVAL) => Err(Errno::EEXIST),
+                Err(errno) => Err(errno),
+            }
+        }
+        answer => answer,
+    })?;
+    Ok(())
+}
+
 /// Makes a symbolic link in `/dev` to what is in the root; nothing if that is not there.
 pub(super) fn link_to(state: &State<'_>, name: &CStr, target: &CStr) -> StepResult {
     let Ok(found) = open_in(state.root()?, target, libc::O_PATH, 0) else { return Ok(()) };
@@ -102,5 +119,5 @@ fn bind_node(state: &mut State<'_>, node: &Node<'_>) -> StepResult {
         return Err(Cause::OtherNode.into());
     }
     state.put(Slot::TREE, tree);
-    mount::attach(state, whole.as_c()?, false)
+    mount::attach(state, whole.as_c()?, false, false, None)
 }

@@ -14,8 +14,10 @@ pub(super) fn run(hook: &HookStep, payload: &Image, state: &mut State<'_>) -> St
     let [created, stdout, stderr] = Slot::HOOK;
     let stdin = if hook.late { Slot::HOOK_START } else { created };
     file::rewind(state.get(stdin)?)?;
-    for output in [stdout, stderr] {
-        file::truncate(state.get(output)?)?;
+    for (output, appends) in [stdout, stderr].into_iter().zip(hook.appends) {
+        if !appends {
+            file::truncate(state.get(output)?)?;
+        }
     }
     let files = [state.get(stdin)?, state.get(stdout)?, state.get(stderr)?];
     let limit = hook.timeout.map_or(-1, |seconds| i32::try_from(u64::from(seconds) * 1000).unwrap_or(i32::MAX));

@@ -36,6 +36,7 @@ use filesystem::{Cgroup, Fs};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
+use tree::HostTree;
 
 /// Status of an init that could not become the payload.
 pub const FAILED: i32 = 1;
@@ -204,6 +205,10 @@ pub fn run(args: &mut InitArgs) -> ! {
             if !joins && matches!(step, Step::Exec) && matches!(error.cause, Cause::Kernel) {
                 refused(&args.image, error.errno);
             }
+            for slot in args.plan.added.iter().rev() {
+                // one that was not mounted is not in its slot
+                let _ = mount::take_off(&state, *slot);
+            }
             let step = u16::try_from(index).unwrap_or(u16::MAX);
             report(&state, Failure { step, cause: error.cause, errno: error.errno, detail: error.detail }, gate);
         }
@@ -277,8 +282,9 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
         Step::Chroot(path) => root::change(path, state)?,
         Step::EnterRoot => root::enter(state)?,
         Step::NewTree { path, propagation } => tree::new(path, *propagation, state)?,
-        Step::CloneAhead { slot, source, recursive, fallback, propagation_follows } => {
-            tree::ahead(state, *slot, source, fallback.as_deref(), *recursive, *propagation_follows)?;
+        Step::CloneAhead { slot, source, recursive, nofollow, fallback, propagation_follows } => {
+            let host = HostTree { source, recursive: *recursive, nofollow: *nofollow, fallback: fallback.as_deref() };
+            tree::ahead(state, *slot, &host, *propagation_follows)?;
         }
         Step::TakeRoot => root::take(state)?,
         Step::Pivot { cut } => root::pivot(*cut, state)?,
@@ -296,10 +302,11 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
         Step::ReadonlyPath { path } => masked_paths::readonly_path(path)?,
         Step::Mask { path, cover } => masked_paths::mask(state, path, cover.as_deref().unwrap_or(COVER))?,
         Step::Remount { target, flags, data } => mount::remount(state, target, *flags, data)?,
-        Step::Clone { source, recursive, fallback } => {
-            state.put(Slot::TREE, tree::clone_of_host(source, fallback.as_deref(), *recursive)?);
+        Step::Clone { source, recursive, nofollow, fallback } => {
+            let host = HostTree { source, recursive: *recursive, nofollow: *nofollow, fallback: fallback.as_deref() };
+            state.put(Slot::TREE, tree::clone_of_host(&host)?);
         }
-        Step::CloneInside { source, recursive } => mount::clone_inside(state, source, *recursive)?,
+        Step::CloneInside { source, recursive, nofollow } => mount::clone_inside(state, source, *recursive, *nofollow)?,
         Step::Take { slot, .. } => {
             let tree = state.take(*slot)?;
             state.put(Slot::TREE, tree);
@@ -309,12 +316,15 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
         Step::AttrKeepLocked { attr, must_clear, host } => {
             mount::keep_locked(state.get(Slot::TREE)?, attr, *must_clear, *host)?;
         }
-        Step::Attach { target, in_proc } => mount::attach(state, target, *in_proc)?,
+        Step::Attach { target, in_proc, nofollow, keep } => mount::attach(state, target, *in_proc, *nofollow, *keep)?,
+        Step::OpenMount { slot, target } => mount::open_root(state, *slot, target)?,
+        Step::Unmount { slot, .. } => mount::take_off(state, *slot)?,
         Step::AttrAt { target, attr, must_clear, then } => {
             mount::attr_at(state, target, attr, *must_clear, then.as_ref())?
         }
         Step::Link { at, path, target } => device::link(state, *at, path, target)?,
         Step::LinkTo { name, target } => device::link_to(state, name, target)?,
+        Step::CopyLink { path, target } => device::copy_link(state, path, target)?,
         Step::OpenDev => device::open_dev(state)?,
         Step::Node { at, path, mode, device, owner, for_masks } => {
             let made = device::node(state, &Node { at: *at, path, mode: *mode, device: *device, owner: *owner })?;
@@ -354,6 +364,7 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
         Step::Gate => gate(state)?,
         Step::Signals => signal::default_all()?,
         Step::Exec => execute(image)?,
+        Step::End => task::exit_now(0),
     }
     Ok(())
 }

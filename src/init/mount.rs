@@ -1,5 +1,6 @@
 //! Existing mounts: clone, set attributes, attach. By descriptor; no path is resolved twice.
 
+use super::path::Scratch;
 use super::{State, StepResult, leak_until_exec, path, proc, tree};
 use crate::abi::mount::{
     ATTR_ATIME, ATTR_NOATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, ATTR_STRICTATIME,
@@ -8,9 +9,10 @@ use crate::abi::mount::{
 use crate::plan::Mapped;
 use crate::plan::step::{Slot, Sync};
 use crate::sync_socket::{self, Cause};
-use crate::sys::file::{self, open_in};
+use crate::sys::file::{self, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, open_in};
 use crate::sys::{Errno, mount};
 use std::ffi::CStr;
+use std::fmt::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// Remounts what is mounted at a path (`MS_REMOUNT`).
@@ -21,8 +23,9 @@ pub(super) fn remount(state: &mut State<'_>, target: &CStr, flags: u64, data: &C
 }
 
 /// Clones a path inside the root.
-pub(super) fn clone_inside(state: &mut State<'_>, source: &CStr, recursive: bool) -> StepResult {
-    let place = open_in(state.root()?, if source.is_empty() { c"." } else { source }, libc::O_PATH, 0)?;
+pub(super) fn clone_inside(state: &mut State<'_>, source: &CStr, recursive: bool, nofollow: bool) -> StepResult {
+    let flags = libc::O_PATH | if nofollow { libc::O_NOFOLLOW } else { 0 };
+    let place = open_in(state.root()?, if source.is_empty() { c"." } else { source }, flags, 0)?;
     let tree = mount::clone_tree(place.as_fd(), c"", recursive, true)?;
     state.put(Slot::TREE, tree);
     Ok(())
@@ -93,14 +96,20 @@ fn changes_times(attr: &MountAttr, flags: u64) -> bool {
     attr.clear & ATTR_ATIME != 0 && flags & TIMES != wanted
 }
 
-/// Attaches the tree; creates a missing target.
-pub(super) fn attach(state: &mut State<'_>, target: &CStr, in_proc: bool) -> StepResult {
+/// Attaches the tree; a missing target is made. With `nofollow` a link at the target is covered itself.
+pub(super) fn attach(
+    state: &mut State<'_>,
+    target: &CStr,
+    in_proc: bool,
+    nofollow: bool,
+    keep: Option<Slot>,
+) -> StepResult {
     let tree = state.take(Slot::TREE)?;
     let is_directory = file::stat(tree.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR;
     if target == c"/proc" && file::fs_magic(tree.as_fd())? != proc::MAGIC {
         return Err(Cause::NotProcfs.into());
     }
-    let place = path::target(state.root()?, target, is_directory)?;
+    let place = path::target(state.root()?, target, is_directory, nofollow)?;
     proc::outside(&place, in_proc)?;
     let place = place.fd;
     match mount::attach(tree.as_fd(), place.as_fd()) {
@@ -113,7 +122,30 @@ pub(super) fn attach(state: &mut State<'_>, target: &CStr, in_proc: bool) -> Ste
         }
         answer => answer?,
     }
-    leak_until_exec(tree);
+    match keep {
+        Some(slot) => state.put(slot, tree),
+        None => leak_until_exec(tree),
+    }
     leak_until_exec(place);
     Ok(())
+}
+
+/// Opens the root of the mount at a path. No link is followed, so that it is the mount of that name: one of another name may
+/// hide something from the container.
+pub(super) fn open_root(state: &mut State<'_>, slot: Slot, target: &CStr) -> StepResult {
+    let resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
+    let found = file::openat2(state.root()?, target, libc::O_PATH | libc::O_NOFOLLOW, 0, resolve)?;
+    if !mount::is_root(found.as_fd())? {
+        return Err(Errno::EINVAL.into());
+    }
+    state.put(slot, found);
+    Ok(())
+}
+
+/// Unmounts what is in a slot, by its descriptor: a path could lead elsewhere by now.
+pub(super) fn take_off(state: &State<'_>, slot: Slot) -> StepResult {
+    let mut path = Scratch::new(c"self/fd/")?;
+    write!(path, "{}", file::raw_fd(&state.get(slot)?)).map_err(|_| Errno::ENAMETOOLONG)?;
+    file::fchdir(state.get(Slot::PROC)?)?;
+    Ok(mount::unmount(path.as_c()?)?)
 }

@@ -193,12 +193,14 @@ fn followed(directory: BorrowedFd<'_>, path: &Scratch, link: &Scratch, rest: &[u
     Ok(path)
 }
 
-/// Opens a mount point (`O_PATH`); creates it as a directory or as an empty file if it is missing.
-pub(super) fn target(root: BorrowedFd<'_>, path: &CStr, as_directory: bool) -> Answer<Place> {
-    if as_directory {
+/// Opens a mount point (`O_PATH`); creates it as a directory or as an empty file if it is missing. With
+/// `nofollow` the last name is not followed, so that a link itself is covered.
+pub(super) fn target(root: BorrowedFd<'_>, path: &CStr, as_directory: bool, nofollow: bool) -> Answer<Place> {
+    if as_directory && !nofollow {
         return place(root, path);
     }
-    match open_place(root, path, 0) {
+    match open_place(root, path, if nofollow { libc::O_NOFOLLOW } else { 0 }) {
+        Err(Errno::ENOENT) if as_directory => make_directory(root, path).map(Place::made),
         Err(Errno::ENOENT) => make_file(root, path).map(Place::made),
         answer => answer,
     }

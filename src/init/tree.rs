@@ -22,27 +22,31 @@ pub(super) fn new(path: &CStr, propagation: u64, state: &mut State<'_>) -> StepR
     Ok(())
 }
 
+/// A tree of the host that is cloned.
+pub(super) struct HostTree<'a> {
+    pub(super) source: &'a CStr,
+    /// With everything mounted below it.
+    pub(super) recursive: bool,
+    /// A link is cloned itself.
+    pub(super) nofollow: bool,
+    /// What is cloned where the source is not there.
+    pub(super) fallback: Option<&'a CStr>,
+}
+
 /// Clones a path of the host. `propagation_follows`: a later step sets the propagation.
-pub(super) fn ahead(
-    state: &mut State<'_>,
-    slot: Slot,
-    source: &CStr,
-    fallback: Option<&CStr>,
-    recursive: bool,
-    propagation_follows: bool,
-) -> StepResult {
-    let tree = bindable(state, || clone_of_host(source, fallback, recursive))?;
+pub(super) fn ahead(state: &mut State<'_>, slot: Slot, host: &HostTree<'_>, propagation_follows: bool) -> StepResult {
+    let tree = bindable(state, || clone_of_host(host))?;
     if !propagation_follows {
-        receive(state, tree.as_fd(), recursive)?;
+        receive(state, tree.as_fd(), host.recursive)?;
     }
     state.put(slot, tree);
     Ok(())
 }
 
 /// A clone of a path of the host, or of `fallback` if it does not exist.
-pub(super) fn clone_of_host(source: &CStr, fallback: Option<&CStr>, recursive: bool) -> Result<OwnedFd, Errno> {
-    match (mount::clone_tree(cwd(), source, recursive, true), fallback) {
-        (Err(Errno::ENOENT), Some(fallback)) => mount::clone_tree(cwd(), fallback, recursive, true),
+pub(super) fn clone_of_host(host: &HostTree<'_>) -> Result<OwnedFd, Errno> {
+    match (mount::clone_tree(cwd(), host.source, host.recursive, !host.nofollow), host.fallback) {
+        (Err(Errno::ENOENT), Some(fallback)) => mount::clone_tree(cwd(), fallback, host.recursive, true),
         (answer, _) => answer,
     }
 }

@@ -133,6 +133,8 @@ impl Accompany<'_> {
         let runs = match self.mode {
             Mode::Create => false,
             Mode::Run | Mode::Exec if self.foreground => true,
+            // there is no payload
+            Mode::Mounts => false,
             // execve changes the kernel's flag before it closes the stream
             Mode::Run | Mode::Exec => became_payload(self.child.pid)?,
         };
@@ -155,6 +157,9 @@ impl Accompany<'_> {
                 self.fill_hooks(record)?;
             }
             Sync::Limited => self.set_limits()?,
+            Sync::Delegated => {
+                self.plan.delegate.as_ref().map_or(Ok(()), |inner| record.cgroup.move_below(self.child.pid, inner))?;
+            }
             Sync::Mapped | Sync::IdMapped | Sync::Ready => {}
         }
         self.socket.go(sync)
@@ -191,7 +196,7 @@ impl Accompany<'_> {
 
 /// Whether init asks the host half in this step, and waits for the answer.
 fn asks_host(step: &Step) -> bool {
-    matches!(step, Step::Tell(Sync::RootMounted | Sync::Limited) | Step::IdMap { by_host: true, .. })
+    matches!(step, Step::Tell(Sync::RootMounted | Sync::Limited | Sync::Delegated) | Step::IdMap { by_host: true, .. })
 }
 
 /// Whether a child that is not reaped yet has executed a program (`PF_FORKNOEXEC`, field 9 of `/proc/PID/stat`, proc(5)).
@@ -231,6 +236,8 @@ mod tests {
             steps,
             image: Image::new("process", &["x".to_owned()], &[], false).unwrap(),
             listener: None,
+            delegate: None,
+            added: Vec::new(),
             notes: Vec::new(),
             details: Vec::new(),
         }

@@ -13,6 +13,7 @@ use crate::error::{Context, Error, Result};
 use crate::facts::Facts;
 use crate::log::Log;
 use crate::plan::Plan;
+use crate::plan::annotation::{self, DELEGATE, SUBGROUP};
 use crate::plan::exec::{self, Request};
 use crate::plan::request::StartOptions;
 use crate::plan::step::{Slot, Step, Sync};
@@ -48,7 +49,9 @@ impl<'a> Job<'a> {
         subs: &'a [SubCgroup],
     ) -> Self {
         let (privileged, placed_late) = (cred::is_privileged(), placed_late(&record.cgroup));
-        Self { record, request: Request { id: &record.id, process, linux, options, privileged, placed_late }, subs }
+        let keeps_groups = record.annotations.contains_key(annotation::KEEP_GROUPS);
+        let request = Request { id: &record.id, process, linux, options, privileged, keeps_groups, placed_late };
+        Self { record, request, subs }
     }
 }
 
@@ -103,7 +106,7 @@ pub fn launch(job: &Job<'_>, init: Held, protection: ExeProtection, log: &Log) -
 }
 
 /// The root of the container's first process. Not opened by its path on the host, where the container may have put anything.
-fn root(init: &Held) -> Result<OwnedFd> {
+pub(super) fn root(init: &Held) -> Result<OwnedFd> {
     let path = format!("/proc/{}/root", init.pid);
     let what = || format!("open {path}");
     let name = CString::new(path.as_str()).map_err(|_| Error::msg(what()))?;
@@ -171,15 +174,17 @@ fn stays_outside(job: &Job<'_>, error: &Error) -> bool {
 }
 
 /// Spawns the process in the container's cgroup. If that takes no processes, because the payload has enabled controllers for
-/// cgroups below it, the process is spawned in the cgroup of the first process. Also returns whether it is in a cgroup of the
-/// container.
+/// cgroups below it, the process is spawned in the cgroup of the first process; so it is where annotations have moved that one.
+/// Also returns whether it is in a cgroup of the container.
 fn clone_into_cgroup(spawn: &mut Spawn<'_>, job: &Job<'_>, first: i32) -> Result<(Child, bool)> {
     let mut attempt = |cgroup: Option<&OwnedFd>| {
         let child = spawn.clone3(cgroup.map(AsFd::as_fd))?;
         Ok((child, cgroup.is_some()))
     };
     let handle = &job.record.cgroup;
-    let tried = handle.dir_fd(job.subs).and_then(|cgroup| attempt(cgroup.as_ref()));
+    let moved = [SUBGROUP, DELEGATE].iter().any(|key| job.record.annotations.get(*key).is_some_and(|v| !v.is_empty()));
+    let cgroup = if moved && job.subs.is_empty() { handle.dir_fd_of(first) } else { handle.dir_fd(job.subs) };
+    let tried = cgroup.and_then(|cgroup| attempt(cgroup.as_ref()));
     let tried = tried.map_err(|error| refused(error, job));
     match tried {
         Err(error) if job.subs.is_empty() && matches!(error.errno(), Some(Errno::EBUSY | Errno::ENOENT)) => {

@@ -25,8 +25,8 @@ pub(super) fn open(plan: &Plan) -> Result<Vec<Option<OwnedFd>>> {
     slots.resize_with(plan.slots.into(), || None);
     for (slot, open) in &plan.opens {
         match open {
-            Open::HookFiles => {
-                for (slot, fd) in Slot::HOOK.into_iter().zip(Files::new()?.into_inner()) {
+            Open::HookFiles(output) => {
+                for (slot, fd) in Slot::HOOK.into_iter().zip(Files::new(output)?.into_inner()) {
                     slots[slot.index()] = Some(fd);
                 }
                 slots[Slot::HOOK_START.index()] = Some(file::memfd(c"hook").context(|| "memfd_create")?);
@@ -62,9 +62,9 @@ fn one(open: &Open, slots: &[Option<OwnedFd>]) -> Result<OwnedFd> {
                 None => Err(Error::spec(at, format!("{} is no namespace", path.display()))),
             }
         }
-        Open::Tree { source, recursive, mapped, fallback, shares } => {
-            let cloned = match (tree(source, *recursive, *shares), fallback) {
-                (Err(Errno::ENOENT), Some(fallback)) => tree(fallback, *recursive, *shares),
+        Open::Tree { source, recursive, nofollow, mapped, fallback, shares } => {
+            let cloned = match (tree(source, *recursive, *nofollow, *shares), fallback) {
+                (Err(Errno::ENOENT), Some(fallback)) => tree(fallback, *recursive, false, *shares),
                 (answer, _) => answer,
             };
             let tree = cloned.map_err(|errno| {
@@ -84,7 +84,7 @@ fn one(open: &Open, slots: &[Option<OwnedFd>]) -> Result<OwnedFd> {
         Open::Console(path) => {
             socket::connect_stream(path).context(|| format!("connect to console socket {}", path.display()))
         }
-        Open::HookFiles => Err(Error::msg("hook files take three slots")),
+        Open::HookFiles(_) => Err(Error::msg("hook files take three slots")),
     }
 }
 
@@ -101,8 +101,8 @@ pub(super) fn map_ids(tree: BorrowedFd<'_>, source: &CStr, mapped: Mapped, slots
 
 /// A clone of a mount that receives what is mounted on the host and propagates nothing back, as if init had cloned it in its
 /// own mount namespace; or, if `shares`, one that stays in the peer group.
-fn tree(source: &CStr, recursive: bool, shares: bool) -> Answer<OwnedFd> {
-    let tree = mount::clone_tree(cwd(), source, recursive, true)?;
+fn tree(source: &CStr, recursive: bool, nofollow: bool, shares: bool) -> Answer<OwnedFd> {
+    let tree = mount::clone_tree(cwd(), source, recursive, !nofollow)?;
     if shares {
         return Ok(tree);
     }

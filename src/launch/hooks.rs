@@ -2,9 +2,11 @@
 
 use super::patience::{self, Told};
 use crate::error::{Context, Error, Kind, Result};
+use crate::plan::annotation;
 use crate::plan::hooks::{Planned, host};
 use crate::state::Awaited;
 use crate::sys::exec::Strings;
+use crate::sys::paths::{self, Before};
 use crate::sys::signal::End;
 use crate::sys::{Errno, exec, file};
 use oci_spec::runtime::Hook;
@@ -13,7 +15,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The state document of the spec (runtime.md, State), as hooks get it.
@@ -52,30 +54,42 @@ impl StateDocument<'_> {
 }
 
 /// Memory files as standard input, output and error of hooks. Nobody blocks on them, whatever a hook reads or writes, and
-/// whatever it leaves running.
+/// whatever it leaves running. Annotations may put files of the host in the place of the last two.
 #[derive(Debug)]
-pub struct Files([OwnedFd; 3]);
+pub struct Files {
+    fds: [OwnedFd; 3],
+    /// The output and the errors are files that keep what is in them.
+    appends: [bool; 2],
+}
 
 /// How much of a hook's output goes into an error message, in bytes.
 const MOST: usize = 4096;
 
 impl Files {
-    /// Creates three empty files.
+    /// Creates empty files, or opens those that the annotations name.
     ///
     /// # Errors
-    /// The kernel's answer.
-    pub fn new() -> Result<Self> {
+    /// The kernel's answer; a file that is not taken.
+    pub fn new(output: &[Option<PathBuf>; 2]) -> Result<Self> {
         let memory = || file::memfd(c"hook").context(|| "memfd_create");
-        Ok(Self([memory()?, memory()?, memory()?]))
+        let open = |path: &Option<PathBuf>| match path {
+            Some(path) => paths::output(path, Before::Stays, 0o600).map(OwnedFd::from).map_err(|error| {
+                Error::from(error).context(format!("open {} for the output of hooks", path.display()))
+            }),
+            None => memory(),
+        };
+        let [stdout, stderr] = output;
+        let appends = [stdout.is_some(), stderr.is_some()];
+        Ok(Self { fds: [memory()?, open(stdout)?, open(stderr)?], appends })
     }
 
     /// The descriptors.
     pub(super) fn into_inner(self) -> [OwnedFd; 3] {
-        self.0
+        self.fds
     }
 
     fn borrow(&self) -> [BorrowedFd<'_>; 3] {
-        [self.0[0].as_fd(), self.0[1].as_fd(), self.0[2].as_fd()]
+        [self.fds[0].as_fd(), self.fds[1].as_fd(), self.fds[2].as_fd()]
     }
 }
 
@@ -145,7 +159,8 @@ pub fn run(hooks: &[Planned], document: &StateDocument<'_>, told: Told<'_>) -> R
     if hooks.is_empty() {
         return Ok(());
     }
-    let files = Files::new()?;
+    let named = |key: &str| document.annotations.get(key).map(PathBuf::from);
+    let files = Files::new(&[named(annotation::HOOKS_STDOUT), named(annotation::HOOKS_STDERR)])?;
     for hook in hooks {
         told.log.debug(|| format!("run {} {}", hook.name, hook.image));
         one(hook, &files, document, told)?;
@@ -156,8 +171,10 @@ pub fn run(hooks: &[Planned], document: &StateDocument<'_>, told: Told<'_>) -> R
 fn one(hook: &Planned, files: &Files, document: &StateDocument<'_>, told: Told<'_>) -> Result<()> {
     let [stdin, stdout, stderr] = files.borrow();
     fill(stdin, document)?;
-    for output in [stdout, stderr] {
-        file::truncate(output).context(|| "empty a hook's output")?;
+    for (output, appends) in [stdout, stderr].into_iter().zip(files.appends) {
+        if !appends {
+            file::truncate(output).context(|| "empty a hook's output")?;
+        }
     }
     let image = &hook.image;
     let Some(path) = image.candidates.first() else { return Err(Error::msg("a hook without a program")) };

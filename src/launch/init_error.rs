@@ -28,6 +28,7 @@ impl Mode {
         match self {
             Self::Create | Self::Run => "unable to start container process: error during container init",
             Self::Exec => EXEC,
+            Self::Mounts => "unable to change the container's mounts",
         }
     }
 }
@@ -272,7 +273,7 @@ pub(super) fn vanished(mode: Mode, end: Option<End>, cgroup: &Cgroup) -> Error {
         Some(End::Killed(libc::SIGKILL)) if killed_for_memory(cgroup) => Error::msg(match mode {
             Mode::Create | Mode::Run => "container init was OOM-killed (memory limit too low?)",
             // runc's wording: some process in the cgroup was killed, perhaps this one
-            Mode::Exec => "killed by signal 9 (possibly OOM-killed)",
+            Mode::Exec | Mode::Mounts => "killed by signal 9 (possibly OOM-killed)",
         }),
         Some(End::Killed(_) | End::Exited(_)) | None => ended(end),
     };

@@ -18,6 +18,7 @@ mod fds;
 pub mod hooks;
 mod idmap;
 mod init_error;
+pub mod mounts;
 mod network;
 pub mod notify;
 mod oom;
@@ -50,7 +51,7 @@ use crate::plan::container::{self, Request, StartOptions};
 use crate::plan::mounts::CgroupTree;
 use crate::plan::step::{Slot, Sync};
 use crate::plan::{self, Plan};
-use crate::spec::{Checked, Config};
+use crate::spec::{Checked, Config, MountEntry};
 use crate::state::{self, Root};
 use crate::sys::exe::ExeProtection;
 use crate::sys::netns::NetnsThread;
@@ -64,6 +65,7 @@ enum Mode {
     Create,
     Run,
     Exec,
+    Mounts,
 }
 
 /// The protection of our own executable, as errors name it.
@@ -133,6 +135,7 @@ pub fn plan(input: &PlanInput<'_>) -> Result<(Plan, CgroupPlan)> {
         driver: input.driver,
         owner: plan::cgroup::owner(input.config),
         rootless: input.rootless,
+        extensions: Some(&input.config.extensions),
     };
     let facts = cgroup::facts(plan::cgroup::wants_own(&wanted))?;
     let mut notes = Vec::new();
@@ -143,11 +146,18 @@ pub fn plan(input: &PlanInput<'_>) -> Result<(Plan, CgroupPlan)> {
         options: input.options,
         notify: input.notify.as_deref(),
         cgroups: &tree,
+        delegate: cgroups.delegate.as_ref(),
         placed_late: cgroups.paths.keys().any(|key| !key.is_empty()) || cgroups.driver == Driver::Systemd,
     };
     let mut caller = facts_for(input.config);
     if input.options.no_pivot {
         caller = caller.of_instances(&input.config.rootfs)?;
+    }
+    let config = input.config;
+    let copied = |mount: &&MountEntry| mount.options.links.copy;
+    if config.mounts.iter().any(|mount| copied(&mount)) {
+        let sources = config.mounts.iter().filter(copied).map(|mount| config.bundle.join(&mount.source));
+        caller = caller.of_links(sources, &config.rootfs);
     }
     let mut plan = container::plan(input.config, &request, &caller)?;
     plan.notes.extend(notes);
@@ -260,6 +270,9 @@ fn start(
     let recording = log.span("record");
     prepared.complete(child.pid, plan, &job.input.config.bytes)?;
     if let Some(path) = &options.pidfd_socket {
+        send_pidfd(path, child, b"standard")?;
+    }
+    if let Some(path) = &job.input.config.extensions.pidfd_receiver {
         send_pidfd(path, child, b"standard")?;
     }
     prepare::write_pid_file(options.pid_file.as_deref(), child.pid)?;

@@ -8,7 +8,8 @@ pub use super::request::{Mode, Request, StartOptions};
 use super::request::{environment, home_wanted, keyring, notify_mount, placeholder};
 use super::step::{Attempt, Slot, Step, Sync};
 use super::{
-    Open, Plan, devices, hooks, identity, image, masked_paths, mounts, network, rootfs, terminal, tree_namespace,
+    Open, Plan, devices, hooks, identity, image, masked_paths, mounts, network, rootfs, seccomp, terminal,
+    tree_namespace,
 };
 use crate::abi::mount::{ATTR_RDONLY, MountAttr};
 use crate::abi::ns::{Namespace, Namespaces};
@@ -37,8 +38,15 @@ pub fn plan(config: &Checked<Config>, request: &Request<'_>, facts: &Facts) -> R
     let env = image::environment(env.iter().map(String::as_str));
     let home = home_wanted(process);
     let image = image::Image::new("process", process.args().as_deref().unwrap_or_default(), &env, home)?;
-    let caller = identity::Caller { groups: !facts.unprivileged, is_root: facts.root && !planner.chosen.user };
+    let caller = identity::Caller {
+        groups: !facts.unprivileged,
+        keeps_groups: config.extensions.keep_groups,
+        is_root: facts.root && !planner.chosen.user,
+    };
     let (seccomp, details) = (linux.seccomp().as_ref(), &mut planner.details);
+    if config.extensions.seccomp_strict {
+        seccomp.map_or(Ok(()), |profile| seccomp::check_names(profile, "linux.seccomp"))?;
+    }
     let mut confined = identity::confine(process, seccomp, caller, identity::Role::First, details)?;
     planner.notes.append(&mut confined.notes);
     let hooks = hooks::of(&config.spec)?;
@@ -85,13 +93,15 @@ pub fn plan(config: &Checked<Config>, request: &Request<'_>, facts: &Facts) -> R
         steps,
         image,
         listener: confined.listener,
+        delegate: request.delegate.cloned(),
+        added: Vec::new(),
         notes,
         details,
     })
 }
 
 /// Decides everything that the parts of the plan depend on.
-fn planner<'a>(
+pub(super) fn planner<'a>(
     config: &'a Config,
     (process, linux, mounts): (&'a Process, &'a Linux, &'a [MountEntry]),
     request: &'a Request<'a>,
@@ -125,6 +135,7 @@ fn planner<'a>(
         network: network::network(linux, &chosen, facts.unprivileged)?,
         keyring: by_host_keyring.then(|| keyring(request.id)).transpose()?,
         clones: Vec::new(),
+        kept: None,
         readonly: Vec::new(),
         notes: config.notes.clone(),
         details: Vec::new(),
@@ -162,11 +173,16 @@ impl Planner<'_> {
         steps.extend(namespaces::join(&self.chosen));
         // the ids of a process do not change when its user namespace is created
         if self.chosen.user {
-            steps.push(Step::BecomeRoot { alone: !self.facts.unprivileged });
+            let alone = !(self.facts.unprivileged || self.config.extensions.keep_groups);
+            steps.push(Step::BecomeRoot { alone });
             steps.push(Step::Undumpable);
         }
         if !self.late.is_empty() {
             steps.push(Step::Unshare(self.late));
+        }
+        // behind the cgroup namespace, whose root is the cgroup above
+        if self.request.delegate.is_some() {
+            steps.extend([Step::Tell(Sync::Delegated), Step::Await(Sync::Delegated)]);
         }
         // a new session: the caller's terminal must not signal us, and only a session leader can take a terminal
         steps.push(Step::Session);
@@ -235,7 +251,8 @@ impl Planner<'_> {
             steps.extend(Some(cwd).filter(|cwd| cwd.as_c_str() != c"/").map(Step::MakeCwd));
             steps.push(Step::ReadonlyRoot);
         }
-        let hidden = masked_paths::paths(self.linux, &mut self.notes)?;
+        let context_type = self.config.extensions.context_type.as_deref().unwrap_or("context");
+        let hidden = masked_paths::paths(self.linux, context_type, &mut self.notes)?;
         let masks = hidden.iter().any(|step| matches!(step, Step::Mask { .. }));
         steps.extend(hidden);
         if (self.root_alone.is_some() || masks) && self.process.cwd() == Path::new("/") {
@@ -292,11 +309,14 @@ impl Planner<'_> {
 
     /// The hooks that run in the container: `createContainer`, `startContainer`.
     fn inner_hooks(&mut self, env: &[&str]) -> Result<(Vec<Step>, Vec<Step>)> {
-        let hooks = self.config.spec.hooks().as_ref();
-        let creating = hooks::inside("createContainer", hooks.and_then(|h| h.create_container().as_deref()), &[])?;
-        let starting = hooks::inside("startContainer", hooks.and_then(|h| h.start_container().as_deref()), env)?;
+        let (hooks, output) = (self.config.spec.hooks().as_ref(), &self.config.extensions.hook_output);
+        let appends = [output[0].is_some(), output[1].is_some()];
+        let list = hooks.and_then(|h| h.create_container().as_deref());
+        let creating = hooks::inside("createContainer", list, &[], appends)?;
+        let list = hooks.and_then(|h| h.start_container().as_deref());
+        let starting = hooks::inside("startContainer", list, env, appends)?;
         if !(creating.is_empty() && starting.is_empty()) {
-            self.opens.open_at(Slot::HOOK[0], Open::HookFiles);
+            self.opens.open_at(Slot::HOOK[0], Open::HookFiles(output.clone()));
         }
         Ok((creating, starting))
     }

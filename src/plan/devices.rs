@@ -106,7 +106,10 @@ fn node(planner: &mut Planner<'_>, node: Node<'_>) -> Result<Vec<Step>> {
     // FIFOs can be created in a user namespace, too
     if planner.chosen.user && node.mode & libc::S_IFMT != libc::S_IFIFO {
         let tree = HostTree { source: path.clone(), by_host: planner.by_host, ..HostTree::default() };
-        return Ok(vec![planner.clone_of(tree), Step::Attach { target: path, in_proc: false }]);
+        return Ok(vec![
+            planner.clone_of(tree),
+            Step::Attach { target: path, in_proc: false, nofollow: false, keep: None },
+        ]);
     }
     let short = node.path.strip_prefix("/dev/").filter(|name| Path::new(name).components().count() == 1);
     let (at, path) = match short {

@@ -25,6 +25,8 @@ pub struct Request<'a> {
     pub options: &'a StartOptions,
     /// The caller is root of its user namespace.
     pub privileged: bool,
+    /// The caller's groups stay (`run.oci.keep_original_groups`).
+    pub keeps_groups: bool,
     /// The process is moved into its cgroups after the clone (v1, or a user's systemd).
     pub placed_late: bool,
 }
@@ -47,7 +49,8 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
     let env = image::environment(env.into_iter());
     let image = image::Image::new("process", process.args().as_deref().unwrap_or_default(), &env, home)?;
     let profile = linux.and_then(|linux| linux.seccomp().as_ref());
-    let caller = identity::Caller { groups: request.privileged, is_root: facts.root && !user };
+    let keeps_groups = request.keeps_groups;
+    let caller = identity::Caller { groups: request.privileged, keeps_groups, is_root: facts.root && !user };
     let confined = identity::confine(process, profile, caller, identity::Role::Exec, &mut details)?;
     let has_terminal = process.terminal().unwrap_or_default();
     let labels = identity::labels(process, &facts.lsm)?;
@@ -86,6 +89,8 @@ pub fn plan(request: &Request<'_>, facts: &Facts) -> Result<Plan> {
         steps,
         image,
         listener: confined.listener,
+        delegate: None,
+        added: Vec::new(),
         notes: confined.notes,
         details,
     })
@@ -128,7 +133,7 @@ fn enter(
     steps.push(Step::CloseFds { preserve, keep: keep.into_iter().collect() });
     // joining a user namespace does not change our ids
     if own.all.has(Namespace::User) {
-        steps.push(Step::BecomeRoot { alone: request.privileged });
+        steps.push(Step::BecomeRoot { alone: request.privileged && !request.keeps_groups });
         steps.push(Step::Undumpable);
     }
     // a new session: the caller's terminal must not signal us, and only a session leader can take a terminal
@@ -198,7 +203,15 @@ mod tests {
     use crate::plan::show;
 
     fn request<'a>(process: &'a Checked<Process>, linux: &'a Linux, options: &'a StartOptions) -> Request<'a> {
-        Request { id: "web", process, linux: Some(linux), options, privileged: true, placed_late: false }
+        Request {
+            id: "web",
+            process,
+            linux: Some(linux),
+            options,
+            privileged: true,
+            keeps_groups: false,
+            placed_late: false,
+        }
     }
 
     fn shown(linux: &str, process: &str, change: impl FnOnce(&mut Request<'_>)) -> String {

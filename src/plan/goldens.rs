@@ -37,7 +37,14 @@ pub(super) fn planned_of(loaded: Loaded<Spec>, caller: &Facts, no_pivot: bool) -
 
 /// A request for a container on cgroup2, with these options.
 pub(super) fn requested<T>(options: &StartOptions, with: impl FnOnce(&Request<'_>) -> T) -> T {
-    with(&Request { id: "ID", options, notify: None, cgroups: &CgroupTree::Unified(None), placed_late: false })
+    with(&Request {
+        id: "ID",
+        options,
+        notify: None,
+        cgroups: &CgroupTree::Unified(None),
+        delegate: None,
+        placed_late: false,
+    })
 }
 
 #[test]

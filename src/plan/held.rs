@@ -46,6 +46,7 @@ fn change(step: &Step, open: &mut BTreeSet<u16>) {
             open.remove(&slot.0);
         }
         Step::Attach { .. } => open.retain(|slot| *slot != Slot::TREE.0),
+        Step::OpenMount { slot, .. } => fill(&[*slot]),
         Step::OpenDev => fill(&[Slot::DEV]),
         Step::OpenProc => fill(&[Slot::PROC]),
         Step::Mask { .. } => fill(&[Slot::NULL, Slot::COVER]),
@@ -75,6 +76,7 @@ fn change(step: &Step, open: &mut BTreeSet<u16>) {
         | Step::AttrAt { .. }
         | Step::Link { .. }
         | Step::LinkTo { .. }
+        | Step::CopyLink { .. }
         | Step::Node { .. }
         | Step::Unlink { .. }
         | Step::Pivot { .. }
@@ -110,6 +112,8 @@ fn change(step: &Step, open: &mut BTreeSet<u16>) {
         | Step::CloseInherited { .. }
         | Step::Gate
         | Step::Signals
+        | Step::End
+        | Step::Unmount { .. }
         | Step::Exec => {}
     }
 }
@@ -253,6 +257,7 @@ mod tests {
                     linux: loaded.spec.linux().as_ref(),
                     options: &options,
                     privileged,
+                    keeps_groups: false,
                     placed_late: false,
                 };
                 let facts = Facts { root: privileged, ..Facts::default() };

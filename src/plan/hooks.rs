@@ -65,11 +65,11 @@ pub fn of(spec: &Spec) -> Result<Hooks> {
     Ok(Hooks { runtime, poststart: host("poststart", hooks.poststart().as_deref())? })
 }
 
-/// Plans a list of hooks that init runs. A hook without an environment gets `inherited`.
+/// Plans a list of hooks that init runs. A hook without an environment gets `inherited`. `appends`: see [`HookStep`].
 ///
 /// # Errors
 /// As [`host`].
-pub(super) fn inside(kind: &str, list: Option<&[Hook]>, inherited: &[&str]) -> Result<Vec<Step>> {
+pub(super) fn inside(kind: &str, list: Option<&[Hook]>, inherited: &[&str], appends: [bool; 2]) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
     for (i, hook) in list.unwrap_or_default().iter().enumerate() {
         let at = format!("hooks.{kind}[{i}]");
@@ -78,7 +78,7 @@ pub(super) fn inside(kind: &str, list: Option<&[Hook]>, inherited: &[&str]) -> R
         let image = image(&at, hook, inherited)?;
         let late = kind == "startContainer";
         let inherits = late && hook.env().is_none();
-        steps.push(Step::Hook(Box::new(HookStep { name, image, timeout, late, inherits })));
+        steps.push(Step::Hook(Box::new(HookStep { name, image, timeout, late, inherits, appends })));
     }
     Ok(steps)
 }

@@ -246,6 +246,8 @@ pub(super) enum Role {
 pub(super) struct Caller {
     /// It may set groups. If not (it is not root), its own groups stay.
     pub groups: bool,
+    /// The caller's groups stay, whatever the process names (`run.oci.keep_original_groups`).
+    pub keeps_groups: bool,
     /// Its user and group are 0 already.
     pub is_root: bool,
 }
@@ -292,7 +294,9 @@ pub(super) fn confine(
     }
     before.push(Step::Umask(user.umask().unwrap_or(0o022)));
     let groups: Box<[u32]> = user.additional_gids().clone().unwrap_or_default().into();
-    if caller.groups {
+    if caller.keeps_groups {
+        // as with crun, the process gets no others
+    } else if caller.groups {
         before.push(Step::Groups(groups));
     } else if !groups.is_empty() {
         let text = "cannot set any additional groups in a rootless container";
@@ -352,7 +356,7 @@ mod tests {
         let profile: LinuxSeccomp = serde_json::from_str(r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["kexec_load"], "action": "SCMP_ACT_ERRNO"}]}"#).unwrap();
         let mut process = Process::default();
         let place = |process: &Process| {
-            let caller = Caller { groups: true, is_root: true };
+            let caller = Caller { groups: true, keeps_groups: false, is_root: true };
             let confined = confine(process, Some(&profile), caller, Role::First, &mut Vec::new()).unwrap();
             let at = confined.before.iter().position(|s| matches!(s, Step::Seccomp { .. }));
             let caps = confined.before.iter().position(|s| matches!(s, Step::Bound(_)));
@@ -368,20 +372,23 @@ mod tests {
 
     #[test]
     fn groups_are_root_s_to_set() {
-        let steps = |gids: &[u32], groups: bool| {
+        let steps = |gids: &[u32], groups: bool, keeps_groups: bool| {
             let mut user = oci_spec::runtime::User::default();
             user.set_additional_gids(Some(gids.to_vec()));
             let mut process = Process::default();
             process.set_user(user);
-            let caller = Caller { groups, is_root: false };
+            let caller = Caller { groups, keeps_groups, is_root: false };
             let confined = confine(&process, None, caller, Role::First, &mut Vec::new()).map_err(|e| e.to_string())?;
             Ok::<_, String>(confined.before.iter().any(|step| matches!(step, Step::Groups(_))))
         };
-        assert_eq!(steps(&[5], true), Ok(true));
+        assert_eq!(steps(&[5], true, false), Ok(true));
         // the caller's own, which are unmapped, go nowhere but with him
-        assert_eq!(steps(&[], true), Ok(true));
-        assert_eq!(steps(&[], false), Ok(false));
+        assert_eq!(steps(&[], true, false), Ok(true));
+        assert_eq!(steps(&[], false, false), Ok(false));
         let refused = "process.user.additionalGids: cannot set any additional groups in a rootless container";
-        assert_eq!(steps(&[5], false), Err(refused.to_owned()));
+        assert_eq!(steps(&[5], false, false), Err(refused.to_owned()));
+        for (gids, groups) in [(&[5][..], true), (&[], true), (&[5], false)] {
+            assert_eq!(steps(gids, groups, true), Ok(false), "{gids:?}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Masked paths, read-only paths, and sysctls.
 
 use super::image::c_string;
-use super::mounts::label;
+use super::mounts::append_label;
 use super::step::{COVER, Step, Str};
 use crate::error::Result;
 use crate::spec::{Sysctl, clean_in_root};
@@ -9,17 +9,17 @@ use oci_spec::runtime::Linux;
 use std::collections::HashSet;
 use std::path::Path;
 
-/// The steps of `linux.readonlyPaths` and `linux.maskedPaths`.
+/// The steps of `linux.readonlyPaths` and `linux.maskedPaths`. `context_type`: the option that takes the label of a cover.
 ///
 /// # Errors
 /// A zero byte in a path.
-pub(super) fn paths(linux: &Linux, notes: &mut Vec<String>) -> Result<Vec<Step>> {
+pub(super) fn paths(linux: &Linux, context_type: &str, notes: &mut Vec<String>) -> Result<Vec<Step>> {
     let readonly = linux.readonly_paths().as_deref().unwrap_or_default();
     let masked = linux.masked_paths().as_deref().unwrap_or_default();
     let labelled = linux.mount_label().as_deref().filter(|label| !label.is_empty());
     let cover = labelled.map(|labelled| {
         let mut cover = COVER.to_string_lossy().into_owned();
-        label(&mut cover, Some(labelled));
+        append_label(&mut cover, context_type, labelled);
         c_string("linux.mountLabel", cover)
     });
     let cover = cover.transpose()?;

@@ -3,6 +3,7 @@
 //! Planning is pure: its input is the command line, the bundle and the features of the machine, and it has no effects. May use
 //! `abi`, `spec`, `facts` and the plain types of `sys`.
 
+pub mod added;
 mod attributes;
 mod capabilities;
 pub mod cgroup;
@@ -38,7 +39,7 @@ mod terminal;
 mod tree_namespace;
 
 use crate::abi::ns::{Namespace, Namespaces};
-pub use crate::spec::{Checked, Config, IdRange, Maps, TimeOffset, check, config as parse};
+pub use crate::spec::{Checked, Config, IdRange, Maps, TimeOffset, annotation, check, config as parse};
 use hooks::Hooks;
 use image::Image;
 use std::path::PathBuf;
@@ -62,6 +63,8 @@ pub enum Open {
         source: Str,
         /// With everything mounted below it.
         recursive: bool,
+        /// A link is cloned itself.
+        nofollow: bool,
         /// How its ids are mapped.
         mapped: Option<Mapped>,
         /// Another path to clone if that one does not exist.
@@ -71,8 +74,9 @@ pub enum Open {
     },
     /// A user namespace with these id mappings and no process in it, for id-mapped mounts.
     Mapping(Maps),
-    /// Standard input, output and error for hooks in the container.
-    HookFiles,
+    /// Standard input, output and error for hooks in the container; files of the host that the output and the errors are
+    /// appended to, if annotations name them.
+    HookFiles([Option<PathBuf>; 2]),
     /// The connection to `--console-socket`.
     Console(PathBuf),
 }
@@ -176,6 +180,10 @@ pub struct Plan {
     pub image: Image,
     /// Path of the seccomp agent's socket, and the metadata that is sent with the listener.
     pub listener: Option<(PathBuf, String)>,
+    /// The cgroup that the host moves init to when its cgroup namespace is made.
+    pub delegate: Option<cgroup::Inner>,
+    /// Mounts that are taken off again, the last one first, if a step fails.
+    pub added: Vec<Slot>,
     /// Warnings.
     pub notes: Vec<String>,
     /// Harmless omissions, for the debug log.

@@ -79,12 +79,17 @@ impl One<'_, '_> {
         if self.mount.source.as_os_str().is_empty() {
             return Err(Error::spec(at, "a bind mount needs a source"));
         }
-        let recursive = self.options.set & MS_REC != 0;
+        if let Some(text) = self.planner.copied_link(self.mount) {
+            let target = c_string(&at, text)?;
+            self.steps.push(Step::CopyLink { path: self.target()?, target });
+            return Ok(());
+        }
+        let (recursive, nofollow) = (self.options.set & MS_REC != 0, self.options.links.source);
         let after = self.after();
         let (source, by_host) = match self.planner.bound(self.mount) {
             Bound::InRoot(path) => {
                 let source = c_string(&at, path.as_os_str().as_encoded_bytes())?;
-                self.steps.push(Step::CloneInside { source: source.clone(), recursive });
+                self.steps.push(Step::CloneInside { source: source.clone(), recursive, nofollow });
                 (source, false)
             }
             Bound::OfHost(path) => {
@@ -100,6 +105,7 @@ impl One<'_, '_> {
                 let tree = HostTree {
                     source: source.clone(),
                     recursive,
+                    nofollow,
                     fallback: None,
                     mapped,
                     shares,
@@ -123,7 +129,12 @@ impl One<'_, '_> {
         if let Some((attr, recursive)) = after {
             self.steps.push(Step::Attr { slot: Slot::TREE, attr, recursive });
         }
-        self.steps.push(Step::Attach { target: self.target()?, in_proc: self.mount.is_in_proc() });
+        self.steps.push(Step::Attach {
+            target: self.target()?,
+            in_proc: self.mount.is_in_proc(),
+            nofollow: self.options.links.target,
+            keep: self.planner.added(),
+        });
         Ok(())
     }
 
@@ -138,7 +149,7 @@ impl One<'_, '_> {
     fn data(&self, labelled: bool) -> Result<Str> {
         let mut data = self.options.data.clone();
         if labelled {
-            label(&mut data, self.planner.linux.mount_label().as_deref());
+            self.planner.label(&mut data);
         }
         c_string(&format!("{}.options", self.at), data)
     }
@@ -173,6 +184,7 @@ impl One<'_, '_> {
             keep = Some(slot);
             self.planner.readonly.push(slot);
         }
+        keep = keep.or_else(|| self.planner.added());
         let copy_up = self.options.copy_up && typ == "tmpfs";
         let detached = self.detached(flags, copy_up, keep);
         let step = Step::Mount {
@@ -221,7 +233,7 @@ impl One<'_, '_> {
     fn legacy(&mut self, hierarchies: &[Branch]) -> Result<()> {
         let at = format!("{}.destination", self.at);
         let mut data = "mode=755".to_owned();
-        label(&mut data, self.planner.linux.mount_label().as_deref());
+        self.planner.label(&mut data);
         let flags = MS_NOEXEC | MS_NOSUID | MS_NODEV;
         let readonly = self.options.set & MS_RDONLY != 0;
         // its contents are mounted first
@@ -266,7 +278,7 @@ impl One<'_, '_> {
             });
         } else {
             self.own_cgroup(at, hierarchy)?;
-            self.steps.push(Step::Attach { target, in_proc: false });
+            self.steps.push(Step::Attach { target, in_proc: false, nofollow: false, keep: None });
         }
         for name in names.iter().filter(|_| names.len() > 1) {
             let path = c_string(at, format!("{}/{name}", self.mount.target))?;
@@ -290,12 +302,23 @@ impl One<'_, '_> {
     }
 }
 
-/// Adds the SELinux context for a new file system to its options.
-pub(super) fn label(data: &mut String, label: Option<&str>) {
-    if let Some(label) = label.filter(|label| !label.is_empty()) {
-        if !data.is_empty() {
-            data.push(',');
-        }
-        data.push_str(&format!("context=\"{label}\""));
+impl Planner<'_> {
+    /// Adds the SELinux context for a new file system to its options.
+    pub(super) fn label(&self, data: &mut String) {
+        let label = self.linux.mount_label().as_deref().filter(|label| !label.is_empty());
+        label.into_iter().for_each(|label| append_label(data, self.context_type(), label));
     }
+
+    /// The option of a new file system that takes its SELinux label.
+    pub(super) fn context_type(&self) -> &str {
+        self.config.extensions.context_type.as_deref().unwrap_or("context")
+    }
+}
+
+/// Adds an SELinux label to the options of a file system.
+pub(super) fn append_label(data: &mut String, option: &str, label: &str) {
+    if !data.is_empty() {
+        data.push(',');
+    }
+    data.push_str(&format!("{option}=\"{label}\""));
 }

@@ -51,6 +51,9 @@ pub(super) struct Planner<'a> {
     /// Slots of mounts that become read-only at the end, when everything in them is created.
     pub(super) readonly: Vec<Slot>,
     pub(super) opens: Opens,
+    /// With mounts for a container that runs: the slots that they are kept in, in their order, to be taken off again if a later
+    /// one fails.
+    pub(super) kept: Option<Vec<Slot>>,
     /// Warnings.
     pub(super) notes: Vec<String>,
     /// Harmless omissions, for the debug log.
@@ -76,6 +79,20 @@ impl Planner<'_> {
         }
     }
 
+    /// A slot for a mount that may have to be taken off again.
+    pub(super) fn added(&mut self) -> Option<Slot> {
+        let kept = self.kept.as_mut()?;
+        let slot = self.opens.slot();
+        kept.push(slot);
+        Some(slot)
+    }
+
+    /// What the source says, if it is a symbolic link that is to be made again in the container (`copy-symlink`).
+    pub(super) fn copied_link(&self, mount: &MountEntry) -> Option<&[u8]> {
+        let says = mount.options.links.copy.then(|| self.facts.links.get(&self.config.bundle.join(&mount.source)))?;
+        says.map(Vec::as_slice)
+    }
+
     /// The container has a cgroup namespace.
     pub(super) fn has_cgroup_namespace(&self) -> bool {
         self.chosen.own.has(Namespace::Cgroup)
@@ -84,16 +101,17 @@ impl Planner<'_> {
     /// The step that gets a clone of a source on the host. The clone is made by the host half if init can't reach the source, by
     /// init before it enters a namespace created from the root alone, or by init in this step.
     pub(super) fn clone_of(&mut self, tree: HostTree) -> Step {
-        let HostTree { source, recursive, fallback, mapped, shares, propagation_follows, by_host } = tree;
+        let HostTree { source, recursive, nofollow, fallback, mapped, shares, propagation_follows, by_host } = tree;
         if by_host {
-            let open = Open::Tree { source: source.clone(), recursive, mapped, fallback, shares };
+            let open = Open::Tree { source: source.clone(), recursive, nofollow, mapped, fallback, shares };
             return Step::Take { slot: self.opens.open(open), source };
         }
         if self.root_alone.is_none() {
-            return Step::Clone { source, recursive, fallback };
+            return Step::Clone { source, recursive, nofollow, fallback };
         }
         let slot = self.opens.slot();
-        self.clones.push(Step::CloneAhead { slot, source: source.clone(), recursive, fallback, propagation_follows });
+        let cloned = source.clone();
+        self.clones.push(Step::CloneAhead { slot, source: cloned, recursive, nofollow, fallback, propagation_follows });
         Step::Take { slot, source }
     }
 }
@@ -104,6 +122,8 @@ pub(super) struct HostTree {
     pub(super) source: Str,
     /// With everything mounted below it.
     pub(super) recursive: bool,
+    /// A link is cloned itself.
+    pub(super) nofollow: bool,
     /// What is cloned if the source does not exist.
     pub(super) fallback: Option<Str>,
     /// How its ids are mapped, if the host clones it.

@@ -1,5 +1,6 @@
 //! The options of a start, and parts of the plan that depend on nothing but these and the configuration.
 
+use super::cgroup::Inner;
 use super::cgroup_mounts::CgroupTree;
 use super::image;
 use super::step::Str;
@@ -71,6 +72,8 @@ pub struct Request<'a> {
     pub notify: Option<&'a Path>,
     /// The container's cgroups.
     pub cgroups: &'a CgroupTree,
+    /// The cgroup below the container's that init is moved to when its cgroup namespace is made.
+    pub delegate: Option<&'a Inner>,
     /// The process is moved into its cgroups after the clone, so the cgroup namespace must be created later.
     pub placed_late: bool,
 }

@@ -50,7 +50,14 @@ pub(super) fn open(planner: &mut Planner<'_>) -> Result<Vec<Step>> {
     if first & MS_SHARED != 0 || first & MS_REC == 0 {
         steps.push(Step::PrivateParent(if hidden { c"/".to_owned() } else { path.clone() }));
     }
-    let tree = Open::Tree { source: path.clone(), recursive: true, mapped: None, fallback: None, shares: false };
+    let tree = Open::Tree {
+        source: path.clone(),
+        recursive: true,
+        nofollow: false,
+        mapped: None,
+        fallback: None,
+        shares: false,
+    };
     let tree = by_host.then(|| planner.opens.open(tree));
     steps.push(Step::OpenRoot { path, tree, over: hidden });
     if let Some(flags) = asked.filter(|flags| by_host && flags & MS_PRIVATE != 0) {

@@ -124,7 +124,7 @@ impl fmt::Display for Open {
                 };
                 write!(f, "a user namespace with uid_map {}; gid_map {}", list(&maps.uids), list(&maps.gids))
             }
-            Self::HookFiles => f.write_str("files for hooks"),
+            Self::HookFiles(_) => f.write_str("files for hooks"),
             Self::Console(path) => write!(f, "console socket {path:?}"),
         }
     }

@@ -30,6 +30,8 @@ pub enum Sync {
     RootMounted,
     /// The parent has set the limits that init may not set.
     Limited,
+    /// The parent has moved init to the cgroup that is the payload's own, below the root of its cgroup namespace.
+    Delegated,
     /// The parent has mapped the ids of a mount that init sent to it.
     IdMapped,
     /// The parent has written limits, record and pid file.
@@ -61,6 +63,8 @@ pub struct HookStep {
     pub late: bool,
     /// It gets the payload's environment, which is complete only after [`Step::Home`].
     pub inherits: bool,
+    /// Its standard output and its standard error are files that keep what is in them (`run.oci.hooks.stdout`).
+    pub appends: [bool; 2],
 }
 
 /// What is done with a new file system before it is attached, and what its descriptor is kept for.
@@ -143,6 +147,8 @@ pub enum Step {
         source: Str,
         /// With everything mounted below it.
         recursive: bool,
+        /// A link is cloned itself.
+        nofollow: bool,
         /// What is cloned where the path is not there.
         fallback: Option<Str>,
         /// A later step says how all of it propagates.
@@ -202,6 +208,8 @@ pub enum Step {
         source: Str,
         /// With everything mounted below it.
         recursive: bool,
+        /// A link is cloned itself.
+        nofollow: bool,
         /// What is cloned where the path is not there.
         fallback: Option<Str>,
     },
@@ -211,6 +219,8 @@ pub enum Step {
         source: Str,
         /// With everything mounted below it.
         recursive: bool,
+        /// A link is cloned itself.
+        nofollow: bool,
     },
     /// Takes a clone that the host or `CloneAhead` made as `TREE`.
     Take {
@@ -252,6 +262,10 @@ pub enum Step {
         target: Str,
         /// The target may lie in a procfs: its name says so.
         in_proc: bool,
+        /// A link is covered itself.
+        nofollow: bool,
+        /// Where its descriptor is kept, for a mount that may have to be taken off again.
+        keep: Option<Slot>,
     },
     /// Sets attributes of the mount at a path inside the root (a bind mount's `remount`); flags that are locked are kept as in
     /// `AttrKeepLocked`.
@@ -272,6 +286,27 @@ pub enum Step {
         /// Where.
         path: Str,
         /// What it says.
+        target: Str,
+    },
+    /// Makes a symbolic link inside the root, with the directories above it; the same link may be there, and nothing else.
+    CopyLink {
+        /// Where, inside the root.
+        path: Str,
+        /// What it says.
+        target: Str,
+    },
+    /// Opens the root of the mount at a path inside the root, no name of which may be a link.
+    OpenMount {
+        /// Where its descriptor is kept.
+        slot: Slot,
+        /// Where, inside the root.
+        target: Str,
+    },
+    /// Unmounts what is in a slot, through the procfs in `PROC`.
+    Unmount {
+        /// The root of the mount.
+        slot: Slot,
+        /// Where it was found.
         target: Str,
     },
     /// Makes a symbolic link in `DEV` to a path of the root, if that is there.
@@ -458,4 +493,6 @@ pub enum Step {
     Signals,
     /// `execve(2)`.
     Exec,
+    /// Ends, with success: there is no program to become.
+    End,
 }

@@ -4,6 +4,7 @@
 //! Every rule that only depends on the document is checked in this directory, once. The results are in [`Config`], and a plan
 //! can be made from nothing else.
 
+use super::annotation::{self, Extensions};
 use super::mount::{self, MountEntry};
 use super::namespaces::{self, Maps, NamespaceSet, TimeOffset};
 use super::sysctl::{self, Sysctl};
@@ -74,6 +75,8 @@ pub struct Config {
     pub sysctls: Vec<Sysctl>,
     /// `linux.rootfsPropagation`.
     pub propagation: Option<u64>,
+    /// What annotations ask for.
+    pub extensions: Extensions,
 }
 
 /// Checks the configuration of the bundle in the directory `bundle`.
@@ -106,6 +109,7 @@ pub fn check(loaded: Loaded<Spec>, bundle: &Path, for_start: bool) -> Result<Che
         time_offsets: Vec::new(),
         sysctls: Vec::new(),
         propagation: None,
+        extensions: Extensions::default(),
         namespaces,
         spec,
     };
@@ -116,12 +120,27 @@ pub fn check(loaded: Loaded<Spec>, bundle: &Path, for_start: bool) -> Result<Che
         restricted_paths(linux, namespaces)?;
         config.maps = namespaces::container_mappings(linux, namespaces)?;
         config.time_offsets = namespaces::time_offsets(linux, namespaces)?;
+        annotation::time_offsets(&config.spec, namespaces, &mut config.time_offsets)?;
         config.sysctls = sysctl::sysctls(linux, namespaces.all)?;
         config.propagation = mount::propagation(linux.rootfs_propagation().as_deref())?;
     }
+    config.extensions = annotation::extensions(&config.spec, &mut config.notes)?;
+    config.notes.extend(foreign(&config.spec));
     let mounts = config.spec.mounts().as_deref().unwrap_or_default();
     config.mounts = mount::entries(mounts, &config.rootfs, &mut config.notes)?;
     Ok(Checked(config))
+}
+
+/// The warning about sections of the configuration that are for other platforms.
+fn foreign(spec: &Spec) -> Option<String> {
+    let sections = [
+        ("solaris", spec.solaris().is_some()),
+        ("vm", spec.vm().is_some()),
+        ("windows", spec.windows().is_some()),
+        ("zos", spec.zos().is_some()),
+    ];
+    let there: Vec<&str> = sections.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect();
+    (!there.is_empty()).then(|| format!("ignored, since they are for other platforms: {}", there.join(", ")))
 }
 
 /// Checks the process of `exec`.

@@ -11,6 +11,7 @@ use oci_spec::runtime::{IOPriorityClass, LinuxResources, Process, Spec};
 use serde::de::DeserializeOwned;
 use std::path::Path;
 
+pub mod annotation;
 mod check;
 mod fixup;
 mod mount;
@@ -21,8 +22,9 @@ mod starter;
 mod strict;
 mod sysctl;
 
+pub use annotation::Extensions;
 pub use check::{Checked, Config, check, check_hook, check_process};
-pub use mount::{MountEntry, MountKind, MountOptions, clean, clean_in_root};
+pub use mount::{MountEntry, MountKind, MountOptions, added as added_mounts, clean, clean_in_root};
 pub use namespaces::{
     IdRange, JoinedNamespace, MOST_RANGES, Maps, NamespaceSet, TimeOffset, namespace_kind, namespaces, too_many_ranges,
 };
@@ -67,7 +69,8 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// # Errors
 /// It is not JSON, or has a value that does not fit its type.
 pub fn config(bytes: Vec<u8>, path: &Path) -> Result<Loaded<Spec>> {
-    let (spec, notes) = parse(&bytes, has_doubt, fixup::config).context(|| path.display().to_string())?;
+    let (mut spec, notes) = parse(&bytes, has_doubt, fixup::config).context(|| path.display().to_string())?;
+    annotation::receiver(&mut spec)?;
     Ok(Loaded { spec, bytes, notes })
 }
 

@@ -3,10 +3,10 @@
 
 use super::namespaces::{Maps, mappings};
 use crate::abi::mount::{
-    ATTR_ATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_NOSYMFOLLOW, ATTR_RDONLY, MS_BIND,
+    ATTR_ATIME, ATTR_NODEV, ATTR_NODIRATIME, ATTR_NOEXEC, ATTR_NOSUID, ATTR_NOSYMFOLLOW, ATTR_RDONLY, Link, MS_BIND,
     MS_REMOUNT, Meaning, MountAttr, option,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use oci_spec::runtime::Mount;
 use std::path::{Component, Path, PathBuf};
 
@@ -27,6 +27,19 @@ pub struct MountOptions {
     pub copy_up: bool,
     /// `idmap` or `ridmap` (`true`), and the mapping behind the option's `=`.
     pub idmap: Option<(bool, Option<String>)>,
+    /// What is done about symbolic links.
+    pub links: Links,
+}
+
+/// What a bind mount does about symbolic links at its two ends; without any of these they are followed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Links {
+    /// `copy-symlink`: a source that is a link is made again in the container.
+    pub copy: bool,
+    /// `src-nofollow`: the source's last name is not followed.
+    pub source: bool,
+    /// `dest-nofollow`: the destination's last name is not followed.
+    pub target: bool,
 }
 
 /// An entry of `mounts`.
@@ -132,6 +145,23 @@ pub(super) fn entries(mounts: &[Mount], rootfs: &Path, notes: &mut Vec<String>) 
     mounts.iter().enumerate().map(|(i, mount)| entry(format!("mounts[{i}]"), mount, rootfs, notes)).collect()
 }
 
+/// Parses and checks the document of `mounts add` and `mounts remove`: a list of mounts, or an object with one, as in
+/// `config.json`. For a removal a mount needs no more than its destination.
+///
+/// # Errors
+/// It is not such a list, or a mount in it is refused.
+pub fn added(bytes: &[u8], rootfs: &Path, notes: &mut Vec<String>) -> Result<Vec<MountEntry>> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Document {
+        List(Vec<Mount>),
+        Object { mounts: Vec<Mount> },
+    }
+    let document = serde_json::from_slice(bytes).map_err(|error| Error::new(Kind::Spec, error.to_string()))?;
+    let (Document::List(mounts) | Document::Object { mounts }) = document;
+    entries(&mounts, rootfs, notes)
+}
+
 fn entry(at: String, mount: &Mount, rootfs: &Path, notes: &mut Vec<String>) -> Result<MountEntry> {
     let typ = mount.typ().clone().unwrap_or_default();
     let target = target(&format!("{at}.destination"), mount.destination(), &typ, rootfs, notes)?;
@@ -141,7 +171,19 @@ fn entry(at: String, mount: &Mount, rootfs: &Path, notes: &mut Vec<String>) -> R
     }
     let (uids, gids) = (mount.uid_mappings().as_deref(), mount.gid_mappings().as_deref());
     let maps = (uids.is_some() || gids.is_some()).then(|| mappings(&at, uids, gids)).transpose()?;
+    check_links(&format!("{at}.options"), &options)?;
     Ok(MountEntry { target, typ, source: mount.source().clone().unwrap_or_default(), options, maps, at })
+}
+
+fn check_links(at: &str, options: &MountOptions) -> Result<()> {
+    let Links { copy, source, target } = options.links;
+    if copy && (source || target) {
+        return Err(Error::spec(at, "copy-symlink is mutually exclusive with src-nofollow and dest-nofollow"));
+    }
+    if (copy || source || target) && options.set & MS_BIND == 0 {
+        return Err(Error::spec(at, "copy-symlink, src-nofollow and dest-nofollow are for bind mounts"));
+    }
+    Ok(())
 }
 
 fn target(at: &str, destination: &Path, typ: &str, rootfs: &Path, notes: &mut Vec<String>) -> Result<String> {
@@ -192,6 +234,9 @@ fn options(list: &[String]) -> MountOptions {
             Some(Meaning::Recursive(set, clear)) => recursive(&mut sorted.recursive, set, clear),
             Some(Meaning::CopyUp) => sorted.copy_up = true,
             Some(Meaning::IdMap(recursive)) => sorted.idmap = Some((recursive, None)),
+            Some(Meaning::Link(Link::Copy)) => sorted.links.copy = true,
+            Some(Meaning::Link(Link::Source)) => sorted.links.source = true,
+            Some(Meaning::Link(Link::Target)) => sorted.links.target = true,
             None if name.is_empty() => {}
             None => {
                 if let Some((name, mapping)) = name.split_once('=')

@@ -42,6 +42,7 @@ pub mod netns;
 pub mod ns;
 pub mod paths;
 pub mod proc;
+pub mod regex;
 mod sealed;
 pub mod signal;
 pub mod socket;

@@ -282,6 +282,18 @@ pub fn id_of(fd: BorrowedFd<'_>) -> Answer<u64> {
     Ok(unsafe { out.assume_init() }.stx_mnt_id)
 }
 
+/// `statx(2)`: whether a descriptor is the root of a mount (Linux 5.8).
+///
+/// # Errors
+/// The kernel's answer.
+pub fn is_root(fd: BorrowedFd<'_>) -> Answer<bool> {
+    const STATX_ATTR_MOUNT_ROOT: u64 = 0x2000;
+    let mut out = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    check(unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, 0, out.as_mut_ptr()) })?;
+    // SAFETY: all zeros is a valid one, and the call has filled it.
+    Ok(unsafe { out.assume_init() }.stx_attributes & STATX_ATTR_MOUNT_ROOT != 0)
+}
+
 /// `fstatvfs(3)`: the flags of the mount that a descriptor lies on (`ST_RDONLY`, …), for keeping locked flags.
 ///
 /// # Errors

@@ -253,3 +253,14 @@ pub(crate) fn with_odd_signals(command: &mut Command) {
         });
     }
 }
+
+/// Gives a program these supplementary groups.
+pub(crate) fn groups(command: &mut Command, groups: &'static [libc::gid_t]) {
+    // SAFETY: setgroups(2) reads a list that lives as long as the program, and is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| match libc::setgroups(groups.len(), groups.as_ptr()) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+}

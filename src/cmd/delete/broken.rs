@@ -50,6 +50,7 @@ fn usual(global: &Global, id: &str) -> Result<Cgroup> {
         resources: None,
         cgroups_path: None,
         annotations: None,
+        extensions: None,
         id,
         driver: global.cgroup,
         owner: None,

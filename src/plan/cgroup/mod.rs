@@ -15,6 +15,8 @@ mod v2;
 mod variant;
 
 use crate::error::{Error, Result};
+use crate::spec::Extensions;
+use crate::spec::annotation::{DELEGATE, SUBGROUP};
 use oci_spec::runtime::LinuxResources;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -99,6 +101,8 @@ pub struct CgroupRequest<'a> {
     pub driver: Driver,
     /// The user to whom it is delegated ([`owner()`]).
     pub owner: Option<u32>,
+    /// Cgroups below the container's that annotations ask for.
+    pub extensions: Option<&'a Extensions>,
     /// Whether a lack of permission to create it is ignored if no limits are set (`--rootless`).
     pub rootless: Rootless,
 }
@@ -176,6 +180,15 @@ pub struct MemoryCheck {
     pub swap: Option<u64>,
 }
 
+/// A cgroup below the container's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inner {
+    /// Where; relative to the container's.
+    pub path: PathBuf,
+    /// The user who gets it.
+    pub owner: Option<u32>,
+}
+
 /// What is done to the cgroups.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CgroupPlan {
@@ -199,6 +212,10 @@ pub struct CgroupPlan {
     pub properties: Vec<Property>,
     /// The user to whom the cgroup is delegated; only on cgroup2.
     pub owner: Option<u32>,
+    /// The cgroup below a scope that the process begins in, so that the scope itself stays systemd's.
+    pub subgroup: Option<Inner>,
+    /// The cgroup that the process is moved to when its cgroup namespace is made.
+    pub delegate: Option<Inner>,
     /// What happens if the caller lacks the permission to create it.
     pub permission: Permission,
     /// Whether EPERM and EACCES on cgroup writes are ignored (subject to `permission`). A refused device filter is always
@@ -242,14 +259,18 @@ pub fn plan(wanted: &CgroupRequest<'_>, facts: &CgroupFacts, notes: &mut Vec<Str
         Some(unit) => path::below(&unit.below, facts),
         None => path::paths(wanted.cgroups_path, wanted.id, facts)?,
     };
+    // what root makes is root's anyway
+    let owner = wanted.owner.filter(|uid| *uid != 0 && matches!(facts, CgroupFacts::Unified(_)));
+    let (subgroup, delegate) = inner(wanted, facts, owner, notes)?;
     Ok(CgroupPlan {
         driver: wanted.driver,
+        subgroup,
+        delegate,
         paths,
         root: facts.tree().map(|tree| tree.root.clone()).unwrap_or_default(),
         devices: devices::plan(devices, facts)?,
         unit,
-        // root's cgroup belongs to root anyway
-        owner: wanted.owner.filter(|uid| *uid != 0 && matches!(facts, CgroupFacts::Unified(_))),
+        owner,
         permission: match (wanted.rootless != Rootless::No && wanted.cgroups_path.is_none(), asks_for_limits(resources))
         {
             (true, false) => Permission::Optional,
@@ -259,6 +280,29 @@ pub fn plan(wanted: &CgroupRequest<'_>, facts: &CgroupFacts, notes: &mut Vec<Str
         rootless: wanted.rootless,
         ..limits
     })
+}
+
+/// The cgroups below the container's: the one that the process begins in, and the one that it is moved to.
+fn inner(
+    wanted: &CgroupRequest<'_>,
+    facts: &CgroupFacts,
+    owner: Option<u32>,
+    notes: &mut Vec<String>,
+) -> Result<(Option<Inner>, Option<Inner>)> {
+    let Some(asked) = wanted.extensions else { return Ok((None, None)) };
+    let is_v2 = matches!(facts, CgroupFacts::Unified(_));
+    let subgroup = asked.subgroup.clone().filter(|_| wanted.driver == Driver::Systemd);
+    if subgroup.is_some() && !is_v2 {
+        notes.push(format!("annotation {SUBGROUP} is ignored: it needs cgroup v2"));
+    }
+    let subgroup = subgroup.filter(|_| is_v2);
+    if asked.delegate.is_some() && !is_v2 {
+        // a v1 hierarchy can't be given away safely (cgroups(7))
+        return Err(Error::spec(format!("annotations[{DELEGATE:?}]"), "needs cgroup v2"));
+    }
+    let below = |path: &PathBuf| subgroup.clone().unwrap_or_default().join(path);
+    let delegate = asked.delegate.as_ref().map(|path| Inner { path: below(path), owner });
+    Ok((subgroup.map(|path| Inner { path, owner }), delegate))
 }
 
 /// Plans only the limits, for `update`, which changes neither paths nor devices. `driver` is the one that created the cgroup.

@@ -360,6 +360,7 @@ fn a_whole_plan() {
         resources,
         cgroups_path: path,
         annotations: None,
+        extensions: None,
         id: "ID",
         driver: Driver::Cgroupfs,
         owner: None,
@@ -389,6 +390,46 @@ fn a_whole_plan() {
         CgroupPlan { driver: Driver::Disabled, ..CgroupPlan::default() }
     );
     assert_eq!(notes, ["linux.resources is ignored: cgroups are disabled"]);
+}
+
+#[test]
+fn annotations_name_cgroups_below() {
+    let some = |path: &str| Some(path.into());
+    let both = Extensions { subgroup: some("container"), delegate: some("own/part"), ..Extensions::default() };
+    let inner = |path: &str, owner| Some(Inner { path: path.into(), owner });
+    for (driver, facts, owner, expected) in [
+        (Driver::Systemd, unified(), Some(7), (inner("container", Some(7)), inner("container/own/part", Some(7)))),
+        (Driver::Systemd, unified(), Some(0), (inner("container", None), inner("container/own/part", None))),
+        // a scope is systemd's alone
+        (Driver::Cgroupfs, unified(), Some(7), (None, inner("own/part", Some(7)))),
+        (Driver::Disabled, unified(), Some(7), (None, None)),
+    ] {
+        let cgroups_path = (driver == Driver::Cgroupfs).then_some(Path::new("/a"));
+        let wanted = CgroupRequest {
+            id: "ID",
+            cgroups_path,
+            driver,
+            owner,
+            extensions: Some(&both),
+            ..CgroupRequest::default()
+        };
+        let planned = plan(&wanted, &facts, &mut Vec::new()).unwrap();
+        assert_eq!((planned.subgroup, planned.delegate), expected, "{driver:?} {owner:?}");
+    }
+    let v1 = legacy(V1, &[]);
+    let wanted = CgroupRequest {
+        id: "ID",
+        cgroups_path: Some(Path::new("/a")),
+        extensions: Some(&both),
+        ..CgroupRequest::default()
+    };
+    let error = plan(&wanted, &v1, &mut Vec::new()).unwrap_err().to_string();
+    assert_eq!(error, "annotations[\"run.oci.delegate-cgroup\"]: needs cgroup v2");
+    let subgroup = Extensions { subgroup: some("container"), ..Extensions::default() };
+    let wanted = CgroupRequest { cgroups_path: None, driver: Driver::Systemd, extensions: Some(&subgroup), ..wanted };
+    let mut notes = Vec::new();
+    assert_eq!(plan(&wanted, &v1, &mut notes).unwrap().subgroup, None);
+    assert_eq!(notes, ["annotation run.oci.systemd.subgroup is ignored: it needs cgroup v2"]);
 }
 
 #[test]

@@ -74,6 +74,21 @@ pub fn compile(seccomp: &LinuxSeccomp, native: Arch, path: &str) -> Result<Filte
     Ok(Filter { program, flags, listener, notes })
 }
 
+/// Refuses names that are no system calls, which [`filter`] leaves out (`run.oci.seccomp_fail_unknown_syscall`).
+///
+/// # Errors
+/// The first one.
+pub fn check_names(seccomp: &LinuxSeccomp, path: &str) -> Result<()> {
+    for (index, rule) in seccomp.syscalls().iter().flatten().enumerate() {
+        if let Some(at) = rule.names().iter().position(|name| names::find(name).is_none()) {
+            let text = format!("unknown system call {:?}", rule.names()[at]);
+            return Err(Error::spec(format!("{path}.syscalls[{index}].names[{at}]"), text)
+                .with_hint("without the annotation run.oci.seccomp_fail_unknown_syscall it is left out"));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

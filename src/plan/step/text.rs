@@ -10,6 +10,7 @@ impl fmt::Display for Sync {
             Self::Mapped => "mapped",
             Self::RootMounted => "rooted",
             Self::Limited => "limited",
+            Self::Delegated => "delegated",
             Self::IdMapped => "ids mapped",
             Self::Ready => "ready",
         })
@@ -47,6 +48,9 @@ impl fmt::Display for Step {
             Self::Gate => f.write_str("wait for start"),
             Self::Signals => f.write_str("default signals"),
             Self::Exec => f.write_str("execve"),
+            Self::End => f.write_str("exit(0)"),
+            Self::OpenMount { target, .. } => write!(f, "open the mount on {}", Quoted(target)),
+            Self::Unmount { target, .. } => write!(f, "umount({})", Quoted(target)),
             Self::Propagate(flags) => write!(f, "mount(\"/\", {})", Flags(*flags)),
             Self::PrivateParent(path) => write!(f, "make the mount that {} lies on private", Quoted(path)),
             Self::OpenRoot { path, tree: None, .. } => write!(f, "bind root {}", Quoted(path)),
@@ -56,8 +60,9 @@ impl fmt::Display for Step {
             }
             Self::Chroot(path) => write!(f, "chroot({})", Quoted(path)),
             Self::NewTree { path, .. } => write!(f, "open_tree({}, recursive, namespace)", Quoted(path)),
-            Self::CloneAhead { slot, source, recursive, .. } => {
-                write!(f, "open_tree({}{}) for slot {}", Quoted(source), recursion(*recursive), slot.0)
+            Self::CloneAhead { slot, source, recursive, nofollow, .. } => {
+                let (recursion, link) = (recursion(*recursive), unfollowed(*nofollow));
+                write!(f, "open_tree({}{recursion}{link}) for slot {}", Quoted(source), slot.0)
             }
             Self::TakeRoot => f.write_str("take / as the root"),
             Self::Mount { source, fstype, target, flags, data, detached, .. } => write!(
@@ -79,11 +84,11 @@ impl fmt::Display for Step {
             Self::Remount { target, flags, data } => {
                 write!(f, "remount({}, {}, {})", Quoted(target), Flags(*flags), Quoted(data))
             }
-            Self::Clone { source, recursive, .. } => {
-                write!(f, "open_tree({}{})", Quoted(source), if *recursive { ", recursive" } else { "" })
+            Self::Clone { source, recursive, nofollow, .. } => {
+                write!(f, "open_tree({}{}{})", Quoted(source), recursion(*recursive), unfollowed(*nofollow))
             }
-            Self::CloneInside { source, recursive } => {
-                write!(f, "open_tree(root {}{})", Quoted(source), if *recursive { ", recursive" } else { "" })
+            Self::CloneInside { source, recursive, nofollow } => {
+                write!(f, "open_tree(root {}{}{})", Quoted(source), recursion(*recursive), unfollowed(*nofollow))
             }
             Self::Take { slot, source } => write!(f, "take the tree of {} (slot {})", Quoted(source), slot.0),
             Self::IdMap { mapped, by_host, .. } => {
@@ -96,7 +101,9 @@ impl fmt::Display for Step {
                 write!(f, "mount_setattr(slot {}, {attr}{})", slot.0, recursion(*recursive))
             }
             Self::AttrKeepLocked { attr, .. } => write!(f, "mount_setattr({attr}) keeping locked flags"),
-            Self::Attach { target, .. } => write!(f, "move_mount({})", Quoted(target)),
+            Self::Attach { target, nofollow, .. } => {
+                write!(f, "move_mount({}{})", Quoted(target), unfollowed(*nofollow))
+            }
             Self::AttrAt { target, attr, then, .. } => {
                 write!(f, "mount_setattr({}, {attr})", Quoted(target))?;
                 match then {
@@ -104,7 +111,9 @@ impl fmt::Display for Step {
                     None => Ok(()),
                 }
             }
-            Self::Link { path, target, .. } => write!(f, "symlink({}, {})", Quoted(target), Quoted(path)),
+            Self::Link { path, target, .. } | Self::CopyLink { path, target } => {
+                write!(f, "symlink({}, {})", Quoted(target), Quoted(path))
+            }
             Self::LinkTo { name, target } => {
                 write!(f, "symlink({}, {}) if it exists", Quoted(target), Quoted(name))
             }
@@ -178,6 +187,10 @@ impl fmt::Display for Beside<'_> {
             None => Ok(()),
         }
     }
+}
+
+fn unfollowed(on: bool) -> &'static str {
+    if on { ", nofollow" } else { "" }
 }
 
 fn recursion(on: bool) -> &'static str {
