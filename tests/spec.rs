@@ -494,16 +494,3 @@ fn locked_flags_of_host_mounts_hold_in_a_user_namespace() {
         }
     }
 }
-
-#[test]
-fn sections_for_other_platforms_are_ignored_with_one_warning() {
-    let bundle = Bundle::new("platforms")
-        .set("/vm", json!({"kernel": {"path": "/boot/kernel"}}))
-        .set("/zos", json!({}))
-        .set("/windows", json!({"layerFolders": ["C:\\\\layer"]}))
-        .set("/solaris", json!({"milestone": "svc:/milestone/container:default"}));
-    let output = bundle.run(&["true"]).ok();
-    let warnings = output.stderr.lines().filter(|line| line.contains("level=warning")).count();
-    assert_eq!(warnings, 1, "{output}");
-    assert!(output.stderr.contains("for other platforms: solaris, vm, windows, zos"), "{output}");
-}

@@ -38,15 +38,10 @@ pub fn plan(config: &Checked<Config>, request: &Request<'_>, facts: &Facts) -> R
     let env = image::environment(env.iter().map(String::as_str));
     let home = home_wanted(process);
     let image = image::Image::new("process", process.args().as_deref().unwrap_or_default(), &env, home)?;
-    let caller = identity::Caller {
-        groups: !facts.unprivileged,
-        keeps_groups: config.extensions.keep_groups,
-        is_root: facts.root && !planner.chosen.user,
-    };
+    let caller = planner.caller();
     let (seccomp, details) = (linux.seccomp().as_ref(), &mut planner.details);
-    if config.extensions.seccomp_strict {
-        seccomp.map_or(Ok(()), |profile| seccomp::check_names(profile, "linux.seccomp"))?;
-    }
+    let strict = seccomp.filter(|_| config.extensions.seccomp_strict);
+    strict.map_or(Ok(()), |profile| seccomp::check_names(profile, "linux.seccomp"))?;
     let mut confined = identity::confine(process, seccomp, caller, identity::Role::First, details)?;
     planner.notes.append(&mut confined.notes);
     let hooks = hooks::of(&config.spec)?;
@@ -157,6 +152,15 @@ pub(super) fn planner<'a>(
 }
 
 impl Planner<'_> {
+    /// What is known about the caller.
+    fn caller(&self) -> identity::Caller {
+        identity::Caller {
+            groups: !self.facts.unprivileged,
+            keeps_groups: self.config.extensions.keep_groups,
+            is_root: self.facts.root && !self.chosen.user,
+        }
+    }
+
     /// Enters the namespaces; names, session and keyring in them.
     fn enter(&mut self, steps: &mut Vec<Step>) -> Result<()> {
         // first: our caller may have left the write end of a pipe open, and its reader must not wait for init to end

@@ -129,6 +129,10 @@ impl One<'_, '_> {
         if let Some((attr, recursive)) = after {
             self.steps.push(Step::Attr { slot: Slot::TREE, attr, recursive });
         }
+        self.attach()
+    }
+
+    fn attach(&mut self) -> Result<()> {
         self.steps.push(Step::Attach {
             target: self.target()?,
             in_proc: self.mount.is_in_proc(),
