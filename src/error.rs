@@ -29,6 +29,8 @@ pub enum Kind {
     Exists,
     /// The record of a container is damaged.
     Broken,
+    /// The container is another runtime's.
+    Foreign,
     /// The container has no process to act on.
     NotRunning,
     /// The bundle, its `config.json` or a process document is not usable.

@@ -72,6 +72,7 @@ fn report(log: &Log, error: &Error) -> u8 {
     match error.kind() {
         Kind::UnknownVerb => 3,
         Kind::Launch => 255,
-        Kind::Other | Kind::Usage | Kind::NotFound | Kind::Exists | Kind::Broken | Kind::NotRunning | Kind::Spec => 1,
+        Kind::Other | Kind::Usage | Kind::NotFound | Kind::Exists | Kind::Broken | Kind::Foreign => 1,
+        Kind::NotRunning | Kind::Spec => 1,
     }
 }

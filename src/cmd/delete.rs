@@ -221,7 +221,7 @@ fn neighbour(root: &Root, container: &Container) -> Result<Option<String>> {
     for id in root.ids()?.into_iter().filter(|id| *id != container.record.id) {
         let other: Container = match root.open(&id) {
             Ok(other) => other,
-            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Broken) => continue,
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Broken | Kind::Foreign) => continue,
             Err(error) => return Err(error),
         };
         let paths = &container.record.cgroup.cgroup_paths;

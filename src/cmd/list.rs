@@ -7,8 +7,8 @@ use crate::log::Log;
 use crate::state::{Document, Grip, Root, Status};
 use std::fmt::Write;
 
-/// Shows them. A container that is gone by the time it is looked at is none; one whose record cannot be read gets a
-/// warning, so that one broken record does not hide the others. Each is written down and forgotten before the next one is
+/// Shows them. A container that is gone by the time it is looked at is none; one whose record cannot be read, or is
+/// another runtime's, gets a warning, so that it does not hide the others. Each is written down and forgotten before the next one is
 /// looked at: with thousands of them, fresh memory would cost more than the kernel's answers.
 pub(super) fn run(global: &Global, format: std::result::Result<Format, String>, quiet: bool, log: &Log) -> Result<u8> {
     let root = Root::find(global.root.as_deref())?;
@@ -19,6 +19,10 @@ pub(super) fn run(global: &Global, format: std::result::Result<Format, String>, 
         let (container, grip, status) = match look(&root, &id) {
             Ok(found) => found,
             Err(error) if error.kind() == Kind::NotFound => continue,
+            Err(error) if error.kind() == Kind::Foreign => {
+                log.warn(&error.to_string());
+                continue;
+            }
             Err(error) => {
                 log.warn(&format!("load container {id}: {error}"));
                 continue;

@@ -4,7 +4,7 @@ use super::{Awaited, Record};
 use crate::error::{Context, Error, Result};
 use crate::sys::file::open_path;
 use crate::sys::{cred, lock};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
@@ -29,6 +29,10 @@ const DELETER: i64 = 1;
 /// The bit of the record's mode (`S_ISVTX`, which has no effect on files) that marks a container as deleted while it is being
 /// created.
 const DELETED: u32 = 0o1000;
+
+/// The mode of a container's directory. `S_ISVTX` marks it as one that onggi created.
+pub(super) const MODE: u32 = 0o711 | MARK;
+const MARK: u32 = 0o1000;
 
 /// A directory that this call has created. Until the claim is released, or this process ends, the lock on its record says that the
 /// container is being created. The lock belongs to this process: init does not inherit it.
@@ -103,6 +107,32 @@ impl Dir {
     #[must_use]
     pub fn awaited(&self) -> Option<Awaited> {
         serde_json::from_slice(&std::fs::read(self.path.join(WAITING)).ok()?).ok()
+    }
+
+    /// Whether onggi created the directory. `None`: it does not exist, or is no directory.
+    pub(super) fn is_ours(&self) -> std::io::Result<Option<bool>> {
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(meta) => Ok(meta.is_dir().then(|| meta.mode() & MARK != 0)),
+            Err(error) if gone(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The runtime that created a directory which is not ours, by the files that each keeps there. `None`: it is empty.
+    pub(super) fn other_maker(&self) -> Option<&'static str> {
+        let has = |name: &str| self.path.join(name).symlink_metadata().is_ok();
+        if has("youki_config.json") {
+            return Some("youki");
+        }
+        if has("status") {
+            return Some("crun");
+        }
+        let record = std::fs::read(self.record()).unwrap_or_default();
+        if serde_json::from_slice(&record).is_ok_and(|Runc { .. }| true) {
+            return Some("runc");
+        }
+        let empty = std::fs::read_dir(&self.path).is_ok_and(|mut entries| entries.next().is_none());
+        (!empty).then_some("another runtime")
     }
 
     /// Whether the call that creates the container is still running. (Not for that call itself.)
@@ -367,6 +397,15 @@ impl Announced {
         let mut file: &File = &self.file;
         file.write_all(&text).context(what)
     }
+}
+
+/// What only runc's record has.
+#[derive(Deserialize)]
+struct Runc {
+    #[serde(rename = "init_process_pid")]
+    _pid: i32,
+    #[serde(rename = "config")]
+    _config: serde::de::IgnoredAny,
 }
 
 /// The latest complete record of a file, and the configuration, which follows the second one.

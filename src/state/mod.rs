@@ -4,7 +4,8 @@
 //! facts each time. A pid only counts together with its start time. Depends on `sys` and the error type.
 //!
 //! ```text
-//! ROOT/ID/              0711   mkdir decides which of two concurrent `create` wins
+//! ROOT/ID/             01711   mkdir decides which of two concurrent `create` wins. The sticky bit marks it as onggi's: other
+//!                              runtimes may use the same root, and their directories are refused and never changed
 //!        state.json     0600   the record: a line when the id is claimed, and a line when the container is created; then
 //!                              config.json of the bundle. The first file that is created and the first that is removed.
 //!                              A lock on its first byte: `create` still runs. A lock on its second byte: the container is
@@ -24,7 +25,7 @@ mod record;
 mod root;
 
 pub use dir::{Announced, Claim, Dir, Grip, replace};
-pub use record::{Awaited, Document, Record, Status};
+pub use record::{Awaited, Document, Maker, Record, Status};
 pub use root::{Root, Taken, check_id};
 
 use dir::held;

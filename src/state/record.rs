@@ -9,6 +9,9 @@ use std::path::PathBuf;
 /// The record: `state.json`. Keys are runc's where runc has them. `C` is the part of `cgroup`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record<C> {
+    /// Whose record it is.
+    #[serde(rename = "config")]
+    pub maker: Maker,
     /// The version of the spec that the configuration names.
     #[serde(rename = "ociVersion")]
     pub oci_version: String,
@@ -63,6 +66,15 @@ pub struct Awaited {
     pub phase: String,
     /// What is done in it: a step of the plan, a hook and its program.
     pub step: String,
+}
+
+/// The key `config` of a record, which comes first: a string here, an object in runc's. So every verb of runc fails to read our
+/// record, and keeps it. Without the key runc would take it for its own; without the file it would remove the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Maker {
+    /// Onggi.
+    #[serde(rename = "this is a container of onggi")]
+    Onggi,
 }
 
 /// The status of a container.

@@ -1,7 +1,7 @@
 //! The directory of all containers: its path, its entries, and how an id is claimed.
 
 use super::Container;
-use super::dir::{Claim, Dir, Grip, gone, split};
+use super::dir::{Claim, Dir, Grip, MODE, gone, split};
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys::{cred, file, ns};
 use serde::de::DeserializeOwned;
@@ -87,7 +87,7 @@ impl Root {
 
     /// Creates the directory of a container, and the root if it does not exist.
     fn make_one(&self, id: &str, path: &Path) -> Result<()> {
-        let make = || DirBuilder::new().mode(0o711).create(path);
+        let make = || DirBuilder::new().mode(MODE).create(path);
         let made = match make() {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.make()?;
@@ -117,22 +117,22 @@ impl Root {
     /// The directory of a container, whatever is in it.
     ///
     /// # Errors
-    /// `Kind::NotFound`: there is none. The id is invalid.
+    /// `Kind::NotFound`: there is none. `Kind::Foreign`: another runtime created it. The id is invalid.
     pub fn dir(&self, id: &str) -> Result<Dir> {
         check_id(id)?;
-        let path = self.path.join(id);
-        match std::fs::symlink_metadata(&path) {
-            Ok(meta) if meta.is_dir() => Ok(Dir { path }),
-            Ok(_) => Err(self.absent(id)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(self.absent(id)),
-            Err(error) => Err(Error::from(error).context(format!("stat {}", path.display()))),
+        let dir = Dir { path: self.path.join(id) };
+        match dir.is_ours().context(|| format!("stat {}", dir.path.display()))? {
+            Some(true) => Ok(dir),
+            Some(false) => Err(dir.other_maker().map_or_else(|| self.absent(id), |maker| self.foreign(id, maker))),
+            None => Err(self.absent(id)),
         }
     }
 
     /// A container with its record.
     ///
     /// # Errors
-    /// `Kind::NotFound`: there is none, or it has no record yet. The id is invalid; the record cannot be read, or is damaged.
+    /// `Kind::NotFound`: there is none, or it has no record yet. `Kind::Foreign`: another runtime created it. The id is invalid;
+    /// the record cannot be read, or is damaged.
     pub fn open<C: DeserializeOwned>(&self, id: &str) -> Result<Container<C>> {
         self.look(id).map(|(container, _)| container)
     }
@@ -151,22 +151,25 @@ impl Root {
         });
         let (file, text) = match read {
             Ok(read) => read,
-            Err(error) if gone(&error) => return Err(self.absent(id)),
+            Err(error) if gone(&error) => return Err(self.dir(id).err().unwrap_or_else(|| self.absent(id))),
             Err(error) => return Err(Error::from(error).context(format!("open {}", path.display()))),
         };
         // the first record is just being written
-        let container = parse(dir, text)?.ok_or_else(|| self.absent(id))?;
-        Ok((container, Grip::new(path, file)))
+        match parse(dir, text).and_then(|parsed| parsed.ok_or_else(|| self.absent(id))) {
+            Ok(container) => Ok((container, Grip::new(path, file))),
+            // it may be another runtime's
+            Err(error) => self.dir(id).and(Err(error)),
+        }
     }
 
     /// Locks a container for deletion: no other call deletes it meanwhile, and no newer container has its id.
     ///
     /// # Errors
-    /// `Kind::NotFound`: there is none. The id is invalid; the record cannot be opened, locked or read.
+    /// `Kind::NotFound`: there is none. `Kind::Foreign`: another runtime created it. The id is invalid; the record cannot be
+    /// opened, locked or read.
     pub fn take(&self, id: &str) -> Result<Taken> {
-        check_id(id)?;
         loop {
-            let dir = Dir { path: self.path.join(id) };
+            let dir = self.dir(id)?;
             let path = dir.record();
             let file = match file::open_path(&path, libc::O_RDWR | libc::O_NOFOLLOW, 0) {
                 Ok(file) => file,
@@ -183,10 +186,23 @@ impl Root {
 
     /// The error for an id that is in use. Its hint must not make users kill a running container.
     fn taken(&self, id: &str) -> Error {
+        let (root, path) = (self.path.display(), self.path.join(id));
+        let fact = path.to_string_lossy().into_owned();
+        let hint = match (Dir { path }).is_ours() {
+            Ok(Some(false)) => "it is another runtime's: choose another id".to_owned(),
+            Ok(Some(true) | None) | Err(_) => {
+                format!("choose another id, or delete that container first: onggi --root {root} delete {id}")
+            }
+        };
+        Error::new(Kind::Exists, "container with given ID already exists").fact("path", fact).with_hint(hint)
+    }
+
+    /// The error for a container of another runtime in a root that several use.
+    fn foreign(&self, id: &str, maker: &str) -> Error {
         let root = self.path.display();
-        Error::new(Kind::Exists, "container with given ID already exists")
+        Error::new(Kind::Foreign, format!("container {id} was made by {maker}, not by onggi"))
             .fact("path", self.path.join(id).to_string_lossy())
-            .with_hint(format!("choose another id, or delete that container first: onggi --root {root} delete {id}"))
+            .with_hint(format!("{root} is a root of several runtimes: call the one that made the container"))
     }
 
     /// The error for an unknown id. Engines parse its text; the hint is for people.

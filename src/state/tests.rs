@@ -41,6 +41,7 @@ fn open(root: &Root) -> Result<Container<Cgroup>> {
 
 fn record(id: &str, pid: i32, start: u64) -> Record<Cgroup> {
     Record {
+        maker: Maker::Onggi,
         oci_version: "1.3.0".into(),
         id: id.into(),
         init_process_pid: pid,
@@ -104,7 +105,7 @@ fn of_two_creates_one_wins() {
     let Scratch(root) = &Scratch::new("claim");
     let claim = root.claim("web").unwrap();
     let mode = std::fs::metadata(claim.dir.path()).unwrap().mode();
-    assert_eq!(mode & 0o7777, 0o711);
+    assert_eq!(mode & 0o7777, 0o1711, "marked as ours");
     assert_eq!(std::fs::metadata(root.path()).unwrap().mode() & 0o7777, 0o700);
     let error = root.claim("web").err().unwrap();
     assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Exists, "container with given ID already exists"));
@@ -357,7 +358,10 @@ fn a_claim_is_undone_once() {
 fn a_rest_is_removed_and_no_newer_container() {
     let Scratch(root) = &Scratch::new("rest");
     let path = root.path().join("web");
-    std::fs::create_dir_all(path.join("notify")).unwrap();
+    let claim = root.claim("web").unwrap();
+    std::fs::remove_file(claim.dir.record()).unwrap();
+    drop(claim);
+    std::fs::create_dir(path.join("notify")).unwrap();
     std::fs::write(path.join("gate"), "").unwrap();
     let Taken::Bare(dir) = root.take("web").unwrap() else { panic!("a record") };
     std::fs::write(path.join(RECORD), "{}\n").unwrap();
@@ -372,8 +376,9 @@ fn a_rest_is_removed_and_no_newer_container() {
 #[test]
 fn a_record_that_cannot_be_read_is_an_error() {
     let Scratch(root) = &Scratch::new("unreadable");
-    let path = root.path().join("web").join(RECORD);
-    std::fs::create_dir_all(&path).unwrap();
+    let path = root.claim("web").unwrap().dir.record();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
     for error in [open(root).err(), root.take("web").err()] {
         assert!(matches!(error.map(|error| (error.kind(), error.errno())), Some((Kind::Other, Some(_)))));
     }
@@ -397,4 +402,19 @@ fn the_rest_of_a_container_is_not_taken_from_a_newer_one() {
     let left = std::fs::read_dir(&path).unwrap().count();
     std::fs::remove_dir_all(&path).unwrap();
     assert_eq!(left, names.len());
+}
+
+/// A directory without our mark is another runtime's, with or without a record.
+#[test]
+fn a_directory_without_the_mark_is_another_runtimes() {
+    let Scratch(root) = &Scratch::new("foreign");
+    let path = root.path().join("web");
+    std::fs::create_dir_all(&path).unwrap();
+    let kinds = || [open(root).err(), root.take("web").err()].map(|error| error.map(|error| error.kind()));
+    assert_eq!(kinds(), [Some(Kind::NotFound); 2], "nothing is in it yet");
+    assert_eq!(root.claim("web").err().map(|error| error.kind()), Some(Kind::Exists));
+    std::fs::write(path.join(RECORD), r#"{"id":"web","init_process_pid":1,"config":{}}"#).unwrap();
+    assert_eq!(kinds(), [Some(Kind::Foreign); 2]);
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o1711)).unwrap();
+    assert!(matches!(root.take("web"), Ok(Taken::Recorded(..))), "a record of ours that is broken can be deleted");
 }
