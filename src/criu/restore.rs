@@ -69,7 +69,7 @@ pub fn restore(job: &Job<'_>, asked: &CriuRequest, log: &Log) -> Result<Launched
     let restored = response.restore.ok_or_else(|| Error::msg("criu does not say what it restored"))?;
     let pid = Pid::from_raw(restored.pid);
     let pidfd = proc::pidfd_open(pid).context(|| format!("pidfd_open {pid}"))?;
-    child = Child { pid: restored.pid, pidfd, restored: true, progress: None };
+    child = Child { pid: restored.pid, pidfd, start: None, restored: true, progress: None };
     undo.push("end the restored process", || launch::end(&child));
     service.finish()?;
     prepare::write_pid_file(job.input.options.pid_file.as_deref(), child.pid)?;
@@ -243,7 +243,7 @@ impl Notifications<'_> {
                 hooks::run(&self.plan.hooks.runtime, &document, told)
             }
             // the processes are restored, and do not run yet
-            "post-restore" => self.prepared.complete(pid, self.plan, &config(self.job, pid)?),
+            "post-restore" => self.prepared.complete(pid, None, self.plan, &config(self.job, pid)?),
             "orphan-pts-master" => self.console(fd.ok_or_else(|| Error::msg("criu sends no terminal"))?),
             _ => Ok(()),
         }

@@ -85,8 +85,8 @@ impl Prepared {
     ///
     /// # Errors
     /// The process is gone; the record cannot be written.
-    pub fn complete(&mut self, pid: i32, plan: &Plan, config: &[u8]) -> Result<()> {
-        record_process(&mut self.record, pid, plan)?;
+    pub fn complete(&mut self, pid: i32, start: Option<u64>, plan: &Plan, config: &[u8]) -> Result<()> {
+        record_process(&mut self.record, pid, start, plan)?;
         match self.announced.take() {
             Some(announced) => announced.complete(&self.record, config),
             None => Ok(()),

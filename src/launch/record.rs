@@ -7,6 +7,7 @@ use crate::error::{Context, Error, Result};
 use crate::launch::hooks::StateDocument;
 use crate::plan::Plan;
 use crate::plan::cgroup::Rootless;
+use crate::state::Maker;
 use crate::sys::{clock, proc};
 use nix::unistd::Pid;
 use oci_spec::runtime::Spec;
@@ -19,6 +20,7 @@ pub fn record(input: &PlanInput<'_>, cgroup: Cgroup) -> Record {
     let spec = &input.config.spec;
     let hooks = spec.hooks().as_ref();
     Record {
+        maker: Maker::Onggi,
         oci_version: spec.version().clone(),
         id: input.id.to_owned(),
         init_process_pid: 0,
@@ -40,17 +42,22 @@ pub fn record(input: &PlanInput<'_>, cgroup: Cgroup) -> Record {
     }
 }
 
-/// Puts the first process into a record.
+/// Puts the first process into a record; `start` is when it was started, if that was read already.
 ///
 /// # Errors
 /// It has ended.
-pub fn record_process(record: &mut Record, pid: i32, plan: &Plan) -> Result<()> {
-    let stat = proc::stat(Pid::from_raw(pid)).context(|| format!("read /proc/{pid}/stat"))?;
-    let stat = stat.ok_or_else(|| init_error::vanished(Mode::Run, None, &record.cgroup))?;
+pub fn record_process(record: &mut Record, pid: i32, start: Option<u64>, plan: &Plan) -> Result<()> {
+    let start = match start {
+        Some(start) => start,
+        None => {
+            let stat = proc::stat(Pid::from_raw(pid)).context(|| format!("read /proc/{pid}/stat"))?;
+            stat.ok_or_else(|| init_error::vanished(Mode::Run, None, &record.cgroup))?.start
+        }
+    };
     let namespace =
         |kind: Namespace| (kind.runc_key().to_owned(), PathBuf::from(format!("/proc/{pid}/ns/{}", kind.file())));
     record.init_process_pid = pid;
-    record.init_process_start = stat.start;
+    record.init_process_start = start;
     record.namespace_paths = Namespace::ALL.map(namespace).into();
     record.private_pid = plan.clone_spec.new.has(Namespace::Pid);
     Ok(())

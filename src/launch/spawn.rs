@@ -20,8 +20,9 @@ use crate::sync_socket::{self, Cause, Failure, Message};
 use crate::sys::marks::Progress;
 use crate::sys::netns::{NetnsError, NetnsThread};
 use crate::sys::spawn::{ChildArgs, Request, for_child};
-use crate::sys::{Answer, Errno, file, mount, ns, signal, socket, task, wait};
+use crate::sys::{Answer, Errno, file, mount, ns, proc, signal, socket, task, wait};
 use crate::trace::{Span, Trace};
+use nix::unistd::Pid;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// A process that we have started: init of a container, a process of `exec`, or one that CRIU restored.
@@ -31,6 +32,8 @@ pub struct Child {
     pub pid: i32,
     /// Its pidfd.
     pub pidfd: OwnedFd,
+    /// Its start time, in clock ticks since boot, if it was read at the clone.
+    pub start: Option<u64>,
     /// CRIU restored it: it is the payload already, without an execve.
     pub restored: bool,
     /// Which step it is at, if it is an init of ours.
@@ -115,21 +118,38 @@ impl<'a> Spawn<'a> {
 
     /// The clone. If it fails it may be tried again, with the same or another cgroup.
     ///
+    /// A cgroup in which `cgroup.kill` was ever written kills every child that is cloned into it, or from it into another, by
+    /// `CLONE_INTO_CGROUP`: the kernel compares its count of kills with that of the caller's cgroup (seen on Linux 6.18).
+    /// Such a child is cloned again by an intermediate process that has moved into the cgroup.
+    ///
     /// # Errors
     /// The kernel's answer, with the namespaces that were requested.
     pub(super) fn clone3(&mut self, cgroup: Option<BorrowedFd<'_>>) -> Result<Child> {
+        let child = self.attempt(cgroup, false)?;
+        if cgroup.is_none() {
+            return Ok(child);
+        }
+        let what = || format!("read /proc/{}/stat", child.pid);
+        let Some(stat) = proc::stat(Pid::from_raw(child.pid)).context(what)? else { return Ok(child) };
+        if stat.killed && reap_killed(&child)? && self.args.spawn_again() {
+            return self.attempt(cgroup, true);
+        }
+        Ok(Child { start: Some(stat.start), ..child })
+    }
+
+    fn attempt(&mut self, cgroup: Option<BorrowedFd<'_>>, again: bool) -> Result<Child> {
         let clone_spec = &self.plan.clone_spec;
         let mut new = clone_spec.new;
         if clone_spec.network_ahead {
             new.remove(Namespace::Network);
         }
         let request = Request { new, cgroup };
-        let spawned = if clone_spec.shares_memory {
+        let spawned = if clone_spec.shares_memory && !again {
             self.args.spawn_sharing_memory(request)
-        } else if clone_spec.needs_intermediate() {
+        } else if clone_spec.needs_intermediate() || again {
             // inside a cgroup namespace a process can't be moved into it from outside (nsdelegate): so the intermediate
             // process moves before it joins, and the child inherits its cgroup
-            let moves = cgroup.filter(|_| clone_spec.joins(Namespace::Cgroup));
+            let moves = cgroup.filter(|_| again || clone_spec.joins(Namespace::Cgroup));
             let request = if moves.is_some() { Request { cgroup: None, ..request } } else { request };
             let mut before = |pack: &InitArgs| {
                 moves.map_or(Ok(()), move_to_cgroup)?;
@@ -141,9 +161,16 @@ impl<'a> Spawn<'a> {
             self.args.spawn(request)
         };
         let child = spawned.map_err(|errno| {
-            explained(errno).fact("syscall", "clone3").context(format!("clone3({})", clone_spec.new))
+            let error = match errno {
+                Errno::EPERM if clone_spec.new.has(Namespace::User) => Error::from(errno).with_hint(
+                    "a caller in a chroot can make no user namespace, and some machines forbid them (see /proc/sys/user)",
+                ),
+                errno => explained(errno),
+            };
+            error.fact("syscall", "clone3").context(format!("clone3({})", clone_spec.new))
         })?;
-        Ok(Child { pid: child.pid, pidfd: child.pidfd, restored: false, progress: Some(self.progress) })
+        let (pid, pidfd, progress) = (child.pid, child.pidfd, Some(self.progress));
+        Ok(Child { pid, pidfd, start: None, restored: false, progress })
     }
 
     /// Closes init's end of the socket in the host half, so that the end of the stream means that init has closed it.
@@ -151,6 +178,11 @@ impl<'a> Spawn<'a> {
         debug_log::after_clone(child.pid, self.plan, log);
         (self.socket, self.plan)
     }
+}
+
+/// Reaps a child that was killed; says whether it was by SIGKILL.
+fn reap_killed(child: &Child) -> Result<bool> {
+    Ok(reap(child)? == Some(signal::End::Killed(libc::SIGKILL)))
 }
 
 /// An error with a hint about why the kernel may refuse a namespace or a cgroup.
@@ -223,7 +255,11 @@ fn move_to_cgroup(cgroup: BorrowedFd<'_>) -> Answer<()> {
 /// Creates a mount namespace and unmounts everything in it: an empty file system is mounted over `/` and becomes the root.
 fn enter_empty_mounts() -> Answer<()> {
     ns::unshare(Namespace::Mount.into())?;
-    mount::propagate(c"/", MS_SLAVE | MS_REC)?;
+    if mount::propagate(c"/", MS_SLAVE | MS_REC) == Err(Errno::EINVAL) {
+        // the caller lives in a chroot
+        ns::to_root_of_mounts()?;
+        mount::propagate(c"/", MS_SLAVE | MS_REC)?;
+    }
     let root = file::open(file::cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?;
     let empty =
         mount::new(c"tmpfs", c"tmpfs", c"mode=755,nr_blocks=1,nr_inodes=2", 0, ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC)?;

@@ -13,6 +13,10 @@ use std::time::Duration;
 
 /// `include/linux/sched.h`: forked, and has not executed a program.
 const PF_FORKNOEXEC: u64 = 0x40;
+/// Of `include/linux/sched.h`: is being, or was, killed by a signal.
+const PF_SIGNALED: u64 = 0x400;
+/// The bit of SIGKILL in a set of signals.
+const KILL: u64 = 1 << (libc::SIGKILL - 1);
 
 /// Fields of `/proc/PID/stat` (proc_pid_stat(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub struct Stat {
     pub executed: bool,
     /// Field 22: its start time, in clock ticks since boot. Pid and start time identify a process uniquely.
     pub start: u64,
+    /// Whether a signal has killed it, or SIGKILL is about to: `PF_SIGNALED` in field 9, and the set of pending signals, field 31.
+    pub killed: bool,
     /// Field 52, of a process that has ended: its status as of wait(2). 0 for readers who may not trace it.
     pub status: Option<i32>,
 }
@@ -98,12 +104,14 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     let mut fields = text.get(behind + 2..)?.trim_ascii_end().split(|byte| *byte == b' ');
     let state = char::from(*fields.next()?.first()?);
     let number = |field: Option<&[u8]>| std::str::from_utf8(field?).ok()?.parse::<u64>().ok();
-    // after field 3, the state: skip five to the flags (9), and twelve to the start time (22)
+    // after field 3, the state: skip five to the flags (9), twelve to the start time (22), eight to the pending signals (31)
     let flags = number(fields.nth(5))?;
     let start = number(fields.nth(12))?;
-    let status = matches!(state, 'Z' | 'X').then(|| number(fields.nth(29))).flatten();
+    let pending = number(fields.nth(8))?;
+    let killed = flags & PF_SIGNALED != 0 || pending & KILL != 0;
+    let status = matches!(state, 'Z' | 'X').then(|| number(fields.nth(20))).flatten();
     let status = status.and_then(|status| i32::try_from(status).ok());
-    Some(Stat { state, executed: flags & PF_FORKNOEXEC == 0, start, status })
+    Some(Stat { state, executed: flags & PF_FORKNOEXEC == 0, start, killed, status })
 }
 
 /// `pidfd_open(2)` (Linux 5.3): a descriptor for this process, not for a later one with the same pid.
@@ -154,14 +162,18 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_anything() {
-        let tail = " S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 201845 2 3\n";
+        let tail = " S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 201845 2 3 4 5 6 7 8 9 0 1\n";
         for name in ["sleep", "a b", ") S 1", "((", "x) Z 9 9"] {
             let text = format!("7 ({name}){tail}");
             assert_eq!(
                 parse_stat(text.as_bytes()),
-                Some(Stat { state: 'S', executed: true, start: 201_845, status: None }),
+                Some(Stat { state: 'S', executed: true, start: 201_845, killed: false, status: None }),
                 "{name}"
             );
+        }
+        for (flags, pending) in [(0x40, 256), (0x440, 0), (0x444, 257)] {
+            let text = format!("7 (x) R 1 7 7 0 -1 {flags} 1 0 0 0 0 0 0 0 20 0 1 0 5 2 3 4 5 6 7 8 9 {pending} 1\n");
+            assert_eq!(parse_stat(text.as_bytes()).map(|stat| stat.killed), Some(true), "{flags:#x} {pending}");
         }
         for broken in ["", "7 (x", "7 (x)", "7 (x) S 1 2"] {
             assert_eq!(parse_stat(broken.as_bytes()), None, "{broken}");
@@ -184,6 +196,7 @@ mod tests {
         assert!(pidfd_wait(pidfd.as_fd(), Duration::from_secs(10)).unwrap());
         let dead = stat(pid).unwrap().unwrap();
         assert_eq!((dead.alive(), dead.state, dead.start), (false, 'Z', born.start));
+        assert_eq!((born.killed, dead.killed), (false, true));
         assert_eq!(dead.status, Some(libc::SIGKILL));
 
         child.wait().unwrap();

@@ -5,7 +5,7 @@
 //! | who | how | until | while it runs, the host half |
 //! |---|---|---|---|
 //! | init ([`ChildArgs::spawn_sharing_memory`]) | `CLONE_VM` | its execve | goes on |
-//! | the intermediate process of exec and joined namespaces ([`ChildArgs::spawn_through`]) | `CLONE_VM`, `CLONE_VFORK`, `CLONE_FILES` | it ends | sleeps |
+//! | the intermediate process of exec, of joined namespaces and of a second try ([`ChildArgs::spawn_through`]) | `CLONE_VM`, `CLONE_VFORK`, `CLONE_FILES` | it ends | sleeps |
 //! | the thread that creates the network namespace ([`thread`]) | `CLONE_THREAD` | it ends | goes on |
 //! | the process that leaves a user namespace behind ([`zombie_in_new_user_namespace`]) | `CLONE_VM`, `CLONE_VFORK` | it ends | sleeps |
 //!
@@ -20,7 +20,8 @@
 //!   the integration tests run, by the allocator (`alloc::forbid`), which ends an init that allocates. The intermediate
 //!   process may allocate: the host half sleeps meanwhile.
 //! - **The arguments of init** ([`ChildArgs`]) are leaked, and from the clone on only init touches them. Test:
-//!   `tests::arguments_are_one_childs`.
+//!   `tests::arguments_are_one_childs`. An init that the kernel killed before its first instruction has touched nothing:
+//!   arguments and stack go to the next one ([`ChildArgs::spawn_again`]).
 //! - **The plan** is read by both and changed by nobody: it is a `&'static Plan` from before the clone on.
 //! - **Flags and time marks** between the halves (`marks::Marks`, [`super::netns`]) are atomics.
 //! - **argv and envp of the process** are overwritten by init when it waits for `start`, behind its message that it is
@@ -115,13 +116,16 @@ pub struct ChildArgs<T: 'static> {
 #[derive(Debug)]
 struct Start<T: 'static> {
     run: fn(&'static mut T) -> !,
+    /// Whether a child that shares our memory has come to its first instruction.
+    ran: AtomicBool,
     value: T,
 }
 
 impl<T> ChildArgs<T> {
     /// A child that will begin in `run` with `value`.
     pub fn new(value: T, run: fn(&'static mut T) -> !) -> Self {
-        Self { start: NonNull::from(Box::leak(Box::new(Start { run, value }))), stack: None, spawned: false }
+        let start = Box::leak(Box::new(Start { run, ran: AtomicBool::new(false), value }));
+        Self { start: NonNull::from(start), stack: None, spawned: false }
     }
 
     /// Spawns the child on our memory. It begins with the signals that we block, and with a descriptor table of its own.
@@ -136,14 +140,9 @@ impl<T> ChildArgs<T> {
             Some(stack) => stack,
             None => *self.stack.insert(FOR_INIT.take()?),
         };
-        let mut pidfd: i32 = -1;
-        let mut args = request.args(&raw mut pidfd);
-        stack.give(&mut args);
-        // SAFETY: stack and storage are the child's alone (`Area::take`), and so is what `start` points to, which is leaked
-        // and by `spawned` handed to one child. What `run` promises is said at `ChildArgs`.
-        let pid = unsafe { clone3_into(&args, begin::<T>, self.start.as_ptr().cast()) }?;
+        let child = clone3_sharing(self.start, stack, request, 0)?;
         self.spawned = true;
-        Ok(process(pid, pidfd))
+        Ok(child)
     }
 
     /// Spawns the child on a copy of our memory.
@@ -157,8 +156,19 @@ impl<T> ChildArgs<T> {
         Ok(child)
     }
 
+    /// Whether a child that was killed before its first instruction, and reaped, can be spawned again: `false` if it has run,
+    /// and may have changed what it began with.
+    #[must_use]
+    pub fn spawn_again(&mut self) -> bool {
+        // SAFETY: leaked; the child has ended, so nobody writes to it.
+        let ran = unsafe { self.start.as_ref() }.ran.load(Ordering::Acquire);
+        self.spawned = ran;
+        !ran
+    }
+
     /// Spawns the child through an intermediate process, which runs `before` (it joins namespaces) and then makes the clone
-    /// with `CLONE_PARENT`: the child is ours all the same, and runs on a copy of our memory.
+    /// with `CLONE_PARENT`: the child is ours all the same. It runs on a copy of our memory, unless a first try of
+    /// [`ChildArgs::spawn_sharing_memory`] was killed ([`ChildArgs::spawn_again`]).
     ///
     /// The intermediate process shares our descriptors, and we sleep until it has ended. It shares our memory as well,
     /// unless `own_memory`: joining a time namespace takes that (`setns(2)`).
@@ -175,7 +185,8 @@ impl<T> ChildArgs<T> {
         let stack = new_stack()?;
         let memory = if own_memory { 0 } else { libc::CLONE_VM };
         let flags = memory | libc::CLONE_FILES | libc::CLONE_VFORK | libc::SIGCHLD;
-        let shared = shared(Intermediate { start: self.start, request, before, answer: Err(Errno::ECHILD) })?;
+        let shared =
+            shared(Intermediate { start: self.start, stack: self.stack, request, before, answer: Err(Errno::ECHILD) })?;
         // SAFETY: the stack is ours, aligned by its type, and stays; we sleep until the intermediate process has ended
         // (CLONE_VFORK), which `intermediate` does and never executes a program; `shared` stays, and we do not touch it
         // meanwhile.
@@ -201,17 +212,32 @@ impl<T> ChildArgs<T> {
 extern "C" fn begin<T: 'static>(start: *mut c_void) -> ! {
     // SAFETY: all who name this function pass the leaked `Start<T>` of a `ChildArgs`, once.
     let start: &'static mut Start<T> = unsafe { &mut *start.cast() };
+    start.ran.store(true, Ordering::Release);
     (start.run)(&mut start.value)
+}
+
+/// `clone3(2)` with `CLONE_VM`, on a stack that was taken.
+fn clone3_sharing<T: 'static>(
+    start: NonNull<Start<T>>,
+    stack: Stack,
+    request: Request<'_>,
+    flags: u64,
+) -> Answer<Process> {
+    let mut pidfd: i32 = -1;
+    let mut args = request.args(&raw mut pidfd);
+    args.add(flags);
+    stack.give(&mut args);
+    // SAFETY: stack and storage are the child's alone (`Area::take`), and so is what `start` points to, which is leaked and
+    // by `spawned` handed to one child that runs. What `run` promises is said at `ChildArgs`.
+    let pid = unsafe { clone3_into(&args, begin::<T>, start.as_ptr().cast()) }?;
+    Ok(process(pid, pidfd))
 }
 
 /// `clone3(2)` without `CLONE_VM`.
 fn clone3_copy<T: 'static>(start: NonNull<Start<T>>, request: Request<'_>, flags: u64) -> Answer<Process> {
     let mut pidfd: i32 = -1;
     let mut args = request.args(&raw mut pidfd);
-    args.flags |= flags;
-    if flags & CLONE_PARENT != 0 {
-        args.exit_signal = 0;
-    }
+    args.add(flags);
     // the child can be seen from its first instant: its copy of argv and envp is empty
     let hidden = entry::hide();
     // SAFETY: no CLONE_VM: the child goes on here, on a copy of our memory and our stack, and never returns from `begin`;
@@ -246,6 +272,7 @@ pub fn for_child(fd: BorrowedFd<'_>) -> OwnedFd {
 /// What the host half and the intermediate process both see.
 struct Intermediate<'a, T: 'static> {
     start: NonNull<Start<T>>,
+    stack: Option<Stack>,
     request: Request<'a>,
     before: &'a mut dyn FnMut(&T) -> Answer<()>,
     answer: Answer<Process>,
@@ -256,7 +283,10 @@ extern "C" fn intermediate<T: 'static>(shared: *mut c_void) -> libc::c_int {
     let shared = unsafe { &mut *shared.cast::<Intermediate<'_, T>>() };
     // SAFETY: the value is the child's, and there is no child yet.
     let value = unsafe { &shared.start.as_ref().value };
-    shared.answer = (shared.before)(value).and_then(|()| clone3_copy(shared.start, shared.request, CLONE_PARENT));
+    shared.answer = (shared.before)(value).and_then(|()| match shared.stack {
+        Some(stack) => clone3_sharing(shared.start, stack, shared.request, CLONE_PARENT),
+        None => clone3_copy(shared.start, shared.request, CLONE_PARENT),
+    });
     task::exit_now(0)
 }
 
@@ -396,6 +426,16 @@ struct CloneArgs {
     set_tid_size: u64,
     /// A cgroup v2 directory (`CLONE_INTO_CGROUP`).
     cgroup: u64,
+}
+
+impl CloneArgs {
+    /// Adds flags. With `CLONE_PARENT` the signal is that of the caller's own parent.
+    const fn add(&mut self, flags: u64) {
+        self.flags |= flags;
+        if flags & CLONE_PARENT != 0 {
+            self.exit_signal = 0;
+        }
+    }
 }
 
 /// `clone3(2)` with `CLONE_VM`: the child, or thread, begins in `run` on the stack that `args` names, which must be aligned
