@@ -106,6 +106,8 @@ pub enum Message {
     Failed(Failure),
     /// A descriptor comes with this message.
     Fd(Slot),
+    /// The loopback device stays down, for want of rights; the errno.
+    LoopbackDown(i32),
 }
 
 /// Bytes of a message.
@@ -129,6 +131,10 @@ impl Message {
                 bytes[8..].copy_from_slice(&failure.detail.to_ne_bytes());
             }
             Self::Fd(slot) => bytes[..2].copy_from_slice(&[4, small(slot.0.into())]),
+            Self::LoopbackDown(errno) => {
+                bytes[0] = 5;
+                bytes[4..8].copy_from_slice(&errno.to_ne_bytes());
+            }
         }
         bytes
     }
@@ -147,6 +153,7 @@ impl Message {
                 Self::Failed(Failure { step, cause: *cause, errno: word(4), detail: word(8) })
             }),
             4 => Some(Self::Fd(Slot(u16::from(bytes[1])))),
+            5 => Some(Self::LoopbackDown(word(4))),
             _ => None,
         }
     }
@@ -215,6 +222,7 @@ mod tests {
             Message::Failed(failure),
             Message::Failed(Failure { cause: Cause::NotNull, ..failure }),
             Message::Fd(Slot::PTY),
+            Message::LoopbackDown(libc::EPERM),
         ] {
             assert_eq!(Message::decode(&message.encode()), Some(message));
         }

@@ -1,6 +1,6 @@
 //! Device nodes: the default ones and their links, configured ones, and what the container may open.
 
-use crate::support::{Bundle, json, peer_differs};
+use crate::support::{Bundle, Runtime, json, kernel, peer_differs, user};
 
 #[test]
 fn the_default_devices_are_there() {
@@ -182,11 +182,7 @@ fn without_rules_only_the_default_devices_are_accessible() {
 }
 
 #[test]
-fn in_a_user_namespace_devices_are_bound_from_the_host() {
-    let device = json!([{"path": "/dev/mine", "type": "c", "major": 1, "minor": 5}]);
-    let bundle = Bundle::new("userns-devices").user_namespace();
-    // the source of the bind mount is the host's node at that path
-    let bundle = if std::path::Path::new("/dev/mine").exists() { bundle.set("/linux/devices", device) } else { bundle };
+fn in_a_user_namespace_the_default_devices_work() {
     let words = [
         "stat",
         "/dev/null",
@@ -203,9 +199,94 @@ fn in_a_user_namespace_devices_are_bound_from_the_host() {
         "open",
         "/dev/ptmx",
         "rw",
+        "+",
+        "cat",
+        "/proc/self/mountinfo",
     ];
+    let bundle = Bundle::new("userns-devices").user_namespace();
     let output = bundle.run(&words).ok().has("/dev/null.rdev", "1:3").has("/dev/zero.rdev", "1:5");
-    output.has("open /dev/null rw", "ok").has("open /dev/zero r", "ok").has("open /dev/ptmx rw", "ok");
+    let output = output.has("open /dev/null rw", "ok").has("open /dev/zero r", "ok").has("open /dev/ptmx rw", "ok");
+    if !peer_differs(&["runc", "crun"], "binds with the host's flags") {
+        let null = kernel::mount_at(&kernel::mounts(&output.stdout), "/dev/null");
+        assert!(null.has("nosuid") && null.has("noexec") && !null.has("nodev"), "{null:?}");
+    }
+}
+
+/// The host has no such paths, or has other devices there; owner and permissions are the bundle's.
+#[test]
+fn in_a_user_namespace_configured_devices_are_as_asked() {
+    if peer_differs(&["runc"], "binds what the host has at the path") {
+        return;
+    }
+    let devices = json!([
+        {"path": "/dev/mine", "type": "c", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 12, "gid": 34},
+        {"path": "/dev/deep/er", "type": "c", "major": 1, "minor": 9},
+        {"path": "/dev/zero", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600},
+    ]);
+    let bundle = Bundle::new("userns-mine").user_namespace().set("/linux/devices", devices).caps(&["CAP_DAC_OVERRIDE"]);
+    let words = [
+        "stat",
+        "/dev/mine",
+        "/dev/deep/er",
+        "/dev/zero",
+        "+",
+        "open",
+        "/dev/mine",
+        "r",
+        "+",
+        "cat",
+        "/proc/self/mountinfo",
+    ];
+    let output = bundle.run(&words).ok();
+    let mine = kernel::mount_at(&kernel::mounts(&output.stdout), "/dev/mine");
+    let output = output.has("/dev/mine.rdev", "1:5").has("/dev/mine.mode", "0640").has("/dev/mine.owner", "12:34");
+    let output =
+        output.has("/dev/deep/er.rdev", "1:9").has("/dev/deep/er.mode", "0666").has("/dev/deep/er.owner", "0:0");
+    let output = output.has("/dev/zero.rdev", "1:3").has("/dev/zero.mode", "0600").has("open /dev/mine r", "ok");
+    assert!(mine.has("nosuid") && mine.has("noexec") && !mine.has("nodev"), "{mine:?} in {output}");
+}
+
+/// Who may make no device binds the host's with the same number, wherever it is.
+#[test]
+fn a_user_gets_the_hosts_device_of_the_same_number() {
+    if user::refused() || peer_differs(&["runc", "crun"], "binds what the host has at the path") {
+        return;
+    }
+    let devices = json!([
+        {"path": "/dev/mine", "type": "c", "major": 1, "minor": 5},
+        {"path": "/dev/zero", "type": "c", "major": 1, "minor": 3},
+    ]);
+    let bundle = Bundle::rootless("user-devices").set("/linux/devices", devices);
+    let words = ["stat", "/dev/mine", "/dev/zero", "+", "open", "/dev/mine", "r", "+", "cat", "/proc/self/mountinfo"];
+    let output = bundle.run(&words).ok();
+    let mine = kernel::mount_at(&kernel::mounts(&output.stdout), "/dev/mine");
+    assert!(mine.has("nosuid") && mine.has("noexec"), "{mine:?}");
+    output.has("/dev/mine.rdev", "1:5").has("/dev/zero.rdev", "1:3").has("open /dev/mine r", "ok");
+
+    let absent = json!([{"path": "/dev/mine", "type": "c", "major": 240, "minor": 7}]);
+    let output = Bundle::rootless("user-no-device").set("/linux/devices", absent).run(&["true"]);
+    output.fails(1, "error mounting \"/dev/mine\" to rootfs at \"/dev/mine\"");
+}
+
+#[test]
+fn odd_paths_of_devices_are_taken_with_a_warning() {
+    let devices = json!([
+        {"path": "/dev/slash/", "type": "c", "major": 1, "minor": 5},
+        {"path": "dev/relative", "type": "c", "major": 1, "minor": 9},
+    ]);
+    for user in [false, true] {
+        let bundle = Bundle::new("odd-device-path").set("/linux/devices", devices.clone());
+        let bundle = if user { bundle.user_namespace() } else { bundle };
+        if user && peer_differs(&["runc", "crun"], "binds what the host has at the path") {
+            continue;
+        }
+        let output = bundle.run(&["stat", "/dev/slash", "/dev/relative"]).ok();
+        assert!(
+            !Runtime::get().is_onggi() || output.stderr.matches("is not the absolute path of a file").count() == 2,
+            "{output}"
+        );
+        output.has("/dev/slash.rdev", "1:5").has("/dev/relative.rdev", "1:9");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Each test has its own network namespace, which the runtime inherits, so the machine's network is not touched.
 
-use crate::support::process::{without_argument, without_capability};
+use crate::support::process::{without_argument, without_capability, without_second_argument};
 use crate::support::runtime::Call;
 use crate::support::{Bundle, Value, json, kernel, not_here, peer_differs, until};
 use std::process::Command;
@@ -313,6 +313,29 @@ fn lo_stays_down_with_a_warning_where_the_caller_may_not_bring_it_up() {
         if !flags.is_empty() {
             bundle.wait_for("stopped").delete().ok();
         }
+    }
+}
+
+/// As under gVisor, which does not let anybody change a device. In a user namespace init brings it up, else a thread of the
+/// host half.
+#[test]
+fn lo_stays_down_with_a_warning_where_the_kernel_refuses() {
+    if peer_differs(&["runc", "crun"], "fails") {
+        return;
+    }
+    for user in [false, true] {
+        let bundle = Bundle::new("no-lo").sees(&["cat", "/sys/class/net/lo/flags"]);
+        let bundle = if user { bundle.user_namespace() } else { bundle };
+        let refuse = |command: &mut Command| {
+            without_second_argument(command, libc::SYS_ioctl, libc::SIOCSIFFLAGS, libc::EPERM);
+        };
+        for verb in ["run", "create"] {
+            let output = bundle.launch(verb, &[]).with(refuse).finish().ok();
+            let warning = "bring lo up: operation not permitted";
+            assert_eq!(output.stderr.matches(warning).count(), 1, "{verb}, user namespace: {user}: {output}");
+            assert!(verb == "create" || output.stdout.starts_with("0x8\n"), "{output}");
+        }
+        bundle.delete().ok();
     }
 }
 

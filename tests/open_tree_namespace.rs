@@ -142,7 +142,7 @@ fn the_mounts_are_the_same_either_way() {
 
 #[test]
 fn propagation_of_the_root_is_the_same_either_way() {
-    for value in ["private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable"] {
+    for value in ["", "private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable"] {
         let bundle = Bundle::new("root");
         let top = tree(&bundle);
         let bundle = bundle.set("/linux/rootfsPropagation", value).sees(&["mountinfo"]);
@@ -162,6 +162,7 @@ fn a_shared_root_is_the_same_either_way() {
     mount(NONE, &root, NONE, MsFlags::MS_SHARED, NONE).unwrap();
     std::fs::create_dir(root.join("below")).unwrap();
     mount(Some("below"), &root.join("below"), Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
+    let bundle = bundle.set("/linux/rootfsPropagation", "rslave");
     let seen = same(bundle, || unmount_tree(&root));
     assert!(seen.iter().any(|line| line.contains(" /below ") && line.contains("master:")), "{seen:#?}");
 }

@@ -88,3 +88,46 @@ fn a_shared_volume_propagates_both_ways_in_a_joined_pid_namespace() {
     both_ways(Bundle::new("both-ways-joined").namespace("pid", Some(&path)), &[], "rshared");
     first.down();
 }
+
+/// What the host mounts in the root directory while the container runs.
+fn appears(propagation: Option<&str>, change: impl FnOnce(Bundle) -> Bundle, flags: &[&str]) -> bool {
+    let bundle = change(Bundle::new("later").directory("/later")).sees(&["pause"]);
+    let bundle = match propagation {
+        Some(propagation) => bundle.set("/linux/rootfsPropagation", propagation),
+        None => bundle,
+    };
+    // the root is in a mount that is shared
+    mount(Some(&bundle.rootfs()), &bundle.rootfs(), NONE, MsFlags::MS_BIND, NONE).unwrap();
+    mount(NONE, &bundle.rootfs(), NONE, MsFlags::MS_SHARED, NONE).unwrap();
+    let pid_file = bundle.path("pid");
+    bundle.launch("run", &[&["--detach", "--pid-file", pid_file.to_str().unwrap()], flags].concat()).finish().ok();
+    let pid: i32 = std::fs::read_to_string(&pid_file).unwrap().parse().unwrap();
+    mount(Some("later"), &bundle.rootfs().join("later"), Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
+    let appears = kernel::mounts_of(pid).iter().any(|mount| mount.point.ends_with("/later"));
+    bundle.down();
+    umount2(&bundle.rootfs().join("later"), MntFlags::MNT_DETACH).unwrap();
+    umount2(&bundle.rootfs(), MntFlags::MNT_DETACH).unwrap();
+    bundle.nothing_left();
+    appears
+}
+
+#[test]
+fn later_mounts_of_the_host_appear_in_the_root_only_if_asked() {
+    if peer_differs(&["runc<1.6", "crun"], "the root receives unless it is private") {
+        return;
+    }
+    for (propagation, expected) in [
+        (None, false),
+        (Some("private"), false),
+        (Some("rprivate"), false),
+        (Some("slave"), true),
+        (Some("rslave"), true),
+    ] {
+        assert_eq!(appears(propagation, |bundle| bundle, &[]), expected, "{propagation:?}");
+        assert_eq!(appears(propagation, |bundle| bundle, &["--no-pivot"]), expected, "{propagation:?}, --no-pivot");
+        if propagation != Some("slave") {
+            let user = appears(propagation, Bundle::user_namespace, &[]);
+            assert_eq!(user, expected, "{propagation:?}, in a user namespace");
+        }
+    }
+}

@@ -249,6 +249,16 @@ fn refused(image: &Image, errno: i32) {
     }
 }
 
+/// Brings `lo` up. The container can do without it: where the kernel refuses (gVisor), the host half warns.
+fn loopback(state: &State<'_>) -> StepResult {
+    match net::loopback_up(net::control()?.as_fd()) {
+        Err(errno @ (Errno::EPERM | Errno::EACCES)) => {
+            Ok(sync_socket::send_from_init(state.socket, Message::LoopbackDown(errno as i32))?)
+        }
+        answer => Ok(answer?),
+    }
+}
+
 // check: table: one line for each step: its system call or its function
 fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> StepResult {
     match step {
@@ -271,14 +281,16 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
         Step::Keyring(name) => creds::keyring(name)?,
         Step::Hostname(name) => ns::set_hostname(name)?,
         Step::Domainname(name) => ns::set_domainname(name)?,
-        Step::Loopback => net::loopback_up(net::control()?.as_fd())?,
+        Step::Loopback => loopback(state)?,
         Step::Umask(mask) => {
             let before = file::umask(*mask);
             state.umask.get_or_insert(before);
         }
-        Step::Propagate(flags) => sys::mount::propagate(c"/", *flags)?,
-        Step::PrivateParent(path) => root::private_parent(path)?,
-        Step::OpenRoot { path, tree, over } => root::open(if *over { c"/" } else { path }, *tree, state)?,
+        Step::Propagate(flags) => root::propagate(*flags)?,
+        Step::PropagateParent { path, flags } => root::propagate_parent(path, *flags)?,
+        Step::OpenRoot { path, tree, private, over } => {
+            root::open(if *over { c"/" } else { path }, *tree, *private, state)?;
+        }
         Step::Chroot(path) => root::change(path, state)?,
         Step::EnterRoot => root::enter(state)?,
         Step::NewTree { path, propagation } => tree::new(path, *propagation, state)?,
@@ -404,7 +416,9 @@ fn listen(state: &mut State<'_>) -> StepResult {
         Some((Message::Failed(Failure { cause, errno, detail, .. }), _)) => {
             state.network = Network::Failed(StepError { cause, errno, detail });
         }
-        Some((Message::Fd(_) | Message::Reached(_), _)) | None => return Err(Errno::EPIPE.into()),
+        Some((Message::Fd(_) | Message::Reached(_) | Message::LoopbackDown(_), _)) | None => {
+            return Err(Errno::EPIPE.into());
+        }
     }
     Ok(())
 }

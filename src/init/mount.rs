@@ -105,7 +105,12 @@ pub(super) fn attach(
     keep: Option<Slot>,
 ) -> StepResult {
     let tree = state.take(Slot::TREE)?;
-    let is_directory = file::stat(tree.as_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR;
+    let is_directory = match file::stat(tree.as_fd()) {
+        Ok(found) => found.st_mode & libc::S_IFMT == libc::S_IFDIR,
+        // a FUSE that only its user may enter can be bound, and its root is a directory
+        Err(Errno::EACCES) => true,
+        Err(errno) => return Err(errno.into()),
+    };
     if target == c"/proc" && file::fs_magic(tree.as_fd())? != proc::MAGIC {
         return Err(Cause::NotProcfs.into());
     }

@@ -5,17 +5,48 @@ use super::{State, StepResult, leak_until_exec};
 use crate::abi::mount::{ATTR_RDONLY, MS_PRIVATE, MS_REC, MS_SLAVE, MountAttr};
 use crate::plan::step::Slot;
 use crate::sys::file::{self, cwd};
-use crate::sys::{Errno, mount};
+use crate::sys::{Errno, mount, ns};
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 
-/// Makes the mount private on which a path lies: tries the path and then each parent, until one is a mount point (`EINVAL`: it is
-/// not).
+/// Sets the propagation of `/` and all below it. If `/` is no mount (`EINVAL`: the caller is in a chroot), a bind mount of it
+/// becomes the root of the mount namespace first.
+pub(super) fn propagate(flags: u64) -> StepResult {
+    match mount::propagate(c"/", flags) {
+        Err(Errno::EINVAL) => {
+            leave_chroot()?;
+            Ok(mount::propagate(c"/", flags)?)
+        }
+        answer => Ok(answer?),
+    }
+}
+
+/// Bind mounts the directory that is `/` on itself, makes it the root, and unmounts everything outside of it. All mounts become
+/// slaves first: otherwise the bind mount could propagate to the host, because the propagation of the mount that the directory
+/// is in can't be changed from inside the chroot.
+#[cold]
+fn leave_chroot() -> StepResult {
+    let here = file::open(cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?;
+    ns::to_root_of_mounts()?;
+    mount::propagate(c"/", MS_SLAVE | MS_REC)?;
+    let tree = mount::clone_tree(here.as_fd(), c"", true, true)?;
+    mount::attach(tree.as_fd(), here.as_fd())?;
+    file::fchdir(tree.as_fd())?;
+    mount::pivot_here()?;
+    mount::unmount(c".")?;
+    file::chdir(c"/")?;
+    leak_until_exec(here);
+    leak_until_exec(tree);
+    Ok(())
+}
+
+/// Sets the propagation of the mount on which a path lies: tries the path and then each parent, until one is a mount point
+/// (`EINVAL`: it is not).
 #[inline(never)]
-pub(super) fn private_parent(path: &CStr) -> StepResult {
+pub(super) fn propagate_parent(path: &CStr, flags: u64) -> StepResult {
     let mut walked = Scratch::new(path)?;
     loop {
-        match mount::propagate(walked.as_c()?, MS_PRIVATE) {
+        match mount::propagate(walked.as_c()?, flags) {
             Ok(()) => return Ok(()),
             Err(Errno::EINVAL) if walked.len() > 1 => {}
             Err(errno) => return Err(errno.into()),
@@ -27,13 +58,17 @@ pub(super) fn private_parent(path: &CStr) -> StepResult {
 
 /// Bind mounts the root on itself, by descriptor. If the path can't be reached from our user namespace, the host half's clone is
 /// attached over `/`, which the pivot replaces anyway.
-pub(super) fn open(path: &CStr, tree: Option<Slot>, state: &mut State<'_>) -> StepResult {
+pub(super) fn open(path: &CStr, tree: Option<Slot>, private: bool, state: &mut State<'_>) -> StepResult {
     let place = match file::open(cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0) {
         Err(Errno::EACCES) if tree.is_some() => file::open(cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0),
         answer => answer,
     }?;
     let tree = match tree {
         Some(slot) => state.take(slot)?,
+        None if private => {
+            let attr = MountAttr { propagation: MS_PRIVATE, ..MountAttr::default() };
+            mount::clone_tree_with(place.as_fd(), c"", &attr, true)?
+        }
         None => mount::clone_tree(place.as_fd(), c"", true, true)?,
     };
     mount::attach(tree.as_fd(), place.as_fd())?;

@@ -3,7 +3,7 @@
 
 use super::patience::{self, Told};
 use super::spawn::{Child, InitSocket, reap};
-use super::{Mode, Record, document, fds, hooks, init_error, inner_pid, send_listener};
+use super::{Mode, Record, debug_log, document, fds, hooks, init_error, inner_pid, send_listener};
 use crate::error::{Context, Error, Result};
 use crate::log::Log;
 use crate::plan::Plan;
@@ -12,7 +12,7 @@ use crate::state::{Awaited, Dir};
 use crate::sync_socket::{self, Message};
 use crate::sys::exe::ExeProtection;
 use crate::sys::signal::End;
-use crate::sys::{proc, task, wait};
+use crate::sys::{Errno, proc, task, wait};
 use nix::unistd::Pid;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -81,6 +81,10 @@ impl Accompany<'_> {
             match (message, questions.peek()) {
                 ((Message::Failed(failure), _), _) => {
                     return Err(init_error::of(self.mode, self.plan, failure, self.slots));
+                }
+                ((Message::LoopbackDown(errno), _), _) => {
+                    debug_log::loopback_down(Errno::from_raw(errno), self.log);
+                    continue;
                 }
                 ((Message::Fd(Slot::PTY), fd), _) => {
                     terminal = fd;
@@ -248,12 +252,13 @@ mod tests {
         let (host, init) = socket::pair().unwrap();
         messages.iter().for_each(|message| sync_socket::send_from_init(init.as_fd(), *message).unwrap());
         let record = serde_json::json!({
-            "ociVersion": "1.2.0", "id": "web", "init_process_pid": 1, "init_process_start": 1, "created": "",
+            "config": "this is a container of onggi", "ociVersion": "1.2.0", "id": "web", "init_process_pid": 1, "init_process_start": 1, "created": "",
             "bundle": "/b", "rootfs": "/b/r", "cgroup_paths": {},
         });
         let record: Record = serde_json::from_value(record).unwrap();
         let (plan, pid, log) = (plan(steps), Pid::this(), Log::stderr());
-        let child = Child { pid: pid.as_raw(), pidfd: proc::pidfd_open(pid).unwrap(), restored: false, progress: None };
+        let pidfd = proc::pidfd_open(pid).unwrap();
+        let child = Child { pid: pid.as_raw(), pidfd, start: None, restored: false, progress: None };
         let socket = InitSocket::new(host);
         let accompany = Accompany {
             mode,

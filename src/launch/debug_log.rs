@@ -5,6 +5,7 @@ use crate::error::reason;
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::step::Step;
+use crate::sys::Errno;
 use crate::sys::netns::NetnsThread;
 
 /// Before the clone.
@@ -34,12 +35,14 @@ pub(super) fn about_to_exec(plan: &Plan, log: &Log) {
 /// Init is done: it waits for `start`, or its execve has closed the socket.
 pub(super) fn complete(netns: Option<&NetnsThread>, log: &Log) {
     if let Some(errno) = netns.and_then(NetnsThread::loopback_down) {
-        log.warn(&format!(
-            "bring lo up: {}: the container's loopback device stays down (CAP_NET_ADMIN)",
-            reason(errno)
-        ));
+        loopback_down(errno, log);
     }
     log.debug(|| "init: closing the pipe to signal completion".to_owned());
+}
+
+/// The loopback device stays down: the container can do without it.
+pub(super) fn loopback_down(errno: Errno, log: &Log) {
+    log.warn(&format!("bring lo up: {}: the container's loopback device stays down (CAP_NET_ADMIN)", reason(errno)));
 }
 
 /// Adds what init and the netns thread did to the trace.

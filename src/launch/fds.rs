@@ -3,7 +3,7 @@
 #![allow(clippy::wildcard_enum_match_arm, reason = "errno is an open set, and most steps explain themselves")]
 
 use super::hooks::Files;
-use super::{idmap, init_error};
+use super::{idmap, init_error, node};
 use crate::abi::mount::{MS_SLAVE, MountAttr};
 use crate::error::{Context, Error, Result};
 use crate::plan::step::{Slot, Step};
@@ -79,6 +79,7 @@ fn one(open: &Open, slots: &[Option<OwnedFd>]) -> Result<OwnedFd> {
             }
             Ok(tree)
         }
+        Open::Node { source, mode, device, owner } => node::open(source, *mode, *device, *owner),
         Open::Mapping(maps) => idmap::namespace(maps)
             .map_err(|error| error.context("failed to fulfil mount request: failed to create userns for id-mapping")),
         Open::Console(path) => {

@@ -251,7 +251,8 @@ fn hint(step: &Step, errno: Errno) -> Option<&'static str> {
              (linux.resources.cpu.realtimeRuntime)",
         ),
         (Step::Propagate(_), Errno::EINVAL) => Some(
-            "/ of the caller is not a mount point (a chroot): bind the directory on itself (mount --rbind DIR DIR) before chroot",
+            "/ of the caller is not a mount point (a chroot below an initramfs): bind the directory on itself before chroot \
+             (mount --rbind DIR DIR)",
         ),
         (Step::Seccomp { .. }, Errno::EACCES) => {
             Some("loading a filter needs process.noNewPrivileges or CAP_SYS_ADMIN")

@@ -20,6 +20,7 @@ mod idmap;
 mod init_error;
 pub mod mounts;
 mod network;
+mod node;
 pub mod notify;
 mod oom;
 pub mod patience;
@@ -56,6 +57,7 @@ use crate::state::{self, Root};
 use crate::sys::exe::ExeProtection;
 use crate::sys::netns::NetnsThread;
 use crate::sys::{Errno, cred};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -171,7 +173,11 @@ fn facts_for(config: &Config) -> Facts {
     // for a container that joins one of these the host half clones the sources of bind mounts
     let joins = config.namespaces.joined.iter().any(|joined| matches!(joined.kind, Namespace::Pid | Namespace::Mount));
     let facts = Facts::ask(labels, user || joins);
-    if user || facts.unprivileged { facts } else { facts.of_trees() }
+    if !user {
+        return if facts.unprivileged { facts } else { facts.of_trees() };
+    }
+    let nodes = if facts.foreign_mounts { node::elsewhere(&config.spec) } else { BTreeMap::new() };
+    Facts { nodes, ..facts }
 }
 
 /// Launches a container: returns when it runs, or for `create` when it waits for `start`.
@@ -268,7 +274,7 @@ fn start(
     let protection = finish(protection, log)?;
     let score = place_and_limit(accompany, prepared)?;
     let recording = log.span("record");
-    prepared.complete(child.pid, plan, &job.input.config.bytes)?;
+    prepared.complete(child.pid, child.start, plan, &job.input.config.bytes)?;
     if let Some(path) = &options.pidfd_socket {
         send_pidfd(path, child, b"standard")?;
     }

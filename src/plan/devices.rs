@@ -1,9 +1,12 @@
 //! Devices: the default nodes and links, the configured ones, `/dev/ptmx`.
 
 use super::image::c_string;
-use super::planner::{HostTree, Planner};
-use super::step::{Slot, Step};
+use super::planner::Planner;
+use super::step::{Slot, Step, Str};
+use super::{IdRange, Open};
+use crate::abi::mount::{ATTR_NOEXEC, ATTR_NOSUID, MountAttr};
 use crate::error::{Error, Result};
+use crate::spec::clean_in_root;
 use crate::sys::file::device as device_number;
 use oci_spec::runtime::LinuxDeviceType;
 use std::collections::BTreeSet;
@@ -34,10 +37,7 @@ pub(super) fn steps(planner: &mut Planner<'_>, steps: &mut Vec<Step>) -> Result<
     let mut taken = BTreeSet::new();
     for (i, device) in devices.iter().enumerate() {
         let at = format!("linux.devices[{i}]");
-        let path = device.path().to_string_lossy().into_owned();
-        if !path.starts_with('/') || path.ends_with('/') {
-            return Err(Error::spec(format!("{at}.path"), format!("{path:?} must be the absolute path of a file")));
-        }
+        let path = device_path(&device.path().to_string_lossy(), &at, &mut planner.notes)?;
         // the runtime makes these two itself: a link to pts/ptmx, and a bind of the container's terminal
         if matches!(path.as_str(), "/dev/ptmx" | "/dev/console") || taken.contains(&path) {
             continue;
@@ -49,7 +49,7 @@ pub(super) fn steps(planner: &mut Planner<'_>, steps: &mut Vec<Step>) -> Result<
         };
         let number = device_number(number(device.major(), "major")?, number(device.minor(), "minor")?);
         let owner = Some((device.uid().unwrap_or(0), device.gid().unwrap_or(0))).filter(|owner| *owner != (0, 0));
-        steps.extend(node(planner, Node { at: &format!("{at}.path"), path: &path, mode, number, owner })?);
+        steps.extend(node(planner, Node { at: &format!("{at}.path"), path: &path, mode, number, owner, asked: true })?);
         taken.insert(path);
     }
     for (name, major, minor) in NODES {
@@ -61,6 +61,7 @@ pub(super) fn steps(planner: &mut Planner<'_>, steps: &mut Vec<Step>) -> Result<
                 mode: libc::S_IFCHR | 0o666,
                 number: device_number(major, minor),
                 owner: None,
+                asked: false,
             };
             steps.extend(node(planner, default)?);
         }
@@ -75,6 +76,18 @@ pub(super) fn steps(planner: &mut Planner<'_>, steps: &mut Vec<Step>) -> Result<
     }
     steps.push(link("ptmx", "pts/ptmx")?);
     Ok(())
+}
+
+/// The path of a device: clean, and from the root on. runc and crun take others, which the specification does not allow.
+fn device_path(path: &str, at: &str, notes: &mut Vec<String>) -> Result<String> {
+    let clean = clean_in_root(Path::new(path));
+    if clean == "/" {
+        return Err(Error::spec(format!("{at}.path"), format!("{path:?} must be the absolute path of a file")));
+    }
+    if !path.starts_with('/') || path.ends_with('/') {
+        notes.push(format!("{at}.path: {path:?} is not the absolute path of a file: taken as {clean:?}"));
+    }
+    Ok(clean)
 }
 
 fn link(name: &str, target: &str) -> Result<Step> {
@@ -98,18 +111,17 @@ struct Node<'a> {
     mode: u32,
     number: u64,
     owner: Option<(u32, u32)>,
+    /// The bundle asks for it.
+    asked: bool,
 }
 
-/// The steps for one node: mknod; or in a user namespace, where that is not allowed, a bind mount of the host's node.
+/// The steps for one node: mknod; or for a user namespace, where that is not allowed, a mount of a node that the host half makes
+/// or has.
 fn node(planner: &mut Planner<'_>, node: Node<'_>) -> Result<Vec<Step>> {
     let path = c_string(node.at, node.path)?;
     // FIFOs can be created in a user namespace, too
     if planner.chosen.user && node.mode & libc::S_IFMT != libc::S_IFIFO {
-        let tree = HostTree { source: path.clone(), by_host: planner.by_host, ..HostTree::default() };
-        return Ok(vec![
-            planner.clone_of(tree),
-            Step::Attach { target: path, in_proc: false, nofollow: false, keep: None },
-        ]);
+        return Ok(bound(planner, &node, path));
     }
     let short = node.path.strip_prefix("/dev/").filter(|name| Path::new(name).components().count() == 1);
     let (at, path) = match short {
@@ -120,6 +132,24 @@ fn node(planner: &mut Planner<'_>, node: Node<'_>) -> Result<Vec<Step>> {
     let is_null = node.path == "/dev/null" && is_char && node.number == device_number(1, 3);
     let for_masks = planner.dev.is_empty && is_null;
     Ok(vec![Step::Node { at, path, mode: node.mode, device: node.number, owner: node.owner, for_masks }])
+}
+
+/// The steps for a node that init can't make. Nothing is executed through it.
+fn bound(planner: &mut Planner<'_>, node: &Node<'_>, path: Str) -> Vec<Step> {
+    let attach = Step::Attach { target: path.clone(), in_proc: false };
+    if !planner.by_host {
+        // the host's, with its owner and permissions
+        let source = planner.facts.nodes.get(node.path).cloned().unwrap_or(path);
+        let attr = MountAttr { set: ATTR_NOSUID | ATTR_NOEXEC, ..MountAttr::default() };
+        let clone = Step::Clone { source, recursive: false, fallback: None };
+        return vec![clone, Step::Attr { slot: Slot::TREE, attr, recursive: false }, attach];
+    }
+    let maps = &planner.config.maps;
+    let outside = |ranges: &[IdRange], id| ranges.iter().find_map(|range| range.translate(id, 1));
+    let (uid, gid) = node.owner.unwrap_or_default();
+    let owner = outside(&maps.uids, uid).zip(outside(&maps.gids, gid)).filter(|_| node.asked);
+    let open = Open::Node { source: path.clone(), mode: node.mode, device: node.number, owner };
+    vec![Step::Take { slot: planner.opens.open(open), source: path }, attach]
 }
 
 #[cfg(test)]

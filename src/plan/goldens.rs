@@ -141,7 +141,7 @@ fn what_is_bound_is_cloned_before_the_host_is_out_of_sight() {
         "open_tree(\"/srv/a\", recursive) for slot 19",
         "open_tree(\"/bundle/beside\", recursive) for slot 20",
         "setns(mount namespace of slot 17)",
-        "mount(\"/\", rec|slave)",
+        "mount(\"/\", rec|private)",
         "take / as the root",
         "take the tree of \"/srv/a\" (slot 19)",
         "move_mount(\"/a\")",

@@ -72,6 +72,18 @@ pub enum Open {
         /// The clone stays in the host's peer group (`rshared`); otherwise it becomes a slave of it.
         shares: bool,
     },
+    /// A detached mount of a device node, for a user namespace, in which init can't make one.
+    Node {
+        /// Where the host may have it.
+        source: Str,
+        /// Type and permissions.
+        mode: u32,
+        /// Device number.
+        device: u64,
+        /// Owner and group, as host ids, if the bundle asks for the node and its owner is mapped: then a node is made.
+        /// Otherwise the host's is bound.
+        owner: Option<(u32, u32)>,
+    },
     /// A user namespace with these id mappings and no process in it, for id-mapped mounts.
     Mapping(Maps),
     /// Standard input, output and error for hooks in the container; files of the host that the output and the errors are

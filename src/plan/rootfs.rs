@@ -36,7 +36,8 @@ pub(super) fn open(planner: &mut Planner<'_>) -> Result<Vec<Step>> {
     let path = c_string("root.path", config.rootfs.as_os_str().as_encoded_bytes())?;
     if let Some(propagation) = planner.root_alone {
         let clones = std::mem::take(&mut planner.clones);
-        return Ok(tree_namespace::open(path, propagation, clones).collect());
+        let root = config.propagation.unwrap_or(MS_PRIVATE | MS_REC);
+        return Ok(tree_namespace::open(path, propagation, root, clones).collect());
     }
     let Planner { by_host, hidden, .. } = *planner;
     if !planner.chosen.mount {
@@ -48,7 +49,9 @@ pub(super) fn open(planner: &mut Planner<'_>) -> Result<Vec<Step>> {
     let first = asked.filter(|flags| flags & MS_UNBINDABLE == 0).unwrap_or(MS_SLAVE | MS_REC);
     let mut steps = vec![Step::Propagate(first)];
     if first & MS_SHARED != 0 || first & MS_REC == 0 {
-        steps.push(Step::PrivateParent(if hidden { c"/".to_owned() } else { path.clone() }));
+        // a root that is to receive mounts of the host is cloned from what receives them
+        let flags = if first & MS_SLAVE != 0 { MS_SLAVE } else { MS_PRIVATE };
+        steps.push(Step::PropagateParent { path: if hidden { c"/".to_owned() } else { path.clone() }, flags });
     }
     let tree = Open::Tree {
         source: path.clone(),
@@ -59,8 +62,11 @@ pub(super) fn open(planner: &mut Planner<'_>) -> Result<Vec<Step>> {
         shares: false,
     };
     let tree = by_host.then(|| planner.opens.open(tree));
-    steps.push(Step::OpenRoot { path, tree, over: hidden });
-    if let Some(flags) = asked.filter(|flags| by_host && flags & MS_PRIVATE != 0) {
+    // by default, mounts that the host makes in the root later do not appear
+    let private = asked.is_none();
+    steps.push(Step::OpenRoot { path, tree, private, over: hidden });
+    let flags = asked.unwrap_or(MS_PRIVATE | MS_REC);
+    if by_host && flags & MS_PRIVATE != 0 {
         // the clone was made by the host and is still a slave of its source
         let attr = MountAttr { propagation: MS_PRIVATE, ..MountAttr::default() };
         steps.push(Step::Attr { slot: Slot::ROOT, attr, recursive: flags & MS_REC != 0 });

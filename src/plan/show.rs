@@ -116,6 +116,13 @@ impl fmt::Display for Open {
                     None => Ok(()),
                 }
             }
+            Self::Node { source, mode, device, owner } => {
+                let (major, minor) = (libc::major(*device), libc::minor(*device));
+                match owner {
+                    Some((uid, gid)) => write!(f, "mknod({source:?}, {mode:#o}, {major}:{minor}) of {uid}:{gid}"),
+                    None => write!(f, "open_tree({source:?}), device {major}:{minor}"),
+                }
+            }
             Self::Mapping(maps) => {
                 let list = |ranges: &[IdRange]| {
                     let texts: Vec<_> =

@@ -117,8 +117,13 @@ pub enum Step {
     // -- root
     /// Changes how `/` and all below it propagate.
     Propagate(u64),
-    /// Makes the mount that a path lies on private: the longest prefix that is a mount point.
-    PrivateParent(Str),
+    /// Changes how the mount that a path lies on propagates: the longest prefix that is a mount point.
+    PropagateParent {
+        /// The path.
+        path: Str,
+        /// `MS_PRIVATE` or `MS_SLAVE`.
+        flags: u64,
+    },
     /// Clones the tree at the path and attaches it over itself; fills `ROOT`. If the path can't be reached from a user
     /// namespace and the host has cloned the tree already, it is attached over `/`.
     OpenRoot {
@@ -126,6 +131,8 @@ pub enum Step {
         path: Str,
         /// A clone that the host made.
         tree: Option<Slot>,
+        /// What the host mounts in the directory later does not appear in the clone that init makes.
+        private: bool,
         /// The host's path means nothing here (an empty mount namespace, or a container's): the clone goes over `/`.
         over: bool,
     },

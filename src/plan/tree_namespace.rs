@@ -77,9 +77,11 @@ fn may_hold(source: &Path, rootfs: &Path) -> bool {
 }
 
 /// The steps up to the root in slot `ROOT`, in a namespace of its own; `clones` are made before it is entered.
-pub(super) fn open(path: Str, propagation: u64, clones: Vec<Step>) -> impl Iterator<Item = Step> {
+///
+/// `propagation` is that of the clones, `root` the root's own.
+pub(super) fn open(path: Str, propagation: u64, root: u64, clones: Vec<Step>) -> impl Iterator<Item = Step> {
     // the root comes first, so that its mounts come first in mountinfo
     let first = [Step::NewTree { path, propagation }];
-    let last = [Step::Setns(Slot::MOUNTS, Namespace::Mount), Step::Propagate(propagation), Step::TakeRoot];
+    let last = [Step::Setns(Slot::MOUNTS, Namespace::Mount), Step::Propagate(root), Step::TakeRoot];
     first.into_iter().chain(clones).chain(last)
 }

@@ -14,6 +14,7 @@ use std::path::Path;
 pub mod annotation;
 mod check;
 mod fixup;
+mod lenient;
 mod mount;
 mod namespaces;
 mod netns_hint;
@@ -118,8 +119,8 @@ fn parse<T: DeserializeOwned>(
     {
         return Ok((spec, Vec::new()));
     }
-    let mut value = serde_json::from_slice(bytes).map_err(|error| Error::new(Kind::Spec, error.to_string()))?;
     let mut notes = Vec::new();
+    let mut value = lenient::value(bytes, &mut notes)?;
     fixup(&mut value, &mut notes)?;
     // through text again: reading the types from a `Value` would add a second copy of all their code to the program
     let text = serde_json::to_vec(&value).map_err(|error| Error::new(Kind::Spec, error.to_string()))?;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::undocumented_unsafe_blocks, reason = "see # Safety of `sys`")]
 
-use super::{Answer, Errno, check, file, owned};
+use super::{Answer, Errno, check, file, owned, proc};
 use crate::abi::ns::{Namespace, Namespaces};
 use nix::sched::CloneFlags;
 use std::ffi::{CStr, OsStr};
@@ -19,6 +19,15 @@ fn flags(kinds: Namespaces) -> Answer<CloneFlags> {
 /// The kernel's answer.
 pub fn join(ns: BorrowedFd<'_>, kinds: Namespaces) -> Answer<()> {
     nix::sched::setns(ns, flags(kinds)?)
+}
+
+/// `setns(2)` into our own mount namespace, whose root becomes our root: the way out of a chroot.
+///
+/// # Errors
+/// The kernel's answer.
+pub fn to_root_of_mounts() -> Answer<()> {
+    let own = proc::pidfd_open(nix::unistd::getpid())?;
+    join(own.as_fd(), Namespace::Mount.into())
 }
 
 /// `unshare(2)`: creates and enters new namespaces.

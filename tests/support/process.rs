@@ -128,6 +128,23 @@ pub(crate) fn with_nice(command: &mut Command, value: libc::c_int) {
     }
 }
 
+/// Starts a program with a timer slack of 70 us, a core dump filter, a personality, no transparent huge pages, and a nice
+/// value of 5.
+pub(crate) fn with_inherited(command: &mut Command) {
+    with_nice(command, 5);
+    // SAFETY: prctl(2), personality(2) and writing a file by plain system calls are async-signal-safe.
+    unsafe {
+        command.pre_exec(|| {
+            let file = libc::open(c"/proc/self/coredump_filter".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+            let done = libc::prctl(libc::PR_SET_TIMERSLACK, 70_000) == 0
+                && libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0
+                && libc::personality(0x0004_0000) != -1
+                && libc::write(file, c"0x11".as_ptr().cast(), 4) == 4;
+            if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        });
+    }
+}
+
 /// Starts a program with a file mode creation mask.
 pub(crate) fn with_umask(command: &mut Command, mask: libc::mode_t) {
     // SAFETY: umask(2) is async-signal-safe and always succeeds.
@@ -162,6 +179,11 @@ pub(crate) fn without_call(command: &mut Command, number: i64, errno: i32) {
 #[track_caller]
 pub(crate) fn without_argument(command: &mut Command, number: i64, first: u64, errno: i32) {
     without_value(command, number, (0, first), errno);
+}
+
+/// Starts a program for which a system call with this second argument fails with `errno`.
+pub(crate) fn without_second_argument(command: &mut Command, number: i64, second: u64, errno: i32) {
+    without_value(command, number, (1, second), errno);
 }
 
 /// Starts a program for which a system call with this third argument fails with `errno`.

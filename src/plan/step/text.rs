@@ -52,9 +52,13 @@ impl fmt::Display for Step {
             Self::OpenMount { target, .. } => write!(f, "open the mount on {}", Quoted(target)),
             Self::Unmount { target, .. } => write!(f, "umount({})", Quoted(target)),
             Self::Propagate(flags) => write!(f, "mount(\"/\", {})", Flags(*flags)),
-            Self::PrivateParent(path) => write!(f, "make the mount that {} lies on private", Quoted(path)),
-            Self::OpenRoot { path, tree: None, .. } => write!(f, "bind root {}", Quoted(path)),
-            Self::OpenRoot { path, tree: Some(slot), over } => {
+            Self::PropagateParent { path, flags } => {
+                write!(f, "mount(the mount that {} lies on, {})", Quoted(path), Flags(*flags))
+            }
+            Self::OpenRoot { path, tree: None, private, .. } => {
+                write!(f, "bind root {}{}", Quoted(path), if *private { ", private" } else { "" })
+            }
+            Self::OpenRoot { path, tree: Some(slot), over, .. } => {
                 let place = if *over { " over /" } else { "" };
                 write!(f, "attach root {} (slot {}){place}", Quoted(path), slot.0)
             }
