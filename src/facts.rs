@@ -4,7 +4,7 @@ use crate::error::{Context, Result};
 use crate::sys::file::{self, cwd};
 use crate::sys::{cred, kernel, mountinfo, ns};
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CString, OsStr};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -88,24 +88,6 @@ impl Facts {
         let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
         Ok(Self { instances: instances(&text, &root), ..self })
     }
-}
-
-/// Where the host has a device: at this path, or at the one that the kernel names (`/sys/dev`, its devtmpfs).
-#[must_use]
-pub fn host_node(path: &CStr, mode: u32, device: u64) -> Option<CString> {
-    let kind = mode & libc::S_IFMT;
-    let is_it = |path: &CStr| {
-        file::stat_at(cwd(), path, 0).is_ok_and(|found| found.st_mode & libc::S_IFMT == kind && found.st_rdev == device)
-    };
-    if is_it(path) {
-        return Some(path.to_owned());
-    }
-    let class = if kind == libc::S_IFBLK { "block" } else { "char" };
-    let number = format!("{}:{}", libc::major(device), libc::minor(device));
-    let event = std::fs::read_to_string(format!("/sys/dev/{class}/{number}/uevent")).unwrap_or_default();
-    let named = event.lines().find_map(|line| line.strip_prefix("DEVNAME=")).map(|name| format!("/dev/{name}"));
-    let candidates = named.into_iter().chain([format!("/dev/{class}/{number}")]);
-    candidates.filter_map(|path| CString::new(path).ok()).find(|path| is_it(path))
 }
 
 /// Full procfs and sysfs mounts outside the root file system. While one of them stays visible, the kernel lets a nested user

@@ -1,6 +1,6 @@
 //! Device nodes: the default ones and their links, configured ones, and what the container may open.
 
-use crate::support::{Bundle, Runtime, json, kernel, peer_differs, user};
+use crate::support::{Bundle, Runtime, json, kernel, peer_differs, process, user};
 
 #[test]
 fn the_default_devices_are_there() {
@@ -266,6 +266,46 @@ fn a_user_gets_the_hosts_device_of_the_same_number() {
     let absent = json!([{"path": "/dev/mine", "type": "c", "major": 240, "minor": 7}]);
     let output = Bundle::rootless("user-no-device").set("/linux/devices", absent).run(&["true"]);
     output.fails(1, "error mounting \"/dev/mine\" to rootfs at \"/dev/mine\"");
+}
+
+/// The runtime itself is in a user namespace (rootless engines), or its caller has no `CAP_MKNOD`; the container has no user
+/// namespace of its own.
+#[test]
+fn a_caller_that_can_make_no_devices_binds_the_hosts() {
+    if peer_differs(&["runc", "crun"], "binds what the host has at the path") {
+        return;
+    }
+    let devices = json!([
+        {"path": "/dev/mine", "type": "c", "major": 1, "minor": 5},
+        {"path": "/deep/er", "type": "c", "major": 1, "minor": 9},
+        {"path": "/dev/zero", "type": "c", "major": 1, "minor": 3},
+    ]);
+    let words = [
+        "stat",
+        "/dev/mine",
+        "/deep/er",
+        "/dev/zero",
+        "+",
+        "open",
+        "/dev/mine",
+        "r",
+        "+",
+        "cat",
+        "/proc/self/mountinfo",
+    ];
+    let bare = Bundle::new("no-mknod-elsewhere").set("/linux/devices", devices.clone()).sees(&words);
+    let bare = bare.launch("run", &[]).with(|command| process::without_capability(command, 27)).finish();
+    let mut outputs = vec![bare];
+    if !user::refused() {
+        let inner = Bundle::users("nested-devices").called_by_inner_root("").set("/linux/devices", devices);
+        outputs.push(inner.run(&words));
+    }
+    for output in outputs {
+        let output = output.ok().has("/dev/mine.rdev", "1:5").has("/deep/er.rdev", "1:9").has("/dev/zero.rdev", "1:3");
+        let mine = kernel::mount_at(&kernel::mounts(&output.stdout), "/dev/mine");
+        assert!(mine.has("nosuid") && mine.has("noexec"), "{mine:?}");
+        output.has("open /dev/mine r", "ok");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::path::{self, Scratch};
 use super::{State, StepError, StepResult, leak_until_exec, mount, tree};
+use crate::abi::mount::{ATTR_NOEXEC, ATTR_NOSUID, MountAttr};
 use crate::plan::step::Slot;
 use crate::sync_socket::Cause;
 use crate::sys::file::{self, open_in};
@@ -79,6 +80,8 @@ pub(super) struct Node<'a> {
     pub(super) mode: u32,
     pub(super) device: u64,
     pub(super) owner: Option<(u32, u32)>,
+    /// Where the host has it, if not at this path.
+    pub(super) host: Option<&'a CStr>,
 }
 
 /// Makes a device node; says whether it is new. The same one that is there already will do, and where none may be made, the
@@ -105,19 +108,24 @@ pub(super) fn node(state: &mut State<'_>, node: &Node<'_>) -> Result<bool, StepE
     Ok(made.is_ok())
 }
 
-/// The host's node of the same name and number, which root of a user namespace may not make; it stays the host's, with
-/// its owner and permissions.
+/// Binds the host's node of the same number, where we may not make one (in a user namespace, without `CAP_MKNOD`). It stays the
+/// host's, with its owner and permissions; nothing is executed through it.
 #[cold]
 #[inline(never)]
 fn bind_node(state: &mut State<'_>, node: &Node<'_>) -> StepResult {
-    let Node { at, path, mode, device, owner: _ } = *node;
+    let Node { at, path, mode, device, host, owner: _ } = *node;
     let mut whole = Scratch::new(if at == Slot::DEV { c"/dev/" } else { c"" })?;
     whole.push(path.to_bytes())?;
-    let tree = tree::late(state, whole.as_c()?, false)?;
+    let tree = match host {
+        Some(host) => tree::late(state, host, false)?,
+        None => tree::late(state, whole.as_c()?, false)?,
+    };
     let found = file::stat(tree.as_fd())?;
     if found.st_mode & libc::S_IFMT != mode & libc::S_IFMT || found.st_rdev != device {
         return Err(Cause::OtherNode.into());
     }
+    let attr = MountAttr { set: ATTR_NOSUID | ATTR_NOEXEC, ..MountAttr::default() };
+    sys::mount::set_attr(tree.as_fd(), &attr, false)?;
     state.put(Slot::TREE, tree);
     mount::attach(state, whole.as_c()?, false, false, None)
 }

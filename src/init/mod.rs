@@ -338,8 +338,9 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
         Step::LinkTo { name, target } => device::link_to(state, name, target)?,
         Step::CopyLink { path, target } => device::copy_link(state, path, target)?,
         Step::OpenDev => device::open_dev(state)?,
-        Step::Node { at, path, mode, device, owner, for_masks } => {
-            let made = device::node(state, &Node { at: *at, path, mode: *mode, device: *device, owner: *owner })?;
+        Step::Node { at, path, mode, device, owner, host, for_masks } => {
+            let (mode, device, owner, host) = (*mode, *device, *owner, host.as_deref());
+            let made = device::node(state, &Node { at: *at, path, mode, device, owner, host })?;
             state.own_null |= *for_masks && made;
         }
         Step::Unlink { at, path } => device::unlink(state, *at, path)?,

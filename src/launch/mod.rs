@@ -57,7 +57,6 @@ use crate::state::{self, Root};
 use crate::sys::exe::ExeProtection;
 use crate::sys::netns::NetnsThread;
 use crate::sys::{Errno, cred};
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -173,11 +172,9 @@ fn facts_for(config: &Config) -> Facts {
     // for a container that joins one of these the host half clones the sources of bind mounts
     let joins = config.namespaces.joined.iter().any(|joined| matches!(joined.kind, Namespace::Pid | Namespace::Mount));
     let facts = Facts::ask(labels, user || joins);
-    if !user {
-        return if facts.unprivileged { facts } else { facts.of_trees() };
-    }
-    let nodes = if facts.foreign_mounts { node::elsewhere(&config.spec) } else { BTreeMap::new() };
-    Facts { nodes, ..facts }
+    let nodes = node::elsewhere(config.spec.linux().as_ref(), user.then_some(facts.foreign_mounts));
+    let facts = Facts { nodes, ..facts };
+    if user || facts.unprivileged { facts } else { facts.of_trees() }
 }
 
 /// Launches a container: returns when it runs, or for `create` when it waits for `start`.

@@ -2,27 +2,26 @@
 
 use crate::abi::mount::{ATTR_NOEXEC, ATTR_NOSUID, MS_SLAVE, MountAttr};
 use crate::error::{Context, Error, Result};
-use crate::facts::host_node;
-use crate::spec::clean_in_root;
+use crate::plan;
 use crate::sys::file::{self, cwd};
-use crate::sys::{Answer, Errno, mount};
-use oci_spec::runtime::{LinuxDeviceType, Spec};
+use crate::sys::{Answer, Errno, device, mount};
+use oci_spec::runtime::Linux;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// A detached mount of a device node: one that is made, with owner and permissions as asked; or the host's with the same number,
 /// where there is no owner to give it to, or the kernel refuses.
-pub(super) fn open(source: &CStr, mode: u32, device: u64, owner: Option<(u32, u32)>) -> Result<OwnedFd> {
-    match owner.map(|owner| made(mode, device, owner)) {
+pub(super) fn open(source: &CStr, mode: u32, number: u64, owner: Option<(u32, u32)>) -> Result<OwnedFd> {
+    match owner.map(|owner| made(mode, number, owner)) {
         Some(Ok(node)) => return Ok(node),
         // EPERM: we may make no devices either, or not this one (a device cgroup). EINVAL: a kernel before 6.15 clones nothing
         // that is mounted nowhere
         Some(Err(Errno::EPERM | Errno::EINVAL)) | None => {}
-        Some(Err(errno)) => return Err(errno).context(|| format!("make device {}", numbers(device))),
+        Some(Err(errno)) => return Err(errno).context(|| format!("make device {}", shown(number))),
     }
-    let Some(found) = host_node(source, mode, device) else {
-        let text = format!("device {} can't be made, and the host has it neither here nor in /dev", numbers(device));
+    let Some(found) = device::find(source, mode, number) else {
+        let text = format!("device {} can't be made, and the host has it neither here nor in /dev", shown(number));
         return Err(Error::from(Errno::ENOENT).context(text));
     };
     let attr = MountAttr { set: ATTR_NOSUID | ATTR_NOEXEC, propagation: MS_SLAVE, ..MountAttr::default() };
@@ -35,29 +34,30 @@ pub(super) fn open(source: &CStr, mode: u32, device: u64, owner: Option<(u32, u3
 }
 
 /// Makes a node in a file system of its own, which is mounted nowhere. The clone of the node shows nothing else of it.
-fn made(mode: u32, device: u64, (uid, gid): (u32, u32)) -> Answer<OwnedFd> {
+fn made(mode: u32, number: u64, (uid, gid): (u32, u32)) -> Answer<OwnedFd> {
     const NAME: &CStr = c"node";
     let place = mount::new(c"tmpfs", c"tmpfs", c"mode=700,nr_inodes=2", 0, ATTR_NOSUID | ATTR_NOEXEC)?;
-    file::mknod(place.as_fd(), NAME, mode, device)?;
+    file::mknod(place.as_fd(), NAME, mode, number)?;
     file::chown(place.as_fd(), NAME, Some(uid), Some(gid), libc::AT_SYMLINK_NOFOLLOW)?;
     // whatever the umask is
     file::chmod(place.as_fd(), NAME, mode & 0o7777)?;
     mount::clone_tree(place.as_fd(), NAME, false, false)
 }
 
-fn numbers(device: u64) -> String {
-    format!("{}:{}", libc::major(device), libc::minor(device))
+fn shown(number: u64) -> String {
+    format!("{}:{}", libc::major(number), libc::minor(number))
 }
 
-/// The devices of a bundle that the host has at other paths, by the bundle's paths.
-pub(super) fn elsewhere(spec: &Spec) -> BTreeMap<String, CString> {
-    let devices = spec.linux().as_ref().and_then(|linux| linux.devices().as_deref()).unwrap_or_default();
-    let node = |device: &oci_spec::runtime::LinuxDevice| {
-        let kind = if device.typ() == LinuxDeviceType::B { libc::S_IFBLK } else { libc::S_IFCHR };
-        let number = file::device(u32::try_from(device.major()).ok()?, u32::try_from(device.minor()).ok()?);
-        let path = clean_in_root(device.path());
-        let found = host_node(&CString::new(path.as_str()).ok()?, kind, number)?;
+/// Where the host has the devices of a bundle, by the bundle's paths. Queried only if init may have to bind them:
+/// `foreign_mounts` for a container with a user namespace, and a caller that can make no devices for another.
+pub(super) fn elsewhere(linux: Option<&Linux>, foreign_mounts: Option<bool>) -> BTreeMap<String, CString> {
+    let devices = linux.map(plan::listed_devices).unwrap_or_default();
+    if devices.is_empty() || !foreign_mounts.unwrap_or_else(device::can_make_none) {
+        return BTreeMap::new();
+    }
+    let found = |(path, mode, number): (String, u32, u64)| {
+        let found = device::find(&CString::new(path.as_str()).ok()?, mode, number)?;
         Some((path, found))
     };
-    devices.iter().filter(|device| device.typ() != LinuxDeviceType::P).filter_map(node).collect()
+    devices.into_iter().filter_map(found).collect()
 }

@@ -8,7 +8,7 @@ use crate::abi::mount::{ATTR_NOEXEC, ATTR_NOSUID, MountAttr};
 use crate::error::{Error, Result};
 use crate::spec::clean_in_root;
 use crate::sys::file::device as device_number;
-use oci_spec::runtime::LinuxDeviceType;
+use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -78,6 +78,17 @@ pub(super) fn steps(planner: &mut Planner<'_>, steps: &mut Vec<Step>) -> Result<
     Ok(())
 }
 
+/// The configured devices that are nodes of a type and number: path in the container, type, number.
+#[must_use]
+pub fn listed_devices(linux: &Linux) -> Vec<(String, u32, u64)> {
+    let node = |device: &LinuxDevice| {
+        let kind = file_type(device.typ(), "").ok().filter(|kind| *kind != libc::S_IFIFO)?;
+        let number = device_number(u32::try_from(device.major()).ok()?, u32::try_from(device.minor()).ok()?);
+        Some((clean_in_root(device.path()), kind, number))
+    };
+    linux.devices().iter().flatten().filter_map(node).collect()
+}
+
 /// The path of a device: clean, and from the root on. runc and crun take others, which the specification does not allow.
 fn device_path(path: &str, at: &str, notes: &mut Vec<String>) -> Result<String> {
     let clean = clean_in_root(Path::new(path));
@@ -128,15 +139,16 @@ fn node(planner: &mut Planner<'_>, node: Node<'_>) -> Result<Vec<Step>> {
         Some(name) => (Slot::DEV, c_string(node.at, name)?),
         None => (Slot::ROOT, path),
     };
+    let host = planner.facts.nodes.get(node.path).cloned();
     let is_char = node.mode & libc::S_IFMT == libc::S_IFCHR;
     let is_null = node.path == "/dev/null" && is_char && node.number == device_number(1, 3);
     let for_masks = planner.dev.is_empty && is_null;
-    Ok(vec![Step::Node { at, path, mode: node.mode, device: node.number, owner: node.owner, for_masks }])
+    Ok(vec![Step::Node { at, path, mode: node.mode, device: node.number, owner: node.owner, host, for_masks }])
 }
 
 /// The steps for a node that init can't make. Nothing is executed through it.
 fn bound(planner: &mut Planner<'_>, node: &Node<'_>, path: Str) -> Vec<Step> {
-    let attach = Step::Attach { target: path.clone(), in_proc: false };
+    let attach = Step::Attach { target: path.clone(), in_proc: false, nofollow: false, keep: None };
     if !planner.by_host {
         // the host's, with its owner and permissions
         let source = planner.facts.nodes.get(node.path).cloned().unwrap_or(path);

@@ -40,6 +40,7 @@ mod tree_namespace;
 
 use crate::abi::ns::{Namespace, Namespaces};
 pub use crate::spec::{Checked, Config, IdRange, Maps, TimeOffset, annotation, check, config as parse};
+pub use devices::listed_devices;
 use hooks::Hooks;
 use image::Image;
 use std::path::PathBuf;

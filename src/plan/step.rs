@@ -339,6 +339,8 @@ pub enum Step {
         device: u64,
         /// Owner and group, if not 0:0.
         owner: Option<(u32, u32)>,
+        /// Where the host has the device, if init may have to bind it and it is at another path there.
+        host: Option<Str>,
         /// It is `/dev/null` in a file system that was empty and that only we can reach: if it can be made there, masks use
         /// it by its name, without a further check.
         for_masks: bool,

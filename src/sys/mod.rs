@@ -26,6 +26,7 @@ pub mod alloc;
 pub mod clock;
 pub mod close;
 pub mod cred;
+pub mod device;
 pub mod entry;
 pub mod exe;
 pub mod exec;

@@ -19,9 +19,8 @@
 //!   thread must not allocate or free. Held by scripts/check/words.py for the code of init, and in debug builds, which
 //!   the integration tests run, by the allocator (`alloc::forbid`), which ends an init that allocates. The intermediate
 //!   process may allocate: the host half sleeps meanwhile.
-//! - **The arguments of init** ([`ChildArgs`]) are leaked, and from the clone on only init touches them. Test:
-//!   `tests::arguments_are_one_childs`. An init that the kernel killed before its first instruction has touched nothing:
-//!   arguments and stack go to the next one ([`ChildArgs::spawn_again`]).
+//! - **The arguments of init** ([`ChildArgs`]) are leaked, and from the clone on only init touches them (test:
+//!   `tests::arguments_are_one_childs`). One that is killed before its first instruction has not ([`ChildArgs::spawn_again`]).
 //! - **The plan** is read by both and changed by nobody: it is a `&'static Plan` from before the clone on.
 //! - **Flags and time marks** between the halves (`marks::Marks`, [`super::netns`]) are atomics.
 //! - **argv and envp of the process** are overwritten by init when it waits for `start`, behind its message that it is
@@ -124,8 +123,8 @@ struct Start<T: 'static> {
 impl<T> ChildArgs<T> {
     /// A child that will begin in `run` with `value`.
     pub fn new(value: T, run: fn(&'static mut T) -> !) -> Self {
-        let start = Box::leak(Box::new(Start { run, ran: AtomicBool::new(false), value }));
-        Self { start: NonNull::from(start), stack: None, spawned: false }
+        let start = Start { run, ran: AtomicBool::new(false), value };
+        Self { start: NonNull::from(Box::leak(Box::new(start))), stack: None, spawned: false }
     }
 
     /// Spawns the child on our memory. It begins with the signals that we block, and with a descriptor table of its own.
