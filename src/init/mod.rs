@@ -287,7 +287,7 @@ fn perform(step: &'static Step, image: &mut Image, state: &mut State<'_>) -> Ste
             state.umask.get_or_insert(before);
         }
         Step::Propagate(flags) => root::propagate(*flags)?,
-        Step::PropagateParent { path, flags } => root::propagate_parent(path, *flags)?,
+        Step::PropagateParent(path, flags) => root::propagate_parent(path, *flags)?,
         Step::OpenRoot { path, tree, private, over } => {
             root::open(if *over { c"/" } else { path }, *tree, *private, state)?;
         }

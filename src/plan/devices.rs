@@ -153,7 +153,7 @@ fn bound(planner: &mut Planner<'_>, node: &Node<'_>, path: Str) -> Vec<Step> {
         // the host's, with its owner and permissions
         let source = planner.facts.nodes.get(node.path).cloned().unwrap_or(path);
         let attr = MountAttr { set: ATTR_NOSUID | ATTR_NOEXEC, ..MountAttr::default() };
-        let clone = Step::Clone { source, recursive: false, fallback: None };
+        let clone = Step::Clone { source, recursive: false, fallback: None, nofollow: false };
         return vec![clone, Step::Attr { slot: Slot::TREE, attr, recursive: false }, attach];
     }
     let maps = &planner.config.maps;

@@ -66,7 +66,7 @@ fn change(step: &Step, open: &mut BTreeSet<u16>) {
         | Step::Domainname(_)
         | Step::Loopback
         | Step::Propagate(_)
-        | Step::PropagateParent { .. }
+        | Step::PropagateParent(..)
         | Step::EnterRoot
         | Step::MountCgroup { .. }
         | Step::Remount { .. }

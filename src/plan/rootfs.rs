@@ -51,7 +51,7 @@ pub(super) fn open(planner: &mut Planner<'_>) -> Result<Vec<Step>> {
     if first & MS_SHARED != 0 || first & MS_REC == 0 {
         // a root that is to receive mounts of the host is cloned from what receives them
         let flags = if first & MS_SLAVE != 0 { MS_SLAVE } else { MS_PRIVATE };
-        steps.push(Step::PropagateParent { path: if hidden { c"/".to_owned() } else { path.clone() }, flags });
+        steps.push(Step::PropagateParent(if hidden { c"/".to_owned() } else { path.clone() }, flags));
     }
     let tree = Open::Tree {
         source: path.clone(),

@@ -117,15 +117,9 @@ pub enum Step {
     // -- root
     /// Changes how `/` and all below it propagate.
     Propagate(u64),
-    /// Changes how the mount that a path lies on propagates: the longest prefix that is a mount point.
-    PropagateParent {
-        /// The path.
-        path: Str,
-        /// `MS_PRIVATE` or `MS_SLAVE`.
-        flags: u64,
-    },
-    /// Clones the tree at the path and attaches it over itself; fills `ROOT`. If the path can't be reached from a user
-    /// namespace and the host has cloned the tree already, it is attached over `/`.
+    /// Changes how the mount that a path lies on propagates (`MS_PRIVATE`, `MS_SLAVE`): the longest prefix that is a mount point.
+    PropagateParent(Str, u64),
+    /// Clones the tree at the path and attaches it over itself, or the host's clone over `/` if we can't reach it; fills `ROOT`.
     OpenRoot {
         /// The directory.
         path: Str,
@@ -341,8 +335,7 @@ pub enum Step {
         owner: Option<(u32, u32)>,
         /// Where the host has the device, if init may have to bind it and it is at another path there.
         host: Option<Str>,
-        /// It is `/dev/null` in a file system that was empty and that only we can reach: if it can be made there, masks use
-        /// it by its name, without a further check.
+        /// It is `/dev/null` in an empty file system that only we can reach: masks use it by its name, without a check.
         for_masks: bool,
     },
     /// Removes a file, if it is there.

@@ -52,7 +52,7 @@ impl fmt::Display for Step {
             Self::OpenMount { target, .. } => write!(f, "open the mount on {}", Quoted(target)),
             Self::Unmount { target, .. } => write!(f, "umount({})", Quoted(target)),
             Self::Propagate(flags) => write!(f, "mount(\"/\", {})", Flags(*flags)),
-            Self::PropagateParent { path, flags } => {
+            Self::PropagateParent(path, flags) => {
                 write!(f, "mount(the mount that {} lies on, {})", Quoted(path), Flags(*flags))
             }
             Self::OpenRoot { path, tree: None, private, .. } => {
