@@ -16,12 +16,25 @@ fn kernel_can() -> bool {
     release.split('.').next().unwrap().parse::<u32>().unwrap() >= 7 && first
 }
 
-/// mountinfo in a form that can be compared: without mount ids, device numbers and the container's own peer groups, and with
-/// the mount point of each parent.
+/// mountinfo in a form that can be compared: without mount ids, device numbers and the container's own peer groups, with the
+/// mount point of each parent, and with the peer groups that mounts receive from counted in the order of their mount points:
+/// the kernel gives out the numbers to everybody on the machine.
 fn comparable(mountinfo: &str) -> Vec<String> {
     let lines: Vec<Vec<&str>> = mountinfo.lines().map(|line| line.split(' ').collect()).collect();
     let point = |id: &str| lines.iter().find(|line| line[0] == id).map_or("outside", |line| line[4]);
-    let tag = |word: &str| if word.starts_with("shared:") { "shared".to_owned() } else { word.to_owned() };
+    let mut by_point: Vec<_> = lines.iter().filter(|line| line.len() > 6).collect();
+    by_point.sort_by_key(|line| line[4]);
+    let mut masters: Vec<&str> = Vec::new();
+    for word in by_point.iter().flat_map(|line| line.iter()).filter(|word| word.starts_with("master:")) {
+        if !masters.contains(word) {
+            masters.push(word);
+        }
+    }
+    let tag = |word: &str| match masters.iter().position(|master| *master == word) {
+        Some(place) => format!("master:{place}"),
+        None if word.starts_with("shared:") => "shared".to_owned(),
+        None => word.to_owned(),
+    };
     let tell = |line: &Vec<&str>| {
         let words: Vec<String> = line[3..].iter().map(|word| tag(word)).collect();
         format!("{} on {}", words.join(" "), point(line[1]))
