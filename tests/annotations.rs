@@ -165,6 +165,7 @@ fn the_process_is_moved_below_the_root_of_its_cgroup_namespace() {
     }
     for user in [false, true] {
         let bundle = with("delegate", "run.oci.delegate-cgroup", "all/payload").namespace("cgroup", None);
+        let bundle = bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["rw"]);
         let bundle = if user { bundle.user_namespace() } else { bundle };
         let bundle = bundle.sees(&["cgroup", "+", "pause"]);
         bundle.up();
