@@ -102,7 +102,7 @@ aside() {
     echo "$? $((SECONDS - begin))" > "$logs/cgroups, every world.ended"
 }
 set -m # a process group of its own, to end it whole
-aside &
+aside < /dev/null &
 aside=$!
 set +m
 trap 'kill -- -$aside 2> /dev/null' EXIT
