@@ -295,8 +295,7 @@ fn a_create_that_waits_says_what_for() {
         [("createRuntime", "hook", Signal::SIGTERM), ("createContainer", "init", Signal::SIGINT)]
     {
         let bundle = Bundle::new("waits").sees(&["pause"]);
-        let never = bundle.path("never").display().to_string();
-        let bundle = bundle.hook(kind, &["wait-file", &never], &[]);
+        let bundle = bundle.hook(kind, &["pause"], &[]);
         let create = bundle.launch("create", &[]).start();
         let shown = until("what is waited for", || {
             let state = bundle.verb(&["state", &bundle.id]);
@@ -327,11 +326,12 @@ fn a_start_that_waits_says_what_for() {
         return;
     }
     let bundle = Bundle::new("start-waits").sees(&["pause"]);
-    let mut bundle = bundle.hook("startContainer", &["wait-file", "/never"], &[]);
+    let mut bundle = bundle.hook("startContainer", &["pause"], &[]);
     bundle.config["hooks"]["startContainer"][0]["path"] = json!(crate::support::payload::INSIDE);
     bundle.create().ok();
     let start = bundle.runtime().args(["start", &bundle.id]).start();
-    std::thread::sleep(Duration::from_millis(1500));
+    // long enough for it to have begun to wait
+    std::thread::sleep(crate::support::limit(2));
     start.kill(libc::SIGTERM);
     start.finish().fails(1, "SIGTERM while waiting for start: startContainer hooks");
     bundle.runtime().args(["delete", "--force", &bundle.id]).finish().ok();
