@@ -20,6 +20,11 @@ pub(super) fn user() -> Result<Vec<OsString>> {
     users(variable("DBUS_SESSION_BUS_ADDRESS").as_deref(), variable("XDG_RUNTIME_DIR").as_deref())
 }
 
+/// Whether the user's systemd runs: it has a private socket, whether or not a bus runs.
+pub(super) fn has_user_manager() -> bool {
+    std::env::var_os("XDG_RUNTIME_DIR").is_some_and(|dir| Path::new(&dir).join("systemd/private").exists())
+}
+
 /// The addresses of the user's bus from the two environment variables that may give it; an empty one counts as unset.
 fn users(named: Option<&OsStr>, runtime_dir: Option<&OsStr>) -> Result<Vec<OsString>> {
     let said = |value: Option<&'_ OsStr>| value.filter(|value| !value.is_empty()).map(OsStr::to_owned);

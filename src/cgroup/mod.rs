@@ -277,7 +277,20 @@ impl CgroupSetup {
 /// (rootless engines), not to the system of a container. `false` if there is no such bus.
 #[must_use]
 pub fn user_manager_is_a_users() -> bool {
-    Bus::connect(true).and_then(|mut bus| bus.user()).is_ok_and(|user| user != 0)
+    use std::time::{Duration, Instant};
+    /// How long it may take to connect to a bus that our connection has started.
+    const CONNECTS: Duration = Duration::from_secs(2);
+    let Ok(mut bus) = Bus::connect(true) else { return false };
+    let end = Instant::now() + CONNECTS;
+    loop {
+        match bus.user() {
+            Ok(user) => return user != 0,
+            Err(_) if address::has_user_manager() && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(20))
+            }
+            Err(_) => return false,
+        }
+    }
 }
 
 /// Whether a lack of permission for cgroups is ignored.
