@@ -90,6 +90,7 @@ pub fn plans(config: &Checked<Config>) -> Vec<String> {
                 options: &options,
                 notify: None,
                 cgroups: &CgroupTree::Unified(None),
+                delegate: None,
                 placed_late: gate,
             };
             if let Ok(plan) = container::plan(config, &request, caller) {
