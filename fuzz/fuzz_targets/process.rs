@@ -23,6 +23,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
                 options: &StartOptions::default(),
                 privileged: !caller.unprivileged,
                 placed_late: false,
+                keeps_groups: false,
             };
             let _ = plan(&request, caller);
         }
