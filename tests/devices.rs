@@ -212,6 +212,11 @@ fn in_a_user_namespace_the_default_devices_work() {
     }
 }
 
+/// What a payload does that looks at these devices, opens `/dev/mine` and reads the mount table.
+fn looks_at<'a>(devices: &[&'a str]) -> Vec<&'a str> {
+    [&["stat"], devices, &["+", "open", "/dev/mine", "r", "+", "cat", "/proc/self/mountinfo"]].concat()
+}
+
 /// The host has no such paths, or has other devices there; owner and permissions are the bundle's.
 #[test]
 fn in_a_user_namespace_configured_devices_are_as_asked() {
@@ -224,19 +229,7 @@ fn in_a_user_namespace_configured_devices_are_as_asked() {
         {"path": "/dev/zero", "type": "c", "major": 1, "minor": 3, "fileMode": 0o600},
     ]);
     let bundle = Bundle::new("userns-mine").user_namespace().set("/linux/devices", devices).caps(&["CAP_DAC_OVERRIDE"]);
-    let words = [
-        "stat",
-        "/dev/mine",
-        "/dev/deep/er",
-        "/dev/zero",
-        "+",
-        "open",
-        "/dev/mine",
-        "r",
-        "+",
-        "cat",
-        "/proc/self/mountinfo",
-    ];
+    let words = looks_at(&["/dev/mine", "/dev/deep/er", "/dev/zero"]);
     let output = bundle.run(&words).ok();
     let mine = kernel::mount_at(&kernel::mounts(&output.stdout), "/dev/mine");
     let output = output.has("/dev/mine.rdev", "1:5").has("/dev/mine.mode", "0640").has("/dev/mine.owner", "12:34");
@@ -257,7 +250,7 @@ fn a_user_gets_the_hosts_device_of_the_same_number() {
         {"path": "/dev/zero", "type": "c", "major": 1, "minor": 3},
     ]);
     let bundle = Bundle::rootless("user-devices").set("/linux/devices", devices);
-    let words = ["stat", "/dev/mine", "/dev/zero", "+", "open", "/dev/mine", "r", "+", "cat", "/proc/self/mountinfo"];
+    let words = looks_at(&["/dev/mine", "/dev/zero"]);
     let output = bundle.run(&words).ok();
     let mine = kernel::mount_at(&kernel::mounts(&output.stdout), "/dev/mine");
     assert!(mine.has("nosuid") && mine.has("noexec"), "{mine:?}");
@@ -280,19 +273,7 @@ fn a_caller_that_can_make_no_devices_binds_the_hosts() {
         {"path": "/deep/er", "type": "c", "major": 1, "minor": 9},
         {"path": "/dev/zero", "type": "c", "major": 1, "minor": 3},
     ]);
-    let words = [
-        "stat",
-        "/dev/mine",
-        "/deep/er",
-        "/dev/zero",
-        "+",
-        "open",
-        "/dev/mine",
-        "r",
-        "+",
-        "cat",
-        "/proc/self/mountinfo",
-    ];
+    let words = looks_at(&["/dev/mine", "/deep/er", "/dev/zero"]);
     let bare = Bundle::new("no-mknod-elsewhere").set("/linux/devices", devices.clone()).sees(&words);
     let bare = bare.launch("run", &[]).with(|command| process::without_capability(command, 27)).finish();
     let mut outputs = vec![bare];

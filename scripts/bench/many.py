@@ -51,29 +51,17 @@ def main():
     p.add_argument("--alive", type=int, default=1000)
     args = p.parse_args()
     args.bundles = "spec"
-    faults.enter()
-    world = faults.World(args)
-    world.terminal = False
-    try:
-        long = world.bundles["spec"] + "/long"
-        config = open(long + "/config.json").read().replace("echo ran-ok; exec sleep 10000", "exec sleep 10000")
-
+    with faults.entered(args) as world:
         def up(number):
-            directory = f"{world.w}/b{number}"
-            os.mkdir(directory)
-            with open(directory + "/config.json", "w") as f:
-                f.write(config.replace(f"/{world.parent}/c", f"/{world.parent}/c{number}"))
-            quiet(world, "run", "-d", "-b", directory, f"c{number}")
+            quiet(world, "run", "-d", "-b", world.sleeper(f"c{number}"), f"c{number}")
 
         up(0)
         measured(world, 1)
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             list(pool.map(up, range(1, args.alive)))
         measured(world, args.alive)
-        world.mounts, world.known = len(open("/proc/self/mountinfo").readlines()), world.files()
+        world.remember()
         world.wipe()
-    finally:
-        world.close()
 
 
 main()

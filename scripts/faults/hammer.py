@@ -13,6 +13,7 @@ import concurrent.futures
 import os
 import random
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -88,16 +89,12 @@ def hammer(crowd, bundle, seconds):
     crowd.judge("launches", not launched and "none succeeded")
 
 
-def alive(crowd, bundle, count):
-    config = open(bundle + "/config.json").read()
+def alive(crowd, count):
     ids = [f"c{i}" for i in range(count)]
-    for id in ids:
-        os.makedirs(f"{crowd.world.w}/b-{id}")
-        with open(f"{crowd.world.w}/b-{id}/config.json", "w") as f:
-            f.write(config.replace(f"/{crowd.world.parent}/c", f"/{crowd.world.parent}/{id}"))
+    bundles = {id: crowd.world.sleeper(id) for id in ids}
     for what in (["create", "-b"], ["start"], ["exec"], ["delete", "--force"]):
         def one(id):
-            argv = [*what, f"{crowd.world.w}/b-{id}", id] if what[-1] == "-b" else [*what, id, "/bin/true"] if what == ["exec"] else [*what, id]
+            argv = [*what, bundles[id], id] if what[-1] == "-b" else [*what, id, "/bin/true"] if what == ["exec"] else [*what, id]
             return crowd.call(id, *argv)
 
         begun = time.time()
@@ -108,8 +105,8 @@ def alive(crowd, bundle, count):
         if what == ["start"]:
             listed = subprocess.run([*crowd.world.base, "list", "-q"], capture_output=True, text=True)
             crowd.judge("list", len(listed.stdout.split()) != count and f"{len(listed.stdout.split())} of {count}")
-    for id in ids:
-        subprocess.run(["rm", "-r", f"{crowd.world.w}/b-{id}"], check=True)
+    for bundle in bundles.values():
+        shutil.rmtree(bundle)
     crowd.judge("what is left", "; ".join(crowd.world.leftovers(5)))
 
 
@@ -120,23 +117,15 @@ def main():
     p.add_argument("--alive", type=int, default=0)
     args = p.parse_args()
     args.bundles = "spec"
-    faults.enter()
-    world = faults.World(args)
-    world.terminal = False
-    try:
-        bundle = world.bundles["spec"] + "/sleep"
-        os.mkdir(bundle)
-        with open(f"{world.bundles['spec']}/long/config.json") as f, open(bundle + "/config.json", "w") as to:
-            to.write(f.read().replace('"echo ran-ok; exec sleep 10000"', '"exec sleep 10000"'))
+    with faults.entered(args) as world:
+        bundle = world.sleeper("c")
         os.makedirs(world.root, mode=0o700)
         world.remember()
         crowd = Crowd(world)
         hammer(crowd, bundle, args.seconds)
         if args.alive:
-            alive(crowd, bundle, args.alive)
+            alive(crowd, args.alive)
         world.wipe()
-    finally:
-        world.close()
     for line in crowd.failed:
         print("FAILED", line)
     print(f"{crowd.calls} injected, {crowd.calls - len(crowd.failed)} clean, {len(crowd.failed)} failed")

@@ -287,11 +287,8 @@ def main():
     p.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(names))
     args = p.parse_intermixed_args()
     args.bundles = "spec"
-    faults.enter()
-    world = faults.World(args)
-    world.terminal = False
-    cases = Cases(world)
-    try:
+    with faults.entered(args) as world:
+        cases = Cases(world)
         os.makedirs(world.root, mode=0o700)
         for name in ("/begun", "/b-spec/long/changed.json"):
             open(world.w + name, "w").close()
@@ -303,8 +300,6 @@ def main():
             getattr(cases, name)()
             print(f"# {name}: {cases.checks - before} checks, {time.time() - begun:.0f} s", flush=True)
         world.wipe()
-    finally:
-        world.close()
     print(f"{cases.checks} injected, {cases.checks - len(cases.failed)} clean, {len(cases.failed)} failed")
     sys.exit(bool(cases.failed))
 

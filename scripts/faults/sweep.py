@@ -327,13 +327,9 @@ def main():
     p.add_argument("--tolerated", action="store_true", help="also show failures that changed nothing")
     p.add_argument("-v", action="store_true")
     args = p.parse_args()
-    faults.enter()
-    world = faults.World(args)
-    try:
+    with faults.entered(args) as world:
         status = inject(world, args)
         world.wipe()
-    finally:
-        world.close()
     sys.exit(status)
 
 

@@ -1,6 +1,7 @@
 """Where faults are injected: a mount and pid namespace of our own, a tmpfs on /mnt, cgroups `faults-PID`, bundles of busybox; and
 what of a container is left there."""
 
+import contextlib
 import errno
 import json
 import os
@@ -67,6 +68,7 @@ class World:
         self.nr = numbers()
         self.by_name = {name: n for n, name in self.nr.items()}
         self.hierarchies, self.ended, self.mine = [], {}, set()
+        self.terminal = False
         if args.view == "v2":
             subprocess.run(["umount", "-R", "/sys/fs/cgroup"], check=False, stderr=subprocess.DEVNULL)
             subprocess.run(["mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup"], check=True)
@@ -99,6 +101,15 @@ class World:
                 if not os.path.exists(f"{path}/{self.parent}"):
                     break
                 time.sleep(0.1)
+
+    def sleeper(self, id):
+        """The bundle of a container `id` that sleeps and prints nothing; its root is that of the bundle `spec`."""
+        d = f"{self.w}/b-{id}"
+        os.mkdir(d)
+        with open(self.bundles["spec"] + "/long/config.json") as f, open(d + "/config.json", "w") as to:
+            text = f.read().replace('"echo ran-ok; exec sleep 10000"', '"exec sleep 10000"')
+            to.write(text.replace(f"/{self.parent}/c", f"/{self.parent}/{id}"))
+        return d
 
     def bundle(self, name):
         d = f"{self.w}/b-{name}"
@@ -333,3 +344,14 @@ class World:
         os.makedirs(self.root, mode=0o700)  # or the next call makes one mkdir more
         for f in sorted(self.files() - self.known, reverse=True):
             shutil.rmtree(f, ignore_errors=True) if os.path.isdir(f) else os.unlink(f)
+
+
+@contextlib.contextmanager
+def entered(args):
+    """A world in namespaces of its own, which is closed behind the block."""
+    enter()
+    world = World(args)
+    try:
+        yield world
+    finally:
+        world.close()

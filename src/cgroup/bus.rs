@@ -223,15 +223,18 @@ impl Bus {
         group.map_err(|error| self.explain(Error::msg(error.to_string()), what()))
     }
 
-    /// The uid of the service manager, as the bus sees it.
+    /// The uid of the service manager, as the bus sees it; `None` if the manager is not connected to the bus.
     ///
     /// # Errors
     /// The bus does not answer in time, or does not know.
-    pub(super) fn user(&mut self) -> Result<u32> {
+    pub(super) fn user(&mut self) -> Result<Option<u32>> {
         let end = Instant::now() + self.patience;
         let serial = self.send_call(DBUS, DBUS_PATH, DBUS, "GetConnectionUnixUser", |body| body.push_param(SYSTEMD))?;
-        let body = self.reply(serial, end)?.map_err(|refused| Error::msg(refused.text))?;
-        body.parser().get().map_err(|error| Error::msg(error.to_string()))
+        match self.reply(serial, end)? {
+            Ok(body) => body.parser().get().map(Some).map_err(|error| Error::msg(error.to_string())),
+            Err(refused) if refused.name.ends_with(".NameHasNoOwner") => Ok(None),
+            Err(refused) => Err(Error::msg(refused.text)),
+        }
     }
 
     /// Calls a method of the manager that creates a job, and waits for the job's end.

@@ -4,6 +4,7 @@ use super::Cgroup;
 use super::walk::{Visit, walk};
 use crate::error::{Context, Error, Result};
 use crate::sys::cgroupfs::{AT_FDCWD, Watched, open_dir, read_file, read_line_at, write_at, write_file};
+use crate::sys::wait::Backoff;
 use crate::sys::{Answer, Errno};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -133,18 +134,15 @@ fn freeze_v2(path: &Path, most: Duration) -> Result<()> {
 fn freeze_v1(path: &Path, most: Duration) -> Result<()> {
     let what = || format!("freeze cgroup {}", path.display());
     let state = path.join("freezer.state");
-    let end = Instant::now() + most;
-    let mut pause = Duration::from_micros(50);
+    let mut backoff = Backoff::new(most, Duration::from_micros(50), Duration::from_millis(10));
     for round in 1_u32.. {
         write_file(&state, "FROZEN").context(what)?;
         if read_file(&state).context(what)?.trim_end() == "FROZEN" {
             return Ok(());
         }
-        if Instant::now() > end {
+        if !backoff.sleep() {
             break;
         }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(10));
         if read_file(&state).context(what)?.trim_end() == "FROZEN" {
             return Ok(());
         }

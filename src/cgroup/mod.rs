@@ -23,11 +23,13 @@ mod walk;
 use crate::error::{Context, Error, Result};
 use crate::plan::cgroup::{CgroupPlan, Driver, Permission, Rootless};
 use crate::sys::cgroupfs::{open_dir, remove_dir, write_file};
+use crate::sys::wait::Backoff;
 use crate::sys::{Errno, file, ns};
 use bus::Bus;
 use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use facts::facts;
 pub use handle::{Cgroup, SubCgroup};
@@ -277,18 +279,16 @@ impl CgroupSetup {
 /// (rootless engines), not to the system of a container. `false` if there is no such bus.
 #[must_use]
 pub fn user_manager_is_a_users() -> bool {
-    use std::time::{Duration, Instant};
-    /// How long it may take to connect to a bus that our connection has started.
     const CONNECTS: Duration = Duration::from_secs(2);
+    const PAUSE: Duration = Duration::from_millis(20);
     let Ok(mut bus) = Bus::connect(true) else { return false };
-    let end = Instant::now() + CONNECTS;
+    let mut backoff = Backoff::new(CONNECTS, PAUSE, PAUSE);
     loop {
         match bus.user() {
-            Ok(user) => return user != 0,
-            Err(_) if address::has_user_manager() && Instant::now() < end => {
-                std::thread::sleep(Duration::from_millis(20))
-            }
-            Err(_) => return false,
+            Ok(Some(user)) => return user != 0,
+            // our connection may have started the bus, and the manager connects to it a moment later
+            Ok(None) if address::has_user_manager() && backoff.sleep() => {}
+            Ok(None) | Err(_) => return false,
         }
     }
 }

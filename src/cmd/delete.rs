@@ -12,8 +12,9 @@ use crate::launch::{self, hooks};
 use crate::log::Log;
 use crate::state::{Dir, Grip, Root, Status, Taken};
 use crate::sys::proc;
+use crate::sys::wait::Backoff;
 use nix::unistd::Pid;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 mod broken;
 
@@ -62,10 +63,11 @@ pub(super) fn run(global: &Global, id: &str, force: bool, log: &Log) -> Result<u
 /// is looked at again before it is taken for broken.
 fn read(dir: &Dir, grip: &Grip) -> Result<Option<Container>> {
     const MOMENT: Duration = Duration::from_millis(200);
-    let end = Instant::now() + MOMENT;
+    const PAUSE: Duration = Duration::from_millis(2);
+    let mut backoff = Backoff::new(MOMENT, PAUSE, PAUSE);
     loop {
         match Container::read(dir, grip)? {
-            None if !grip.claimed()? && Instant::now() < end => std::thread::sleep(Duration::from_millis(2)),
+            None if !grip.claimed()? && backoff.sleep() => {}
             found => return Ok(found),
         }
     }
@@ -90,10 +92,10 @@ fn ended(mut container: Option<Container>, dir: &Dir, grip: &Grip, log: &Log) ->
     if making {
         grip.mark()?;
     }
-    let (end, mut pause) = (Instant::now() + PATIENCE, Duration::from_micros(200));
+    let mut backoff = Backoff::new(PATIENCE, Duration::from_micros(200), Duration::from_millis(20));
     loop {
         // asked first: what was recorded before the call ended is read behind it
-        let goes_on = making && grip.claimed()? && Instant::now() < end;
+        let goes_on = making && grip.claimed()? && !backoff.is_over();
         if was_made {
             container = Container::read(dir, grip)?.or(container);
         }
@@ -103,20 +105,17 @@ fn ended(mut container: Option<Container>, dir: &Dir, grip: &Grip, log: &Log) ->
         if !goes_on {
             return Ok(container);
         }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(20));
+        backoff.sleep();
     }
 }
 
 /// Whether the call that creates the container comes to its end by itself.
 fn completed(grip: &Grip) -> Result<bool> {
-    let (end, mut pause) = (Instant::now() + COMPLETION, Duration::from_micros(200));
+    let mut backoff = Backoff::new(COMPLETION, Duration::from_micros(200), Duration::from_millis(5));
     while grip.claimed()? {
-        if Instant::now() >= end {
+        if !backoff.sleep() {
             return Ok(false);
         }
-        std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(5));
     }
     Ok(true)
 }

@@ -18,10 +18,11 @@ pub(super) fn open(source: &CStr, mode: u32, number: u64, owner: Option<(u32, u3
         // EPERM: we may make no devices either, or not this one (a device cgroup). EINVAL: a kernel before 6.15 clones nothing
         // that is mounted nowhere
         Some(Err(Errno::EPERM | Errno::EINVAL)) | None => {}
-        Some(Err(errno)) => return Err(errno).context(|| format!("make device {}", shown(number))),
+        Some(Err(errno)) => return Err(errno).context(|| format!("make device {}", device::numbers(number))),
     }
     let Some(found) = device::find(source, mode, number) else {
-        let text = format!("device {} can't be made, and the host has it neither here nor in /dev", shown(number));
+        let text =
+            format!("device {} can't be made, and the host has it neither here nor in /dev", device::numbers(number));
         return Err(Error::from(Errno::ENOENT).context(text));
     };
     let attr = MountAttr { set: ATTR_NOSUID | ATTR_NOEXEC, propagation: MS_SLAVE, ..MountAttr::default() };
@@ -42,10 +43,6 @@ fn made(mode: u32, number: u64, (uid, gid): (u32, u32)) -> Answer<OwnedFd> {
     // whatever the umask is
     file::chmod(place.as_fd(), NAME, mode & 0o7777)?;
     mount::clone_tree(place.as_fd(), NAME, false, false)
-}
-
-fn shown(number: u64) -> String {
-    format!("{}:{}", libc::major(number), libc::minor(number))
 }
 
 /// Where the host has the devices of a bundle, by the bundle's paths. Queried only if init may have to bind them:

@@ -3,6 +3,7 @@
 use super::{Awaited, Record};
 use crate::error::{Context, Error, Result};
 use crate::sys::file::open_path;
+use crate::sys::wait::Backoff;
 use crate::sys::{cred, lock};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -12,7 +13,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The file with the record and the bundle's configuration.
 pub(super) const RECORD: &str = "state.json";
@@ -301,7 +302,7 @@ impl Grip {
     fn lock_unless(&self, marked: u32) -> Result<bool> {
         const LONGEST: Duration = Duration::from_secs(130);
         let what = || format!("lock {}", self.path.display());
-        let (end, mut pause) = (Instant::now() + LONGEST, Duration::from_micros(100));
+        let mut backoff = Backoff::new(LONGEST, Duration::from_micros(100), Duration::from_millis(20));
         loop {
             let locked = lock::try_hold_open(&self.file, DELETER).context(what)?;
             let meta = self.file.metadata().context(what)?;
@@ -314,13 +315,11 @@ impl Grip {
             if meta.mode() & marked != 0 {
                 return Ok(false);
             }
-            if Instant::now() > end {
+            if !backoff.sleep() {
                 return Err(
                     Error::msg("another call deletes the container and does not come to its end").context(what())
                 );
             }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(20));
         }
     }
 

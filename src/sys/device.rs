@@ -16,11 +16,17 @@ pub fn find(path: &CStr, mode: u32, device: u64) -> Option<CString> {
         return Some(path.to_owned());
     }
     let class = if kind == libc::S_IFBLK { "block" } else { "char" };
-    let number = format!("{}:{}", libc::major(device), libc::minor(device));
+    let number = numbers(device);
     let event = std::fs::read_to_string(format!("/sys/dev/{class}/{number}/uevent")).unwrap_or_default();
     let named = event.lines().find_map(|line| line.strip_prefix("DEVNAME=")).map(|name| format!("/dev/{name}"));
     let candidates = named.into_iter().chain([format!("/dev/{class}/{number}")]);
     candidates.filter_map(|path| CString::new(path).ok()).find(|path| is_it(path))
+}
+
+/// `MAJOR:MINOR`.
+#[must_use]
+pub fn numbers(device: u64) -> String {
+    format!("{}:{}", libc::major(device), libc::minor(device))
 }
 
 /// Whether we lack the right to make devices: in a user namespace, or without `CAP_MKNOD`.

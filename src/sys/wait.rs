@@ -44,6 +44,38 @@ pub(super) fn entry(fd: i32, events: i16) -> libc::pollfd {
     libc::pollfd { fd, events, revents: 0 }
 }
 
+/// Growing pauses between looks at something that cannot be polled.
+#[derive(Debug)]
+pub struct Backoff {
+    end: Instant,
+    pause: Duration,
+    longest: Duration,
+}
+
+impl Backoff {
+    /// Pauses from `first` on, each twice as long as the one before, up to `longest`; for `limit` in all.
+    #[must_use]
+    pub fn new(limit: Duration, first: Duration, longest: Duration) -> Self {
+        Self { end: Instant::now() + limit, pause: first, longest }
+    }
+
+    /// Whether the time is over.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        Instant::now() >= self.end
+    }
+
+    /// Sleeps for the next pause; not if the time is over, which it says by `false`.
+    pub fn sleep(&mut self) -> bool {
+        if self.is_over() {
+            return false;
+        }
+        std::thread::sleep(self.pause);
+        self.pause = (self.pause * 2).min(self.longest);
+        true
+    }
+}
+
 /// What is waited for on a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {

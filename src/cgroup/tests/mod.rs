@@ -177,7 +177,7 @@ fn what_cannot_be_frozen_runs_on() {
     std::fs::write(dir.join("cgroup.events"), "populated 1\nfrozen 0\n").unwrap();
     std::fs::write(dir.join("cgroup.freeze"), "0").unwrap();
     let handle = Cgroup::of(&[("", &dir)]);
-    let error = handle.freeze_within(std::time::Duration::from_millis(50)).unwrap_err().to_string();
+    let error = handle.freeze_within(Duration::from_millis(50)).unwrap_err().to_string();
     let left = std::fs::read_to_string(dir.join("cgroup.freeze")).unwrap();
     std::fs::remove_dir_all(&dir).unwrap();
     assert!(error.starts_with("unable to freeze: freeze cgroup ") && error.ends_with("timed out"), "{error}");
@@ -208,7 +208,7 @@ fn catches_those_who_fork_while_being_killed() {
     }
     // takes a while on a slow kernel
     let busy = || bench.handle().pids().unwrap().len() > 8;
-    let seen = (0..1000).any(|_| busy() || (std::thread::sleep(std::time::Duration::from_millis(10)), false).1);
+    let seen = (0..1000).any(|_| busy() || (std::thread::sleep(Duration::from_millis(10)), false).1);
     assert!(seen, "they fork");
     bench.handle().kill_all().unwrap();
     bench.handle().remove().unwrap();
@@ -229,7 +229,7 @@ fn kills_without_a_cgroup2_tree() {
     for _ in 0..3 {
         bench.start("f() { sleep 0.01 & f; }; f 2> /dev/null");
     }
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    std::thread::sleep(Duration::from_millis(50));
     // in a frozen v1 cgroup no process dies before it is thawed
     v1.freeze().unwrap();
     v1.kill_all().unwrap();
@@ -258,7 +258,7 @@ fn removes_what_the_payload_made_below() {
 fn signals_everybody() {
     let mut bench = Bench::new("{}");
     let pid = bench.start("exec 2> /dev/null; trap 'exit 7' TERM; while :; do sleep 0.01; done");
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    std::thread::sleep(Duration::from_millis(50));
     bench.handle().signal_all(15).unwrap();
     let status = bench.children.pop().unwrap().wait().unwrap();
     assert_eq!(status.code(), Some(7), "{pid}");
